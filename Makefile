@@ -1,0 +1,40 @@
+# `make demo` and `make test` do all set-up on a fresh machine. Stamps in .venv keep re-runs quick.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.demo-installed
+	$(BIN)/fastbp train digits --out runs/digits
+
+test: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/.demo-installed
+	$(BIN)/python benchmarks/quick.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "fastbp needs Python 3.11 or newer, and PYTHON=$(PYTHON) is: $$($(PYTHON) -V 2>&1)." \
+	       "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# Editable, so that a stamp stays true while the code changes.
+$(VENV)/.demo-installed: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[plot]'
+	touch $@
+
+$(VENV)/.dev-installed: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,201 @@
+"""Activations: ``a = g(z)`` and ``slope = g'(z)``, written once as vector formulas.
+
+A formula returns both. Where only ``a`` is wanted, LLVM drops what makes the slope. In training the slope is stored
+beside ``a`` while its exponential is at hand, so the backward pass is one product, ``dz = da * slope``; identity, relu and
+leaky_relu need no stored slope, because the sign of ``a`` tells it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from .elementary import exp, exp_and_expm1, log1p, normal_tail
+from .simd import I64, Lanes, Vec, count_loop, make_intrinsic, vector_loop
+
+IDENTITY, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, SILU, GELU, GELU_TANH = range(10)
+LEAK = 0.01
+
+Formula = Callable[[Lanes, Vec], tuple[Vec, Vec]]
+
+
+def identity(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    return z, v.constant(1.0)
+
+
+def relu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    return v.maximum(z, 0.0), v.select(z > 0.0, 1.0, 0.0)
+
+
+def leaky_relu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    positive = z > 0.0
+    return v.select(positive, z, LEAK * z), v.select(positive, 1.0, LEAK)
+
+
+def elu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    e, em1 = exp_and_expm1(v, v.minimum(z, 0.0))
+    positive = z > 0.0
+    return v.select(positive, z, em1), v.select(positive, 1.0, e)
+
+
+def _logistic(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    """Return s(z) and s(-z), both with full relative accuracy."""
+    e = exp(v, -v.abs(z))
+    near_one = 1.0 / (1.0 + e)
+    near_zero = e * near_one
+    negative = z < 0.0
+    return v.select(negative, near_zero, near_one), v.select(negative, near_one, near_zero)
+
+
+def sigmoid(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    a, rest = _logistic(v, z)
+    return a, a * rest
+
+
+def tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    # With e = exp(-2|z|): tanh|z| = (1 - e) / (1 + e), and 1 - tanh**2 = 4 e / (1 + e)**2 without cancellation.
+    e, em1 = exp_and_expm1(v, -2.0 * v.abs(z))
+    inverse = 1.0 / (2.0 + em1)
+    return v.copysign(em1 / (2.0 + em1), z), 4.0 * (e * inverse * inverse)
+
+
+def softplus(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    return v.maximum(z, 0.0) + log1p(v, exp(v, -v.abs(z))), _logistic(v, z)[0]
+
+
+def silu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    s, rest = _logistic(v, z)
+    return z * s, s * v.fma(z, rest, 1.0)
+
+
+def gelu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    tail, bell = normal_tail(v, v.abs(z))
+    phi = v.select(z > 0.0, 1.0 - tail, tail)
+    return z * phi, v.fma(z, bell * (1 / math.sqrt(2 * math.pi)), phi)
+
+
+def gelu_tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
+    # z/2 (1 + tanh(y/2)) = z s(y), with y = 2 sqrt(2/pi) (z + 0.044715 z**3)
+    c = 2 * math.sqrt(2 / math.pi)
+    square = z * z
+    s, rest = _logistic(v, z * v.fma(square, 0.044715 * c, c))
+    return z * s, s * v.fma(z * rest, v.fma(square, 3 * 0.044715 * c, c), 1.0)
+
+
+FORMULAS: dict[int, Formula] = {
+    IDENTITY: identity,
+    RELU: relu,
+    LEAKY_RELU: leaky_relu,
+    ELU: elu,
+    SIGMOID: sigmoid,
+    TANH: tanh,
+    SOFTPLUS: softplus,
+    SILU: silu,
+    GELU: gelu,
+    GELU_TANH: gelu_tanh,
+}
+CODES = {formula.__name__: code for code, formula in FORMULAS.items()}
+# Activations whose slope is stored; the others come first in the numbering.
+FIRST_STORED_SLOPE = ELU
+
+
+def _switch(builder: ir.IRBuilder, code: ir.Value, codes: Sequence[int], body: Callable[[int], None]) -> None:
+    """Run ``body(c)`` for the one c of `codes` that `code` is at run time; nothing for any other."""
+    end = builder.append_basic_block("activation.end")
+    switch = builder.switch(code, end)
+    for c in codes:
+        block = builder.append_basic_block(f"activation.{c}")
+        switch.add_case(I64(c), block)
+        builder.position_at_end(block)
+        body(c)
+        builder.branch(end)
+    builder.position_at_end(end)
+
+
+def _rows(
+    lanes: Lanes,
+    ld: ir.Value,
+    rows: ir.Value,
+    cols: ir.Value,
+    body: Callable[[ir.Value, ir.Value | None], None],
+) -> None:
+    """Run ``body(offset, mask)`` over the vectors of a block of rows that stand `ld` elements apart."""
+    b = lanes.builder
+    with count_loop(b, I64(0), rows, 1) as i:
+        start = b.mul(i, ld)
+        vector_loop(lanes, cols, lambda offset, mask: body(b.add(start, offset), mask))
+
+
+def _make_activate(with_slope: bool) -> Any:
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        code, a, slope, ld, rows, cols = args
+        lanes = Lanes(b, signature.args[1].dtype)
+
+        def loop(c: int) -> None:
+            def body(offset: ir.Value, mask: ir.Value | None) -> None:
+                target = b.gep(a, [offset])
+                value, derivative = FORMULAS[c](lanes, lanes.load(target, mask))
+                lanes.store(value, target, mask)
+                if with_slope and c >= FIRST_STORED_SLOPE:
+                    lanes.store(derivative, b.gep(slope, [offset]), mask)
+
+            _rows(lanes, ld, rows, cols, body)
+
+        _switch(b, code, [c for c in FORMULAS if c != IDENTITY], loop)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return make_intrinsic(
+        "activate_with_slope" if with_slope else "activate",
+        ["code", "a", "slope", "ld", "rows", "cols"],
+        lambda code, p, *rest: types.void(i, p, p, i, i, i),
+        codegen,
+    )
+
+
+# f(code, a, slope, ld, rows, cols): a holds z and receives g(z), in place; the first leaves slope alone.
+activate = _make_activate(with_slope=False)
+activate_with_slope = _make_activate(with_slope=True)
+
+
+def _make_apply_slope() -> Any:
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        code, da, a, slope, dz, ld, rows, cols = args
+        lanes = Lanes(b, signature.args[1].dtype)
+
+        def derivative(c: int, offset: ir.Value, mask: ir.Value | None) -> Vec:
+            d = lanes.load(b.gep(da, [offset]), mask)
+            if c == IDENTITY:
+                return d
+            if c >= FIRST_STORED_SLOPE:
+                return d * lanes.load(b.gep(slope, [offset]), mask)
+            value = lanes.load(b.gep(a, [offset]), mask)
+            if c == RELU:
+                return lanes.select(value <= 0.0, 0.0, d)  # a NaN lets the gradient through
+            return lanes.select(value > 0.0, d, LEAK * d)
+
+        def loop(c: int) -> None:
+            _rows(
+                lanes,
+                ld,
+                rows,
+                cols,
+                lambda offset, mask: lanes.store(derivative(c, offset, mask), b.gep(dz, [offset]), mask),
+            )
+
+        _switch(b, code, list(FORMULAS), loop)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return make_intrinsic(
+        "apply_slope",
+        ["code", "da", "a", "slope", "dz", "ld", "rows", "cols"],
+        lambda code, p, *rest: types.void(i, p, p, p, p, i, i, i),
+        codegen,
+    )
+
+
+# f(code, da, a, slope, dz, ld, rows, cols): dz = da * g'(z); dz may be da.
+apply_slope = _make_apply_slope()

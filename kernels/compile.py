@@ -1,0 +1,165 @@
+"""`kernel`, `entry` and `outlined`: Numba as this library uses it, with a cache that sees every change of the kernels.
+
+A `kernel` becomes part of what calls it. An `entry` is called from Python and is cached on disk. An `outlined` function is
+compiled once for an element type, cached, and called by its address.
+
+Numba keys its cache by a function's own bytecode. A kernel is built from many functions in many files, so here the
+stamp of a cached entry is a digest of all of them: change any file of this folder and everything is compiled anew.
+A cache that cannot be read or written costs time, never a result: it is named in one warning and left alone.
+"""
+
+import hashlib
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from llvmlite import binding, ir
+from numba import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.ccallback import CFunc
+from numba.core.cgutils import get_or_insert_function
+
+from .simd import make_intrinsic
+
+
+def _digest() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+SOURCE_DIGEST = _digest()
+_warned = False
+
+
+def _warn(problem: Exception) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"fastbp compiles without its cache, which only costs time: {problem!r}. NUMBA_CACHE_DIR names another folder.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+class KernelCache(FunctionCache):
+    """Numba's function cache, stamped with the digest of all kernel sources, and never fatal."""
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=SOURCE_DIGEST,
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        for part in outlined_functions:  # machine code from the cache calls them by name
+            part.define(getattr(sig, "args", sig))
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as problem:  # a damaged file can raise anything while it is unpickled
+            _warn(problem)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as problem:
+            _warn(problem)
+
+
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
+    """Compile `function` into whatever calls it: no GIL, no fast-math, NumPy's division."""
+    if function is None:
+        return lambda f: kernel(f, parallel=parallel)
+    return numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
+
+
+def entry(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that Python calls, on its first call; cached on disk."""
+    dispatcher = kernel(function)
+    dispatcher._cache = _cache_of(function)
+    return dispatcher
+
+
+def _cache_of(function: Callable[..., Any]) -> Any:
+    try:
+        return KernelCache(function)
+    except Exception as problem:  # no folder to write to
+        _warn(problem)
+        return NullCache()
+
+
+class Outlined:
+    """A function on pointers and integers that is compiled once an element type, and called by its address.
+
+    Numba copies the code of whatever a kernel calls into that kernel, and into the kernel's callers. For the large
+    functions below everything else, that is most of the time to compile; an outlined function is a symbol instead.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: Callable[[types.Float], Any]) -> None:
+        self.function = function
+        self.signature = signature
+        self.compiled: dict[types.Float, Any] = {}
+
+    def symbol(self, dtype: types.Float) -> str:
+        return f"fastbp.{self.function.__name__}.{dtype}"
+
+    def define(self, sig: Any) -> None:
+        """Make the symbol that a kernel with this signature needs: its first array of floats tells the element type."""
+        for arg in sig:
+            if isinstance(arg, types.Array) and isinstance(arg.dtype, types.Float):
+                self.compile(arg.dtype)
+                return
+
+    def compile(self, dtype: types.Float) -> None:
+        if dtype in self.compiled:
+            return
+        signature = self.signature(dtype)
+        options = {"error_model": "numpy", "nopython": True}
+        compiled = CFunc(self.function, (signature.args, signature.return_type), {}, options)
+        compiled._cache = _cache_of(self.function)
+        self.compiled[dtype] = compiled
+        compiled.compile()
+        binding.add_symbol(self.symbol(dtype), compiled.address)
+
+    def intrinsic(self) -> Any:
+        """Return what a kernel calls."""
+
+        def call(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+            dtype = next(a.dtype for a in signature.args if isinstance(a, types.CPointer))
+            self.compile(dtype)
+            result = context.get_value_type(signature.return_type)
+            if signature.return_type is types.void:
+                result = ir.VoidType()
+            function_type = ir.FunctionType(result, [a.type for a in args])
+            function = get_or_insert_function(builder.module, function_type, self.symbol(dtype))
+            value = builder.call(function, args)
+            return context.get_dummy_value() if signature.return_type is types.void else value
+
+        def signature_of(*args: Any) -> Any:
+            return self.signature(next(a.dtype for a in args if isinstance(a, types.CPointer)))
+
+        names = list(inspect.signature(self.function).parameters)
+        return make_intrinsic(self.function.__name__, names, signature_of, call)
+
+
+outlined_functions: list[Outlined] = []
+
+
+def outlined(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function an outlined one; ``signature(dtype)`` gives its types for an element type."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        part = Outlined(function, signature)
+        outlined_functions.append(part)
+        return part.intrinsic()
+
+    return decorate

@@ -1,0 +1,78 @@
+"""What the CPU that LLVM compiles for can do: vector width, registers, fused multiply-add, masks.
+
+LLVM itself is asked: three operations are compiled for the CPU name and features that Numba will use
+(``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` included), and the assembly is read. So the answer is right for
+the code that will be generated, also when that is not the machine's own instruction set.
+"""
+
+import functools
+import re
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+from numba.core import config
+from numba.core.codegen import get_host_cpu_features
+
+
+class Isa(NamedTuple):
+    """An instruction set as the kernels see it."""
+
+    name: str
+    vector_bytes: int
+    registers: int
+    fma: bool
+    masks: bool
+
+    def lanes(self, itemsize: int) -> int:
+        """Elements of `itemsize` bytes in one vector register."""
+        return self.vector_bytes // itemsize
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and vectors of the micro-kernel's tile.
+
+        The accumulators, one row of B and one broadcast element of A fill the register file:
+        8*3 + 3 + 1 = 28 of 32 registers, 6*2 + 2 + 1 = 15 of 16. With two FMA units of four cycles each, eight
+        independent accumulators are the least that keeps them busy.
+        """
+        return (8, 3) if self.registers >= 32 else (6, 2)
+
+
+_PROBE = """
+declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+define void @probe(ptr %p, ptr %q) {
+  %a = load <16 x float>, ptr %p, align 4
+  %b = load <16 x float>, ptr %q, align 4
+  %c = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %b)
+  store <16 x float> %c, ptr %p, align 4
+  ret void
+}
+"""
+
+
+def target_machine() -> llvm.TargetMachine:
+    """Return an LLVM target machine with the CPU name and features that Numba compiles for."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = config.CPU_FEATURES
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=config.CPU_NAME or llvm.get_host_cpu_name(),
+        features=get_host_cpu_features() if features is None else features,
+        opt=2,
+    )
+
+
+@functools.cache
+def isa() -> Isa:
+    """Return the instruction set of the CPU that Numba compiles for."""
+    machine = target_machine()
+    text = machine.emit_assembly(llvm.parse_assembly(_PROBE))
+    if re.search(r"vfmadd\w*ps.*%zmm", text):
+        return Isa("avx512", 64, 32, fma=True, masks=True)
+    if re.search(r"vfmadd\w*ps.*%ymm", text):
+        return Isa("avx2", 32, 16, fma=True, masks=True)
+    if re.search(r"fmla\s+v\d+\.4s", text):
+        return Isa("neon", 16, 32, fma=True, masks=False)
+    # Baseline x86-64 and anything unknown: 128-bit vectors, products and sums rounded apart, because an
+    # `fma` that the hardware lacks would become a call to libm for each element.
+    return Isa("sse" if machine.triple.startswith("x86") else "generic", 16, 16, fma=False, masks=False)

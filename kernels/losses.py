@@ -1,0 +1,288 @@
+"""Losses: value and gradient of each row in one visit, while the row is in the first-level cache.
+
+A loss is ``sum_i scale_i * loss_i``: `row_scales` turns reduction, sample weights, class weights and ignored rows into the
+scales, so the gradient of a row can be written finished. One task owns a range of rows; the rows' losses are added
+up in order, in float64.
+"""
+
+import math
+
+from numba import carray, prange, types
+
+from . import elementary
+from .activations import IDENTITY, apply_slope
+from .compile import entry, kernel, outlined
+from .rows import exp_shifted, log, row_max, summed
+from .simd import Lanes, Vec, at, lanewise
+
+# Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape.
+SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, MSE, BCE_LOGITS, GAUSSIAN_NLL = range(5)
+MEAN, SUM, NONE = range(3)
+# Places in `options`, float64. VARIANCE_EPS bounds a variance from below; CONSTANT is added to each term of gaussian_nll.
+REDUCTION, IGNORE_INDEX, LABEL_SMOOTHING, VARIANCE_EPS, CONSTANT, OPTIONS_SIZE = range(6)
+
+
+def _scaled(v: Lanes, x: Vec, factor: Vec) -> Vec:
+    return x * factor
+
+
+def _smoothed(v: Lanes, e: Vec, w: Vec, factor: Vec, share: Vec) -> Vec:
+    """Gradient of smoothed labels but for the label's own share: factor * e - share * w."""
+    return v.fma(-share, w, e * factor)
+
+
+def _weighted_gap(v: Lanes, z: Vec, w: Vec, top: Vec) -> tuple[Vec]:
+    return (w * (top - z),)
+
+
+def _target_mass(v: Lanes, q: Vec, w: Vec, keep: Vec, spread: Vec) -> tuple[Vec]:
+    return (w * v.fma(keep, q, spread),)
+
+
+def _target_gap(v: Lanes, z: Vec, q: Vec, w: Vec, top: Vec, keep: Vec, spread: Vec) -> tuple[Vec]:
+    return (w * v.fma(keep, q, spread) * (top - z),)
+
+
+def _target_gradient(v: Lanes, e: Vec, q: Vec, w: Vec, factor: Vec, keep: Vec, spread: Vec, scale: Vec) -> Vec:
+    return v.fma(-scale, w * v.fma(keep, q, spread), e * factor)
+
+
+def _mse(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
+    difference = z - t
+    return difference * difference, 2.0 * difference * scale
+
+
+def _bce_logits(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
+    # -t log s(z) - (1 - t) log s(-z) = max(z, 0) - t z + log(1 + exp(-|z|)); derivative s(z) - t
+    e = elementary.exp(v, -v.abs(z))
+    near_one = 1.0 / (1.0 + e)
+    s = v.select(z < 0.0, e * near_one, near_one)
+    return v.maximum(z, 0.0) - t * z + elementary.log1p(v, e), (s - t) * scale
+
+
+def _gaussian_log_variance(
+    v: Lanes, mean: Vec, s: Vec, t: Vec, scale: Vec, smallest: Vec, constant: Vec
+) -> tuple[Vec, Vec, Vec]:
+    """(s + (mean - t)**2 / var) / 2 + constant with var = exp(s); gradients for mean and s."""
+    s = v.maximum(s, smallest)
+    precision = elementary.exp(v, -s)
+    difference = mean - t
+    misfit = difference * precision
+    square = misfit * difference
+    return 0.5 * (s + square) + constant, misfit * scale, 0.5 * (1.0 - square) * scale
+
+
+def _gaussian_variance(
+    v: Lanes, mean: Vec, t: Vec, var: Vec, scale: Vec, smallest: Vec, constant: Vec
+) -> tuple[Vec, Vec, Vec]:
+    """(log var + (mean - t)**2 / var) / 2 + constant; gradients for mean and var."""
+    var = v.maximum(var, smallest)
+    difference = mean - t
+    misfit = difference / var
+    loss = 0.5 * (elementary.log(v, var) + misfit * difference) + constant
+    return loss, misfit * scale, 0.5 * (1.0 / var - misfit * misfit) * scale
+
+
+exp_row = summed(exp_shifted, reads=1, writes=1, numbers=1)
+scale_row = lanewise(_scaled, reads=1, writes=1, numbers=1)
+smooth_row = lanewise(_smoothed, reads=2, writes=1, numbers=2)
+weighted_gap = summed(_weighted_gap, reads=2, writes=0, numbers=1)
+target_mass = summed(_target_mass, reads=2, writes=0, numbers=2)
+target_gap = summed(_target_gap, reads=3, writes=0, numbers=3)
+target_gradient = lanewise(_target_gradient, reads=3, writes=1, numbers=4)
+mse_row = summed(_mse, reads=2, writes=1, numbers=1)
+bce_row = summed(_bce_logits, reads=2, writes=1, numbers=1)
+gaussian_log_variance_row = summed(_gaussian_log_variance, reads=3, writes=2, numbers=3)
+gaussian_variance_row = summed(_gaussian_variance, reads=3, writes=2, numbers=3)
+
+
+@kernel
+def softmax_labels_row(z, z0, label, class_weight, total_weight, smoothing, scale, d, d0, n):
+    """``-log softmax(z)[label]`` with class weights and label smoothing; its gradient times `scale` into d.
+
+    Returns the loss, and 1 where the label's logit is the largest.
+    """
+    real = z.dtype.type
+    top = row_max(at(z, z0), n)
+    total = exp_row(at(z, z0), at(d, d0), top, n)
+    log_total = log(total)
+    own = real(1.0)
+    if class_weight.size > 0:
+        own = class_weight[label]
+    own *= real(1.0) - smoothing
+    loss = own * (log_total + (top - z[z0 + label]))
+    if smoothing > 0.0:
+        share = smoothing / real(n)
+        loss += share * (total_weight * log_total + weighted_gap(at(z, z0), at(class_weight, 0), top, n))
+        factor = scale * (own + share * total_weight) / total
+        smooth_row(at(d, d0), at(class_weight, 0), at(d, d0), factor, scale * share, n)
+    else:
+        scale_row(at(d, d0), at(d, d0), scale * own / total, n)
+    d[d0 + label] -= scale * own
+    return float(loss), 1.0 if z[z0 + label] == top else 0.0
+
+
+@kernel
+def softmax_probabilities_row(z, z0, q, q0, class_weight, smoothing, scale, d, d0, n):
+    """``-sum_c w_c q_c log softmax(z)_c``; its gradient times `scale` into d."""
+    real = z.dtype.type
+    keep, spread = real(1.0) - smoothing, smoothing / real(n)
+    w = at(class_weight, 0)
+    top = row_max(at(z, z0), n)
+    total = exp_row(at(z, z0), at(d, d0), top, n)
+    mass = target_mass(at(q, q0), w, keep, spread, n)
+    gap = target_gap(at(z, z0), at(q, q0), w, top, keep, spread, n)
+    target_gradient(at(d, d0), at(q, q0), w, at(d, d0), scale * mass / total, keep, spread, scale, n)
+    return mass * log(total) + gap
+
+
+@kernel
+def row_scales(code, labels, class_weight, options, sample_weight, scales, batch, terms):
+    """Write what each row's loss counts for; return what the sum was divided by.
+
+    Mean: for class labels the weighted mean over the rows that are not ignored, divided by the sum of their classes'
+    weights; else over all `terms` numbers of a row. Sample weights weigh the mean as well.
+    """
+    total = 0.0
+    for i in range(batch):
+        weight = 1.0
+        if sample_weight.size > 0:
+            weight = float(sample_weight[i])
+        scales[i] = weight
+        if code == SOFTMAX_LABELS:
+            if labels[i] == options[IGNORE_INDEX]:
+                scales[i] = weight = 0.0
+            elif class_weight.size > 0:
+                weight *= class_weight[labels[i]]
+        total += weight
+    if options[REDUCTION] != MEAN:
+        return 1.0
+    total *= terms
+    for i in range(batch):
+        scales[i] /= total
+    return total
+
+
+@kernel
+def loss_row(code, z, z0, n, labels, targets, t0, class_weight, total_weight, options, scale, d, d0, i):
+    """The loss of row i, unscaled, and whether its label is hit; the gradient times `scale` into d."""
+    real = z.dtype.type
+    if code == SOFTMAX_LABELS:
+        if labels[i] == options[IGNORE_INDEX]:
+            d[d0 : d0 + n] = real(0.0)  # whatever the logits are
+            return 0.0, 0.0
+        smoothing = real(options[LABEL_SMOOTHING])
+        return softmax_labels_row(z, z0, labels[i], class_weight, total_weight, smoothing, scale, d, d0, n)
+    if code == SOFTMAX_PROBABILITIES:
+        smoothing = real(options[LABEL_SMOOTHING])
+        return float(softmax_probabilities_row(z, z0, targets, t0, class_weight, smoothing, scale, d, d0, n)), 0.0
+    if code == MSE:
+        return float(mse_row(at(z, z0), at(targets, t0), at(d, d0), scale, n)), 0.0
+    if code == BCE_LOGITS:
+        return float(bce_row(at(z, z0), at(targets, t0), at(d, d0), scale, n)), 0.0
+    half = n // 2
+    smallest = real(math.log(options[VARIANCE_EPS]))
+    value = gaussian_log_variance_row(
+        at(z, z0), at(z, z0 + half), at(targets, t0), at(d, d0), at(d, d0 + half), scale, smallest,
+        real(options[CONSTANT]), half,
+    )  # fmt: skip
+    return float(value), 0.0
+
+
+def _loss_part_types(dtype):
+    p, i, f = types.CPointer(dtype), types.int64, types.CPointer(types.float64)
+    return types.void(i, p, i, i, types.CPointer(i), p, i, p, i, f, f, i, i, p, p, i, i)
+
+
+@outlined(_loss_part_types)
+def loss_part(
+    code, z, ld, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope, d, start,
+    stop,
+):  # fmt: skip
+    """Rows start:stop of `loss`, on pointers. weights : how many class weights there are, n or 0."""
+    z, d = carray(z, stop * ld), carray(d, stop * ld)
+    class_weight, options = carray(class_weight, weights), carray(options, OPTIONS_SIZE)
+    labels, targets, rows = carray(labels, stop), carray(targets, stop * ld_t), carray(rows, 3 * ld_rows)
+    real = z.dtype.type
+    total_weight = real(0.0)
+    for c in range(weights):
+        total_weight += class_weight[c]
+    for i in range(start, stop):
+        row = i * ld
+        value, hit = loss_row(
+            code, z, row, n, labels, targets, i * ld_t, class_weight, total_weight, options, real(rows[i]), d, row, i
+        )
+        rows[ld_rows + i], rows[2 * ld_rows + i] = value, hit
+        if activation != IDENTITY:
+            apply_slope(activation, at(d, row), at(z, row), at(slope, row), at(d, row), ld, 1, n)
+
+
+@kernel(parallel=True)
+def loss(
+    code, z, z0, ld, batch, n, labels, targets, t0, ld_t, class_weight, options, sample_weight, rows, activation, slope,
+    slope0, d, d0, tasks,
+):  # fmt: skip
+    """Compute a loss of the rows of z, and its gradient times g' of the activation that made z.
+
+    z : rows of n numbers begin at ``z.flat[z0]``, `ld` apart; read
+    labels : (batch,) int64 class indices, for SOFTMAX_LABELS; else unused
+    targets : rows begin at ``targets.flat[t0]``, `ld_t` apart, for the other losses
+    class_weight : (n,), or empty for none; needed with label smoothing and with probabilities
+    options : (OPTIONS_SIZE,) float64
+    sample_weight : (>= batch,), or empty for none
+    rows : (3, >= batch) float64, written: what each row counts for, its loss, and 1 where its label's logit is the largest
+    activation, slope : the last layer's; d becomes its dz
+    d : laid out as z; written
+    return : the loss, the sum of the rows' as they count
+
+    One task owns a range of rows.
+    """
+    terms = 1
+    if code == MSE or code == BCE_LOGITS:
+        terms = n
+    elif code == GAUSSIAN_NLL:
+        terms = n // 2
+    row_scales(code, labels, class_weight, options, sample_weight, rows[0], batch, terms)
+    weights, ld_rows = class_weight.size, rows.shape[1]
+    if tasks == 1:
+        loss_part(
+            code, at(z, z0), ld, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights, at(options, 0),
+            at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), 0, batch,
+        )  # fmt: skip
+    else:
+        for task in prange(tasks):
+            loss_part(
+                code, at(z, z0), ld, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights,
+                at(options, 0), at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), batch * task // tasks,
+                batch * (task + 1) // tasks,
+            )  # fmt: skip
+    total = 0.0
+    for i in range(batch):
+        total += rows[0, i] * rows[1, i]
+    return total
+
+
+@entry
+def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_weight, rows, tasks, gradient):
+    """Compute a loss and its gradient; see `loss`. z, gradient : (batch, n); targets : (batch, n), or n/2 for GAUSSIAN_NLL."""
+    batch, n = z.shape
+    return loss(
+        code, z.reshape(z.size), 0, n, batch, n, labels, targets.reshape(targets.size), 0, targets.shape[1], class_weight,
+        options, sample_weight, rows, IDENTITY, z.reshape(z.size), 0, gradient.reshape(gradient.size), 0, tasks,
+    )  # fmt: skip
+
+
+@entry
+def gaussian_nll(mean, target, var, scale, eps, constant, losses, dmean, dvar):
+    """Compute the Gaussian negative log-likelihood with given variances; gradients times `scale`.
+
+    mean, target, var : (rows, n), read
+    losses : (rows,) float64, written: each row's sum
+    dmean, dvar : (rows, n), written
+    """
+    n = mean.shape[1]
+    for i in range(mean.shape[0]):
+        o = i * n
+        losses[i] = gaussian_variance_row(
+            at(mean, o), at(target, o), at(var, o), at(dmean, o), at(dvar, o), scale, eps, constant, n
+        )

@@ -1,0 +1,80 @@
+"""Packing: a block of B copied into panels, where the micro-kernel reads it front to back.
+
+A panel is ``depth`` rows of a few whole vectors, zero-padded. The transposed form reads B where it stands transposed
+in memory, as the weights do in ``dX = dZ @ W``: squares of one vector by one vector are turned in registers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from .simd import I32, I64, Lanes, Vec, count_loop, make_intrinsic, vector_loop
+
+
+def _pack_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    source, ld, depth, cols, panel, width = args
+    lanes = Lanes(b, signature.args[0].dtype)
+    with count_loop(b, I64(0), depth, 1) as k:
+        row, target = b.gep(source, [b.mul(k, ld)]), b.gep(panel, [b.mul(k, width)])
+        vector_loop(
+            lanes,
+            cols,
+            lambda j, mask: lanes.store(lanes.load(b.gep(row, [j]), mask), b.gep(target, [j])),
+        )
+    return context.get_dummy_value()
+
+
+def transpose_square(lanes: Lanes, rows: list[Vec]) -> list[Vec]:
+    """Transpose a square of vectors: each round swaps, between rows `step` apart, the lanes `step` apart."""
+    b, width = lanes.builder, lanes.width
+    step = 1
+    while step < width:
+        for i in range(width):
+            if i & step:
+                continue
+            upper, lower = rows[i].value, rows[i + step].value
+            order = range(width)
+            first = [x if not x & step else width + x - step for x in order]
+            second = [x + step if not x & step else width + x for x in order]
+            for row, picks in ((i, first), (i + step, second)):
+                mask = ir.Constant(ir.VectorType(I32, width), picks)
+                rows[row] = lanes.wrap(b.shuffle_vector(upper, lower, mask))
+        step *= 2
+    return rows
+
+
+def _pack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    source, ld, depth, cols, panel, width = args
+    lanes = Lanes(b, signature.args[0].dtype)
+    last = b.sub(cols, I64(1))
+    with count_loop(b, I64(0), cols, lanes.width) as j:
+        # Columns past the last are copies of it: they fill lanes that nobody stores.
+        columns = []
+        for i in range(lanes.width):
+            column = b.add(j, I64(i))
+            column = b.select(b.icmp_signed("<", column, last), column, last)
+            columns.append(b.gep(source, [b.mul(column, ld)]))
+
+        def square(k: ir.Value, mask: ir.Value | None, j: ir.Value = j, columns: list = columns) -> None:
+            rows = [lanes.load(b.gep(c, [k]), mask) for c in columns]
+            for i, row in enumerate(transpose_square(lanes, rows)):
+                offset = b.add(b.mul(b.add(k, I64(i)), width), j)
+                lanes.store(row, b.gep(panel, [offset]))
+
+        vector_loop(lanes, depth, square)
+    return context.get_dummy_value()
+
+
+def _signature(p: Any, *rest: Any) -> Any:
+    i = types.int64
+    return types.void(p, i, i, i, p, i)
+
+
+_PARAMETERS = ["source", "ld", "depth", "cols", "panel", "width"]
+
+# f(source, ld, depth, cols, panel, width): panel[k * width + j] = source[k * ld + j]; the transposed one takes
+# source[j * ld + k], and may write up to a vector's width of rows past `depth`.
+pack = make_intrinsic("pack", _PARAMETERS, _signature, _pack_codegen)
+pack_transposed = make_intrinsic("pack_transposed", _PARAMETERS, _signature, _pack_transposed_codegen)

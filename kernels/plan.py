@@ -1,0 +1,104 @@
+"""A network as data: one row of integers for each layer, and where its arrays stand in the workspace."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .activations import FIRST_STORED_SLOPE
+from .dense import CHUNK_ROWS, CHUNKED_WEIGHTS, MOST_CHUNKS
+from .isa import isa
+
+# Columns of a plan. W and B are offsets in the parameters (B is -1 without a bias); A, SLOPE and D in the workspace: the
+# layer's output, its stored slope and the gradient dz, each (capacity, LD).
+IN, OUT, ACTIVATION, W, B, A, SLOPE, D, LD, COLUMNS = range(10)
+# Entries of a layout: offsets in the workspace of a gathered batch, and of the partial sums of weight gradients.
+X, TARGETS, SAMPLE_WEIGHT, PARTIALS, CAPACITY, SIZE, ENTRIES = range(7)
+
+
+def leading_dimension(features: int, itemsize: int) -> int:
+    """Return how far apart the rows of an activation stand: whole vectors, and not a large power of two.
+
+    Rows a multiple of 1024 bytes apart would compete for the same few lines of the first-level cache.
+    """
+    lanes = isa().lanes(itemsize)
+    ld = -(-max(features, 1) // lanes) * lanes
+    return ld + lanes if ld * itemsize % 1024 == 0 else ld
+
+
+def parameter_count(in_features: int, out_features: int, bias: bool) -> int:
+    """Return the number of parameters of a dense layer."""
+    return (in_features + bias) * out_features
+
+
+class _Arena:
+    """Hands out places in a flat workspace, each beginning at a cache line."""
+
+    def __init__(self, itemsize: int) -> None:
+        self.line = 64 // itemsize
+        self.size = 0
+
+    def take(self, elements: int) -> int:
+        start = self.size
+        self.size += -(-elements // self.line) * self.line
+        return start
+
+
+def make_plan(
+    layers: Sequence[tuple[int, int, int, bool]], itemsize: int, capacity: int, *, train: bool, target_width: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lay out a chain of dense layers for batches of up to `capacity` rows.
+
+    Parameters
+    ----------
+    layers
+        For each layer in_features, out_features, activation code, whether it has a bias. The parameters of a layer
+        follow those of the one before: W, (in_features, out_features), then b.
+    train
+        Whether gradients are wanted. Without, two buffers take turns holding the activations, and the last layer's
+        output goes to an array of the caller's (its A is 0).
+    target_width
+        Columns of a gathered batch of targets; 0 for class labels.
+
+    Returns
+    -------
+    plan, layout
+        int64 arrays; see the constants above. ``layout[SIZE]`` is the workspace's size in elements.
+    """
+    plan = np.zeros((len(layers), COLUMNS), np.int64)
+    layout = np.zeros(ENTRIES, np.int64)
+    arena = _Arena(itemsize)
+    offset = 0
+    for row, (in_features, out_features, code, bias) in zip(plan, layers, strict=True):
+        row[[IN, OUT, ACTIVATION, W]] = in_features, out_features, code, offset
+        row[B] = offset + in_features * out_features if bias else -1
+        row[LD] = leading_dimension(out_features, itemsize)
+        offset += parameter_count(in_features, out_features, bias)
+
+    if train:
+        for row in plan:
+            row[A] = arena.take(capacity * row[LD])
+            if row[ACTIVATION] >= FIRST_STORED_SLOPE:
+                row[SLOPE] = arena.take(capacity * row[LD])
+        _take_turns(plan, D, arena, capacity)
+        layout[X] = arena.take(capacity * layers[0][0])
+        layout[TARGETS] = arena.take(capacity * target_width)
+        layout[SAMPLE_WEIGHT] = arena.take(capacity)
+        layout[PARTIALS] = arena.take(max(_partials(r[IN], r[OUT], capacity) for r in plan))
+    else:
+        _take_turns(plan[:-1], A, arena, capacity)
+    layout[CAPACITY], layout[SIZE] = capacity, arena.size
+    return plan, layout
+
+
+def _take_turns(plan: np.ndarray, column: int, arena: _Arena, capacity: int) -> None:
+    """Give neighbouring layers different buffers, two in all."""
+    for parity in (0, 1):
+        rows = plan[parity::2]
+        if len(rows):
+            rows[:, column] = arena.take(capacity * int(rows[:, LD].max()))
+
+
+def _partials(in_features: int, out_features: int, batch: int) -> int:
+    if in_features * out_features > CHUNKED_WEIGHTS or batch < 2 * CHUNK_ROWS:
+        return 0
+    return min(MOST_CHUNKS, batch // CHUNK_ROWS) * (in_features + 1) * out_features

@@ -1,0 +1,118 @@
+"""Optimizer updates over flat arrays, in place, one pass: ``W <- W - lr dW`` and its kin, all layers at once.
+
+Each formula is PyTorch's of that name, in its order of operations (Kingma and Ba 2015 for Adam, Loshchilov and Hutter
+2019 for AdamW, Hinton's lecture 6e for RMSprop, Sutskever et al. 2013 for Nesterov's momentum).
+"""
+
+import math
+
+from numba import carray, types
+
+from .compile import kernel, outlined
+from .simd import Lanes, Vec, at, lanewise
+
+SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP = range(6)
+
+# Arrays of optimizer state beside the parameters
+STATE_ARRAYS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, ADAMW: 2, RMSPROP: 1}
+
+# Places in `hyper`, float64; the last two are advanced by `advance` with every step
+LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, HYPER_SIZE = range(8)
+
+
+def _sgd(v: Lanes, p: Vec, g: Vec, lr: Vec, decay: Vec) -> Vec:
+    return v.fma(-lr, v.fma(decay, p, g), p)
+
+
+def _momentum(v: Lanes, p: Vec, g: Vec, m: Vec, lr: Vec, decay: Vec, mu: Vec) -> tuple[Vec, Vec]:
+    m = v.fma(mu, m, v.fma(decay, p, g))
+    return v.fma(-lr, m, p), m
+
+
+def _nesterov(v: Lanes, p: Vec, g: Vec, m: Vec, lr: Vec, decay: Vec, mu: Vec) -> tuple[Vec, Vec]:
+    g = v.fma(decay, p, g)
+    m = v.fma(mu, m, g)
+    return v.fma(-lr, v.fma(mu, m, g), p), m
+
+
+def _adam(
+    v: Lanes, p: Vec, g: Vec, m: Vec, s: Vec,
+    decay: Vec, keep: Vec, first: Vec, second: Vec, eps: Vec, rate: Vec, scale: Vec,
+) -> tuple[Vec, Vec, Vec]:  # fmt: skip
+    """Adam and AdamW: `decay` adds to the gradient, `keep` shrinks the weights.
+
+    first, second are 1 - beta; rate is lr / (1 - beta1**t), scale is 1 / sqrt(1 - beta2**t).
+    """
+    p = p * keep
+    g = v.fma(decay, p, g)
+    m = v.fma(first, g - m, m)
+    s = v.fma(second, g * g - s, s)
+    return p - rate * (m / v.fma(v.sqrt(s), scale, eps)), m, s
+
+
+def _rmsprop(v: Lanes, p: Vec, g: Vec, s: Vec, lr: Vec, decay: Vec, rest: Vec, eps: Vec) -> tuple[Vec, Vec]:
+    g = v.fma(decay, p, g)
+    s = v.fma(rest, g * g - s, s)
+    return p - lr * (g / (v.sqrt(s) + eps)), s
+
+
+sgd = lanewise(_sgd, reads=2, writes=1, numbers=2)
+momentum = lanewise(_momentum, reads=3, writes=2, numbers=3)
+nesterov = lanewise(_nesterov, reads=3, writes=2, numbers=3)
+adam = lanewise(_adam, reads=4, writes=3, numbers=7)
+rmsprop = lanewise(_rmsprop, reads=3, writes=2, numbers=4)
+
+
+@kernel
+def advance(hyper):
+    """Begin a step: the powers of the decay rates, for the bias correction of Adam."""
+    hyper[FIRST_POWER] *= hyper[FIRST]
+    hyper[SECOND_POWER] *= hyper[SECOND]
+
+
+def _update_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    return types.void(i, p, p, p, types.CPointer(types.float64), i, i, i)
+
+
+@outlined(_update_types)
+def update(code, params, grads, state, hyper, n, start, stop):
+    """Update ``params[start:stop]`` in place from the gradients, and the optimizer's state with them.
+
+    code : one of SGD ... RMSPROP
+    params, grads : n elements, read and written; read
+    state : STATE_ARRAYS[code] * n elements, read and written
+    hyper : (HYPER_SIZE,) float64: learning rate, weight decay, first (momentum or beta1), second (beta2 or alpha), eps,
+        beta1**t, beta2**t
+
+    One task owns one range of elements; the elements are independent.
+    """
+    hyper = carray(hyper, HYPER_SIZE)
+    real = carray(params, n).dtype.type
+    count = stop - start
+    p, g = at(params, start), at(grads, start)
+    lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
+    first, eps = real(hyper[FIRST]), real(hyper[EPS])
+    if code == SGD:
+        sgd(p, g, p, lr, decay, count)
+    elif code == MOMENTUM:
+        m = at(state, start)
+        momentum(p, g, m, p, m, lr, decay, first, count)
+    elif code == NESTEROV:
+        m = at(state, start)
+        nesterov(p, g, m, p, m, lr, decay, first, count)
+    elif code == RMSPROP:
+        s = at(state, start)
+        rmsprop(p, g, s, p, s, lr, decay, real(1.0 - hyper[SECOND]), eps, count)
+    else:
+        m, s = at(state, start), at(state, n + start)
+        rate = real(hyper[LR] / (1.0 - hyper[FIRST_POWER]))
+        scale = real(1.0 / math.sqrt(1.0 - hyper[SECOND_POWER]))
+        keep = real(1.0)
+        if code == ADAMW:
+            keep = real(1.0 - hyper[LR] * hyper[WEIGHT_DECAY])
+            decay = real(0.0)
+        adam(
+            p, g, m, s, p, m, s, decay, keep, real(1.0 - hyper[FIRST]), real(1.0 - hyper[SECOND]), eps, rate, scale,
+            count,
+        )  # fmt: skip

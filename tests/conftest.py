@@ -1,0 +1,38 @@
+"""Fixtures that every test may use."""
+
+import importlib
+import os
+import warnings
+
+import pytest
+from hypothesis import settings
+
+# Repeatable, and no verdict on speed: a shared machine, or a first compile, is slow now and then.
+settings.register_profile("fastbp", derandomize=True, deadline=None)
+settings.load_profile("fastbp")
+
+
+@pytest.fixture(scope="session")
+def peer():
+    """Import another library to compare with: ``peer("torch")``.
+
+    Without it the test is skipped, unless FASTBP_REQUIRE_PEERS=1 (as in .ci/run) says that it has
+    to be there: then the ImportError fails the test.
+    """
+
+    def import_peer(name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a peer deprecates inside is not ours to fix
+            try:
+                return importlib.import_module(name)
+            except ModuleNotFoundError:
+                if os.environ.get("FASTBP_REQUIRE_PEERS") == "1":
+                    raise
+                pytest.skip(f"{name} is not installed")
+
+    return import_peer
+
+
+@pytest.fixture(scope="session")
+def torch(peer):
+    return peer("torch")

@@ -1,0 +1,134 @@
+"""Imports point one way: from the command line down to the kernels."""
+
+import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# A module may import those of its own row and of the rows below, in no circle. A new one gets its
+# place here. "kernels" is the whole room.
+ROWS = [
+    ["__main__", "cli", "sklearn", "torch", "mpi", "onnx"],
+    ["__init__"],
+    ["training", "callbacks", "checkpoint"],
+    ["layers", "losses", "optimizers", "initializers", "datasets", "preprocessing"],
+    ["_sources", "_split"],
+    ["_check", "_threads", "_arrays", "_idx", "_tables"],
+    ["kernels"],
+]
+RANK = {module: -row for row, modules in enumerate(ROWS) for module in modules}
+
+# What the base install holds, and who may import more: each optional door its own dependency.
+BASE = {"numpy", "numba", "llvmlite", "safetensors", "rich", "typer"}
+ALLOWED = {
+    "kernels": {"numpy", "numba", "llvmlite"},
+    "cli": BASE | {"matplotlib"},
+    "_tables": BASE | {"pyarrow"},
+    "sklearn": BASE | {"sklearn"},
+    "torch": BASE | {"torch"},
+    "mpi": BASE | {"mpi4py"},
+    "onnx": BASE | {"onnx"},
+}
+
+
+def modules():
+    """Yield each module's dotted name below fastbp and its file."""
+    for path in sorted((ROOT / "fastbp").glob("*.py")):
+        yield path.stem, path
+    for path in sorted((ROOT / "kernels").rglob("*.py")):
+        inner = path.relative_to(ROOT / "kernels").with_suffix("").parts
+        yield ".".join(["kernels", *(part for part in inner if part != "__init__")]), path
+
+
+def imports(name, path):
+    """Yield every module that a file imports, dotted from the top: "numpy.typing", "fastbp._check".
+
+    Imports inside functions count too; those for type checkers alone never run and do not.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            node.body = []
+    package = ["fastbp", *name.split(".")]
+    if path.name != "__init__.py":
+        package.pop()
+    elif name == "__init__":
+        package = ["fastbp"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:  # the name may be a module or something inside one
+                inner = f"{source}.{alias.name}"
+                yield inner if inner.removeprefix("fastbp.") in NAMES else source
+
+
+NAMES = {name for name, _ in modules()} | {"kernels"}
+
+
+def room(name):
+    return name.split(".")[0]
+
+
+def own(imported):
+    """Name a module of ours as `modules` does; the package itself is its ``__init__``."""
+    return imported.removeprefix("fastbp").removeprefix(".") or "__init__"
+
+
+def is_ours(imported):
+    return imported.split(".")[0] == "fastbp"
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """Map each module to what it imports."""
+    return {name: set(imports(name, path)) for name, path in modules()}
+
+
+def test_every_module_has_a_place(graph):
+    unknown = sorted({room(name) for name in graph} - set(RANK))
+    assert not unknown, f"give {unknown} a row in ROWS: what may they import, who may import them?"
+
+
+def test_nothing_imports_a_row_above(graph):
+    wrong = [
+        f"{name} imports {imported}"
+        for name, found in graph.items()
+        for imported in found
+        if is_ours(imported) and RANK[room(own(imported))] > RANK[room(name)]
+    ]
+    assert not wrong
+
+
+def test_no_imports_in_a_circle(graph):
+    ours = {name: {own(i) for i in found if is_ours(i)} - {name} for name, found in graph.items()}
+    try:
+        TopologicalSorter(ours).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+def test_third_party_imports_are_known(graph):
+    wrong = [
+        f"{name} imports {imported}"
+        for name, found in graph.items()
+        for imported in found
+        if not is_ours(imported)
+        and (top := imported.split(".")[0]) not in sys.stdlib_module_names
+        and top not in ALLOWED.get(room(name), BASE)
+    ]
+    assert not wrong
+
+
+def test_import_of_fastbp_loads_no_optional_dependency():
+    optional = ["matplotlib", "pyarrow", "sklearn", "torch", "onnx", "mpi4py", "typer"]
+    code = f"import sys, fastbp; print([m for m in {optional} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

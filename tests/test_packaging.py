@@ -1,0 +1,145 @@
+"""The wheel and the sdist hold what they should and import wherever they are installed.
+
+Everything is built from a copy of the tree, so that no build folder disturbs other tests.
+"""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+# Imports the package with all its own modules that need no extra, and reads the data in it.
+CHECK = """
+import pathlib, sys
+import fastbp, fastbp.datasets, fastbp.kernels.{kernel}
+assert len(fastbp.datasets.load_digits()[0]) == 1797
+assert "kernels" not in sys.modules
+print(pathlib.Path(fastbp.__file__).resolve().parent)
+"""
+
+
+def run(*command, cwd):
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Copy the files that belong to the project: known to git, or new and not ignored."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs the repository: git knows which files belong to it")
+    folder = tmp_path_factory.mktemp("tree") / "fastbp"
+    listed = run("git", "ls-files", "-co", "--exclude-standard", "-z", cwd=ROOT)
+    for name in filter(None, listed.split("\0")):
+        source = ROOT / name
+        if source.exists():  # a deleted file is listed until its removal is committed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / name, follow_symlinks=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tree, tmp_path_factory):
+    """Build the sdist and the wheel with the setuptools at hand; return their folder."""
+    dist = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "-o", dist, tree,
+        cwd=dist)  # fmt: skip
+    return dist
+
+
+@pytest.fixture
+def wheel(built):
+    return built / f"fastbp-{VERSION}-py3-none-any.whl"
+
+
+@pytest.fixture
+def sdist(built):
+    return built / f"fastbp-{VERSION}.tar.gz"
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Make an environment that sees the dependencies installed here, and install into it."""
+    folder = tmp_path / "venv"
+    venv.create(folder, with_pip=False)
+    paths = sysconfig.get_paths("venv", {"base": folder, "platbase": folder})
+    here = sysconfig.get_paths()
+    # A .pth file adds the folder alone: an editable fastbp installed there stays out of sight.
+    Path(paths["purelib"], "dependencies.pth").write_text(f"{here['purelib']}\n{here['platlib']}\n")
+    return Path(paths["scripts"], "python")
+
+
+def install(python, *what, cwd):
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps",
+        "--no-build-isolation", "--ignore-installed", *what, cwd=cwd)  # fmt: skip
+
+
+def imported_from(python, cwd):
+    """Import fastbp in `cwd` and return the folder it came from."""
+    kernel = sorted((ROOT / "kernels").glob("[a-z]*.py"))[0].stem
+    return Path(run(python, "-c", CHECK.format(kernel=kernel), cwd=cwd))
+
+
+def test_wheel_holds_the_package_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = f"fastbp-{VERSION}.dist-info"
+        metadata = archive.read(f"{info}/METADATA").decode()
+        scripts = archive.read(f"{info}/entry_points.txt").decode()
+    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastbp").glob("*.py")}
+    expected |= {f"fastbp/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
+    expected |= {"fastbp/py.typed", "fastbp/data/digits.npz", "fastbp/data/README.md"}
+    assert expected <= names
+    assert {name.split("/")[0] for name in names} == {"fastbp", info}
+    assert f"{info}/licenses/LICENSE" in names
+    assert "License-Expression: BSD-3-Clause" in metadata
+    assert "fastbp = fastbp.cli:main" in scripts
+
+
+def test_shipped_data_is_small(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        data = [item for item in archive.infolist() if item.filename.startswith("fastbp/data/")]
+    assert sum(item.file_size for item in data) < 100_000
+
+
+def test_sdist_holds_the_real_kernels(sdist):
+    with tarfile.open(sdist) as archive:
+        members = {m.name.partition("/")[2]: m for m in archive.getmembers()}
+    for path in (ROOT / "kernels").glob("*.py"):
+        assert members[f"kernels/{path.name}"].isfile()
+    assert members["fastbp/data/digits.npz"].isfile()
+    assert not any(name.startswith("fastbp/kernels") for name in members)
+
+
+@pytest.mark.parametrize("archive", ["wheel", "sdist"])
+def test_archive_installs_and_imports_outside_the_repository(request, archive, python, tmp_path):
+    install(python, request.getfixturevalue(archive), cwd=tmp_path)
+    assert imported_from(python, tmp_path).is_relative_to(tmp_path / "venv")
+
+
+@pytest.mark.parametrize("editable", [False, True])
+def test_imports_from_the_repository_root_and_elsewhere(tree, python, tmp_path, editable):
+    # In a copy for each: pip leaves build/ and fastbp.egg-info behind.
+    root = tmp_path / "fastbp"
+    shutil.copytree(tree, root, symlinks=True)
+    install(python, *(["--editable"] if editable else []), ".", cwd=root)
+    assert imported_from(python, root) == root / "fastbp"
+    elsewhere = imported_from(python, tmp_path / "venv")
+    assert elsewhere.is_relative_to(root if editable else tmp_path / "venv")
+
+
+def test_kernels_is_a_relative_symlink():
+    link = ROOT / "fastbp" / "kernels"
+    assert link.is_symlink()
+    assert link.readlink() == Path("../kernels")
