@@ -79,9 +79,10 @@ def gelu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
 def gelu_tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
     # z/2 (1 + tanh(y/2)) = z s(y), with y = 2 sqrt(2/pi) (z + 0.044715 z**3)
     c = 2 * math.sqrt(2 / math.pi)
-    square = z * z
+    square = v.minimum(z * z, 1000.0)  # s is 0 or 1 from here, and nothing below becomes 0 * infinity
     s, rest = _logistic(v, z * v.fma(square, 0.044715 * c, c))
-    return z * s, s * v.fma(z * rest, v.fma(square, 3 * 0.044715 * c, c), 1.0)
+    a = z * s
+    return a, v.fma(a * rest, v.fma(square, 3 * 0.044715 * c, c), s)
 
 
 FORMULAS: dict[int, Formula] = {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .activations import FIRST_STORED_SLOPE
-from .dense import CHUNK_ROWS, CHUNKED_WEIGHTS, MOST_CHUNKS
+from .dense import gradient_chunks
 from .isa import isa
 
 # Columns of a plan. W and B are offsets in the parameters (B is -1 without a bias); A, SLOPE and D in the workspace: the
@@ -83,7 +83,7 @@ def make_plan(
         layout[X] = arena.take(capacity * layers[0][0])
         layout[TARGETS] = arena.take(capacity * target_width)
         layout[SAMPLE_WEIGHT] = arena.take(capacity)
-        layout[PARTIALS] = arena.take(max(_partials(r[IN], r[OUT], capacity) for r in plan))
+        layout[PARTIALS] = arena.take(max(partials_size(r[IN], r[OUT], capacity) for r in plan))
     else:
         _take_turns(plan[:-1], A, arena, capacity)
     layout[CAPACITY], layout[SIZE] = capacity, arena.size
@@ -98,7 +98,7 @@ def _take_turns(plan: np.ndarray, column: int, arena: _Arena, capacity: int) -> 
             rows[:, column] = arena.take(capacity * int(rows[:, LD].max()))
 
 
-def _partials(in_features: int, out_features: int, batch: int) -> int:
-    if in_features * out_features > CHUNKED_WEIGHTS or batch < 2 * CHUNK_ROWS:
-        return 0
-    return min(MOST_CHUNKS, batch // CHUNK_ROWS) * (in_features + 1) * out_features
+def partials_size(in_features: int, out_features: int, batch: int) -> int:
+    """Return the elements that the partial sums of a weight gradient take."""
+    chunks = gradient_chunks.py_func(batch, in_features, out_features)
+    return chunks * parameter_count(in_features, out_features, True) if chunks > 1 else 0

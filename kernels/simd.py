@@ -332,7 +332,7 @@ def make_intrinsic(
 
     names = ["typingctx", *parameters]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    typing.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
+    typing.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])
     typing.__name__ = typing.__qualname__ = name
     return intrinsic(typing)
 

@@ -1,0 +1,71 @@
+"""fastbp: dense networks trained and run on multi-core CPUs, at the limit of the hardware.
+
+>>> import fastbp
+>>> x, y = fastbp.load_digits()
+>>> model = fastbp.mlp([64, 32, 10], activation="relu", rng=0)
+>>> history = fastbp.Trainer(model).fit(x / 16, y, epochs=2, rng=0, progress=False)
+>>> model.predict(x[:5] / 16).shape
+(5, 10)
+"""
+
+from fastbp._config import config, show_config, warmup
+from fastbp._threads import get_num_threads, set_num_threads
+from fastbp.callbacks import Callback, EarlyStopping
+from fastbp.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
+from fastbp.history import History
+from fastbp.information import cross_entropy, entropy, kl_divergence
+from fastbp.layers import Dense
+from fastbp.losses import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    GaussianNLLLoss,
+    MSELoss,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    mse_loss,
+    softmax_cross_entropy,
+)
+from fastbp.optimizers import SGD, Adam, AdamW, RMSprop
+from fastbp.preprocessing import Scaler
+from fastbp.saving import load
+from fastbp.sequential import Sequential, mlp
+from fastbp.training import Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "BCEWithLogitsLoss",
+    "Callback",
+    "CrossEntropyLoss",
+    "Dataset",
+    "Dense",
+    "EarlyStopping",
+    "GaussianNLLLoss",
+    "History",
+    "MSELoss",
+    "RMSprop",
+    "Scaler",
+    "Sequential",
+    "Trainer",
+    "binary_cross_entropy_with_logits",
+    "config",
+    "cross_entropy",
+    "entropy",
+    "gaussian_nll_loss",
+    "get_num_threads",
+    "kl_divergence",
+    "load",
+    "load_dataset",
+    "load_digits",
+    "load_features",
+    "mlp",
+    "mse_loss",
+    "set_num_threads",
+    "show_config",
+    "softmax_cross_entropy",
+    "train_validation_split",
+    "warmup",
+]

@@ -1,0 +1,179 @@
+"""Every error about what a user passes is raised from here, before anything is changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+T = TypeVar("T")
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def float_dtype(dtype: DTypeLike, who: str) -> np.dtype[Any]:
+    """Return float32 or float64; TypeError for any other."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None
+    if result not in FLOATS:
+        raise TypeError(f"{who} expects dtype float32 or float64, got {dtype!r}")
+    return result
+
+
+def integer(value: Any, who: str, name: str, smallest: int = 1) -> int:
+    """Return a whole number of at least `smallest`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{who} expects {name} to be an int, got {value!r}")
+    if value < smallest:
+        raise ValueError(f"{who} expects {name} of at least {smallest}, got {value}")
+    return int(value)
+
+
+def number(
+    value: Any, who: str, name: str, low: float = 0.0, high: float = np.inf, *, open_high: bool = False
+) -> float:
+    """Return a finite number in [low, high], or in [low, high) with `open_high`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{who} expects {name} to be a number, got {value!r}")
+    result = float(value)
+    if not (low <= result <= high and np.isfinite(result)) or (open_high and result == high):
+        bounds = f"at least {low:g}" if high == np.inf else f"in [{low:g}, {high:g}{')' if open_high else ']'}"
+        raise ValueError(f"{who} expects {name} {bounds}, got {value!r}")
+    return result
+
+
+def choice(value: Any, options: Mapping[str, T] | Sequence[str], who: str, name: str) -> Any:
+    """Return what a name stands for in `options`, or the name itself."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{who} expects {name} to be one of {', '.join(options)}; got {value!r}")
+    return options[value] if isinstance(options, Mapping) else value
+
+
+def generator(rng: Any, who: str) -> np.random.Generator:
+    """Return a Generator from a seed, a Generator, or None for fresh entropy."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is None or (isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0):
+        return np.random.default_rng(rng)
+    raise TypeError(f"{who} expects rng to be a non-negative int or a numpy.random.Generator, got {rng!r}")
+
+
+def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
+    """Return numbers as a C-contiguous, aligned, writable-typed array of `dtype`; a copy only where it has to be.
+
+    Real numbers of other types are converted, once, here. What is no real number is a TypeError.
+    """
+    if type(x) is np.ndarray and x.dtype == dtype and x.dtype.isnative and x.flags.c_contiguous and x.flags.aligned:
+        return x if x.flags.writeable else _alias(x)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{who} expects {name} without a mask, got a masked array; fill it first")
+    if type(x).__module__.split(".")[0] == "scipy":
+        raise TypeError(f"{who} expects {name} to be a dense array, got {type(x).__name__}; call .toarray() first")
+    try:
+        array = np.asarray(x)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{who} expects {name} to be an array of numbers: {error}") from None
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got dtype {array.dtype}")
+    return np.require(array, dtype, ["C", "A", "W", "E"])
+
+
+def _alias(x: Array) -> Array:
+    """Return a writable-typed view of a read-only array; kernels only read it.
+
+    Numba would compile every kernel once more for read-only arrays.
+    """
+    interface = dict(x.__array_interface__)
+    interface["data"] = (interface["data"][0], False)
+
+    class Alias:
+        __array_interface__ = interface
+        keep_alive = x
+
+    return np.asarray(Alias())
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return a shape as it is written: (3, 4)."""
+    return str(tuple(int(n) for n in shape))
+
+
+def rows(x: Any, features: int, dtype: np.dtype[Any], who: str, name: str = "x") -> Array:
+    """Return a (batch, features) array with batch >= 1."""
+    array = floats(x, dtype, who, name)
+    if array.ndim != 2 or array.shape[1] != features:
+        raise ValueError(f"{who} expects {name} of shape (batch, {features}), got {shape_text(array.shape)}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{who} expects {name} with at least one row, got {shape_text(array.shape)}")
+    return array
+
+
+def exact_shape(array: Array, shape: tuple[int, ...], who: str, name: str) -> Array:
+    """Return the array if it has this shape."""
+    if array.shape != shape:
+        raise ValueError(f"{who} expects {name} of shape {shape_text(shape)}, got {shape_text(array.shape)}")
+    return array
+
+
+def labels(y: Any, batch: int, classes: int, who: str, name: str = "targets", ignore_index: int | None = None) -> Array:
+    """Return class indices 0..classes-1 (or `ignore_index`), int64, (batch,)."""
+    array = np.asarray(y)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{who} expects {name} of class indices to be integers, got dtype {array.dtype}")
+    exact_shape(array, (batch,), who, name)
+    result = np.require(array, np.int64, ["C", "A", "W", "E"])
+    wrong = (result < 0) | (result >= classes)
+    if ignore_index is not None:
+        wrong &= result != ignore_index
+    if array.dtype == np.uint64:
+        wrong |= array > np.iinfo(np.int64).max
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        also = "" if ignore_index is None else f" (or ignore_index {ignore_index})"
+        raise ValueError(f"{who} expects {name} in 0..{classes - 1}{also}, got {array[at]} in row {at}")
+    return result
+
+
+def weights(w: Any, length: int, dtype: np.dtype[Any], who: str, name: str) -> Array:
+    """Return non-negative finite weights, (length,); an empty array for None."""
+    if w is None:
+        return np.empty(0, dtype)
+    array = exact_shape(floats(w, dtype, who, name), (length,), who, name)
+    wrong = ~((array >= 0) & np.isfinite(array))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ValueError(f"{who} expects {name} to be finite and not negative, got {array[at]} at {at}")
+    return array
+
+
+def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], who: str, *inputs: Array) -> Array:
+    """Return the array that receives a result: the caller's, if it fits and overlaps no input, or a new one."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if type(out) is not np.ndarray or out.dtype != dtype:
+        raise TypeError(f"{who} expects out to be a {dtype} array, got {getattr(out, 'dtype', type(out).__name__)}")
+    exact_shape(out, shape, who, "out")
+    if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+        raise ValueError(f"{who} expects out to be C-contiguous, aligned and writable")
+    if any(np.may_share_memory(out, array) for array in inputs):
+        raise ValueError(f"{who} expects out to share no memory with its inputs")
+    return out
+
+
+def distribution(p: Any, who: str, name: str) -> NDArray[np.float64]:
+    """Return probabilities: not negative, summing to 1 over the last axis."""
+    array = floats(p, np.dtype(np.float64), who, name)
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ValueError(
+            f"{who} expects {name} to hold probabilities along its last axis, got {shape_text(array.shape)}"
+        )
+    if not (array >= 0).all():
+        raise ValueError(f"{who} expects probabilities in {name} that are not negative, got {array.min()}")
+    sums = array.sum(-1)
+    if not np.allclose(sums, 1, rtol=0, atol=1e-5):
+        worst = float(np.ravel(sums)[np.argmax(np.abs(np.ravel(sums) - 1))])
+        raise ValueError(f"{who} expects {name} to sum to 1 along its last axis, got a sum of {worst:.6g}")
+    return array

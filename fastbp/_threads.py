@@ -1,0 +1,112 @@
+"""How many threads a call uses. The bits of a result do not depend on it."""
+
+import os
+import threading
+from pathlib import Path
+
+import numba
+from numba.core import config
+
+# A parallel region costs about a microsecond and its share of work has to repay that: below this many floating-point
+# operations in a call (tens of microseconds on one core) one thread is as fast.
+SERIAL_WORK = 4e6
+
+_forked = False
+_threads: int | None = None
+_masked = threading.local()
+
+
+def _after_fork() -> None:
+    # The threads of the pool stayed in the parent, and GNU OpenMP kills a child that asks for them.
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def available_threads() -> int:
+    """Return the smallest of CPU affinity, cgroup quota, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``."""
+    limits = [_numba_threads(), _affinity(), _cgroup_quota(), _omp_num_threads()]
+    return max(1, min(limit for limit in limits if limit is not None))
+
+
+def _numba_threads() -> int:
+    return int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # made at run time
+
+
+def _affinity() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _cgroup_quota() -> int | None:
+    """CPUs' worth of time that the container may use, rounded up (cgroup version 2, then 1)."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    try:
+        return -(-int(quota) // int(period)) if int(quota) > 0 else None
+    except ValueError:  # "max"
+        return None
+
+
+def _omp_num_threads() -> int | None:
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) > 0 else None
+
+
+def get_num_threads() -> int:
+    """Return how many threads fastbp may use in a call.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.get_num_threads() >= 1
+    True
+    """
+    global _threads
+    if _threads is None:
+        _threads = available_threads()
+    return _threads
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads fastbp may use in a call, for the whole process.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to the number of threads that Numba started with (``NUMBA_NUM_THREADS``, by default the CPUs).
+
+    Raises
+    ------
+    ValueError
+        If `n` is out of range.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.set_num_threads(fastbp.get_num_threads())  # what it is already
+    """
+    global _threads
+    most = _numba_threads()
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
+        raise ValueError(f"set_num_threads expects n from 1 to {most} (NUMBA_NUM_THREADS), got {n!r}")
+    _threads = n
+
+
+def tasks_for(work: float) -> int:
+    """Return into how many tasks to cut a call of `work` floating-point operations; 1 opens no parallel region."""
+    n = get_num_threads()
+    if n == 1 or work < SERIAL_WORK or _forked:
+        return 1
+    if getattr(_masked, "threads", None) != n:  # Numba keeps the number for each Python thread
+        numba.set_num_threads(n)
+        _masked.threads = n
+    return n

@@ -1,0 +1,207 @@
+"""Optimizers: what they are called and their numbers. The arithmetic is in ``kernels/updates.py``.
+
+An optimizer holds no state of a run, so one object may serve several trainers; its numbers may change between steps.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import _check
+from fastbp.kernels import updates
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+
+
+class Optimizer:
+    """What the optimizers have in common: a kernel, and the numbers it reads."""
+
+    lr: float
+    weight_decay: float
+
+    @property
+    def code(self) -> int:
+        """The kernel's code in ``kernels.updates``."""
+        raise NotImplementedError
+
+    def _numbers(self) -> tuple[float, float, float]:
+        """Return the first and second decay rates, and eps."""
+        raise NotImplementedError
+
+    def fill(self, hyper: NDArray[np.float64]) -> None:
+        """Write the numbers where the kernel reads them."""
+        hyper[: updates.EPS + 1] = (self.lr, self.weight_decay, *self._numbers())
+
+    def check(self) -> None:
+        """Raise ValueError or TypeError if a number is out of range."""
+        who = type(self).__name__
+        _check.number(self.lr, who, "lr")
+        _check.number(self.weight_decay, who, "weight_decay")
+
+    def __post_init__(self) -> None:
+        self.check()
+
+
+@dataclass
+class SGD(Optimizer):
+    """Stochastic gradient descent: ``W <- W - lr dW``, with momentum and Nesterov's as in PyTorch.
+
+    Parameters
+    ----------
+    lr : float, default 0.01
+        Learning rate.
+    momentum : float, default 0.0
+        With ``m <- momentum m + dW`` the step is ``-lr m``.
+    nesterov : bool, default False
+        Step by ``-lr (dW + momentum m)`` instead.
+    weight_decay : float, default 0.0
+        Adds ``weight_decay W`` to the gradient.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative or not finite, or `nesterov` comes without momentum.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.SGD(0.1, momentum=0.9)
+    SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
+    """
+
+    lr: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        _check.number(self.momentum, "SGD", "momentum")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("SGD expects momentum greater than 0 with nesterov=True, got 0")
+
+    @property
+    def code(self) -> int:  # noqa: D102
+        if self.momentum == 0:
+            return updates.SGD
+        return updates.NESTEROV if self.nesterov else updates.MOMENTUM
+
+    def _numbers(self) -> tuple[float, float, float]:
+        return self.momentum, 0.0, 0.0
+
+
+@dataclass
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015), as in PyTorch.
+
+    Parameters
+    ----------
+    lr : float, default 1e-3
+        Learning rate.
+    betas : (float, float), default (0.9, 0.999)
+        Decay rates of the mean gradient and of the mean squared gradient.
+    eps : float, default 1e-8
+        Added to the root of the mean squared gradient.
+    weight_decay : float, default 0.0
+        Adds ``weight_decay W`` to the gradient.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.Adam(3e-4).betas
+    (0.9, 0.999)
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    _code: ClassVar[int] = updates.ADAM
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        who = type(self).__name__
+        if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
+            raise TypeError(f"{who} expects betas to be two numbers, got {self.betas!r}")
+        for i, beta in enumerate(self.betas):
+            _check.number(beta, who, f"betas[{i}]", 0.0, 1.0, open_high=True)
+        _check.number(self.eps, who, "eps")
+
+    @property
+    def code(self) -> int:  # noqa: D102
+        return self._code
+
+    def _numbers(self) -> tuple[float, float, float]:
+        return (*self.betas, self.eps)
+
+
+@dataclass
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as in PyTorch.
+
+    The parameters are `Adam`'s, but `weight_decay` (default 0.01) shrinks the weights by ``lr * weight_decay`` a step
+    in place of adding to the gradient.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.AdamW().weight_decay
+    0.01
+    """
+
+    weight_decay: float = 0.01
+
+    _code: ClassVar[int] = updates.ADAMW
+
+
+@dataclass
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012), as in PyTorch.
+
+    Parameters
+    ----------
+    lr : float, default 0.01
+        Learning rate.
+    alpha : float, default 0.99
+        Decay rate of the mean squared gradient.
+    eps : float, default 1e-8
+        Added to the root of the mean squared gradient.
+    weight_decay : float, default 0.0
+        Adds ``weight_decay W`` to the gradient.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.RMSprop(1e-3).alpha
+    0.99
+    """
+
+    lr: float = 0.01
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        _check.number(self.alpha, "RMSprop", "alpha", 0.0, 1.0, open_high=True)
+        _check.number(self.eps, "RMSprop", "eps")
+
+    @property
+    def code(self) -> int:  # noqa: D102
+        return updates.RMSPROP
+
+    def _numbers(self) -> tuple[float, float, float]:
+        return 0.0, self.alpha, self.eps

@@ -1,0 +1,326 @@
+"""Training: a compiled call a step, many steps a call in `fit`."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import _check
+from fastbp._threads import tasks_for
+from fastbp.callbacks import Callback
+from fastbp.history import History
+from fastbp.kernels import network, updates
+from fastbp.kernels.plan import CAPACITY, SIZE
+from fastbp.losses import CrossEntropyLoss, Loss, Targets, named_loss
+from fastbp.optimizers import Adam, Optimizer
+from fastbp.progress import EpochBar, Progress
+from fastbp.sequential import Sequential
+
+__all__ = ["Trainer"]
+
+Array = NDArray[Any]
+# A compiled call of `fit` takes about this long, so that Ctrl-C and the progress bar live.
+CALL_SECONDS = 0.05
+_NO_ORDER = np.empty(0, np.int64)
+
+
+class Trainer:
+    """Trains a model: forward, loss, backward and update in one compiled call.
+
+    Parameters
+    ----------
+    model : Sequential
+    loss : str or loss object, default "softmax_cross_entropy"
+        That, "mse", "binary_cross_entropy_with_logits", "gaussian_nll", or an object with options such as
+        ``fastbp.CrossEntropyLoss(label_smoothing=0.1)``.
+    optimizer : SGD, Adam, AdamW or RMSprop, optional
+        ``Adam(1e-3)`` without it. Its numbers may be changed between steps; another kind needs a new trainer.
+
+    Attributes
+    ----------
+    history : History
+        Of the epochs that `fit` ended.
+    steps : int
+        Updates made so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or the model's outputs do not suit the loss.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp
+    >>> x, y = fastbp.load_digits()
+    >>> trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0), optimizer=fastbp.Adam(1e-2))
+    >>> history = trainer.fit(x / 16, y, epochs=5, rng=0, progress=False)
+    >>> trainer.evaluate(x / 16, y)["accuracy"] > 0.97
+    True
+    """
+
+    def __init__(
+        self, model: Sequential, loss: str | Loss = "softmax_cross_entropy", optimizer: Optimizer | None = None
+    ) -> None:
+        if not isinstance(model, Sequential):
+            raise TypeError(f"Trainer expects model to be a Sequential, got {type(model).__name__}")
+        if not isinstance(loss, Loss):
+            loss = named_loss(loss)
+        if loss.reduction == "none":
+            raise ValueError("Trainer expects a loss with reduction 'mean' or 'sum', got 'none'")
+        if optimizer is None:
+            optimizer = Adam()
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
+        self._target_width = model.out_features // loss.outputs_for(1)
+        if model.out_features % loss.outputs_for(1):
+            raise ValueError(
+                f"{type(loss).__name__} expects a model with {loss.outputs_for(1)} outputs for each target column, got "
+                f"out_features {model.out_features}"
+            )
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.history = History()
+        self.steps = 0
+        self._code = optimizer.code
+        self._state = np.zeros(updates.STATE_ARRAYS[self._code] * model._params.size, model.dtype)
+        self._hyper = np.zeros(updates.HYPER_SIZE)
+        self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
+        self._options = loss.options()
+        self._settings = np.zeros(network.SETTINGS_SIZE, np.int64)
+        self._one = np.empty(1)
+        self._reserve(0)
+
+    def _reserve(self, batch: int) -> None:
+        """Make room for batches of this many rows."""
+        plan, layout = self.model._plan(batch, train=True, target_width=self._target_width)
+        # All of it before any of it replaces the old: a MemoryError leaves the trainer as it was.
+        buffers = np.empty(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
+        self._plan, self._layout = plan, layout
+        self._work, self._rows, self._labels = buffers
+
+    def _prepare(self, batch: int) -> None:
+        if batch > self._layout[CAPACITY]:
+            self._reserve(batch)
+        self.optimizer.check()
+        if self.optimizer.code != self._code:
+            raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
+        self.optimizer.fill(self._hyper)
+
+    def _run(
+        self,
+        x: Array,
+        targets: Targets,
+        sample_weight: Array,
+        order: Array,
+        batch: int,
+        steps: range,
+        losses: Array,
+        hits: Array,
+    ) -> None:
+        """Run the compiled steps."""
+        self._settings[:] = (
+            targets.code,
+            self._code,
+            batch,
+            steps.start,
+            steps.stop,
+            tasks_for(self._step_work * batch),
+        )
+        network.train_steps(
+            self._plan,
+            self._layout,
+            self._settings,
+            self.model._params,
+            self.model._grads,
+            self._state,
+            self._hyper,
+            self._work,
+            self._rows,
+            x,
+            targets.labels,
+            targets.values,
+            sample_weight,
+            targets.class_weight,
+            self._options,
+            order,
+            self._labels,
+            losses,
+            hits,
+        )
+        self.steps += len(steps)
+
+    @property
+    def _step_work(self) -> float:
+        """Floating-point operations of a step for one row; the first layer's input needs no gradient."""
+        return 3 * self.model._work - self.model.layers[0]._work
+
+    def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
+        rows = _check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
+        targets = self.loss.targets(y, len(rows), self.model.out_features, self.model.dtype)
+        weight = _check.weights(sample_weight, len(rows), self.model.dtype, "Trainer", "sample_weight")
+        return rows, targets, weight
+
+    def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Make one training step: forward, loss, backward, update.
+
+        Parameters
+        ----------
+        x : array_like of shape (batch, in_features)
+        y : array_like
+            Class indices (batch,) or probabilities (batch, classes) for softmax_cross_entropy, else numbers
+            (batch, outputs), or (batch,) if there is one output.
+        sample_weight : array_like of shape (batch,), optional
+            How much each row counts; the mean becomes the weighted mean.
+
+        Returns
+        -------
+        float
+            The loss before the update.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit; nothing is changed then.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp
+        >>> trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0), optimizer=fastbp.SGD(0.1))
+        >>> round(trainer.step(np.zeros((4, 2)), [0, 1, 2, 0]), 4)
+        1.0986
+        """
+        rows, targets, weight = self._inputs(x, y, sample_weight)
+        self._prepare(len(rows))
+        self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), self._one, np.empty(1))
+        return float(self._one[0])
+
+    def fit(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 1,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        rng: int | np.random.Generator | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool | Progress = True,
+    ) -> History:
+        """Train for some epochs.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `step`, for all samples.
+        epochs : int, default 1
+            How often to go through the samples.
+        batch_size : int, default 128
+            Rows of a step; the last step of an epoch takes what is left.
+        shuffle : bool, default True
+            Whether each epoch takes the samples in a new order.
+        rng : int or numpy.random.Generator, optional
+            Seed of the orders; without it they differ from run to run.
+        validation_data : (x, y), optional
+            Evaluated after each epoch, as "val_loss" and "val_accuracy".
+        callbacks : iterable of Callback
+            Called between epochs; see `fastbp.Callback`.
+        progress : bool, default True
+            Whether to show a progress bar, on a terminal.
+
+        Returns
+        -------
+        History
+            Of these epochs. "loss" and "accuracy" are means over an epoch's batches, each before its update.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit; nothing is changed then.
+        KeyboardInterrupt
+            On Ctrl-C, at a step's end; `history` has the epochs that ended, and `fit` may go on from there.
+        """
+        rows, targets, weight = self._inputs(x, y, sample_weight)
+        epochs = _check.integer(epochs, "fit", "epochs")
+        batch_size = min(_check.integer(batch_size, "fit", "batch_size"), len(rows))
+        generator = _check.generator(rng, "fit")
+        if validation_data is not None:
+            self._inputs(*validation_data, None)
+        callbacks = list(callbacks)
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"fit expects callbacks to be Callback objects, got {type(callback).__name__}")
+        if isinstance(progress, bool):
+            progress = EpochBar() if progress else Progress()
+        self._prepare(batch_size)
+
+        history = History()
+        for callback in callbacks:
+            callback.on_fit_begin(self)
+        with progress.fit(epochs, len(rows), self._step_work):
+            for epoch in range(1, epochs + 1):
+                order = generator.permutation(len(rows)) if shuffle else np.arange(len(rows))
+                figures = self._epoch(rows, targets, weight, order.astype(np.int64, copy=False), batch_size, progress)
+                if validation_data is not None:
+                    figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
+                history.append(figures)
+                self.history.append(figures)
+                progress.epoch(epoch, figures)
+                if any([callback.on_epoch_end(self, epoch, figures) for callback in callbacks]):
+                    break
+        for callback in callbacks:
+            callback.on_fit_end(self)
+        return history
+
+    def _epoch(
+        self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, progress: Progress
+    ) -> dict[str, float]:
+        steps = -(-len(order) // batch)
+        losses, hits = np.empty(steps), np.empty(steps)
+        done, at_once = 0, 1
+        self._prepare(batch)
+        while done < steps:
+            some = range(done, min(steps, done + at_once))
+            began = time.perf_counter()
+            self._run(x, targets, weight, order, batch, some, losses, hits)
+            seconds = time.perf_counter() - began
+            done = some.stop
+            # Never more than double: the first call may have compiled, and a call must stay short.
+            at_once = max(1, min(2 * len(some), int(CALL_SECONDS * len(some) / max(seconds, 1e-9))))
+            progress.advance(min(len(order), done * batch), float(losses[done - 1]))
+        sizes = np.full(steps, batch)
+        sizes[-1] = len(order) - (steps - 1) * batch
+        figures = {"loss": float(losses @ sizes / len(order) if self.loss.reduction == "mean" else losses.sum())}
+        if targets.labels.size:
+            figures["accuracy"] = float(hits.sum() / len(order))
+        return figures
+
+    def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+        """Return the loss over all rows, and for class labels the accuracy.
+
+        Parameters
+        ----------
+        x, y
+            As in `step`.
+
+        Returns
+        -------
+        dict
+            ``{"loss": ..., "accuracy": ...}``; rows with the ignored label count for neither.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit.
+        """
+        rows, targets, _ = self._inputs(x, y, None)
+        z = self.model.predict(rows)
+        loss, _ = self.loss.evaluate(z, y)
+        figures = {"loss": loss}
+        if targets.labels.size:
+            assert isinstance(self.loss, CrossEntropyLoss)
+            counted = targets.labels != self.loss.ignore_index
+            figures["accuracy"] = float((z.argmax(1) == targets.labels)[counted].mean()) if counted.any() else np.nan
+        return figures

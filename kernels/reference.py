@@ -1,0 +1,299 @@
+"""NumPy twins of the kernels: same names, same arguments, no speed. The tests compare the two.
+
+A twin says what a kernel computes, as a formula over whole arrays, in any float dtype. It ignores ``tasks``, and room that
+the kernel needs for itself (``partials``, ``work``).
+"""
+
+import math
+
+import numpy as np
+
+from . import losses as _losses
+from . import network as _network
+from . import updates as _updates
+from .activations import (
+    ELU,
+    FIRST_STORED_SLOPE,
+    GELU,
+    GELU_TANH,
+    IDENTITY,
+    LEAK,
+    LEAKY_RELU,
+    RELU,
+    SIGMOID,
+    SILU,
+    SOFTPLUS,
+    TANH,
+)
+from .plan import ACTIVATION, IN, OUT, B, W
+
+_erfc = np.vectorize(math.erfc, otypes=[float])
+
+# Activations
+
+
+def _sigmoid(z):
+    e = np.exp(-np.abs(z))
+    return np.where(z < 0, e, 1) / (1 + e)
+
+
+def _normal(z):
+    """Distribution function and density of the standard normal."""
+    return (_erfc(-z / math.sqrt(2)) / 2).astype(z.dtype), np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+def value_of(code, z):
+    """Return ``g(z)``."""
+    if code == IDENTITY:
+        return z.copy()
+    if code == RELU:
+        return np.maximum(z, 0)
+    if code == LEAKY_RELU:
+        return np.where(z > 0, z, LEAK * z)
+    if code == ELU:
+        return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
+    if code == SIGMOID:
+        return _sigmoid(z)
+    if code == TANH:
+        return np.tanh(z)
+    if code == SOFTPLUS:
+        return np.logaddexp(z, 0)
+    if code == SILU:
+        return z * _sigmoid(z)
+    if code == GELU:
+        return z * _normal(z)[0]
+    if code == GELU_TANH:  # z/2 (1 + tanh y), with 1 + tanh y = 2 s(2y)
+        y = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
+        return z * _sigmoid(2 * y)
+    raise ValueError(f"no activation has the code {code}")
+
+
+def slope_of(code, z):
+    """Return ``g'(z)``. relu lets a gradient through where z is NaN."""
+    if code == IDENTITY:
+        return np.ones_like(z)
+    if code == RELU:
+        return np.where(z <= 0, 0, np.ones_like(z))
+    if code == LEAKY_RELU:
+        return np.where(z > 0, 1, np.full_like(z, LEAK))
+    if code == ELU:
+        return np.exp(np.minimum(z, 0))
+    if code == SIGMOID:
+        return _sigmoid(z) * _sigmoid(-z)
+    if code == TANH:  # 1 - tanh**2, without the difference
+        return 4 * _sigmoid(2 * z) * _sigmoid(-2 * z)
+    if code == SOFTPLUS:
+        return _sigmoid(z)
+    if code == SILU:
+        return _sigmoid(z) * (1 + z * _sigmoid(-z))
+    if code == GELU:
+        phi, density = _normal(z)
+        return phi + z * density
+    if code == GELU_TANH:
+        y = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
+        dy = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
+        return _sigmoid(2 * y) * (1 + 2 * z * _sigmoid(-2 * y) * dy)
+    raise ValueError(f"no activation has the code {code}")
+
+
+def activation_backward(da, activation, a, slope, dz):
+    """``dz = da * g'(z)``, told from a where the slope is not stored."""
+    if activation == RELU:
+        dz[...] = np.where(a <= 0, 0, da)
+    elif activation == LEAKY_RELU:
+        dz[...] = np.where(a > 0, da, LEAK * da)
+    elif activation == IDENTITY:
+        dz[...] = da
+    else:
+        dz[...] = da * slope
+
+
+# The dense layer
+
+
+def dense_forward(x, w, b, activation, with_slope, tasks, a, slope):
+    """``Z = X @ W + b``, ``A = g(Z)``, and ``g'(Z)`` where it is to be stored."""
+    z = x @ w
+    if b.size:
+        z += b
+    a[...] = value_of(activation, z)
+    if with_slope and activation >= FIRST_STORED_SLOPE:
+        slope[...] = slope_of(activation, z)
+
+
+def dense_backward(x, w, dz, below_activation, below, slope, with_dx, partials, tasks, dx, dw, db):
+    """``dW = X.T @ dZ``, ``db = dZ.sum(0)``, ``dX = dZ @ W.T * g'``, g of the layer below."""
+    dw[...] = x.T @ dz
+    if db.size:
+        db[...] = dz.sum(axis=0)
+    if with_dx:
+        activation_backward(dz @ w.T, below_activation, below, slope, dx)
+
+
+# Losses
+
+
+def _log_softmax(z):
+    shifted = z - z.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def _row_losses(code, z, labels, targets, class_weight, options):
+    """Return each row's loss and its gradient."""
+    n = z.shape[1]
+    if code in (_losses.SOFTMAX_LABELS, _losses.SOFTMAX_PROBABILITIES):
+        # L = -sum_c w_c q_c log p_c, where q is the smoothed target; dL/dz = (sum_c w_c q_c) p - w q
+        q = np.eye(n, dtype=z.dtype)[labels] if code == _losses.SOFTMAX_LABELS else targets
+        smoothing = options[_losses.LABEL_SMOOTHING]
+        wq = (1 - smoothing) * q + smoothing / n
+        if class_weight.size:
+            wq = wq * class_weight
+        log_p = _log_softmax(z)
+        terms = np.multiply(wq, log_p, where=wq != 0, out=np.zeros_like(z))  # 0 log 0 is 0
+        return -terms.sum(axis=1), wq.sum(axis=1, keepdims=True) * np.exp(log_p) - wq
+    if code == _losses.MSE:
+        return ((z - targets) ** 2).sum(axis=1), 2 * (z - targets)
+    if code == _losses.BCE_LOGITS:  # -t log s(z) - (1 - t) log s(-z)
+        return (targets * np.logaddexp(0, -z) + (1 - targets) * np.logaddexp(0, z)).sum(axis=1), _sigmoid(z) - targets
+    if code == _losses.GAUSSIAN_NLL:  # z holds means, then logarithms of variances
+        mean, log_var = z[:, : n // 2], z[:, n // 2 :]
+        log_var = np.maximum(log_var, math.log(options[_losses.VARIANCE_EPS]))
+        value, dmean, dvar = _gaussian(mean, targets, np.exp(log_var), options[_losses.CONSTANT])
+        return value.sum(axis=1), np.concatenate([dmean, dvar * np.exp(log_var)], axis=1)
+    raise ValueError(f"no loss has the code {code}")
+
+
+def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_weight, rows, tasks, gradient):
+    """``L = sum_i scale_i * loss_i`` and ``dL/dz``; ``rows`` receives scales, losses and hits."""
+    batch, n = z.shape
+    classes = code == _losses.SOFTMAX_LABELS
+    kept = labels != options[_losses.IGNORE_INDEX] if classes else np.ones(batch, bool)
+    scales = np.where(kept, sample_weight[:batch] if sample_weight.size else 1, 0).astype(z.dtype)
+    if options[_losses.REDUCTION] == _losses.MEAN:
+        weighted = scales
+        if classes and class_weight.size:
+            weighted = scales * class_weight[np.where(kept, labels, 0)]
+        terms = {_losses.MSE: n, _losses.BCE_LOGITS: n, _losses.GAUSSIAN_NLL: n // 2}.get(code, 1)
+        scales = scales / (weighted.sum() * terms)
+
+    rows[:, :batch] = 0
+    gradient[...] = 0
+    rows[0, :batch] = scales
+    z = z[kept]
+    labels, targets = (labels[kept], targets) if classes else (labels, targets[kept])
+    value, d = _row_losses(code, z, labels, targets, class_weight, options)
+    rows[1, :batch][kept] = value
+    gradient[kept] = d * scales[kept, None]
+    if classes:
+        rows[2, :batch][kept] = z[np.arange(len(z)), labels] == z.max(axis=1)
+    return (value * scales[kept]).sum()
+
+
+def _gaussian(mean, target, var, constant):
+    """Return ``(log var + (mean - target)**2 / var) / 2 + constant`` and its derivatives by mean and var."""
+    gap = mean - target
+    return (np.log(var) + gap**2 / var) / 2 + constant, gap / var, (1 / var - (gap / var) ** 2) / 2
+
+
+def gaussian_nll(mean, target, var, scale, eps, constant, losses, dmean, dvar):
+    """``sum_j (log var + (mean - target)**2 / var) / 2 + constant`` of each row; var is at least eps."""
+    value, by_mean, by_var = _gaussian(mean, target, np.maximum(var, eps), constant)
+    losses[...] = value.sum(axis=1)
+    dmean[...] = by_mean * scale
+    dvar[...] = by_var * scale
+
+
+# Updates
+
+
+def advance(hyper):
+    """Begin a step: ``beta**t`` for the bias correction of Adam."""
+    hyper[_updates.FIRST_POWER] *= hyper[_updates.FIRST]
+    hyper[_updates.SECOND_POWER] *= hyper[_updates.SECOND]
+
+
+def update(code, params, grads, state, hyper, n, start, stop):
+    """Update ``params[start:stop]`` and the state of these elements; arrays in place of pointers."""
+    p, g = params[start:stop], grads[start:stop].copy()
+    first_state, second_state = state[start:stop], state[n + start : n + stop]
+    lr, decay, first, second, eps, first_power, second_power = hyper
+    if code == _updates.ADAMW:
+        p *= 1 - lr * decay
+    else:
+        g += decay * p
+    if code == _updates.SGD:
+        p -= lr * g
+    elif code in (_updates.MOMENTUM, _updates.NESTEROV):
+        m = first_state
+        m[...] = first * m + g
+        p -= lr * (g + first * m if code == _updates.NESTEROV else m)
+    elif code == _updates.RMSPROP:
+        s = first_state
+        s[...] = second * s + (1 - second) * g**2
+        p -= lr * g / (np.sqrt(s) + eps)
+    else:
+        m, s = first_state, second_state
+        m[...] = first * m + (1 - first) * g
+        s[...] = second * s + (1 - second) * g**2
+        p -= lr * (m / (1 - first_power)) / (np.sqrt(s / (1 - second_power)) + eps)
+
+
+# A whole network
+
+
+def _layers(plan, flat):
+    """Yield each layer's activation code, W and b as views of a flat array; b is empty without a bias."""
+    for row in plan:
+        ins, outs, w0, b0 = row[IN], row[OUT], row[W], row[B]
+        b = flat[b0 : b0 + outs] if b0 >= 0 else flat[:0]
+        yield row[ACTIVATION], flat[w0 : w0 + ins * outs].reshape(ins, outs), b
+
+
+def _forward(plan, params, x):
+    """Return the input and every layer's output, and every layer's slope."""
+    outputs, slopes = [x], []
+    for code, w, b in _layers(plan, params):
+        a = np.empty((len(x), w.shape[1]), x.dtype)
+        stored = np.empty_like(a)
+        dense_forward(outputs[-1], w, b, code, True, 1, a, stored)
+        outputs.append(a)
+        slopes.append(stored)
+    return outputs, slopes
+
+
+def predict(plan, params, work, x, out, tasks):
+    """``out = g_L(... g_1(X @ W_1 + b_1) ...)``."""
+    out[...] = _forward(plan, params, x)[0][-1]
+
+
+def train_steps(
+    plan, layout, settings, params, grads, state, hyper, work, rows, x, labels, targets, sample_weight, class_weight,
+    options, order, batch_labels, losses, hits,
+):  # fmt: skip
+    """Forward, loss, backward and update of each step from FIRST_STEP to LAST_STEP."""
+    code, batch = settings[_network.LOSS], settings[_network.BATCH]
+    for step in range(settings[_network.FIRST_STEP], settings[_network.LAST_STEP]):
+        chosen = order[step * batch : (step + 1) * batch] if order.size else np.arange(len(x))
+        step_labels = labels[chosen] if labels.size else labels
+        step_targets = targets[chosen] if targets.size else targets
+        step_weight = sample_weight[chosen] if sample_weight.size else sample_weight
+
+        outputs, slopes = _forward(plan, params, x[chosen])
+        dz = np.empty_like(outputs[-1])
+        losses[step] = loss_and_gradient(
+            code, outputs[-1], step_labels, step_targets, class_weight, options, step_weight, rows, 1, dz
+        )
+        hits[step] = rows[2, : len(chosen)].sum()
+
+        layers = list(zip(_layers(plan, params), _layers(plan, grads), strict=True))
+        activation_backward(dz, layers[-1][0][0], outputs[-1], slopes[-1], dz)
+        for l in reversed(range(len(layers))):
+            (_, w, _), (_, dw, db) = layers[l]
+            below = layers[l - 1][0][0] if l > 0 else IDENTITY
+            dx = np.empty_like(outputs[l])
+            below_slope = slopes[l - 1] if l > 0 else dx
+            dense_backward(outputs[l], w, dz, below, outputs[l], below_slope, l > 0, dz[:0], 1, dx, dw, db)
+            dz = dx
+
+        advance(hyper)
+        update(settings[_network.OPTIMIZER], params, grads, state, hyper, params.size, 0, params.size)
