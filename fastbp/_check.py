@@ -6,10 +6,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastbp.kernels.losses import first_wrong_label
+
 Array = NDArray[Any]
 T = TypeVar("T")
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+INT64 = np.dtype(np.int64)
 
 
 def float_dtype(dtype: DTypeLike, who: str) -> np.dtype[Any]:
@@ -18,7 +21,7 @@ def float_dtype(dtype: DTypeLike, who: str) -> np.dtype[Any]:
         result = np.dtype(dtype)
     except TypeError:
         result = None
-    if result not in FLOATS:
+    if result is None or result not in FLOATS:  # NumPy takes None for float64
         raise TypeError(f"{who} expects dtype float32 or float64, got {dtype!r}")
     return result
 
@@ -66,8 +69,9 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
 
     Real numbers of other types are converted, once, here. What is no real number is a TypeError.
     """
-    if type(x) is np.ndarray and x.dtype == dtype and x.dtype.isnative and x.flags.c_contiguous and x.flags.aligned:
-        return x if x.flags.writeable else _alias(x)
+    same = _as_it_is(x, dtype)
+    if same is not None:
+        return same
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{who} expects {name} without a mask, got a masked array; fill it first")
     if type(x).__module__.split(".")[0] == "scipy":
@@ -78,7 +82,16 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
         raise ValueError(f"{who} expects {name} to be an array of numbers: {error}") from None
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got dtype {array.dtype}")
-    return np.require(array, dtype, ["C", "A", "W", "E"])
+    return np.require(array, dtype, ("C", "A", "W"))
+
+
+def _as_it_is(x: Any, dtype: np.dtype[Any]) -> Array | None:
+    """Return an array that kernels can read without a copy; None for any other."""
+    if type(x) is np.ndarray and x.dtype is dtype:
+        flags = x.flags
+        if flags.c_contiguous and flags.aligned:
+            return x if flags.writeable else _alias(x)
+    return None
 
 
 def _alias(x: Array) -> Array:
@@ -118,22 +131,22 @@ def exact_shape(array: Array, shape: tuple[int, ...], who: str, name: str) -> Ar
     return array
 
 
-def labels(y: Any, batch: int, classes: int, who: str, name: str = "targets", ignore_index: int | None = None) -> Array:
+def labels(y: Any, batch: int, classes: int, who: str, ignore_index: int) -> Array:
     """Return class indices 0..classes-1 (or `ignore_index`), int64, (batch,)."""
     array = np.asarray(y)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{who} expects {name} of class indices to be integers, got dtype {array.dtype}")
-    exact_shape(array, (batch,), who, name)
-    result = np.require(array, np.int64, ["C", "A", "W", "E"])
-    wrong = (result < 0) | (result >= classes)
-    if ignore_index is not None:
-        wrong &= result != ignore_index
-    if array.dtype == np.uint64:
-        wrong |= array > np.iinfo(np.int64).max
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        also = "" if ignore_index is None else f" (or ignore_index {ignore_index})"
-        raise ValueError(f"{who} expects {name} in 0..{classes - 1}{also}, got {array[at]} in row {at}")
+        raise TypeError(f"{who} expects targets of class indices to be integers, got dtype {array.dtype}")
+    exact_shape(array, (batch,), who, "targets")
+    # Numbers that int64 does not hold are too large all the same, and would wrap.
+    given = np.minimum(array, np.uint64(2**62)) if array.dtype == np.uint64 else array
+    result = _as_it_is(given, INT64)
+    if result is None:
+        result = np.require(given, INT64, ("C", "A", "W"))
+    at = first_wrong_label(result, classes, ignore_index)
+    if at >= 0:
+        raise ValueError(
+            f"{who} expects targets in 0..{classes - 1} (or ignore_index {ignore_index}), got {array[at]} in row {at}"
+        )
     return result
 
 

@@ -155,7 +155,7 @@ class CrossEntropyLoss(Loss):
                 _check.floats(y, dtype, self._who, "targets"), (batch, outputs), self._who, "targets"
             )
             return Targets(kernels.SOFTMAX_PROBABILITIES, _NO_LABELS, values, class_weight)
-        labels = _check.labels(array, batch, outputs, self._who, ignore_index=self.ignore_index)
+        labels = _check.labels(array, batch, outputs, self._who, self.ignore_index)
         return Targets(kernels.SOFTMAX_LABELS, labels, np.empty((0, 0), dtype), class_weight)
 
 

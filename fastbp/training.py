@@ -88,7 +88,10 @@ class Trainer:
         self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
         self._options = loss.options()
         self._settings = np.zeros(network.SETTINGS_SIZE, np.int64)
+        self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
         self._one = np.empty(1)
+        # Floating-point operations of a step for one row; the first layer's input needs no gradient.
+        self._step_work = 3 * model._work - model.layers[0]._work
         self._reserve(0)
 
     def _reserve(self, batch: int) -> None:
@@ -102,10 +105,14 @@ class Trainer:
     def _prepare(self, batch: int) -> None:
         if batch > self._layout[CAPACITY]:
             self._reserve(batch)
+        numbers = vars(self.optimizer)
+        if numbers == self._numbers:
+            return
         self.optimizer.check()
         if self.optimizer.code != self._code:
             raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
         self.optimizer.fill(self._hyper)
+        self._numbers = dict(numbers)
 
     def _run(
         self,
@@ -149,11 +156,6 @@ class Trainer:
             hits,
         )
         self.steps += len(steps)
-
-    @property
-    def _step_work(self) -> float:
-        """Floating-point operations of a step for one row; the first layer's input needs no gradient."""
-        return 3 * self.model._work - self.model.layers[0]._work
 
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
         rows = _check.rows(x, self.model.in_features, self.model.dtype, "Trainer")

@@ -1,8 +1,8 @@
 """Activations: ``a = g(z)`` and ``slope = g'(z)``, written once as vector formulas.
 
 A formula returns both. Where only ``a`` is wanted, LLVM drops what makes the slope. In training the slope is stored
-beside ``a`` while its exponential is at hand, so the backward pass is one product, ``dz = da * slope``; identity, relu and
-leaky_relu need no stored slope, because the sign of ``a`` tells it.
+beside ``a`` while its exponential is at hand, so the backward pass is one product, ``dz = da * slope``; identity,
+relu and leaky_relu need no stored slope, because the sign of ``a`` tells it.
 """
 
 import math

@@ -1,7 +1,7 @@
 """`kernel`, `entry` and `outlined`: Numba as this library uses it, with a cache that sees every change of the kernels.
 
-A `kernel` becomes part of what calls it. An `entry` is called from Python and is cached on disk. An `outlined` function is
-compiled once for an element type, cached, and called by its address.
+A `kernel` becomes part of what calls it. An `entry` is called from Python and is cached on disk. An `outlined`
+function is compiled once for an element type, cached, and called by its address.
 
 Numba keys its cache by a function's own bytecode. A kernel is built from many functions in many files, so here the
 stamp of a cached entry is a digest of all of them: change any file of this folder and everything is compiled anew.
@@ -42,7 +42,8 @@ def _warn(problem: Exception) -> None:
     if not _warned:
         _warned = True
         warnings.warn(
-            f"fastbp compiles without its cache, which only costs time: {problem!r}. NUMBA_CACHE_DIR names another folder.",
+            f"fastbp compiles without its cache, which only costs time: {problem!r}. "
+            "NUMBA_CACHE_DIR names another folder.",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -120,15 +121,18 @@ class Outlined:
                 return
 
     def compile(self, dtype: types.Float) -> None:
+        """Compile or load, after all that were outlined before: machine code from the cache calls them by name."""
         if dtype in self.compiled:
             return
+        for part in outlined_functions[: outlined_functions.index(self)]:
+            part.compile(dtype)
         signature = self.signature(dtype)
         options = {"error_model": "numpy", "nopython": True}
         compiled = CFunc(self.function, (signature.args, signature.return_type), {}, options)
         compiled._cache = _cache_of(self.function)
-        self.compiled[dtype] = compiled
         compiled.compile()
         binding.add_symbol(self.symbol(dtype), compiled.address)
+        self.compiled[dtype] = compiled
 
     def intrinsic(self) -> Any:
         """Return what a kernel calls."""

@@ -1,8 +1,8 @@
 """The dense layer: ``Z = X @ W + b``, ``A = g(Z)`` forward; ``dX``, ``dW`` and ``db`` backward.
 
-``W`` stands as it is stored, (in_features, out_features): the transpose of the lecture's. Three levels: a ``*_part`` does
-one task's share, on pointers; `forward`, `input_gradient` and `weight_gradient` share out the tasks, on flat arrays and
-offsets, for `network` too; `dense_forward` and `dense_backward` are the same for plain arrays.
+``W`` stands as it is stored, (in_features, out_features): the transpose of the lecture's. Three levels: a ``*_part``
+does one task's share, on pointers; `forward`, `input_gradient` and `weight_gradient` share out the tasks, on flat
+arrays and offsets, for `network` too; `dense_forward` and `dense_backward` are the same for plain arrays.
 
 ``tasks`` says into how many tasks the work is cut; 1 opens no parallel region. It changes no bit.
 """
@@ -15,7 +15,7 @@ from .compile import entry, kernel, outlined
 from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, TILE_ROWS, grid, product, share
 from .simd import at, lanes_of
 
-# The gradient of a small weight matrix over a large batch is summed in chunks of the batch, so that it can be shared out.
+# The gradient of a small weight matrix over a large batch is summed in chunks of the batch, to be shared out.
 CHUNKED_WEIGHTS = 1 << 14
 CHUNK_ROWS = 512
 MOST_CHUNKS = 16
@@ -200,8 +200,8 @@ def dense_backward(x, w, dz, below_activation, below, slope, with_dx, partials, 
     x : (batch, in_features), read: the layer's input, the output of the layer below
     w : (in_features, out_features), read
     dz : (batch, out_features), read
-    below_activation, below, slope : the layer below: its activation's code, and as this needs them its output and stored
-        slope, (batch, in_features), read. With IDENTITY, dx is the plain ``dZ @ W.T``.
+    below_activation, below, slope : the layer below: its activation's code, and as this needs them its output and
+        stored slope, (batch, in_features), read. With IDENTITY, dx is the plain ``dZ @ W.T``.
     with_dx : whether to compute dx
     partials : room for ``gradient_chunks(...) * (in_features + 1) * out_features`` elements where that is several
     dx : (batch, in_features), written where `with_dx`: dz of the layer below

@@ -1,11 +1,9 @@
 """Losses: value and gradient of each row in one visit, while the row is in the first-level cache.
 
-A loss is ``sum_i scale_i * loss_i``: `row_scales` turns reduction, sample weights, class weights and ignored rows into the
-scales, so the gradient of a row can be written finished. One task owns a range of rows; the rows' losses are added
-up in order, in float64.
+A loss is ``sum_i scale_i * loss_i``: `row_scales` turns reduction, sample weights, class weights and ignored rows
+into the scales, so the gradient of a row can be written finished. One task owns a range of rows; the rows' losses are
+added up in order, in float64.
 """
-
-import math
 
 from numba import carray, prange, types
 
@@ -18,7 +16,8 @@ from .simd import Lanes, Vec, at, lanewise
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape.
 SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, MSE, BCE_LOGITS, GAUSSIAN_NLL = range(5)
 MEAN, SUM, NONE = range(3)
-# Places in `options`, float64. VARIANCE_EPS bounds a variance from below; CONSTANT is added to each term of gaussian_nll.
+# Places in `options`, float64. VARIANCE_EPS bounds a variance from below; CONSTANT is added to each term of
+# gaussian_nll.
 REDUCTION, IGNORE_INDEX, LABEL_SMOOTHING, VARIANCE_EPS, CONSTANT, OPTIONS_SIZE = range(6)
 
 
@@ -181,7 +180,7 @@ def loss_row(code, z, z0, n, labels, targets, t0, class_weight, total_weight, op
     if code == BCE_LOGITS:
         return float(bce_row(at(z, z0), at(targets, t0), at(d, d0), scale, n)), 0.0
     half = n // 2
-    smallest = real(math.log(options[VARIANCE_EPS]))
+    smallest = real(log(options[VARIANCE_EPS]))
     value = gaussian_log_variance_row(
         at(z, z0), at(z, z0 + half), at(targets, t0), at(d, d0), at(d, d0 + half), scale, smallest,
         real(options[CONSTANT]), half,
@@ -230,7 +229,8 @@ def loss(
     class_weight : (n,), or empty for none; needed with label smoothing and with probabilities
     options : (OPTIONS_SIZE,) float64
     sample_weight : (>= batch,), or empty for none
-    rows : (3, >= batch) float64, written: what each row counts for, its loss, and 1 where its label's logit is the largest
+    rows : (3, >= batch) float64, written: what each row counts for, its loss, and 1 where its label's
+        logit is the largest
     activation, slope : the last layer's; d becomes its dz
     d : laid out as z; written
     return : the loss, the sum of the rows' as they count
@@ -238,7 +238,7 @@ def loss(
     One task owns a range of rows.
     """
     terms = 1
-    if code == MSE or code == BCE_LOGITS:
+    if code in (MSE, BCE_LOGITS):
         terms = n
     elif code == GAUSSIAN_NLL:
         terms = n // 2
@@ -263,12 +263,26 @@ def loss(
 
 
 @entry
+def first_wrong_label(labels, classes, ignore_index):
+    """Return the first row whose label is neither in 0..classes-1 nor `ignore_index`; -1 if there is none."""
+    for i in range(labels.size):
+        if not 0 <= labels[i] < classes and labels[i] != ignore_index:
+            return i
+    return -1
+
+
+@entry
 def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_weight, rows, tasks, gradient):
-    """Compute a loss and its gradient; see `loss`. z, gradient : (batch, n); targets : (batch, n), or n/2 for GAUSSIAN_NLL."""
+    """Compute a loss and its gradient; see `loss`.
+
+    z, gradient : (batch, n), read, written
+    targets : (batch, n), or (batch, n / 2) for GAUSSIAN_NLL
+    """
     batch, n = z.shape
     return loss(
-        code, z.reshape(z.size), 0, n, batch, n, labels, targets.reshape(targets.size), 0, targets.shape[1], class_weight,
-        options, sample_weight, rows, IDENTITY, z.reshape(z.size), 0, gradient.reshape(gradient.size), 0, tasks,
+        code, z.reshape(z.size), 0, n, batch, n, labels, targets.reshape(targets.size), 0, targets.shape[1],
+        class_weight, options, sample_weight, rows, IDENTITY, z.reshape(z.size), 0, gradient.reshape(gradient.size),
+        0, tasks,
     )  # fmt: skip
 
 

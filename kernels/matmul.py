@@ -1,9 +1,9 @@
 """Products of matrices around the micro-kernel: blocks of k, groups of panels, tiles, epilogues.
 
-One function, `product`, makes every product of the library: ``Z = X @ W``, ``dX = dZ @ W.T`` and ``dW = X.T @ dZ`` differ in
-the strides of A, in whether B is read transposed, and in the epilogue that runs on each row of tiles while it is in the
-first-level cache. Since every element is one chain over k (see `microkernel`), a product may be cut into tasks in
-any way: the bits stay.
+One function, `product`, makes every product of the library: ``Z = X @ W``, ``dX = dZ @ W.T`` and ``dW = X.T @ dZ``
+differ in the strides of A, in whether B is read transposed, and in the epilogue that runs on each row of tiles while
+it is in the first-level cache. Since every element is one chain over k (see `microkernel`), a product may be cut into
+tasks in any way: the bits stay.
 """
 
 from numba import types
@@ -18,8 +18,8 @@ from .simd import at, lanes_of, stack_block
 # What `product` does with a finished row of tiles
 PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD = range(4)
 
-# A block of B, K_BLOCK rows of GROUP panels, fills a part of the second-level cache; one row of tiles of A, TILE_ROWS by
-# K_BLOCK, stays in the first-level cache while it meets every panel of the group.
+# A block of B, K_BLOCK rows of GROUP panels, fills a part of the second-level cache; one row of tiles of A, TILE_ROWS
+# by K_BLOCK, stays in the first-level cache while it meets every panel of the group.
 K_BLOCK = 256
 GROUP = 4
 WIDEST_LANES = 16

@@ -93,10 +93,10 @@ def _signature(rows: Any, p: Any, *rest: Any) -> Any:
     return types.void(i, p, i, i, p, i, p, i, i, i, p, i)
 
 
-# tile(rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, mode): `rows` is one of ROW_LADDER, `cols` at most
-# TILE_VECTORS vectors. A's element (i, k) stands at a[i * row_stride + k * k_stride], B's at b[k * ldb + j], C's at
-# c[i * ldc + j]. The last vector of a row is loaded and stored under a mask; where the hardware has no masks, B must be
-# readable up to whole vectors.
+# tile(rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, mode): `rows` is one of ROW_LADDER, `cols` at
+# most TILE_VECTORS vectors. A's element (i, k) stands at a[i * row_stride + k * k_stride], B's at b[k * ldb + j], C's
+# at c[i * ldc + j]. The last vector of a row is loaded and stored under a mask; where the hardware has no masks, B
+# must be readable up to whole vectors.
 tile = make_intrinsic(
     "tile",
     ["rows", "a", "row_stride", "k_stride", "b", "ldb", "c", "ldc", "depth", "cols", "bias", "mode"],

@@ -22,34 +22,34 @@ LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, SETTINGS_SIZE = range(7)
 def forward_pass(plan, params, work, x, x0, ld_x, kind, out, out0, ld_out, batch, tasks):
     """Run all layers on the batch that begins at ``x[x0]``; the last layer's output begins at ``out[out0]``."""
     layers = plan.shape[0]
-    for l in range(layers):
-        ins, outs, w0, b0 = plan[l, IN], plan[l, OUT], plan[l, W], plan[l, B]
-        source, source0, ld_source = work, plan[l - 1, A], plan[l - 1, LD]
-        if l == 0:
+    for i in range(layers):
+        ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
+        source, source0, ld_source = work, plan[i - 1, A], plan[i - 1, LD]
+        if i == 0:
             source, source0, ld_source = x, x0, ld_x
-        target, target0, ld_target = work, plan[l, A], plan[l, LD]
-        if l == layers - 1:
+        target, target0, ld_target = work, plan[i, A], plan[i, LD]
+        if i == layers - 1:
             target, target0, ld_target = out, out0, ld_out
         forward(
-            source, source0, ld_source, params, w0, params, max(b0, 0), b0 >= 0, plan[l, ACTIVATION], kind,
-            target, target0, work, plan[l, SLOPE], ld_target, batch, ins, outs, tasks,
+            source, source0, ld_source, params, w0, params, max(b0, 0), b0 >= 0, plan[i, ACTIVATION], kind,
+            target, target0, work, plan[i, SLOPE], ld_target, batch, ins, outs, tasks,
         )  # fmt: skip
 
 
 @kernel
 def backward_pass(plan, layout, params, grads, work, x, x0, ld_x, batch, tasks):
     """Compute all gradients from the dz of the last layer, which stands in the workspace, as the activations do."""
-    for l in range(plan.shape[0] - 1, -1, -1):
-        ins, outs, w0, b0 = plan[l, IN], plan[l, OUT], plan[l, W], plan[l, B]
+    for i in range(plan.shape[0] - 1, -1, -1):
+        ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
         source, source0, ld_source = x, x0, ld_x
-        if l > 0:
-            source, source0, ld_source = work, plan[l - 1, A], plan[l - 1, LD]
+        if i > 0:
+            source, source0, ld_source = work, plan[i - 1, A], plan[i - 1, LD]
             input_gradient(
-                work, plan[l, D], plan[l, LD], params, w0, work, plan[l - 1, D], plan[l - 1, LD],
-                plan[l - 1, ACTIVATION], work, plan[l - 1, A], work, plan[l - 1, SLOPE], batch, ins, outs, tasks,
+                work, plan[i, D], plan[i, LD], params, w0, work, plan[i - 1, D], plan[i - 1, LD],
+                plan[i - 1, ACTIVATION], work, plan[i - 1, A], work, plan[i - 1, SLOPE], batch, ins, outs, tasks,
             )  # fmt: skip
         weight_gradient(
-            source, source0, ld_source, work, plan[l, D], plan[l, LD], grads, w0, grads, max(b0, 0), b0 >= 0,
+            source, source0, ld_source, work, plan[i, D], plan[i, LD], grads, w0, grads, max(b0, 0), b0 >= 0,
             work[layout[PARTIALS] :], batch, ins, outs, tasks,
         )  # fmt: skip
 
@@ -95,8 +95,8 @@ def predict(plan, params, work, x, out, tasks):
     plan, work : made with ``train=False``; the workspace holds at least `batch` rows
     """
     forward_pass(
-        plan, params, work, x.reshape(x.size), 0, x.shape[1], FORWARD, out.reshape(out.size), 0, out.shape[1], x.shape[0],
-        tasks,
+        plan, params, work, x.reshape(x.size), 0, x.shape[1], FORWARD, out.reshape(out.size), 0, out.shape[1],
+        x.shape[0], tasks,
     )  # fmt: skip
 
 

@@ -8,8 +8,8 @@ from .activations import FIRST_STORED_SLOPE
 from .dense import gradient_chunks
 from .isa import isa
 
-# Columns of a plan. W and B are offsets in the parameters (B is -1 without a bias); A, SLOPE and D in the workspace: the
-# layer's output, its stored slope and the gradient dz, each (capacity, LD).
+# Columns of a plan. W and B are offsets in the parameters (B is -1 without a bias); A, SLOPE and D in the workspace:
+# the layer's output, its stored slope and the gradient dz, each (capacity, LD).
 IN, OUT, ACTIVATION, W, B, A, SLOPE, D, LD, COLUMNS = range(10)
 # Entries of a layout: offsets in the workspace of a gathered batch, and of the partial sums of weight gradients.
 X, TARGETS, SAMPLE_WEIGHT, PARTIALS, CAPACITY, SIZE, ENTRIES = range(7)

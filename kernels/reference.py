@@ -1,7 +1,7 @@
 """NumPy twins of the kernels: same names, same arguments, no speed. The tests compare the two.
 
-A twin says what a kernel computes, as a formula over whole arrays, in any float dtype. It ignores ``tasks``, and room that
-the kernel needs for itself (``partials``, ``work``).
+A twin says what a kernel computes, as a formula over whole arrays, in any float dtype. It ignores ``tasks``, and room
+that the kernel needs for itself (``partials``, ``work``).
 """
 
 import math
@@ -287,12 +287,11 @@ def train_steps(
 
         layers = list(zip(_layers(plan, params), _layers(plan, grads), strict=True))
         activation_backward(dz, layers[-1][0][0], outputs[-1], slopes[-1], dz)
-        for l in reversed(range(len(layers))):
-            (_, w, _), (_, dw, db) = layers[l]
-            below = layers[l - 1][0][0] if l > 0 else IDENTITY
-            dx = np.empty_like(outputs[l])
-            below_slope = slopes[l - 1] if l > 0 else dx
-            dense_backward(outputs[l], w, dz, below, outputs[l], below_slope, l > 0, dz[:0], 1, dx, dw, db)
+        for i in reversed(range(len(layers))):
+            (_, w, _), (_, dw, db) = layers[i]
+            a, dx = outputs[i], np.empty_like(outputs[i])  # the layer's input, made by the layer below
+            below, slope = (layers[i - 1][0][0], slopes[i - 1]) if i > 0 else (IDENTITY, dx)
+            dense_backward(a, w, dz, below, a, slope, i > 0, dz[:0], 1, dx, dw, db)
             dz = dx
 
         advance(hyper)

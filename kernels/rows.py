@@ -15,7 +15,8 @@ def summed(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int
     """Make the intrinsic ``f(*read pointers, *write pointers, *numbers, count) -> sum``.
 
     The formula is ``formula(lanes, *inputs, *numbers)`` and returns a tuple: the Vec to be summed over the row, then
-    one Vec for each written pointer. Lanes are summed apart and folded in a fixed tree, so the sum depends on the row alone.
+    one Vec for each written pointer. Lanes are summed apart and folded in a fixed tree, so the sum depends on the row
+    alone.
     """
     pointers = reads + writes
 

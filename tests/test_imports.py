@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = [
     ["__main__", "cli", "sklearn", "torch", "mpi", "onnx"],
     ["__init__", "_config"],
+    ["_run", "_report", "_answers", "_pipeline", "_plot"],
     ["training", "callbacks", "checkpoint", "history", "progress"],
     ["sequential", "saving"],
     ["layers", "losses", "optimizers", "initializers", "information", "datasets", "preprocessing"],
@@ -28,7 +29,7 @@ RANK = {module: -row for row, modules in enumerate(ROWS) for module in modules}
 BASE = {"numpy", "numba", "llvmlite", "safetensors", "rich", "typer"}
 ALLOWED = {
     "kernels": {"numpy", "numba", "llvmlite"},
-    "cli": BASE | {"matplotlib"},
+    "_plot": BASE | {"matplotlib"},
     "_tables": BASE | {"pyarrow"},
     "sklearn": BASE | {"sklearn"},
     "torch": BASE | {"torch"},

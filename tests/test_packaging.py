@@ -23,6 +23,7 @@ CHECK = """
 import pathlib, sys
 import fastbp, fastbp.datasets, fastbp.kernels.{kernel}
 assert len(fastbp.datasets.load_digits()[0]) == 1797
+assert fastbp.__version__ == "{version}"
 assert "kernels" not in sys.modules
 print(pathlib.Path(fastbp.__file__).resolve().parent)
 """
@@ -88,7 +89,7 @@ def install(python, *what, cwd):
 def imported_from(python, cwd):
     """Import fastbp in `cwd` and return the folder it came from."""
     kernel = sorted((ROOT / "kernels").glob("[a-z]*.py"))[0].stem
-    return Path(run(python, "-c", CHECK.format(kernel=kernel), cwd=cwd))
+    return Path(run(python, "-c", CHECK.format(kernel=kernel, version=VERSION), cwd=cwd))
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel):

@@ -1,4 +1,4 @@
-"""Print the polynomial coefficients that stand in ``kernels/activations.py``.
+"""Print the polynomial coefficients that stand in ``kernels/elementary.py``.
 
 Each is a Chebyshev (near-minimax) fit in 60-digit arithmetic of a function that is smooth on its whole interval.
 Needs mpmath: ``python tools/fit_polynomials.py``.

@@ -1,0 +1,254 @@
+"""The command line: `fastbp train`, `evaluate`, `predict`, `info`, `warmup`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import fastbp
+from fastbp import _report as report
+from fastbp._answers import check_ending, write_answers
+from fastbp._check import choice
+from fastbp._files import write_atomically
+from fastbp._pipeline import Pipeline
+from fastbp._plot import learning_curve
+from fastbp._run import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options, Result, Run
+
+MISTAKE, INTERRUPTED = 2, 130
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose errors are one line on the standard error, and exit code 2."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command and exit."""
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except typer.Abort:
+            code = INTERRUPTED
+        except (ValueError, OSError, ImportError) as error:
+            # What a user gave: the library checks it all before it computes. Anything else is a bug and shows as one.
+            code = _fail(_text(error))
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # typer's usage errors have it, in all its versions
+                raise
+            code = _fail(error.format_message())
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)
+
+
+def _fail(message: str, code: int = MISTAKE) -> int:
+    typer.echo(f"fastbp: {' '.join(message.split())}", err=True)
+    return code
+
+
+app = typer.Typer(cls=OneLineErrors, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def fastbp_command(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """Train and run dense networks on this CPU."""
+    if version:
+        typer.echo(f"fastbp {fastbp.__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"--hidden expects sizes of layers such as 256,128, got {text!r}")
+    return sizes
+
+
+def _names(options: Any) -> str:
+    return ", ".join(options)
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str, typer.Argument(help="digits, a folder of IDX files (MNIST's names), or an .npz, .csv or .parquet file.")
+    ] = "digits",
+    target: Annotated[str | None, typer.Option(help="The column to predict, of a .csv or .parquet file.")] = None,
+    task: Annotated[str | None, typer.Option(help="classification or regression; else the target tells.")] = None,
+    scaling: Annotated[str, typer.Option(help=f"{_names(SCALINGS)}. auto: scale images, standardize others.")] = "auto",
+    validation_fraction: Annotated[float, typer.Option(help="The part of the training rows to watch on.")] = 0.1,
+    hidden: Annotated[str, typer.Option(help="Sizes of the hidden layers; '' for none.")] = "256,128",
+    activation: Annotated[str, typer.Option(help="Of the hidden layers: relu, tanh, gelu ...")] = "relu",
+    init: Annotated[str | None, typer.Option(help="Initial weights, such as he_normal; else by activation.")] = None,
+    dtype: Annotated[str, typer.Option(help=f"{_names(DTYPES)}.")] = "float32",
+    optimizer: Annotated[str, typer.Option(help=f"{_names(OPTIMIZERS)}.")] = "adam",
+    lr: Annotated[
+        float | None,
+        typer.Option(help=f"Learning rate; else {_names(f'{n} {rate:g}' for n, (_, rate, _) in OPTIMIZERS.items())}."),
+    ] = None,
+    schedule: Annotated[str, typer.Option(help=f"{_names(SCHEDULES)}. linear: lr falls to 0.")] = "linear",
+    weight_decay: Annotated[float, typer.Option(help="Weight decay, as the optimizer means it.")] = 0.0,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="The part of a label spread over all classes; 0.1 without it.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="How often to go through the training rows.")] = 60,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 64,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Stop after so many epochs without a better validation loss; 0: never.")
+    ] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; the result does not depend on them.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the validation rows, the weights and the order.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; runs/NAME without it.")] = None,
+) -> None:
+    """Train a network; write model.safetensors, history.csv and learning_curve.png."""
+    options = Options(
+        hidden=_sizes(hidden),
+        activation=activation,
+        init=init,
+        dtype=dtype,
+        optimizer=optimizer,
+        lr=lr,
+        schedule=schedule,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        epochs=epochs,
+        batch_size=batch_size,
+        patience=patience,
+        validation_fraction=validation_fraction,
+        scaling=scaling,
+        seed=seed,
+    )
+    _set_threads(threads)
+    run = Run(data, options, target=target, task=task)
+    folder = out if out is not None else Path("runs", Path(data).resolve().name.split(".")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+
+    console = report.make_console()
+    console.print(report.pairs(report.describe(run)))
+    with report.CompileWatch(console).watch():
+        run.compile()
+    progress = report.RunProgress(console)
+    result = run.train(progress)
+    if not result.trainer.history.epochs:
+        raise typer.Exit(_fail("interrupted in the first epoch: nothing is written", INTERRUPTED))
+    result.trainer.history.to_csv(folder / "history.csv")
+    if result.diverged:
+        last = result.trainer.history.epochs
+        where = f"{folder / 'history.csv'} is written, a model is not"
+        raise typer.Exit(_fail(f"the loss of epoch {last} is no number: try a smaller --lr; {where}", 1))
+    result.pipeline.model.save(folder / "model.safetensors")
+
+    figures = result.evaluate()
+    console.print(report.pairs(report.describe_result(result, progress)))
+    console.print(report.figures(figures))
+    written = ["model.safetensors", "history.csv"]
+    try:
+        _draw(folder / "learning_curve.png", run, result, figures["test"])
+        written.append("learning_curve.png")
+    except ImportError as missing:
+        console.print(str(missing), markup=False, soft_wrap=True)
+    console.print(f"{folder}/: {', '.join(written)}", markup=False, soft_wrap=True)
+    if result.interrupted:
+        raise typer.Exit(_fail("interrupted; what was done is written", INTERRUPTED))
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        try:
+            fastbp.set_num_threads(threads)
+        except ValueError as error:
+            raise ValueError(str(error).replace("set_num_threads expects n", "--threads expects a number")) from None
+
+
+def _draw(path: Path, run: Run, result: Result, test: dict[str, float]) -> None:
+    about = report.describe(run)
+    name = Path(run.data.name).name
+    if "accuracy" in test:
+        title = f"{name}: {test['accuracy']:.1%} of the test rows right".replace("%", " %")
+    else:
+        title = f"{name}: R² {test['r2']:.3f} on the test rows"
+    subtitle = f"{about['network']}, {about['optimizer']}"
+    picture = learning_curve(result.trainer.history, title, subtitle, test, result.best_epoch)
+    write_atomically(path, picture)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="model.safetensors, as train wrote it.")],
+    data: Annotated[str, typer.Argument(help="As for train.")],
+    target: Annotated[str | None, typer.Option(help="The column that holds the truth; else that of training.")] = None,
+) -> None:
+    """Compare a model's answers with the truth."""
+    pipeline = Pipeline.load(model)
+    x, y, which = pipeline.load_rows(data, target)
+    console = report.make_console()
+    with report.CompileWatch(console).watch():
+        figures = pipeline.evaluate(x, y, data)
+        predicted = pipeline.outputs(x, data).argmax(axis=1)
+    console.print(
+        report.pairs(
+            {"model": str(model), "data": data, "rows": f"{report.thousands(len(x))}, {which}"}
+            | {report.NAMES[name]: report.number(name, value) for name, value in figures.items()}
+        )
+    )
+    if 0 < len(pipeline.classes) <= report.MOST_CLASSES:
+        console.print(report.per_class(pipeline.classes, y, predicted))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="model.safetensors, as train wrote it.")],
+    file: Annotated[str, typer.Argument(help="Features: .csv, .parquet, .npy, .npz, an IDX file or a folder of them.")],
+    out: Annotated[Path, typer.Option(help="File of the answers, by its ending .csv, .npy or .npz.")],
+) -> None:
+    """Write a model's answers: class names and probabilities, or quantities."""
+    check_ending(out)
+    pipeline = Pipeline.load(model)
+    x = fastbp.load_features(file, feature_names=pipeline.model.metadata["feature_names"] or None)
+    console = report.make_console()
+    with report.CompileWatch(console).watch():
+        z = pipeline.outputs(x, file)
+    columns = write_answers(out, pipeline, z)
+    console.print(f"{out}: {', '.join(columns)} of {report.thousands(len(z))} rows", markup=False, soft_wrap=True)
+
+
+@app.command()
+def info() -> None:
+    """Show what decides speed and bits: CPU, instruction set, threads, cache, versions."""
+    report.make_console().print(report.pairs(fastbp.config()))
+
+
+@app.command()
+def warmup(
+    dtype: Annotated[list[str] | None, typer.Option(help=f"{_names(DTYPES)}; may be given twice.")] = None,
+) -> None:
+    """Compile the kernels ahead, so that a first run begins at once."""
+    console = report.make_console()
+    for name in dtype or ["float32"]:
+        choice(name, DTYPES, "warmup", "--dtype")
+    for name in dtype or ["float32"]:
+        watch = report.CompileWatch(console)
+        began = time.perf_counter()
+        with watch.watch():
+            fastbp.warmup((name,))
+        rows = {
+            f"{entry} ({what})": f"{watch.seconds[entry]:.1f} s" if entry in watch.seconds else "from the cache"
+            for entry, what in report.ENTRIES.items()
+            if entry != "activation_backward" or entry in watch.seconds
+        }
+        console.print(report.pairs(rows | {"all": f"{time.perf_counter() - began:.1f} s"}, title=name))
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="fastbp")

@@ -1,0 +1,81 @@
+"""What several kernel tests need."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from fastbp.kernels import losses, plan, updates
+
+
+class Training:
+    """Everything that `train_steps` takes, for a small random problem.
+
+    ``run(network)`` trains with the kernels, ``run(reference)`` with the twins.
+
+    layers : (in_features, out_features, activation code, bias) of each layer
+    """
+
+    def __init__(
+        self, layers, dtype, *, loss=losses.SOFTMAX_LABELS, optimizer=updates.SGD, samples=23, batch=8, seed=0
+    ):
+        rng = np.random.default_rng(seed)
+        dtype = np.dtype(dtype)
+        ins, outs = layers[0][0], layers[-1][1]
+        width = {losses.SOFTMAX_LABELS: 0, losses.GAUSSIAN_NLL: outs // 2}.get(loss, outs)
+        self.layers, self.itemsize, self.outs = layers, dtype.itemsize, outs
+        self.plan, self.layout = plan.make_plan(layers, dtype.itemsize, samples, train=True, target_width=width)
+        steps = -(-samples // batch)
+        self.settings = np.array([loss, optimizer, batch, 0, steps, 1])
+        n = sum(plan.parameter_count(i, o, bias) for i, o, _, bias in layers)
+        self.params = rng.uniform(-1, 1, n).astype(dtype)
+        for i, _, _, _ in layers[:1]:
+            self.params /= max(1, i) ** 0.5
+        self.grads = np.zeros(n, dtype)
+        self.state = np.zeros(updates.STATE_ARRAYS[optimizer] * n, dtype)
+        self.hyper = np.array([0.05, 0.01, 0.9, 0.99, 1e-3, 1, 1])
+        # What no step has written must not matter.
+        self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
+        self.rows = np.full((3, samples), np.nan)
+        self.x = rng.standard_normal((samples, ins)).astype(dtype)
+        self.labels = rng.integers(0, outs, samples) if width == 0 else np.zeros(0, np.int64)
+        self.targets = rng.dirichlet(np.ones(width), samples).astype(dtype) if width else np.zeros((0, 0), dtype)
+        self.sample_weight = np.zeros(0, dtype)
+        self.class_weight = np.ones(outs, dtype)
+        self.options = np.array([losses.MEAN, -100, 0.0, 1e-6, 0.0])
+        self.order = rng.permutation(samples)
+        self.batch_labels = np.zeros(samples, np.int64)
+        self.losses, self.hits = np.zeros(steps), np.zeros(steps)
+
+    def arguments(self):
+        return (
+            self.plan, self.layout, self.settings, self.params, self.grads, self.state, self.hyper, self.work,
+            self.rows, self.x, self.labels, self.targets, self.sample_weight, self.class_weight, self.options,
+            self.order, self.batch_labels, self.losses, self.hits,
+        )  # fmt: skip
+
+    def run(self, module, tasks=1):
+        """Train a copy of this problem; return it."""
+        result = copy.deepcopy(self)
+        result.settings[5] = tasks
+        module.train_steps(*result.arguments())
+        return result
+
+    def predict(self, module, tasks=1):
+        """Return the network's output for all samples."""
+        samples = len(self.x)
+        layout = plan.make_plan(self.layers, self.itemsize, samples, train=False)
+        out = np.full((samples, self.outs), np.nan, self.x.dtype)
+        module.predict(layout[0], self.params, np.full(layout[1][plan.SIZE], np.nan, self.x.dtype), self.x, out, tasks)
+        return out
+
+
+@pytest.fixture(scope="session")
+def training():
+    """Return the class `Training`."""
+    return Training
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    return request.param

@@ -1,0 +1,55 @@
+"""Other instruction sets than this machine's: recognised, and computed with."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastbp.kernels.isa import Isa, isa
+
+SCRIPT = Path(__file__).with_name("other_cpu.py")
+ROOT = Path(__file__).parents[2]
+# What NUMBA_CPU_NAME names, and what is to be found; None is this machine
+EXPECTED = {
+    "x86-64": Isa("sse", 16, 16, fma=False, masks=False),
+    "haswell": Isa("avx2", 32, 16, fma=True, masks=True),
+    None: isa(),
+}
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 CPUs")
+
+
+def can_run(expected):
+    """Whether this machine runs code for that instruction set: 16 bytes is what every x86-64 has."""
+    return expected.vector_bytes <= max(16, isa().vector_bytes)
+
+
+@pytest.mark.parametrize("cpu", EXPECTED, ids=lambda cpu: cpu or "this machine")
+def test_each_instruction_set_is_recognised_and_computes_right(cpu, tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    if cpu:
+        environment |= {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    compute = ["--compute"] if can_run(EXPECTED[cpu]) else []
+    done = subprocess.run([sys.executable, str(SCRIPT), *compute], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr}"  # -11: touched memory past an array
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert Isa(**report["isa"]) == EXPECTED[cpu]
+    if compute:
+        # the share of (K + 2) * 2**-24 * (|A||B|)
+        assert report["products"] <= 1
+        # 16 units of max(1, |z|) is what test_activations allows; without FMA an operation is rounded twice
+        assert max(report["activations"]) <= 32
+        # 2**-24 of numbers up to 1, some 40 roundings each in three layers forward and back; eps = 0.01 keeps Adam,
+        # whose step is 0.01, from magnifying them
+        assert report["training"] <= 100 * 2.0**-24
+
+
+@pytest.mark.parametrize("each", EXPECTED.values(), ids=lambda each: each.name)
+def test_the_tile_fits_the_register_file(each):
+    rows, vectors = each.tile
+    assert rows * vectors + vectors + 1 <= each.registers
+    assert rows * vectors >= 8

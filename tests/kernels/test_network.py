@@ -1,0 +1,188 @@
+"""Whole networks in one call: against the twin, and independent of tasks, gathering and what the workspace held."""
+
+import numpy as np
+import pytest
+
+from fastbp.kernels import losses, network, reference, updates
+from fastbp.kernels.activations import CODES
+from fastbp.kernels.dense import CHUNK_ROWS
+
+# (in_features, out_features, activation, bias) of each layer
+PLANS = {
+    "one layer": [(5, 3, "identity", True)],
+    "one layer, no bias, output activation": [(7, 4, "sigmoid", False)],
+    "two layers": [(5, 17, "relu", True), (17, 4, "identity", True)],
+    "two layers, no bias": [(6, 33, "tanh", False), (33, 2, "identity", False)],
+    "three layers, a bias in one": [(4, 20, "gelu", False), (20, 9, "leaky_relu", True), (9, 6, "softplus", False)],
+    "four layers": [(9, 16, "silu", True), (16, 48, "elu", True), (48, 5, "relu", True), (5, 8, "tanh", True)],
+    "four layers, one feature": [
+        (1, 1, "gelu_tanh", True),
+        (1, 65, "relu", True),
+        (65, 1, "elu", True),
+        (1, 2, "identity", True),
+    ],
+}
+EACH_PLAN = pytest.mark.parametrize(
+    "layers", [[(i, o, CODES[g], bias) for i, o, g, bias in plan] for plan in PLANS.values()], ids=PLANS.keys()
+)
+OPTIMIZERS = {
+    "sgd": updates.SGD,
+    "momentum": updates.MOMENTUM,
+    "nesterov": updates.NESTEROV,
+    "adam": updates.ADAM,
+    "adamw": updates.ADAMW,
+    "rmsprop": updates.RMSPROP,
+}
+LOSSES = {
+    "softmax, labels": losses.SOFTMAX_LABELS,
+    "softmax, probabilities": losses.SOFTMAX_PROBABILITIES,
+    "mse": losses.MSE,
+    "bce": losses.BCE_LOGITS,
+    "gaussian_nll": losses.GAUSSIAN_NLL,
+}
+RESULTS = ["params", "grads", "state", "hyper", "losses", "hits"]
+TWO_LAYERS = [(5, 17, CODES["tanh"], True), (17, 4, CODES["identity"], True)]
+
+
+def assert_same_bits(one, other):
+    for name in RESULTS:
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
+
+
+def assert_close(found, exact, rtol):
+    for name in RESULTS:
+        largest = np.abs(getattr(exact, name)).max(initial=0)
+        np.testing.assert_allclose(getattr(found, name), getattr(exact, name), rtol=rtol, atol=rtol * largest)
+
+
+# float64 against the float64 twin: sums of up to 65 terms through four layers forward and back, over three steps,
+# differ by some 1e-14; an optimizer that divides by the root of a small squared gradient magnifies that by up to
+# 1 / eps = 1e3.
+RTOL = 1e-10
+
+
+@EACH_PLAN
+def test_training_equals_its_twin(layers, training):
+    problem = training(layers, np.float64)
+    assert_close(problem.run(network), problem.run(reference), RTOL)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+def test_every_optimizer_equals_its_twin(optimizer, training):
+    problem = training(TWO_LAYERS, np.float64, optimizer=optimizer)
+    assert_close(problem.run(network), problem.run(reference), RTOL)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_loss_equals_its_twin(loss, weighted, training):
+    problem = training(TWO_LAYERS, np.float64, loss=loss)
+    if weighted:
+        rng = np.random.default_rng(0)
+        problem.sample_weight = rng.uniform(0.1, 2, len(problem.x))
+        problem.class_weight = rng.uniform(0.5, 2, 4)
+        problem.options[losses.LABEL_SMOOTHING] = 0.1
+        if problem.labels.size:
+            problem.labels[3] = -100
+    assert_close(problem.run(network), problem.run(reference), RTOL)
+
+
+@EACH_PLAN
+def test_prediction_equals_its_twin(layers, training, dtype):
+    problem = training(layers, dtype)
+    found = problem.predict(network)
+    problem.params, problem.x = problem.params.astype(np.float64), problem.x.astype(np.float64)
+    exact = problem.predict(reference)
+    # at most (K + 2) units a layer of sums of K terms of size 1, K <= 65, and 16 for g, through four layers
+    bound = 4 * (67 * 65 + 16) * np.finfo(dtype).eps / 2
+    np.testing.assert_allclose(found, exact, rtol=0, atol=bound)
+
+
+@EACH_PLAN
+def test_bits_do_not_depend_on_tasks(layers, training):
+    problem = training(layers, np.float32)
+    alone, predicted = problem.run(network), problem.predict(network)
+    for tasks in (2, 3, 7, 16):
+        assert_same_bits(problem.run(network, tasks), alone)
+        assert problem.predict(network, tasks).tobytes() == predicted.tobytes()
+
+
+def test_bits_of_a_chunked_weight_gradient_do_not_depend_on_tasks(training):
+    samples = 3 * CHUNK_ROWS + 11
+    problem = training(TWO_LAYERS, np.float32, samples=samples, batch=samples)
+    alone = problem.run(network)
+    for tasks in (2, 3, 7):
+        assert_same_bits(problem.run(network, tasks), alone)
+    exact = training(TWO_LAYERS, np.float64, samples=samples, batch=samples)
+    assert_close(exact.run(network), exact.run(reference), RTOL)
+
+
+@EACH_PLAN
+def test_a_row_is_predicted_alike_in_any_batch(layers, training):
+    problem = training(layers, np.float32)
+    together = problem.predict(network)
+    x = problem.x
+    for rows in (slice(0, 1), slice(4, 11), slice(22, 23)):
+        problem.x = np.ascontiguousarray(x[rows])
+        assert problem.predict(network).tobytes() == together[rows].tobytes()
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_gathered_batch_trains_like_the_same_rows_in_place(loss, weighted, training):
+    gathered = training(TWO_LAYERS, np.float32, loss=loss, samples=20, batch=20)
+    if weighted:
+        gathered.sample_weight = np.random.default_rng(0).uniform(0.1, 2, 20).astype(np.float32)
+    placed = training(TWO_LAYERS, np.float32, loss=loss, samples=20, batch=20)
+    rows = placed.order
+    placed.x = placed.x[rows]
+    placed.labels = placed.labels[rows] if placed.labels.size else placed.labels
+    placed.targets = placed.targets[rows] if placed.targets.size else placed.targets
+    placed.sample_weight = gathered.sample_weight[rows] if weighted else gathered.sample_weight
+    placed.order = rows[:0]
+    assert_same_bits(placed.run(network), gathered.run(network))
+
+
+def test_steps_in_two_calls_are_the_steps_in_one(training):
+    whole = training(TWO_LAYERS, np.float32, optimizer=updates.ADAM)
+    assert whole.losses.size == 3
+    parts = training(TWO_LAYERS, np.float32, optimizer=updates.ADAM)
+    parts.settings[network.LAST_STEP] = 1
+    parts = parts.run(network)
+    parts.settings[[network.FIRST_STEP, network.LAST_STEP]] = 1, 3
+    assert_same_bits(parts.run(network), whole.run(network))
+
+
+@EACH_PLAN
+def test_what_the_workspace_held_does_not_matter(layers, training):
+    problem = training(layers, np.float32)
+    assert np.isnan(problem.work).all()
+    after_nan = problem.run(network)
+    problem.work[:] = 1.5
+    problem.rows[:] = 0
+    assert_same_bits(problem.run(network), after_nan)
+    assert np.isfinite(after_nan.params).all()
+    assert np.isfinite(after_nan.losses).all()
+
+
+def test_five_architectures_share_one_compiled_training_step(training):
+    architectures = list(PLANS.values())[:5]
+    counts = []
+    for plan in architectures:
+        problem = training([(i, o, CODES[g], bias) for i, o, g, bias in plan], np.float32)
+        before = problem.params.copy()
+        trained = problem.run(network)
+        trained.predict(network)
+        assert (trained.params != before).any()
+        counts.append((len(network.train_steps.signatures), len(network.predict.signatures)))
+    assert len(set(counts)) == 1
+
+
+def test_training_lowers_the_loss(training):
+    problem = training(TWO_LAYERS, np.float32, optimizer=updates.ADAM)
+    problem.hyper[updates.WEIGHT_DECAY] = 0
+    first = problem.run(network)
+    result = first
+    for _ in range(30):
+        result = result.run(network)
+    assert result.losses.mean() < 0.5 * first.losses.mean()

@@ -1,0 +1,117 @@
+"""Model files."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from safetensors.numpy import load_file, save_file
+
+import fastbp
+
+
+@pytest.fixture
+def model():
+    result = fastbp.Sequential(
+        fastbp.Dense(4, 6, "gelu", rng=0), fastbp.Dense(6, 5, bias=False, rng=1), fastbp.Dense(5, 3, rng=2)
+    )
+    result.metadata = {"classes": ["a", "b", "ü"], "scale": 1 / 3}
+    return result
+
+
+def test_load_brings_back_what_save_wrote(model, tmp_path):
+    model.save(tmp_path / "m.safetensors")
+    twin = fastbp.load(tmp_path / "m.safetensors")
+    assert repr(twin) == repr(model)
+    assert twin.metadata == model.metadata
+    assert_array_equal(twin._params, model._params)
+
+
+def test_float64_stays(tmp_path):
+    model = fastbp.mlp([2, 2], dtype="float64", rng=0)
+    model.save(tmp_path / "m")
+    assert fastbp.load(tmp_path / "m").dtype == np.float64
+
+
+def test_others_read_the_tensors(model, tmp_path):
+    model.save(tmp_path / "m")
+    tensors = load_file(tmp_path / "m")
+    assert {name: value.shape for name, value in tensors.items()} == {
+        "0.weight": (6, 4),
+        "0.bias": (6,),
+        "1.weight": (5, 6),
+        "2.weight": (3, 5),
+        "2.bias": (3,),
+    }
+    for name, value in model.parameters().items():
+        assert_array_equal(tensors[name], value)
+
+
+def test_torch_loads_the_file(torch, tmp_path):
+    from safetensors.torch import load_file as load_torch
+
+    model = fastbp.mlp([4, 3, 2], "identity", rng=0)
+    model.save(tmp_path / "m")
+    reference = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    reference.load_state_dict(load_torch(tmp_path / "m"))
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(reference(torch.from_numpy(x)).detach().numpy(), model.predict(x), rtol=1e-5)
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(model, tmp_path):
+    path = tmp_path / "m"
+    model.save(path)
+    before = path.read_bytes()
+    model.metadata["what"] = object()
+    with pytest.raises(TypeError):
+        model.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is none at .*nothing"):
+        fastbp.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])
+def test_truncated_file(model, tmp_path, keep):
+    path = tmp_path / "m"
+    model.save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match="m is no safetensors file, or is damaged"):
+        fastbp.load(path)
+
+
+def change(path, header=None, tensors=None):
+    """Rewrite a model file with another header or other tensors."""
+    with fastbp._modelfile.safe_open(path, framework="numpy") as file:
+        old = json.loads(file.metadata()["fastbp"])
+    save_file(load_file(path) | (tensors or {}), path, {"fastbp": json.dumps(old | (header or {}))})
+
+
+@pytest.mark.parametrize(
+    ("header", "tensors", "message"),
+    [
+        ({"format": 99}, {}, "should be of format 1, and is of format 99"),
+        ({"layers": "many"}, {}, "the header describes no layers"),
+        ({"layers": [{"in_features": 4}]}, {}, "the header describes no layers"),
+        ({"metadata": []}, {}, "the metadata is no table"),
+        ({}, {"9.weight": np.zeros(1, np.float32)}, "expects no 9.weight"),
+        ({}, {"0.bias": np.zeros(5, np.float32)}, r"0.bias of shape \(6,\), got \(5,\)"),
+        ({}, {"0.bias": np.zeros(6)}, "0.bias of dtype float32, got float64"),
+        ({}, {"0.bias": np.full(6, np.nan, np.float32)}, "0.bias without NaN, got 6 of them"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_a_named_error(model, tmp_path, header, tensors, message):
+    path = tmp_path / "m"
+    model.save(path)
+    change(path, header, tensors)
+    with pytest.raises(ValueError, match=message):
+        fastbp.load(path)
+
+
+def test_tensors_of_someone_else(tmp_path):
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "m")
+    with pytest.raises(ValueError, match="holds tensors but no fastbp model"):
+        fastbp.load(tmp_path / "m")

@@ -1,0 +1,78 @@
+"""How many threads."""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+import fastbp
+from fastbp import _threads
+
+
+def threads_with(**environment):
+    done = subprocess.run(
+        [sys.executable, "-c", "import fastbp; print(fastbp.get_num_threads())"],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+def test_environment_and_affinity_limit_the_threads():
+    cores = len(os.sched_getaffinity(0))
+    assert threads_with(OMP_NUM_THREADS="1") == 1
+    assert threads_with(NUMBA_NUM_THREADS="1") == 1
+    assert threads_with(OMP_NUM_THREADS="999") <= cores
+    assert threads_with(OMP_NUM_THREADS="none of your business") <= cores
+
+
+@pytest.mark.parametrize(
+    ("text", "quota"), [("max 100000", None), ("150000 100000", 2), ("50000 100000", 1), ("", None)]
+)
+def test_cgroup_quota_is_rounded_up(monkeypatch, tmp_path, text, quota):
+    (tmp_path / "cpu.max").write_text(text)
+    monkeypatch.setattr(_threads, "Path", lambda p: tmp_path / p.rsplit("/", 1)[1])
+    assert _threads._cgroup_quota() == quota
+
+
+def test_set_num_threads_sets_and_refuses():
+    before = fastbp.get_num_threads()
+    try:
+        fastbp.set_num_threads(1)
+        assert fastbp.get_num_threads() == 1
+        assert _threads.tasks_for(1e12) == 1
+    finally:
+        fastbp.set_num_threads(before)
+    for wrong in (0, -1, 10**6, 1.5, True, "2"):
+        with pytest.raises(ValueError, match="n from 1 to"):
+            fastbp.set_num_threads(wrong)
+
+
+def test_small_work_opens_no_parallel_region():
+    assert _threads.tasks_for(0) == 1
+
+
+def test_import_compiles_nothing():
+    code = (
+        "from numba.core import event\n"
+        "class Listener(event.Listener):\n"
+        "    def on_start(self, e): print('compiles', e.data)\n"
+        "    def on_end(self, e): pass\n"
+        "event.register('numba:compile', Listener())\n"
+        "import fastbp, fastbp.kernels.network\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_config_names_what_decides_speed(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fastbp.show_config()
+    text = capsys.readouterr().out
+    for name in ("CPU", "instruction set", "tile", "threads", "threading layer", "cache folder", "versions"):
+        assert name in text

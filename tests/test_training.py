@@ -1,0 +1,411 @@
+"""Training steps and runs."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastbp
+from fastbp.kernels import network
+
+OPTIMIZERS = {
+    "sgd": (fastbp.SGD(0.05), "SGD", {"lr": 0.05}),
+    "sgd decay": (fastbp.SGD(0.05, weight_decay=0.01), "SGD", {"lr": 0.05, "weight_decay": 0.01}),
+    "momentum": (fastbp.SGD(0.02, momentum=0.9), "SGD", {"lr": 0.02, "momentum": 0.9}),
+    "nesterov": (
+        fastbp.SGD(0.02, momentum=0.9, nesterov=True, weight_decay=1e-3),
+        "SGD",
+        {"lr": 0.02, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+    ),
+    "adam": (fastbp.Adam(2e-3), "Adam", {"lr": 2e-3}),
+    "adam decay": (
+        fastbp.Adam(1e-3, betas=(0.8, 0.99), weight_decay=0.01),
+        "Adam",
+        {"lr": 1e-3, "betas": (0.8, 0.99), "weight_decay": 0.01},
+    ),
+    "adamw": (fastbp.AdamW(2e-3, weight_decay=0.1), "AdamW", {"lr": 2e-3, "weight_decay": 0.1}),
+    "rmsprop": (
+        fastbp.RMSprop(1e-3, alpha=0.95, weight_decay=1e-3),
+        "RMSprop",
+        {"lr": 1e-3, "alpha": 0.95, "weight_decay": 1e-3},
+    ),
+}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = fastbp.load_digits()
+    return x / 16, y
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_200_steps_follow_torch(torch, digits, name):
+    """float32 from the same weights: losses within 1e-4 relative at every step."""
+    optimizer, torch_name, options = OPTIMIZERS[name]
+    x, y = digits
+    model = fastbp.mlp([64, 40, 10], "tanh", rng=0)
+    reference = torch.nn.Sequential(torch.nn.Linear(64, 40), torch.nn.Tanh(), torch.nn.Linear(40, 10))
+    with torch.no_grad():
+        for ours, theirs in zip(model.parameters().values(), reference.parameters(), strict=True):
+            theirs.copy_(torch.from_numpy(np.array(ours)))
+    torch_optimizer = getattr(torch.optim, torch_name)(reference.parameters(), **options)
+    trainer = fastbp.Trainer(model, optimizer=optimizer)
+    got, expected = [], []
+    for step in range(200):
+        rows = slice(64 * (step % 28), 64 * (step % 28) + 64)
+        got.append(trainer.step(x[rows], y[rows]))
+        torch_optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(
+            reference(torch.from_numpy(x[rows].copy())), torch.from_numpy(y[rows].copy())
+        )
+        loss.backward()
+        torch_optimizer.step()
+        expected.append(loss.item())
+    assert trainer.steps == 200
+    assert got[-1] < 0.7 * got[0]
+    assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_one_update_takes_all_layers_at_once(rng):
+    model = fastbp.mlp([4, 5, 3], dtype="float64", rng=0)
+    x, y = rng.standard_normal((7, 4)), rng.integers(0, 3, 7)
+    before = model._params.copy()
+    fastbp.Trainer(model, optimizer=fastbp.SGD(0.5)).step(x, y)
+    assert_allclose(model._params, before - 0.5 * model._grads, rtol=1e-15, atol=1e-16)
+
+
+def test_sample_weights_are_repetitions(rng):
+    x, y = rng.standard_normal((5, 4)), rng.integers(0, 3, 5)
+    counts = np.array([1, 2, 0, 3, 1])
+    weighted, repeated = (fastbp.mlp([4, 6, 3], dtype="float64", rng=0) for _ in range(2))
+    a = fastbp.Trainer(weighted).step(x, y, sample_weight=counts)
+    b = fastbp.Trainer(repeated).step(np.repeat(x, counts, 0), np.repeat(y, counts))
+    assert a == pytest.approx(b, rel=1e-14)
+    assert_allclose(weighted._grads, repeated._grads, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("loss", ["labels", "probabilities", "mse"])
+def test_fit_is_the_steps_it_says(rng, loss):
+    """Shuffled batches gathered in compiled code, the last one smaller, against steps on the same rows."""
+    x = rng.standard_normal((50, 6)).astype(np.float32)
+    y = rng.integers(0, 3, 50) if loss == "labels" else rng.dirichlet(np.ones(3), 50).astype(np.float32)
+    w = rng.random(50).astype(np.float32)
+    name = "mse" if loss == "mse" else "softmax_cross_entropy"
+    fitted, stepped = (fastbp.Trainer(fastbp.mlp([6, 9, 3], rng=0), name, fastbp.SGD(0.1)) for _ in range(2))
+    fitted.fit(x, y, epochs=3, batch_size=16, rng=4, sample_weight=w, progress=False)
+    orders = np.random.default_rng(4)
+    for _ in range(3):
+        order = orders.permutation(50)
+        for start in range(0, 50, 16):
+            rows = order[start : start + 16]
+            stepped.step(x[rows], y[rows], sample_weight=w[rows])
+    assert fitted.steps == stepped.steps == 12
+    assert_array_equal(fitted.model._params, stepped.model._params)
+
+
+def test_fit_without_shuffling_keeps_the_order(rng):
+    x, y = rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
+    a, b = (fastbp.Trainer(fastbp.mlp([4, 3], rng=0)) for _ in range(2))
+    a.fit(x, y, batch_size=10, shuffle=False, progress=False)
+    b.step(x[:10], y[:10])
+    b.step(x[10:], y[10:])
+    assert_array_equal(a.model._params, b.model._params)
+
+
+def test_same_seed_same_bits(digits):
+    runs = []
+    for _ in range(2):
+        model = fastbp.mlp([64, 32, 10], rng=0)
+        fastbp.Trainer(model).fit(*digits, epochs=2, rng=1, progress=False)
+        runs.append(model._params)
+    assert_array_equal(*runs)
+
+
+def test_history_and_evaluate(digits):
+    x, y = digits
+    trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
+    history = trainer.fit(x, y, epochs=3, rng=0, validation_data=(x[:500], y[:500]), progress=False)
+    assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert history.epochs == 3
+    figures = trainer.evaluate(x[:500], y[:500])
+    assert figures == {"loss": history["val_loss"][-1], "accuracy": history["val_accuracy"][-1]}
+    z = trainer.model.predict(x[:500])
+    assert figures["accuracy"] == (z.argmax(1) == y[:500]).mean()
+    assert figures["loss"] == fastbp.softmax_cross_entropy(z, y[:500])[0]
+    trainer.fit(x, y, epochs=2, rng=0, progress=False)
+    assert trainer.history.epochs == 5
+
+
+def test_history_of_a_full_batch_is_the_loss_before_the_update(digits):
+    x, y = digits
+    trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
+    before = trainer.evaluate(x, y)
+    history = trainer.fit(x, y, batch_size=len(x), shuffle=False, progress=False)
+    assert history["loss"] == [pytest.approx(before["loss"], rel=1e-6)]
+    assert history["accuracy"] == [before["accuracy"]]
+
+
+def test_history_goes_to_csv(tmp_path):
+    history = fastbp.History()
+    history.append({"loss": 0.5})
+    history.append({"loss": 0.25, "val_loss": 0.3})
+    history.to_csv(tmp_path / "h.csv")
+    assert (tmp_path / "h.csv").read_text() == "epoch,loss,val_loss\n1,0.5,nan\n2,0.25,0.3\n"
+
+
+def test_regression_by_one_output_takes_a_column_or_a_row(rng):
+    x, y = rng.standard_normal((30, 4)), rng.standard_normal(30)
+    a, b = (fastbp.Trainer(fastbp.mlp([4, 8, 1], rng=0), "mse") for _ in range(2))
+    assert a.step(x, y) == b.step(x, y[:, None])
+    assert list(a.evaluate(x, y)) == ["loss"]
+
+
+def test_one_artefact_serves_every_architecture(rng):
+    counts = []
+    for sizes, activation in [
+        ([3, 2], "relu"),
+        ([5, 40, 2], "tanh"),
+        ([64, 30, 20, 10], "gelu"),
+        ([7, 100, 3, 100, 2], "silu"),
+        ([200, 1, 2], "elu"),
+    ]:
+        trainer = fastbp.Trainer(fastbp.mlp(sizes, activation, rng=0))
+        x = rng.standard_normal((9, sizes[0])).astype(np.float32)
+        trainer.step(x, rng.integers(0, 2, 9))
+        trainer.fit(x, rng.integers(0, 2, 9), epochs=1, rng=0, progress=False)
+        trainer.model.predict(x)
+        counts.append([len(f.signatures) for f in (network.train_steps, network.predict)])
+    assert counts[0] == counts[-1]
+    assert all(count == counts[0] for count in counts)
+
+
+def test_bits_do_not_depend_on_the_threads(digits):
+    """In processes of their own, with more threads than cores too."""
+    script = textwrap.dedent("""
+        import sys, hashlib, numpy as np, fastbp
+        from fastbp import _threads
+        _threads.SERIAL_WORK = 0  # also what would run on one thread
+        x, y = fastbp.load_digits()
+        x = np.tile(x / 16, (2, 1)); y = np.tile(y, 2)
+        digest = hashlib.sha256()
+        for n in map(int, sys.argv[1:]):
+            fastbp.set_num_threads(n)
+            digest = hashlib.sha256()
+            cases = ([64, 100, 10], "relu", 128), ([64, 33, 17, 10], "gelu", 1500), ([64, 10], "tanh", 37)
+            for sizes, act, batch in cases:
+                model = fastbp.mlp(sizes, act, rng=0)
+                fastbp.Trainer(model).fit(x, y, epochs=2, batch_size=batch, rng=0, progress=False)
+                digest.update(model._params); digest.update(model._grads); digest.update(model.predict(x))
+            print(digest.hexdigest())
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "1", "2", "3", "7", "16"],
+        env=os.environ | {"NUMBA_NUM_THREADS": "16"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(done.stdout.split()) == 5
+    assert len(set(done.stdout.split())) == 1
+
+
+def test_after_a_fork_the_child_trains_rightly(digits):
+    x, y = digits
+    model = fastbp.mlp([64, 300, 10], rng=0)
+    trainer = fastbp.Trainer(model)
+    trainer.step(np.tile(x, (4, 1)), np.tile(y, 4))  # enough work for a parallel region
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads: that is the case tested
+        pid = os.fork()
+    if pid == 0:
+        trainer.step(np.tile(x, (4, 1)), np.tile(y, 4))
+        os.write(write, model.predict(x[:20]).tobytes())
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            pytest.fail("the child hangs")
+        time.sleep(0.01)
+    trainer.step(np.tile(x, (4, 1)), np.tile(y, 4))
+    expected = model.predict(x[:20])
+    assert os.read(read, 1 << 16) == expected.tobytes()
+    os.close(read)
+    os.close(write)
+
+
+def test_ctrl_c_leaves_the_model_at_a_step_and_the_history(digits):
+    x, y = digits
+    trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
+    trainer.fit(x, y, epochs=1, rng=0, progress=False)
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(x, y, epochs=10**6, rng=0, progress=False)
+    epochs, steps = trainer.history.epochs, trainer.steps
+    assert epochs > 1
+    assert steps >= epochs * 15
+    trainer.fit(x, y, epochs=1, rng=0, progress=False)
+    assert trainer.history.epochs == epochs + 1
+
+
+class TestCallbacks:
+    def test_see_every_epoch_and_may_stop(self, digits):
+        seen = []
+
+        class Third(fastbp.Callback):
+            def on_fit_begin(self, trainer):
+                seen.append("begin")
+
+            def on_epoch_end(self, trainer, epoch, figures):
+                seen.append(epoch)
+                assert figures["loss"] == trainer.history["loss"][-1]
+                return epoch == 3
+
+            def on_fit_end(self, trainer):
+                seen.append("end")
+
+        trainer = fastbp.Trainer(fastbp.mlp([64, 8, 10], rng=0))
+        history = trainer.fit(*digits, epochs=10, rng=0, callbacks=[Third()], progress=False)
+        assert seen == ["begin", 1, 2, 3, "end"]
+        assert history.epochs == 3
+
+    def test_may_change_the_learning_rate(self, digits):
+        class Freeze(fastbp.Callback):
+            def on_epoch_end(self, trainer, epoch, figures):
+                trainer.optimizer.lr = 0.0
+
+        trainer = fastbp.Trainer(fastbp.mlp([64, 8, 10], rng=0), optimizer=fastbp.SGD(0.1))
+        losses = trainer.fit(*digits, epochs=3, batch_size=10**6, callbacks=[Freeze()], progress=False)["loss"]
+        assert losses[0] > losses[1]
+        assert losses[1] == pytest.approx(losses[2], rel=1e-6)
+
+    def test_early_stopping_brings_the_best_back(self, digits):
+        x, y = digits
+        stop = fastbp.EarlyStopping(patience=2)
+        trainer = fastbp.Trainer(fastbp.mlp([64, 64, 10], rng=0), optimizer=fastbp.Adam(0.03))
+        history = trainer.fit(
+            x[:300], y[:300], epochs=100, rng=0, validation_data=(x[300:], y[300:]), callbacks=[stop], progress=False
+        )
+        best = int(np.argmin(history["val_loss"]))
+        assert history.epochs == best + 3 < 100
+        assert trainer.evaluate(x[300:], y[300:])["loss"] == history["val_loss"][best]
+
+    def test_early_stopping_names_an_unknown_figure(self, digits):
+        trainer = fastbp.Trainer(fastbp.mlp([64, 8, 10], rng=0))
+        with pytest.raises(KeyError, match="expects the figure 'val_loss'; this run has loss, accuracy"):
+            trainer.fit(*digits, callbacks=[fastbp.EarlyStopping()], progress=False)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("x", "y", "options", "error", "message"),
+        [
+            (np.zeros((0, 4)), [], {}, ValueError, "at least one row"),
+            (np.zeros((2, 5)), [0, 1], {}, ValueError, r"Trainer expects x of shape \(batch, 4\), got \(2, 5\)"),
+            (np.zeros((2, 4)), [0, 3], {}, ValueError, "targets in 0..2.*got 3 in row 1"),
+            (np.zeros((2, 4)), [0, 1, 2], {}, ValueError, r"targets of shape \(2,\), got \(3,\)"),
+            (
+                np.zeros((2, 4)),
+                [0, 1],
+                {"sample_weight": [1]},
+                ValueError,
+                r"sample_weight of shape \(2,\), got \(1,\)",
+            ),
+            (
+                np.zeros((2, 4)),
+                [0, 1],
+                {"sample_weight": [1, np.nan]},
+                ValueError,
+                "sample_weight to be finite.*nan at 1",
+            ),
+        ],
+    )
+    def test_nothing_is_changed(self, x, y, options, error, message):
+        trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0))
+        before = trainer.model._params.copy()
+        for call in (trainer.step, lambda *a, **k: trainer.fit(*a, **k, progress=False)):
+            with pytest.raises(error, match=message):
+                call(x, y, **options)
+        assert trainer.steps == 0
+        assert_array_equal(trainer.model._params, before)
+
+    def test_fit_checks_its_options_first(self):
+        trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0))
+        x, y = np.zeros((2, 4)), [0, 1]
+        for options, error, message in [
+            ({"epochs": 0}, ValueError, "epochs of at least 1, got 0"),
+            ({"batch_size": 2.5}, TypeError, "batch_size to be an int"),
+            ({"rng": "x"}, TypeError, "rng to be"),
+            ({"validation_data": (x, [0, 5])}, ValueError, "got 5 in row 1"),
+            ({"callbacks": [print]}, TypeError, "Callback objects"),
+        ]:
+            with pytest.raises(error, match=message):
+                trainer.fit(x, y, progress=False, **options)
+        assert trainer.steps == 0
+
+    def test_construction(self):
+        model = fastbp.mlp([4, 3], rng=0)
+        for arguments, error, message in [
+            (("model",), TypeError, "model to be a Sequential, got str"),
+            ((model, "hinge"), ValueError, "loss to be one of softmax_cross_entropy, mse.*'hinge'"),
+            ((model, fastbp.MSELoss(reduction="none")), ValueError, "reduction 'mean' or 'sum'"),
+            ((model, "gaussian_nll"), ValueError, "2 outputs for each target column, got out_features 3"),
+            ((model, "mse", "adam"), TypeError, "optimizer to be an optimizer, got str"),
+        ]:
+            with pytest.raises(error, match=message):
+                fastbp.Trainer(*arguments)
+
+    @pytest.mark.parametrize(
+        ("make", "error", "message"),
+        [
+            (lambda: fastbp.SGD(-1), ValueError, "SGD expects lr at least 0, got -1"),
+            (lambda: fastbp.SGD(float("nan")), ValueError, "lr at least 0, got nan"),
+            (lambda: fastbp.SGD("0.1"), TypeError, "lr to be a number"),
+            (lambda: fastbp.SGD(nesterov=True), ValueError, "momentum greater than 0"),
+            (lambda: fastbp.Adam(betas=(0.9, 1.0)), ValueError, r"betas\[1\] in \[0, 1\), got 1.0"),
+            (lambda: fastbp.Adam(betas=0.9), TypeError, "betas to be two numbers"),
+            (lambda: fastbp.AdamW(eps=-1e-8), ValueError, "AdamW expects eps at least 0"),
+            (lambda: fastbp.RMSprop(alpha=2), ValueError, r"alpha in \[0, 1\)"),
+        ],
+    )
+    def test_optimizers(self, make, error, message):
+        with pytest.raises(error, match=message):
+            make()
+
+    def test_an_optimizer_spoilt_later_is_refused(self):
+        trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0), optimizer=fastbp.SGD(0.1))
+        trainer.optimizer.lr = -1
+        with pytest.raises(ValueError, match="lr at least 0"):
+            trainer.step(np.zeros((2, 4)), [0, 1])
+        trainer.optimizer = fastbp.Adam()
+        with pytest.raises(ValueError, match="make a new Trainer"):
+            trainer.step(np.zeros((2, 4)), [0, 1])
+
+
+def test_steps_allocate_next_to_nothing(digits):
+    x, y = digits
+    trainer = fastbp.Trainer(fastbp.mlp([64, 100, 10], rng=0))
+    x = np.ascontiguousarray(x, np.float32)
+    trainer.step(x, y)
+    tracemalloc.start()
+    for _ in range(10):
+        trainer.step(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 1024
