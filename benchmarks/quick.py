@@ -93,21 +93,22 @@ def main():
     counts = sorted({1, cores})
     makers = [("fastbp", fastbp_step)] + ([("torch", torch_step)] if torch else [])
     contenders = [(make, threads) for _, make in makers for threads in counts]
-    threads = ["1 thread", f"{cores} threads"][: len(counts)]
-    table = Table(title="A training step: microseconds (GFLOP/s)", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("network", "batch", *(f"{name}\n{n}" for name, _ in makers for n in threads)):
-        table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
-    if torch:
-        table.add_column("faster\nby", justify="right", no_wrap=True)
+    table = Table(title="A training step", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in (
+        "network, batch",
+        *(f"{name}\n{n} thr.\nus" for name, _ in makers for n in counts),
+        *(f"{name}\nbest\nGFLOP/s" for name, _ in makers),
+        *(["torch /\nfastbp"] if torch else []),
+    ):
+        table.add_column(name, justify="left" if name.startswith("network") else "right", no_wrap=True)
     for sizes, activation, batch in NETWORKS:
         seconds = measure(sizes, activation, batch, contenders)
-        rates = [flops(sizes, batch) / s / 1e9 for s in seconds]
-        cells = [f"{1e6 * s:,.0f} ({rate:.0f})" for s, rate in zip(seconds, rates, strict=True)]
+        best = [min(seconds[i : i + len(counts)]) for i in range(0, len(seconds), len(counts))]
+        cells = [f"{1e6 * s:.0f}" for s in seconds] + [f"{flops(sizes, batch) / s / 1e9:.0f}" for s in best]
         if torch:
-            ours, theirs = seconds[: len(counts)], seconds[len(counts) :]
-            cells.append(f"{min(theirs) / min(ours):.1f}")
+            cells.append(f"{best[1] / best[0]:.1f}")
         tanh = "" if activation == "relu" else f" {activation}"
-        table.add_row("-".join(map(str, sizes)) + tanh, str(batch), *cells)
+        table.add_row(f"{'-'.join(map(str, sizes))}{tanh}, {batch}", *cells)
     console = Console(highlight=False, soft_wrap=True)
     about = fastbp.config()
     versions = f"fastbp {fastbp.__version__}" + (

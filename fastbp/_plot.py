@@ -40,11 +40,13 @@ def learning_curve(
         raise ImportError("learning_curve.png needs matplotlib: pip install 'fastbp[plot]'") from error
 
     names = [name for name in ("loss", "accuracy") if name in history]
-    figure = Figure(figsize=(5.6 * len(names), 4.6), dpi=150, facecolor="white")
+    alone = len(names) == 1
+    figure = Figure(figsize=(7.2 if alone else 11.2, 4.6), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(names), squeeze=False)[0]
-    figure.subplots_adjust(left=0.085 if len(names) > 1 else 0.13, right=0.89, top=0.76, bottom=0.13, wspace=0.52)
-    left = axes[0].get_position().x0 - (0.055 if len(names) > 1 else 0.08)
+    margins = {"left": 0.11, "right": 0.82} if alone else {"left": 0.085, "right": 0.89, "wspace": 0.52}
+    figure.subplots_adjust(top=0.76, bottom=0.13, **margins)
+    left = margins["left"] - (0.08 if alone else 0.055)
     figure.text(left, 0.93, title, fontsize=16, fontweight="bold", va="center")
     figure.text(left, 0.86, subtitle, fontsize=10, color=GREY, va="center")
     for ax, name in zip(axes, names, strict=True):
@@ -65,13 +67,14 @@ def _panel(ax: Any, name: str, history: History, test: float | None, best_epoch:
             ax.plot(epochs, values, color=COLOURS[part], lw=2, marker="o" if len(epochs) == 1 else None)
             ends.append((float(values[-1]), part, COLOURS[part]))
     if test is not None:
-        ax.plot(epochs[-1], test, "D", color=COLOURS["test"], ms=7, zorder=3, clip_on=False)
+        ax.plot(best_epoch or epochs[-1], test, "D", color=COLOURS["test"], ms=7, zorder=3, clip_on=False)
         ends.append((test, f"test {_written(name, test)}", COLOURS["test"]))
     if best_epoch and best_epoch < history.epochs:
         ax.axvline(best_epoch, color=GREY, lw=1, ls=":")
+        late, high = best_epoch > history.epochs / 2, name == "loss"  # where no curve is
         ax.annotate(
-            f"epoch {best_epoch} kept ", (best_epoch, 1), xycoords=("data", "axes fraction"), color=GREY, ha="right",
-            va="top", fontsize=9,
+            f" epoch {best_epoch} kept ", (best_epoch, high), xycoords=("data", "axes fraction"), color=GREY,
+            ha="right" if late else "left", va="top" if high else "bottom", fontsize=9,
         )  # fmt: skip
     _zoom(ax, name, history, test)
     ax.set_title(name, loc="left", fontsize=13)

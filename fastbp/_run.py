@@ -45,7 +45,7 @@ class Options:
     optimizer: str
     lr: float | None
     schedule: str
-    weight_decay: float
+    weight_decay: float | None
     label_smoothing: float | None
     epochs: int
     batch_size: int
@@ -71,9 +71,10 @@ class Options:
         mlp([1, *self.hidden, 1], self.activation, init=self.init, rng=0)
 
     def make_optimizer(self) -> Optimizer:
-        """Make the optimizer, with its own learning rate where none is given."""
+        """Make the optimizer, with its own learning rate and weight decay where none are given."""
         kind, lr, more = OPTIMIZERS[self.optimizer]
-        return kind(lr=lr if self.lr is None else self.lr, weight_decay=self.weight_decay, **more)  # type: ignore[call-arg]
+        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
+        return kind(**{"lr": lr if self.lr is None else self.lr} | decay | more)
 
     def resolve(self, data: Dataset) -> dict[str, Any]:
         """Return all options with their values for this data, as the model's file keeps them."""
@@ -85,8 +86,9 @@ class Options:
         scaling = self.scaling
         if scaling == "auto":  # pixels share a unit; columns of other data may not
             scaling = "scale" if data.feature_names == () and not data.name.endswith(".npz") else "standardize"
-        lr = self.make_optimizer().lr
-        return asdict(self) | {"label_smoothing": smoothing, "scaling": scaling, "lr": lr}
+        chosen = self.make_optimizer()
+        settled = {"lr": chosen.lr, "weight_decay": chosen.weight_decay}
+        return asdict(self) | settled | {"label_smoothing": smoothing, "scaling": scaling}
 
 
 class Schedule(Callback):

@@ -97,7 +97,9 @@ def train(
         typer.Option(help=f"Learning rate; else {_names(f'{n} {rate:g}' for n, (_, rate, _) in OPTIMIZERS.items())}."),
     ] = None,
     schedule: Annotated[str, typer.Option(help=f"{_names(SCHEDULES)}. linear: lr falls to 0.")] = "linear",
-    weight_decay: Annotated[float, typer.Option(help="Weight decay, as the optimizer means it.")] = 0.0,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Weight decay as the optimizer means it; else adamw 0.01, others 0.")
+    ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="The part of a label spread over all classes; 0.1 without it.")
     ] = None,

@@ -1,0 +1,68 @@
+"""What the README says is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from fastbp.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+SHELL = "\n".join(code for language, code in BLOCKS if language == "sh") + "\n".join(
+    re.findall(r"`(fastbp [^`]*)`", README)
+)
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+def test_python_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_first_example_reads_the_digits(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PYTHON[0], "README.md", "exec"), {"__name__": "__main__"})
+    assert float(re.search(r"'accuracy': ([\d.]+)", capsys.readouterr().out)[1]) > 0.95
+
+
+def test_commands_and_options_exist():
+    commands = typer.main.get_command(app).commands
+    named = re.findall(r"fastbp (\w+)", SHELL)
+    assert set(commands) == set(named)
+    for line in SHELL.splitlines():
+        if found := re.search(r"fastbp (\w+)(.*)", line):
+            known = {opt for parameter in commands[found[1]].params for opt in parameter.opts} | {"--help"}
+            assert set(re.findall(r"--[\w-]+", found[2])) <= known
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)|`make (\w+)`", README, re.MULTILINE):
+        assert f"\n{''.join(target)}:" in makefile
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "CONTRIBUTING.md"])
+def test_named_files_exist(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:kernels|fastbp|docs|examples|benchmarks|tests)/[\w./]*)`", text))
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing
+
+
+def test_defaults_are_those_of_the_command():
+    for option in re.findall(r"--(\w+) ([\w,]+)", "--hidden 256,128 --epochs 60"):
+        (parameter,) = [p for p in typer.main.get_command(app).commands["train"].params if p.name == option[0]]
+        assert str(parameter.default) == option[1]
+        assert " ".join((f"--{option[0]}", option[1])) in README
+
+
+def test_help_explains_every_option_of_train():
+    result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    assert result.exit_code == 0
+    for parameter in typer.main.get_command(app).commands["train"].params:
+        assert parameter.name == "help" or parameter.help, parameter.name
