@@ -92,7 +92,7 @@ def warmup(dtypes: tuple[str, ...] = ("float32",)) -> None:
     >>> fastbp.warmup()
     """
     for dtype in dtypes:
-        model = mlp([2, 2], dtype=dtype, rng=0)
+        model = mlp([2, 2], output_activation="tanh", dtype=dtype, rng=0)
         x, y = np.zeros((2, 2), dtype), np.zeros(2, np.int64)
         trainer = Trainer(model)
         trainer.step(x, y)

@@ -23,6 +23,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.ccallback import CFunc
 from numba.core.cgutils import get_or_insert_function
 
+from .pool import start_threads
 from .simd import make_intrinsic
 
 
@@ -61,6 +62,7 @@ class KernelCache(FunctionCache):
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        start_threads()
         for part in outlined_functions:  # machine code from the cache calls them by name
             part.define(getattr(sig, "args", sig))
         try:
@@ -74,6 +76,13 @@ class KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except Exception as problem:
             _warn(problem)
+
+
+class NoCache(NullCache):
+    """For where there is no folder to write to."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> None:
+        start_threads()
 
 
 def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
@@ -95,7 +104,7 @@ def _cache_of(function: Callable[..., Any]) -> Any:
         return KernelCache(function)
     except Exception as problem:  # no folder to write to
         _warn(problem)
-        return NullCache()
+        return NoCache()
 
 
 class Outlined:

@@ -69,6 +69,27 @@ def test_import_compiles_nothing():
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("environment", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
+)
+def test_idle_threads_soon_sleep_unless_the_user_says_how_to_wait(environment, spins):
+    """GNU OpenMP reads the variable when the pool starts; nobody else sees it changed."""
+    code = (
+        "import os, fastbp\n"
+        "from fastbp.kernels import pool\n"
+        "launch = pool._launch_threads\n"
+        "pool._launch_threads = lambda: (print(os.environ.get('GOMP_SPINCOUNT')), launch())\n"
+        "fastbp.mlp([2, 2]).predict([[0, 0]])\n"
+        "print(os.environ.get('GOMP_SPINCOUNT'))\n"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [spins, environment.get("GOMP_SPINCOUNT", "None")]
+
+
 def test_config_names_what_decides_speed(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

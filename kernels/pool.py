@@ -1,0 +1,30 @@
+"""Numba's pool of threads, started so that it shares a machine with other processes."""
+
+import os
+
+from numba.np.ufunc.parallel import _launch_threads
+
+# GNU OpenMP lets a thread that has nothing to do spin for milliseconds before it sleeps. That serves the next parallel
+# region when the cores are free; when another process has them, every region waits for a thread that is not running,
+# and two training runs on the same cores are a thousand times slower than one. So many turns, some tens of
+# microseconds, outlast the gaps between our regions and no more.
+SPIN_COUNT = "1000"
+_USERS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+
+_started = False
+
+
+def start_threads() -> None:
+    """Start the pool before the first kernel is loaded. The user's own choice of waiting stands."""
+    global _started
+    if _started:
+        return
+    _started = True
+    if any(name in os.environ for name in _USERS_CHOICE):
+        _launch_threads()
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT  # the library reads it when it is loaded, and never again
+    try:
+        _launch_threads()
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
