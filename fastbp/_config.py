@@ -25,7 +25,7 @@ def config() -> dict[str, str]:
     --------
     >>> import fastbp
     >>> sorted(fastbp.config())[:3]
-    ['CPU', 'cache folder', 'instruction set']
+    ['CPU', 'Python', 'cache folder']
     """
     instructions = isa()
     rows, vectors = instructions.tile

@@ -12,7 +12,8 @@ __all__ = ["cross_entropy", "entropy", "kl_divergence"]
 
 def _expected(q: NDArray[np.float64], information: NDArray[np.float64]) -> Any:
     """Return sum q * information, where what never happens counts for nothing."""
-    return np.where(q > 0, q * information, 0.0).sum(-1)
+    sums = np.where(q > 0, q * information, 0.0).sum(-1)
+    return sums if sums.ndim else float(sums)
 
 
 def _information(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -38,7 +39,7 @@ def entropy(p: ArrayLike) -> Any:
 
     Returns
     -------
-    float64 or ndarray of shape (...)
+    float or ndarray of shape (...)
         In nats; ``0 log 0`` is 0.
 
     Raises
@@ -67,7 +68,7 @@ def cross_entropy(q: ArrayLike, p: ArrayLike) -> Any:
 
     Returns
     -------
-    float64 or ndarray of shape (...)
+    float or ndarray of shape (...)
         In nats; infinite where p excludes what q allows.
 
     Raises
@@ -98,7 +99,7 @@ def kl_divergence(q: ArrayLike, p: ArrayLike) -> Any:
 
     Returns
     -------
-    float64 or ndarray of shape (...)
+    float or ndarray of shape (...)
         In nats; 0 only where they are equal.
 
     Raises

@@ -55,7 +55,7 @@ class Trainer:
     >>> import numpy as np, fastbp
     >>> x, y = fastbp.load_digits()
     >>> trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0), optimizer=fastbp.Adam(1e-2))
-    >>> history = trainer.fit(x / 16, y, epochs=5, rng=0, progress=False)
+    >>> history = trainer.fit(x / 16, y, epochs=20, rng=0, progress=False)
     >>> trainer.evaluate(x / 16, y)["accuracy"] > 0.97
     True
     """

@@ -26,6 +26,7 @@ ENTRIES = {
     "dense_forward": dense.dense_forward,
     "dense_backward": dense.dense_backward,
     "activation_backward": dense.activation_backward,
+    "first_wrong_label": losses.first_wrong_label,
     "loss_and_gradient": losses.loss_and_gradient,
     "gaussian_nll": losses.gaussian_nll,
     "predict": network.predict,
@@ -133,6 +134,7 @@ def compiled_entries(training):
     dense.dense_forward(z, square, none, 0, False, 1, z.copy(), z.copy())
     dense.dense_backward(z, square, z, 0, z, z, True, none, 1, z.copy(), square.copy(), none)
     dense.activation_backward(z, 0, z, z, z.copy())
+    losses.first_wrong_label(labels, 2, -100)
     losses.loss_and_gradient(0, z, labels, z[:0], none, options, none, np.zeros((3, 3)), 1, z.copy())
     losses.gaussian_nll(z, z, z, real(1), real(1e-6), real(0), np.zeros(3), z.copy(), z.copy())
     problem = training([(2, 2, 0, True)], np.float32)
