@@ -66,7 +66,7 @@ class RunProgress(EpochBar):
         if not self.console.is_terminal and (epoch % every == 0 or epoch in (1, self.epochs)):
             shown = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
             rate = self.samples / self.seconds[-1]
-            speed = f"{rate:,.0f} samples/s  {rate * self.flops / 1e9:.1f} GFLOP/s"
+            speed = f"{thousands(rate)} samples/s  {rate * self.flops / 1e9:.1f} GFLOP/s"
             self.console.print(f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}  {shown}  {speed}", soft_wrap=True)
         self._began = time.perf_counter()
 

@@ -61,7 +61,8 @@ class EpochBar(Progress):
         since, before = self._mark
         if now - since > 0.1:
             rate = (done - before) / (now - since)
-            self._text = f"{rate:,.0f} samples/s  {rate * self._flops / 1e9:.1f} GFLOP/s"
+            samples_a_second = f"{rate:,.0f}".replace(",", " ")
+            self._text = f"{samples_a_second} samples/s  {rate * self._flops / 1e9:.1f} GFLOP/s"
             self._mark = now, done
         self._bar.update(self._task, completed=done / self._samples, text=f"loss {loss:.4f}  {self._text}")
 
