@@ -97,6 +97,8 @@ def as_labels(
             raise ValueError(
                 f"{name} should hold class labels, got {values[~whole][0]}: a quantity is task='regression'"
             )
+        if len(values) and abs(values).max() > 2**53:
+            raise ValueError(f"{name} should hold class labels, got {values[abs(values).argmax()]}, too large for one")
         values = values.astype(np.int64)
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8")

@@ -18,20 +18,22 @@ INT64 = np.dtype(np.int64)
 def float_dtype(dtype: DTypeLike, who: str) -> np.dtype[Any]:
     """Return float32 or float64; TypeError for any other."""
     try:
-        result = np.dtype(dtype)
+        result = None if dtype is None else np.dtype(dtype)  # NumPy takes None for float64
     except TypeError:
         result = None
-    if result is None or result not in FLOATS:  # NumPy takes None for float64
+    if result is None or result not in FLOATS:
         raise TypeError(f"{who} expects dtype float32 or float64, got {dtype!r}")
     return result
 
 
-def integer(value: Any, who: str, name: str, smallest: int = 1) -> int:
-    """Return a whole number of at least `smallest`."""
+def integer(value: Any, who: str, name: str, smallest: int = 1, largest: int = 2**53) -> int:
+    """Return a whole number from `smallest` to `largest`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{who} expects {name} to be an int, got {value!r}")
     if value < smallest:
         raise ValueError(f"{who} expects {name} of at least {smallest}, got {value}")
+    if value > largest:
+        raise ValueError(f"{who} expects {name} of at most {largest}, got {value}")
     return int(value)
 
 
@@ -80,6 +82,8 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
         array = np.asarray(x)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{who} expects {name} to be an array of numbers: {error}") from None
+    except RuntimeError as error:  # a torch tensor that wants a gradient
+        raise TypeError(f"{who} expects {name} to be an array of numbers: {error}") from None
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got dtype {array.dtype}")
     return np.require(array, dtype, ("C", "A", "W"))

@@ -40,16 +40,26 @@ class Pipeline:
             raise ValueError(
                 f"{os.fspath(path)} holds a model that `fastbp train` did not write: no {', '.join(sorted(missing))}"
             )
+        try:
+            return cls._from_metadata(model)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} is damaged: its metadata does not fit ({error})") from None
+
+    @classmethod
+    def _from_metadata(cls, model: Sequential) -> "Pipeline":
+        meta = model.metadata
         if meta["classes"] and len(meta["classes"]) != model.out_features:
-            raise ValueError(
-                f"{os.fspath(path)} is damaged: {model.out_features} outputs for {len(meta['classes'])} classes"
-            )
+            raise ValueError(f"{model.out_features} outputs for {len(meta['classes'])} classes")
         target_scaler = meta["target_scaler"]
-        return cls(
+        result = cls(
             model,
             Scaler.from_dict(meta["scaler"]),
             None if target_scaler is None else Scaler.from_dict(target_scaler),
         )
+        list(meta["feature_names"])
+        str(meta["data"]["test_rows"])
+        assert isinstance(result.loss, Loss)  # made from the options: it checks them
+        return result
 
     @property
     def classes(self) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numba
 from numba.core import config
+from numba.np.ufunc.parallel import threading_layer
 
 # A parallel region costs about a microsecond and its share of work has to repay that: below this many floating-point
 # operations in a call (tens of microseconds on one core) one thread is as fast.
@@ -96,9 +97,9 @@ def set_num_threads(n: int) -> None:
     """
     global _threads
     most = _numba_threads()
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
+    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= most:
         raise ValueError(f"set_num_threads expects n from 1 to {most} (NUMBA_NUM_THREADS), got {n!r}")
-    _threads = n
+    _threads = int(n)
 
 
 def tasks_for(work: float) -> int:
@@ -109,4 +110,6 @@ def tasks_for(work: float) -> int:
     if getattr(_masked, "threads", None) != n:  # Numba keeps the number for each Python thread
         numba.set_num_threads(n)
         _masked.threads = n
+    if threading.active_count() > 1 and threading_layer() == "workqueue":
+        return 1  # it ends the process when two threads enter it at once
     return n

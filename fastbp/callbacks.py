@@ -80,7 +80,7 @@ class EarlyStopping(Callback):
         value = figures[self.monitor]
         if self.monitor.endswith("accuracy"):
             value = -value
-        if self._best_params is None or value < self.best - self.min_delta:
+        if self._best_params is None or value < self.best - self.min_delta or (np.isnan(self.best) and value == value):
             self.best, self.best_epoch = value, epoch
             self._best_params = np.array(trainer.model._params)
         return epoch - self.best_epoch >= self.patience

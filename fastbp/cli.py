@@ -12,12 +12,13 @@ import fastbp
 from fastbp import _report as report
 from fastbp._answers import check_ending, write_answers
 from fastbp._check import choice
-from fastbp._files import write_atomically
+from fastbp._files import check_target, write_atomically
 from fastbp._pipeline import Pipeline
 from fastbp._plot import learning_curve
 from fastbp._run import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options, Result, Run
 
 MISTAKE, INTERRUPTED = 2, 130
+MODEL, HISTORY, PICTURE = "model.safetensors", "history.csv", "learning_curve.png"
 
 
 class OneLineErrors(TyperGroup):
@@ -29,6 +30,8 @@ class OneLineErrors(TyperGroup):
             code = super().main(*args, **{**extra, "standalone_mode": False})
         except typer.Abort:
             code = INTERRUPTED
+        except MemoryError as error:
+            code = _fail(f"not enough memory: {error}")
         except (ValueError, OSError, ImportError) as error:
             # What a user gave: the library checks it all before it computes. Anything else is a bug and shows as one.
             code = _fail(_text(error))
@@ -134,6 +137,8 @@ def train(
     run = Run(data, options, target=target, task=task)
     folder = out if out is not None else Path("runs", Path(data).resolve().name.split(".")[0])
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (MODEL, HISTORY, PICTURE):
+        check_target(folder / name)
 
     console = report.make_console()
     console.print(report.pairs(report.describe(run)))
@@ -143,20 +148,22 @@ def train(
     result = run.train(progress)
     if not result.trainer.history.epochs:
         raise typer.Exit(_fail("interrupted in the first epoch: nothing is written", INTERRUPTED))
-    result.trainer.history.to_csv(folder / "history.csv")
+    result.trainer.history.to_csv(folder / HISTORY)
     if result.diverged:
         last = result.trainer.history.epochs
-        where = f"{folder / 'history.csv'} is written, a model is not"
+        where = f"{folder / HISTORY} is written, a model is not"
+        if (folder / MODEL).exists():
+            where += ": the one there is of an earlier run"
         raise typer.Exit(_fail(f"the loss of epoch {last} is no number: try a smaller --lr; {where}", 1))
-    result.pipeline.model.save(folder / "model.safetensors")
+    result.pipeline.model.save(folder / MODEL)
 
     figures = result.evaluate()
     console.print(report.pairs(report.describe_result(result, progress)))
     console.print(report.figures(figures))
-    written = ["model.safetensors", "history.csv"]
+    written = [MODEL, HISTORY]
     try:
-        _draw(folder / "learning_curve.png", run, result, figures["test"])
-        written.append("learning_curve.png")
+        _draw(folder / PICTURE, run, result, figures["test"])
+        written.append(PICTURE)
     except ImportError as missing:
         console.print(str(missing), markup=False, soft_wrap=True)
     console.print(f"{folder}/: {', '.join(written)}", markup=False, soft_wrap=True)
@@ -215,6 +222,7 @@ def predict(
 ) -> None:
     """Write a model's answers: class names and probabilities, or quantities."""
     check_ending(out)
+    check_target(out)
     pipeline = Pipeline.load(model)
     x = fastbp.load_features(file, feature_names=pipeline.model.metadata["feature_names"] or None)
     console = report.make_console()

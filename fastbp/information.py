@@ -25,8 +25,11 @@ def _pair(who: str, q: ArrayLike, p: ArrayLike) -> tuple[NDArray[np.float64], ND
     true, model = _check.distribution(q, who, "q"), _check.distribution(p, who, "p")
     if true.shape[-1] != model.shape[-1]:
         raise ValueError(f"{who} expects p with {true.shape[-1]} outcomes, as q has, got {model.shape[-1]}")
-    with np.errstate(invalid="ignore"):
+    try:
         return true, np.broadcast_arrays(model, true)[0]
+    except ValueError:
+        shapes = _check.shape_text(true.shape), _check.shape_text(model.shape)
+        raise ValueError(f"{who} expects p of q's shape {shapes[0]}, or one that fits it; got {shapes[1]}") from None
 
 
 def entropy(p: ArrayLike) -> Any:

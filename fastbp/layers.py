@@ -89,6 +89,8 @@ class Dense:
             initialize(_check.generator(rng, "Dense"), shape), self.dtype, "Dense", "init's weights"
         )
         _check.exact_shape(initial, shape, "Dense", "init's weights")
+        if not np.isfinite(initial).all():
+            raise ValueError("Dense expects init's weights to be finite")
         size = parameter_count(self.in_features, self.out_features, self.has_bias)
         self._bind(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
         self._w[...] = initial.T
@@ -136,6 +138,7 @@ class Dense:
         Returns
         -------
         ndarray of shape (batch, out_features)
+            Kept too: do not change it in place before `backward`.
 
         Raises
         ------

@@ -6,9 +6,6 @@ An optimizer holds no state of a run, so one object may serve several trainers; 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fastbp import _check
 from fastbp.kernels import updates
 
@@ -26,13 +23,13 @@ class Optimizer:
         """The kernel's code in ``kernels.updates``."""
         raise NotImplementedError
 
-    def _numbers(self) -> tuple[float, float, float]:
+    def _decay(self) -> tuple[float, float, float]:
         """Return the first and second decay rates, and eps."""
         raise NotImplementedError
 
-    def fill(self, hyper: NDArray[np.float64]) -> None:
-        """Write the numbers where the kernel reads them."""
-        hyper[: updates.EPS + 1] = (self.lr, self.weight_decay, *self._numbers())
+    def numbers(self) -> tuple[float, ...]:
+        """Return the numbers as the kernel takes them, from ``updates.LR`` to ``updates.EPS``."""
+        return (self.lr, self.weight_decay, *self._decay())
 
     def check(self) -> None:
         """Raise ValueError or TypeError if a number is out of range."""
@@ -88,7 +85,7 @@ class SGD(Optimizer):
             return updates.SGD
         return updates.NESTEROV if self.nesterov else updates.MOMENTUM
 
-    def _numbers(self) -> tuple[float, float, float]:
+    def _decay(self) -> tuple[float, float, float]:
         return self.momentum, 0.0, 0.0
 
 
@@ -139,7 +136,7 @@ class Adam(Optimizer):
     def code(self) -> int:  # noqa: D102
         return self._code
 
-    def _numbers(self) -> tuple[float, float, float]:
+    def _decay(self) -> tuple[float, float, float]:
         return (*self.betas, self.eps)
 
 
@@ -203,5 +200,5 @@ class RMSprop(Optimizer):
     def code(self) -> int:  # noqa: D102
         return updates.RMSPROP
 
-    def _numbers(self) -> tuple[float, float, float]:
+    def _decay(self) -> tuple[float, float, float]:
         return 0.0, self.alpha, self.eps

@@ -101,6 +101,7 @@ class Sequential:
         Returns
         -------
         ndarray of shape (batch, out_features)
+            Kept too: do not change it in place before `backward`.
 
         Raises
         ------
@@ -369,7 +370,7 @@ def mlp(
     >>> fastbp.mlp([4, 8, 3], rng=0)
     Sequential(Dense(4, 8, activation='relu'), Dense(8, 3, activation='identity'))
     """
-    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__len__") or len(sizes) < 2:
+    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__getitem__") or len(sizes) < 2:
         raise ValueError(f"mlp expects at least two sizes, of the input and of the output, got {sizes!r}")
     generator = _check.generator(rng, "mlp")
     last = len(sizes) - 2

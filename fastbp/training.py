@@ -1,5 +1,6 @@
 """Training: a compiled call a step, many steps a call in `fit`."""
 
+import math
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -79,7 +80,7 @@ class Trainer:
                 f"{type(loss).__name__} expects a model with {loss.outputs_for(1)} outputs for each target column, got "
                 f"out_features {model.out_features}"
             )
-        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self._model, self._loss, self.optimizer = model, loss, optimizer
         self.history = History()
         self.steps = 0
         self._code = optimizer.code
@@ -88,11 +89,20 @@ class Trainer:
         self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
         self._options = loss.options()
         self._settings = np.zeros(network.SETTINGS_SIZE, np.int64)
-        self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
-        self._one = np.empty(1)
+        self._numbers: tuple[float, ...] = ()  # the optimizer's, as the kernels have them
         # Floating-point operations of a step for one row; the first layer's input needs no gradient.
         self._step_work = 3 * model._work - model.layers[0]._work
         self._reserve(0)
+
+    @property
+    def model(self) -> Sequential:
+        """The model that is trained; another one needs a trainer of its own."""
+        return self._model
+
+    @property
+    def loss(self) -> Loss:
+        """The loss; another one needs a trainer of its own."""
+        return self._loss
 
     def _reserve(self, batch: int) -> None:
         """Make room for batches of this many rows."""
@@ -105,14 +115,14 @@ class Trainer:
     def _prepare(self, batch: int) -> None:
         if batch > self._layout[CAPACITY]:
             self._reserve(batch)
-        numbers = vars(self.optimizer)
-        if numbers == self._numbers:
-            return
-        self.optimizer.check()
-        if self.optimizer.code != self._code:
+        optimizer = self.optimizer
+        if optimizer.code != self._code:
             raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
-        self.optimizer.fill(self._hyper)
-        self._numbers = dict(numbers)
+        numbers = optimizer.numbers()
+        if numbers != self._numbers:
+            optimizer.check()
+            self._hyper[: len(numbers)] = numbers
+            self._numbers = numbers
 
     def _run(
         self,
@@ -194,8 +204,9 @@ class Trainer:
         """
         rows, targets, weight = self._inputs(x, y, sample_weight)
         self._prepare(len(rows))
-        self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), self._one, np.empty(1))
-        return float(self._one[0])
+        losses = np.empty((2, 1))
+        self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), losses, np.empty((2, 1)))
+        return float(losses[0, 0])
 
     def fit(
         self,
@@ -235,7 +246,8 @@ class Trainer:
         Returns
         -------
         History
-            Of these epochs. "loss" and "accuracy" are means over an epoch's batches, each before its update.
+            Of these epochs. "loss" and "accuracy" are means over an epoch's rows, as they count, each row's before the
+            update of its batch.
 
         Raises
         ------
@@ -249,11 +261,17 @@ class Trainer:
         batch_size = min(_check.integer(batch_size, "fit", "batch_size"), len(rows))
         generator = _check.generator(rng, "fit")
         if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
             self._inputs(*validation_data, None)
+        if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
+            raise TypeError(f"fit expects callbacks to be a list of them, got {type(callbacks).__name__}")
         callbacks = list(callbacks)
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"fit expects callbacks to be Callback objects, got {type(callback).__name__}")
+        if not isinstance(progress, (bool, Progress)):
+            raise TypeError(f"fit expects progress to be a bool, got {progress!r}")
         if isinstance(progress, bool):
             progress = EpochBar() if progress else Progress()
         self._prepare(batch_size)
@@ -280,7 +298,7 @@ class Trainer:
         self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, progress: Progress
     ) -> dict[str, float]:
         steps = -(-len(order) // batch)
-        losses, hits = np.empty(steps), np.empty(steps)
+        losses, hits = np.zeros((2, steps)), np.zeros((2, steps))
         done, at_once = 0, 1
         self._prepare(batch)
         while done < steps:
@@ -291,12 +309,16 @@ class Trainer:
             done = some.stop
             # Never more than double: the first call may have compiled, and a call must stay short.
             at_once = max(1, min(2 * len(some), int(CALL_SECONDS * len(some) / max(seconds, 1e-9))))
-            progress.advance(min(len(order), done * batch), float(losses[done - 1]))
-        sizes = np.full(steps, batch)
-        sizes[-1] = len(order) - (steps - 1) * batch
-        figures = {"loss": float(losses @ sizes / len(order) if self.loss.reduction == "mean" else losses.sum())}
+            progress.advance(min(len(order), done * batch), float(losses[0, done - 1]))
+        value, divisor = losses
+        counted = divisor > 0  # a batch in which no row counts has no mean
+        if self.loss.reduction == "mean":
+            figures = {"loss": float((value * divisor)[counted].sum() / divisor.sum()) if counted.any() else math.nan}
+        else:
+            figures = {"loss": float(value.sum())}
         if targets.labels.size:
-            figures["accuracy"] = float(hits.sum() / len(order))
+            right, rows = hits.sum(axis=1)
+            figures["accuracy"] = float(right / rows) if rows else math.nan
         return figures
 
     def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:

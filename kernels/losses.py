@@ -5,6 +5,7 @@ into the scales, so the gradient of a row can be written finished. One task owns
 added up in order, in float64.
 """
 
+import numpy as np
 from numba import carray, prange, types
 
 from . import elementary
@@ -99,11 +100,11 @@ gaussian_variance_row = summed(_gaussian_variance, reads=3, writes=2, numbers=3)
 def softmax_labels_row(z, z0, label, class_weight, total_weight, smoothing, scale, d, d0, n):
     """``-log softmax(z)[label]`` with class weights and label smoothing; its gradient times `scale` into d.
 
-    Returns the loss, and 1 where the label's logit is the largest.
+    Returns the loss, and 1 where the label is the first whose logit is the largest.
     """
     real = z.dtype.type
     top = row_max(at(z, z0), n)
-    total = exp_row(at(z, z0), at(d, d0), top, n)
+    total = real(exp_row(at(z, z0), at(d, d0), top, n))
     log_total = log(total)
     own = real(1.0)
     if class_weight.size > 0:
@@ -112,13 +113,14 @@ def softmax_labels_row(z, z0, label, class_weight, total_weight, smoothing, scal
     loss = own * (log_total + (top - z[z0 + label]))
     if smoothing > 0.0:
         share = smoothing / real(n)
-        loss += share * (total_weight * log_total + weighted_gap(at(z, z0), at(class_weight, 0), top, n))
+        loss += share * (total_weight * log_total + real(weighted_gap(at(z, z0), at(class_weight, 0), top, n)))
         factor = scale * (own + share * total_weight) / total
         smooth_row(at(d, d0), at(class_weight, 0), at(d, d0), factor, scale * share, n)
     else:
         scale_row(at(d, d0), at(d, d0), scale * own / total, n)
     d[d0 + label] -= scale * own
-    return float(loss), 1.0 if z[z0 + label] == top else 0.0
+    hit = z[z0 + label] == top and (label == 0 or row_max(at(z, z0), label) < top)
+    return float(loss), 1.0 if hit else 0.0
 
 
 @kernel
@@ -128,8 +130,8 @@ def softmax_probabilities_row(z, z0, q, q0, class_weight, smoothing, scale, d, d
     keep, spread = real(1.0) - smoothing, smoothing / real(n)
     w = at(class_weight, 0)
     top = row_max(at(z, z0), n)
-    total = exp_row(at(z, z0), at(d, d0), top, n)
-    mass = target_mass(at(q, q0), w, keep, spread, n)
+    total = real(exp_row(at(z, z0), at(d, d0), top, n))
+    mass = real(target_mass(at(q, q0), w, keep, spread, n))
     gap = target_gap(at(z, z0), at(q, q0), w, top, keep, spread, n)
     target_gradient(at(d, d0), at(q, q0), w, at(d, d0), scale * mass / total, keep, spread, scale, n)
     return mass * log(total) + gap
@@ -137,7 +139,7 @@ def softmax_probabilities_row(z, z0, q, q0, class_weight, smoothing, scale, d, d
 
 @kernel
 def row_scales(code, labels, class_weight, options, sample_weight, scales, batch, terms):
-    """Write what each row's loss counts for; return what the sum was divided by.
+    """Write what each row's loss counts for; return what the sum was divided by: 1 without a mean.
 
     Mean: for class labels the weighted mean over the rows that are not ignored, divided by the sum of their classes'
     weights; else over all `terms` numbers of a row. Sample weights weigh the mean as well.
@@ -158,7 +160,7 @@ def row_scales(code, labels, class_weight, options, sample_weight, scales, batch
         return 1.0
     total *= terms
     for i in range(batch):
-        scales[i] /= total
+        scales[i] = scales[i] / total if total > 0.0 else 0.0  # where no row counts, no gradient moves anything
     return total
 
 
@@ -230,10 +232,10 @@ def loss(
     options : (OPTIONS_SIZE,) float64
     sample_weight : (>= batch,), or empty for none
     rows : (3, >= batch) float64, written: what each row counts for, its loss, and 1 where its label's
-        logit is the largest
+        is the first of the largest logits
     activation, slope : the last layer's; d becomes its dz
     d : laid out as z; written
-    return : the loss, the sum of the rows' as they count
+    return : the loss, the sum of the rows' as they count; what the mean divided by. NaN and 0 where no row counts.
 
     One task owns a range of rows.
     """
@@ -242,7 +244,7 @@ def loss(
         terms = n
     elif code == GAUSSIAN_NLL:
         terms = n // 2
-    row_scales(code, labels, class_weight, options, sample_weight, rows[0], batch, terms)
+    divisor = row_scales(code, labels, class_weight, options, sample_weight, rows[0], batch, terms)
     weights, ld_rows = class_weight.size, rows.shape[1]
     if tasks == 1:
         loss_part(
@@ -259,7 +261,7 @@ def loss(
     total = 0.0
     for i in range(batch):
         total += rows[0, i] * rows[1, i]
-    return total
+    return total if divisor > 0.0 else np.nan, divisor
 
 
 @entry
@@ -273,17 +275,18 @@ def first_wrong_label(labels, classes, ignore_index):
 
 @entry
 def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_weight, rows, tasks, gradient):
-    """Compute a loss and its gradient; see `loss`.
+    """Compute a loss and its gradient, return the loss; see `loss`.
 
     z, gradient : (batch, n), read, written
     targets : (batch, n), or (batch, n / 2) for GAUSSIAN_NLL
     """
     batch, n = z.shape
-    return loss(
+    value, _ = loss(
         code, z.reshape(z.size), 0, n, batch, n, labels, targets.reshape(targets.size), 0, targets.shape[1],
         class_weight, options, sample_weight, rows, IDENTITY, z.reshape(z.size), 0, gradient.reshape(gradient.size),
         0, tasks,
     )  # fmt: skip
+    return value
 
 
 @entry

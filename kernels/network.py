@@ -8,7 +8,7 @@ from numba import prange
 
 from .compile import entry, kernel
 from .dense import forward, input_gradient, weight_gradient
-from .losses import SOFTMAX_LABELS, loss
+from .losses import IGNORE_INDEX, SOFTMAX_LABELS, loss
 from .matmul import FORWARD, FORWARD_WITH_SLOPE
 from .plan import ACTIVATION, IN, LD, OUT, PARTIALS, SAMPLE_WEIGHT, SLOPE, TARGETS, A, B, D, W, X
 from .simd import at
@@ -121,8 +121,9 @@ def train_steps(
     order : (samples,) int64: step s takes the rows ``order[s * batch : (s + 1) * batch]``. If empty, the one step takes
         x as it is.
     batch_labels : (capacity,) int64, written
-    losses, hits : (steps,) float64, written from FIRST_STEP to LAST_STEP: the loss before the update, and on how many
-        rows the label's logit was the largest
+    losses : (2, steps) float64, written from FIRST_STEP to LAST_STEP: the loss before the update, what it divided by
+    hits : (2, steps) float64, written with class labels: on how many rows the label's logit was the first of the
+        largest, and how many rows were not ignored
     """
     layers = plan.shape[0]
     code, tasks = settings[LOSS], settings[TASKS]
@@ -150,10 +151,12 @@ def train_steps(
                 step_weight = work[layout[SAMPLE_WEIGHT] :]
                 gather_rows(sample_weight, order, start, start + batch, 1, step_weight, 0)
         forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, batch, tasks)
-        losses[step] = loss(
+        losses[0, step], losses[1, step] = loss(
             code, work, z0, ld, batch, outs, step_labels, step_targets, t0, width, class_weight, options, step_weight,
             rows, plan[last, ACTIVATION], work, plan[last, SLOPE], work, d0, tasks,
         )  # fmt: skip
-        hits[step] = np.sum(rows[2, :batch]) if code == SOFTMAX_LABELS else 0.0
+        if code == SOFTMAX_LABELS:
+            hits[0, step] = np.sum(rows[2, :batch])
+            hits[1, step] = np.sum(step_labels[:batch] != options[IGNORE_INDEX])
         backward_pass(plan, layout, params, grads, work, batch_x, x0, in_features, batch, tasks)
         update_all(settings[OPTIMIZER], hyper, params, grads, state, tasks)

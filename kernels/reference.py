@@ -164,17 +164,24 @@ def _row_losses(code, z, labels, targets, class_weight, options):
 
 
 def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_weight, rows, tasks, gradient):
-    """``L = sum_i scale_i * loss_i`` and ``dL/dz``; ``rows`` receives scales, losses and hits."""
+    """``L = sum_i scale_i * loss_i`` and ``dL/dz``; returns L."""
+    return _loss(code, z, labels, targets, class_weight, options, sample_weight, rows, gradient)[0]
+
+
+def _loss(code, z, labels, targets, class_weight, options, sample_weight, rows, gradient):
+    """Return L and what its mean divided by; ``rows`` receives scales, losses and hits."""
     batch, n = z.shape
     classes = code == _losses.SOFTMAX_LABELS
     kept = labels != options[_losses.IGNORE_INDEX] if classes else np.ones(batch, bool)
     scales = np.where(kept, sample_weight[:batch] if sample_weight.size else 1, 0).astype(z.dtype)
+    divisor = 1.0
     if options[_losses.REDUCTION] == _losses.MEAN:
         weighted = scales
         if classes and class_weight.size:
             weighted = scales * class_weight[np.where(kept, labels, 0)]
         terms = {_losses.MSE: n, _losses.BCE_LOGITS: n, _losses.GAUSSIAN_NLL: n // 2}.get(code, 1)
-        scales = scales / (weighted.sum() * terms)
+        divisor = weighted.sum() * terms
+        scales = scales / divisor if divisor > 0 else 0 * scales
 
     rows[:, :batch] = 0
     gradient[...] = 0
@@ -185,8 +192,8 @@ def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_we
     rows[1, :batch][kept] = value
     gradient[kept] = d * scales[kept, None]
     if classes:
-        rows[2, :batch][kept] = z[np.arange(len(z)), labels] == z.max(axis=1)
-    return (value * scales[kept]).sum()
+        rows[2, :batch][kept] = z.argmax(axis=1) == labels
+    return (value * scales[kept]).sum() if divisor > 0 else np.nan, divisor
 
 
 def _gaussian(mean, target, var, constant):
@@ -280,10 +287,12 @@ def train_steps(
 
         outputs, slopes = _forward(plan, params, x[chosen])
         dz = np.empty_like(outputs[-1])
-        losses[step] = loss_and_gradient(
-            code, outputs[-1], step_labels, step_targets, class_weight, options, step_weight, rows, 1, dz
+        losses[:, step] = _loss(
+            code, outputs[-1], step_labels, step_targets, class_weight, options, step_weight, rows, dz
         )
-        hits[step] = rows[2, : len(chosen)].sum()
+        if labels.size:
+            ignored = step_labels == options[_losses.IGNORE_INDEX]
+            hits[:, step] = rows[2, : len(chosen)].sum(), (~ignored).sum()
 
         layers = list(zip(_layers(plan, params), _layers(plan, grads), strict=True))
         activation_backward(dz, layers[-1][0][0], outputs[-1], slopes[-1], dz)

@@ -15,30 +15,31 @@ def summed(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int
     """Make the intrinsic ``f(*read pointers, *write pointers, *numbers, count) -> sum``.
 
     The formula is ``formula(lanes, *inputs, *numbers)`` and returns a tuple: the Vec to be summed over the row, then
-    one Vec for each written pointer. Lanes are summed apart and folded in a fixed tree, so the sum depends on the row
-    alone.
+    one Vec for each written pointer. Lanes are summed apart, in float64, and folded in a fixed tree, so
+    the sum depends on the row alone.
     """
     pointers = reads + writes
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
         lanes = Lanes(b, signature.args[0].dtype)
         scalars = [lanes.splat(a) for a in args[pointers:-1]]
-        total = Variable(lanes, lanes.constant(0.0))
+        wide = lanes.widened()
+        total = Variable(wide, wide.constant(0.0))
 
         def body(offset: ir.Value, mask: ir.Value | None) -> None:
             inputs = [lanes.load(b.gep(p, [offset]), mask) for p in args[:reads]]
             term, *results = formula(lanes, *inputs, *scalars)
             for result, pointer in zip(results, args[reads:pointers], strict=True):
                 lanes.store(result, b.gep(pointer, [offset]), mask)
-            total.set(total.get() + (term if mask is None else lanes.select(mask, term, 0.0)))
+            total.set(total.get() + lanes.widen(term if mask is None else lanes.select(mask, term, 0.0)))
 
         vector_loop(lanes, args[-1], body)
-        return lanes.sum_lanes(total.get())
+        return wide.sum_lanes(total.get())
 
     return make_intrinsic(
         formula.__name__,
         [f"p{i}" for i in range(pointers)] + [f"s{i}" for i in range(numbers)] + ["count"],
-        lambda p, *rest: p.dtype(*[p] * pointers, *[p.dtype] * numbers, types.int64),
+        lambda p, *rest: types.float64(*[p] * pointers, *[p.dtype] * numbers, types.int64),
         codegen,
     )
 

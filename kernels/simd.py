@@ -26,12 +26,12 @@ I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 class Lanes:
     """Writes vector instructions for one element type at the end of a builder's block."""
 
-    def __init__(self, builder: ir.IRBuilder, dtype: types.Float) -> None:
+    def __init__(self, builder: ir.IRBuilder, dtype: types.Float, width: int | None = None) -> None:
         self.builder = builder
         self.bits = dtype.bitwidth
         self.scalar = ir.FloatType() if self.bits == 32 else ir.DoubleType()
         self.scalar_int = ir.IntType(self.bits)
-        self.width = isa().lanes(self.bits // 8)
+        self.width = width or isa().lanes(self.bits // 8)
         self.vector = ir.VectorType(self.scalar, self.width)
         self.vector_int = ir.VectorType(self.scalar_int, self.width)
         self.mask = ir.VectorType(I1, self.width)
@@ -174,7 +174,16 @@ class Lanes:
             args = (x.value, pointer, I32(align), mask)
             self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), *args)
 
-    # All lanes to one
+    # Other formats, and all lanes to one
+
+    def widened(self) -> "Lanes":
+        """Return as many lanes of float64."""
+        return self if self.bits == 64 else Lanes(self.builder, types.float64, self.width)
+
+    def widen(self, x: "Vec") -> "Vec":
+        """Convert to `widened` lanes."""
+        wide = self.widened()
+        return x if wide is self else wide.wrap(self.builder.fpext(x.value, wide.vector))
 
     def _fold(self, x: "Vec", combine: "Callable[[Vec, Vec], Vec]") -> ir.Value:
         """Combine all lanes in a fixed tree of halves; return the scalar."""

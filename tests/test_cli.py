@@ -433,3 +433,39 @@ def test_without_a_command_there_is_help(succeeds):
     output = succeeds()
     for name in ("train", "evaluate", "predict", "info", "warmup"):
         assert name in output
+
+
+@pytest.mark.parametrize(("field", "value"), [("classes", 5), ("scaler", 7), ("options", {}), ("data", {})])
+def test_a_model_file_with_spoilt_metadata_is_a_named_error(digits, fastbp_command, tmp_path, field, value):
+    model = fastbp.load(digits[0] / "model.safetensors")
+    model.metadata[field] = value
+    model.save(tmp_path / "spoilt.safetensors")
+    result = fastbp_command("evaluate", tmp_path / "spoilt.safetensors", "digits")
+    assert result.exit_code == 2
+    assert "spoilt.safetensors is damaged: its metadata does not fit" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_a_folder_in_the_way_of_a_result_is_seen_before_training(fastbp_command, tmp_path, name):
+    (tmp_path / name).mkdir()
+    result = fastbp_command("train", "digits", *QUICK, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith(f"Is a directory: {tmp_path / name}")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_answers_into_a_missing_folder_name_it(digits, fastbp_command, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 64)))
+    result = fastbp_command(
+        "predict", digits[0] / "model.safetensors", tmp_path / "x.npy", "--out", tmp_path / "no" / "p.csv"
+    )
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith(f"No such folder: {tmp_path / 'no'}")
+
+
+def test_a_network_too_large_for_the_memory_is_one_line(fastbp_command, tmp_path):
+    result = fastbp_command("train", "digits", "--hidden", "10000000,10000000", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("fastbp: not enough memory")
+    assert len(result.stderr.splitlines()) == 1

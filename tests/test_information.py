@@ -39,6 +39,7 @@ def test_agrees_with_the_loss_on_logits():
         ([0.5, 0.6], [0.5, 0.5], "q to sum to 1.*got a sum of 1.1"),
         ([0.5, 0.5], [1.5, -0.5], "p that are not negative, got -0.5"),
         ([0.5, 0.5], [0.3, 0.3, 0.4], "p with 2 outcomes, as q has, got 3"),
+        (np.full((2, 2), 0.5), np.full((3, 2), 0.5), r"p of q's shape \(2, 2\)"),
         ([], [], "along its last axis"),
     ],
 )

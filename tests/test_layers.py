@@ -1,7 +1,10 @@
 """Dense layers and chains of them, by hand."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -262,6 +265,25 @@ class TestPredict:
             assert_array_equal(model.predict(x, batch_size=batch), whole)
         assert_array_equal(model.predict(x[100:101]), whole[100:101])
 
+    def test_threads_may_share_a_model_under_every_threading_layer(self):
+        code = (
+            "import threading, numpy as np, fastbp\n"
+            "model = fastbp.mlp([64, 512, 512, 10], rng=0)\n"
+            "x = np.random.default_rng(0).standard_normal((2000, 64)).astype('f')\n"
+            "expected, wrong = model.predict(x), []\n"
+            "def work():\n"
+            "    wrong.extend(not np.array_equal(model.predict(x), expected) for _ in range(10))\n"
+            "threads = [threading.Thread(target=work) for _ in range(6)]\n"
+            "[t.start() for t in threads]; [t.join() for t in threads]\n"
+            "print(len(wrong), any(wrong))\n"
+        )
+        for layer in ("omp", "workqueue"):
+            environment = os.environ | {"NUMBA_THREADING_LAYER": layer}
+            done = subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+            )
+            assert done.stdout.split() == ["60", "False"]
+
     def test_threads_may_share_a_model(self, rng):
         model = fastbp.mlp([50, 70, 6], rng=0)
         x = rng.standard_normal((300, 50)).astype(np.float32)
@@ -296,6 +318,9 @@ class TestConstruction:
             ((3, 3), {"dtype": "text"}, TypeError, "dtype float32 or float64, got 'text'"),
             ((3, 3), {"init": "best"}, ValueError, "init to be one of"),
             ((3, 3), {"init": lambda rng, shape: np.zeros(3)}, ValueError, r"weights of shape \(3, 3\), got \(3,\)"),
+            ((3, 3), {"init": lambda rng, shape: np.full(shape, np.nan)}, ValueError, "weights to be finite"),
+            ((3, 3), {"dtype": None}, TypeError, "dtype float32 or float64, got None"),
+            ((2**60, 3), {}, ValueError, "in_features of at most"),
             ((3, 3), {"rng": -1}, TypeError, "rng to be a non-negative int or"),
             ((3, 3), {"rng": "seed"}, TypeError, "rng to be a non-negative int or"),
         ],
@@ -319,7 +344,7 @@ class TestConstruction:
             with pytest.raises(error, match=message):
                 fastbp.Sequential(*layers)
 
-    @pytest.mark.parametrize("sizes", [[3], 3, "34", []])
+    @pytest.mark.parametrize("sizes", [[3], 3, "34", [], {3, 4}])
     def test_mlp_refuses_too_few_sizes(self, sizes):
         with pytest.raises(ValueError, match="at least two sizes"):
             fastbp.mlp(sizes)

@@ -156,6 +156,7 @@ def test_out_must_not_be_the_logits(rng):
         ({"label_smoothing": 1.5}, ValueError, r"label_smoothing in \[0, 1\], got 1.5"),
         ({"label_smoothing": "some"}, TypeError, "label_smoothing to be a number"),
         ({"reduction": "median"}, ValueError, "reduction to be one of mean, sum, none; got 'median'"),
+        ({"ignore_index": 2**70}, ValueError, "ignore_index of at most"),
         ({"ignore_index": 0.5}, TypeError, "ignore_index to be an int"),
         ({"out": np.empty((4, 13), np.float32)}, TypeError, "out to be a float64 array, got float32"),
         ({"out": np.empty((13, 4)).T}, ValueError, "out to be C-contiguous"),
@@ -192,3 +193,14 @@ def test_learned_variances_minimise_the_likelihood_of_the_data(rng):
     for _ in range(800):
         trainer.step(np.zeros((400, 1)), t)
     assert_allclose(model[0].bias, [t.mean(), np.log(t.var())], atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(10**6,), (4, 250_000)])
+def test_long_rows_are_summed_in_float64(shape):
+    """A chain of float32 additions would be off by 1e-4 here; each square is rounded once, 2**-24 relative."""
+    a = np.full(shape, 0.1, np.float32)
+    exact = float(np.float32(0.1)) ** 2
+    assert fastbp.mse_loss(a, 0 * a)[0] == pytest.approx(exact, rel=2**-23)
+    # a Gaussian of variance 1: half of that; at 0 a logit costs log 2
+    assert fastbp.gaussian_nll_loss(a, 0 * a, np.ones_like(a))[0] == pytest.approx(exact / 2, rel=2**-22)
+    assert fastbp.binary_cross_entropy_with_logits(0 * a, a)[0] == pytest.approx(np.log(2), rel=2**-22)

@@ -159,6 +159,59 @@ def test_history_of_a_full_batch_is_the_loss_before_the_update(digits):
     assert history["accuracy"] == [before["accuracy"]]
 
 
+class Frozen(fastbp.SGD):
+    """Leaves the parameters as they are, to compare figures."""
+
+    def __init__(self):
+        super().__init__(lr=0.0)
+
+
+def test_rows_that_count_for_nothing_move_nothing(rng):
+    x, y = rng.standard_normal((8, 4)), np.arange(8) % 3
+    trainer = fastbp.Trainer(fastbp.mlp([4, 5, 3], rng=0), optimizer=fastbp.SGD(0.1))
+    before = trainer.model._params.copy()
+    assert np.isnan(trainer.step(x, y, sample_weight=np.zeros(8)))
+    assert np.isnan(trainer.step(x, np.full(8, -100)))
+    assert_array_equal(trainer.model._params, before)
+    history = trainer.fit(
+        x, y, sample_weight=[0, 0, 1, 1, 1, 1, 1, 1], batch_size=2, shuffle=False, progress=False
+    )  # the first batch counts for nothing
+    assert np.isfinite(history["loss"]).all()
+    assert np.isfinite(trainer.model._params).all()
+
+
+def test_figures_of_an_epoch_do_not_depend_on_the_batch_size(rng):
+    x, y = rng.standard_normal((8, 4)).astype(np.float32), np.arange(8) % 3
+    y[[1, 5, 6]] = -100
+    loss = fastbp.CrossEntropyLoss(weight=[1.0, 2.0, 5.0])
+    trainer = fastbp.Trainer(fastbp.mlp([4, 5, 3], rng=0), loss, Frozen())
+    expected = trainer.evaluate(x, y)
+    for batch_size in (1, 3, 8):
+        history = trainer.fit(x, y, batch_size=batch_size, rng=0, progress=False)
+        assert history["loss"][0] == pytest.approx(expected["loss"], rel=1e-6)
+        assert history["accuracy"][0] == expected["accuracy"]
+    weighted = [
+        trainer.fit(x, y, batch_size=size, sample_weight=[100, *[1] * 7], rng=0, progress=False)["loss"][0]
+        for size in (1, 8)
+    ]
+    assert weighted[0] == pytest.approx(weighted[1], rel=1e-6)
+
+
+def test_of_equal_logits_the_first_is_the_answer(rng):
+    x, y = rng.standard_normal((8, 4)), np.arange(8) % 3
+    trainer = fastbp.Trainer(fastbp.mlp([4, 3], init="zeros"), optimizer=Frozen())
+    accuracy = trainer.evaluate(x, y)["accuracy"]
+    assert accuracy == 3 / 8
+    assert trainer.fit(x, y, progress=False)["accuracy"] == [accuracy]
+
+
+def test_model_and_loss_of_a_trainer_stay():
+    trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0))
+    for name, value in (("model", fastbp.mlp([4, 30], rng=0)), ("loss", fastbp.MSELoss())):
+        with pytest.raises(AttributeError):
+            setattr(trainer, name, value)
+
+
 def test_history_goes_to_csv(tmp_path):
     history = fastbp.History()
     history.append({"loss": 0.5})
@@ -353,10 +406,13 @@ class TestErrors:
             ({"batch_size": 2.5}, TypeError, "batch_size to be an int"),
             ({"rng": "x"}, TypeError, "rng to be"),
             ({"validation_data": (x, [0, 5])}, ValueError, "got 5 in row 1"),
+            ({"validation_data": (x, [0, 1], [1, 1])}, TypeError, r"validation_data to be \(x, y\)"),
             ({"callbacks": [print]}, TypeError, "Callback objects"),
+            ({"callbacks": fastbp.EarlyStopping()}, TypeError, "callbacks to be a list"),
+            ({"progress": "yes"}, TypeError, "progress to be a bool, got 'yes'"),
         ]:
             with pytest.raises(error, match=message):
-                trainer.fit(x, y, progress=False, **options)
+                trainer.fit(x, y, **{"progress": False, **options})
         assert trainer.steps == 0
 
     def test_construction(self):
@@ -394,6 +450,11 @@ class TestErrors:
         with pytest.raises(ValueError, match="lr at least 0"):
             trainer.step(np.zeros((2, 4)), [0, 1])
         trainer.optimizer = fastbp.Adam()
+        with pytest.raises(ValueError, match="make a new Trainer"):
+            trainer.step(np.zeros((2, 4)), [0, 1])
+        trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0), optimizer=fastbp.Adam(1e-3, weight_decay=0.01))
+        trainer.step(np.zeros((2, 4)), [0, 1])
+        trainer.optimizer = fastbp.AdamW(1e-3)  # the same numbers
         with pytest.raises(ValueError, match="make a new Trainer"):
             trainer.step(np.zeros((2, 4)), [0, 1])
 

@@ -45,7 +45,7 @@ class Training:
         self.options = np.array([losses.MEAN, -100, 0.0, 1e-6, 0.0])
         self.order = rng.permutation(samples)
         self.batch_labels = np.zeros(samples, np.int64)
-        self.losses, self.hits = np.zeros(steps), np.zeros(steps)
+        self.losses, self.hits = np.zeros((2, steps)), np.zeros((2, steps))
 
     def arguments(self):
         return (

@@ -95,7 +95,7 @@ def training_step():
     x = rng.standard_normal((19, 9)).astype(np.float32)
     results = []
     for module, real in [(network, np.float32), (reference, np.float64)]:
-        params, loss = fenced(start.astype(real)), np.zeros(1)
+        params, loss = fenced(start.astype(real)), np.zeros((2, 1))
         settings = np.array([losses.SOFTMAX_LABELS, updates.ADAM, 19, 0, 1, 2])
         hyper = np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1])
         work = fenced(np.full(layout[plan.SIZE], np.nan, real))
@@ -105,7 +105,7 @@ def training_step():
         module.train_steps(
             table, layout, settings, params, fenced(np.zeros(n, real)), fenced(np.zeros(2 * n, real)), hyper, work,
             np.zeros((3, 19)), fenced(x.astype(real)), labels, no_targets, none, none, options, order,
-            np.zeros(19, np.int64), loss, np.zeros(1),
+            np.zeros(19, np.int64), loss, np.zeros((2, 1)),
         )  # fmt: skip
         results.append(np.append(params, loss))
     return float(np.abs(results[0] - results[1]).max())
