@@ -98,7 +98,7 @@ def main():
         "network, batch",
         *(f"{name}\n{n} thr.\nus" for name, _ in makers for n in counts),
         *(f"{name}\nbest\nGFLOP/s" for name, _ in makers),
-        *(["torch /\nfastbp"] if torch else []),
+        *(["ratio"] if torch else []),
     ):
         table.add_column(name, justify="left" if name.startswith("network") else "right", no_wrap=True)
     for sizes, activation, batch in NETWORKS:

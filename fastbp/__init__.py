@@ -12,19 +12,16 @@ from fastbp._config import config, show_config, warmup
 from fastbp._threads import get_num_threads, set_num_threads
 from fastbp.callbacks import Callback, EarlyStopping
 from fastbp.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
-from fastbp.history import History
-from fastbp.information import cross_entropy, entropy, kl_divergence
-from fastbp.layers import Dense
-from fastbp.losses import (
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    GaussianNLLLoss,
-    MSELoss,
+from fastbp.functional import (
     binary_cross_entropy_with_logits,
     gaussian_nll_loss,
     mse_loss,
     softmax_cross_entropy,
 )
+from fastbp.history import History
+from fastbp.information import cross_entropy, entropy, kl_divergence
+from fastbp.layers import Dense
+from fastbp.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
 from fastbp.optimizers import SGD, Adam, AdamW, RMSprop
 from fastbp.preprocessing import Scaler
 from fastbp.saving import load

@@ -18,7 +18,7 @@ ROWS = [
     ["_run", "_report", "_answers", "_pipeline", "_plot"],
     ["training", "callbacks", "checkpoint", "history", "progress"],
     ["sequential", "saving"],
-    ["layers", "losses", "optimizers", "initializers", "information", "datasets", "preprocessing"],
+    ["layers", "functional", "losses", "optimizers", "initializers", "information", "datasets", "preprocessing"],
     ["_sources", "_split"],
     ["_check", "_threads", "_files", "_modelfile", "_arrays", "_idx", "_tables"],
     ["kernels"],
