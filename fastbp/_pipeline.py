@@ -56,9 +56,9 @@ class Pipeline:
             Scaler.from_dict(meta["scaler"]),
             None if target_scaler is None else Scaler.from_dict(target_scaler),
         )
-        list(meta["feature_names"])
-        str(meta["data"]["test_rows"])
-        assert isinstance(result.loss, Loss)  # made from the options: it checks them
+        if not isinstance(meta["feature_names"], list) or not isinstance(meta["data"]["test_rows"], str):
+            raise TypeError("feature_names should be a list, test_rows a digest")
+        _ = result.loss  # made from the options, which it checks
         return result
 
     @property
