@@ -12,7 +12,8 @@ from numba import prange, types
 from .activations import IDENTITY, apply_slope
 from .columns import column_sums
 from .compile import entry, kernel, outlined
-from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, TILE_ROWS, grid, product, share
+from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, grid, product, share
+from .microkernel import B_ROOM, BIAS, TILE_ROWS
 from .simd import at, lanes_of
 
 # The gradient of a small weight matrix over a large batch is summed in chunks of the batch, to be shared out.
@@ -50,29 +51,29 @@ def _forward_types(dtype):
 
 
 @outlined(_forward_types)
-def forward_part(x, ld_x, w, b, biased, code, kind, a, slope, ld_a, batch, ins, outs, tasks, task):
+def forward_part(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks, task):
     """One task's block of ``A = g(X @ W + b)``, and of ``g'(Z)`` where `kind` keeps the slope."""
     i0, i1, j0, j1 = block_of(batch, outs, x, tasks, task)
     c = i0 * ld_a + j0
     product(
         at(x, i0 * ld_x), ld_x, 1, at(w, j0), outs, False, at(a, c), ld_a, i1 - i0, j1 - j0, ins,
-        at(b, j0), biased, kind, code, at(a, c), at(slope, c),
+        at(b, j0), flags, kind, code, at(a, c), at(slope, c),
     )  # fmt: skip
 
 
 def _input_gradient_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, p, p, i, i, p, p, i, i, i, i, i)
+    return types.void(p, i, p, p, i, i, i, p, p, i, i, i, i, i)
 
 
 @outlined(_input_gradient_types)
-def input_gradient_part(dz, ld_dz, w, dx, ld_dx, code, below, slope, batch, ins, outs, tasks, task):
+def input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, tasks, task):
     """One task's block of ``dX = dZ @ W.T``, times g' of the layer below."""
     i0, i1, j0, j1 = block_of(batch, ins, dz, tasks, task)
     c = i0 * ld_dx + j0
     product(
         at(dz, i0 * ld_dz), ld_dz, 1, at(w, j0 * outs), outs, True, at(dx, c), ld_dx, i1 - i0, j1 - j0, outs,
-        at(w, 0), False, PLAIN if code == IDENTITY else BACKWARD, code, at(below, c), at(slope, c),
+        at(w, 0), flags, PLAIN if code == IDENTITY else BACKWARD, code, at(below, c), at(slope, c),
     )  # fmt: skip
 
 
@@ -82,66 +83,66 @@ def _weight_gradient_types(dtype):
 
 
 @outlined(_weight_gradient_types)
-def weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, biased, batch, ins, outs, tasks, task):
+def weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, tasks, task):
     """One task's block of ``dW = X.T @ dZ``; the blocks at the top also sum ``db``."""
     i0, i1, j0, j1 = block_of(ins, outs, x, tasks, task)
     c = i0 * outs + j0
     product(
         at(x, i0), 1, ld_x, at(dz, j0), ld_dz, False, at(dw, c), outs, i1 - i0, j1 - j0, batch,
-        at(dw, c), False, PLAIN, IDENTITY, at(dw, c), at(dw, c),
+        at(dw, c), flags & B_ROOM, PLAIN, IDENTITY, at(dw, c), at(dw, c),
     )  # fmt: skip
-    if biased and task < grid(ins, outs, lanes_of(x), tasks):
+    if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks):
         column_sums(at(dz, j0), ld_dz, batch, j1 - j0, at(db, j0))
 
 
 @kernel
-def weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, biased, batch, ins, outs, chunks, chunk):
+def weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, chunk):
     """The whole of dW and db over one chunk of the batch, into the chunk's place in `partials`."""
     start, stop = share(batch, 1, chunks, chunk), share(batch, 1, chunks, chunk + 1)
     dw = at(partials, chunk * (ins + 1) * outs)
     weight_gradient_part(
-        at(x, start * ld_x), ld_x, at(dz, start * ld_dz), ld_dz, dw, at(dw, ins * outs), biased, stop - start,
+        at(x, start * ld_x), ld_x, at(dz, start * ld_dz), ld_dz, dw, at(dw, ins * outs), flags, stop - start,
         ins, outs, 1, 0,
     )  # fmt: skip
 
 
 @kernel(parallel=True)
-def forward(x, x0, ld_x, w, w0, b, b0, biased, code, kind, a, a0, slope, slope0, ld_a, batch, ins, outs, tasks):
+def forward(x, x0, ld_x, w, w0, b, b0, flags, code, kind, a, a0, slope, slope0, ld_a, batch, ins, outs, tasks):
     """Compute ``A = g(X @ W + b)``; X begins at ``x.flat[x0]``, and so on, rows `ld_x` and `ld_a` apart."""
     if tasks == 1:
         forward_part(
-            at(x, x0), ld_x, at(w, w0), at(b, b0), biased, code, kind, at(a, a0), at(slope, slope0), ld_a, batch,
+            at(x, x0), ld_x, at(w, w0), at(b, b0), flags, code, kind, at(a, a0), at(slope, slope0), ld_a, batch,
             ins, outs, 1, 0,
         )  # fmt: skip
     else:
         for task in prange(tasks):
             forward_part(
-                at(x, x0), ld_x, at(w, w0), at(b, b0), biased, code, kind, at(a, a0), at(slope, slope0), ld_a, batch,
+                at(x, x0), ld_x, at(w, w0), at(b, b0), flags, code, kind, at(a, a0), at(slope, slope0), ld_a, batch,
                 ins, outs, tasks, task,
             )  # fmt: skip
 
 
 @kernel(parallel=True)
-def input_gradient(dz, dz0, ld_dz, w, w0, dx, dx0, ld_dx, code, below, below0, slope, slope0, batch, ins, outs, tasks):
+def input_gradient(dz, dz0, ld_dz, w, w0, dx, dx0, ld_dx, flags, code, below, below0, slope, slope0, batch, ins, outs, tasks):
     """Compute ``dX = dZ @ W.T * g'``: the dz of the layer below, of activation `code`.
 
     below, slope : that layer's output and stored slope, laid out as dX; read as its activation needs them
     """
     if tasks == 1:
         input_gradient_part(
-            at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, code, at(below, below0), at(slope, slope0), batch,
+            at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0), batch,
             ins, outs, 1, 0,
         )  # fmt: skip
     else:
         for task in prange(tasks):
             input_gradient_part(
-                at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, code, at(below, below0), at(slope, slope0), batch,
+                at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0), batch,
                 ins, outs, tasks, task,
             )  # fmt: skip
 
 
 @kernel(parallel=True)
-def weight_gradient(x, x0, ld_x, dz, dz0, ld_dz, dw, dw0, db, db0, biased, partials, batch, ins, outs, tasks):
+def weight_gradient(x, x0, ld_x, dz, dz0, ld_dz, dw, dw0, db, db0, flags, partials, batch, ins, outs, tasks):
     """Compute ``dW = X.T @ dZ`` and ``db = dZ.sum(0)``.
 
     partials : room for ``gradient_chunks(...) * (ins + 1) * outs`` elements where there are several chunks
@@ -151,25 +152,25 @@ def weight_gradient(x, x0, ld_x, dz, dz0, ld_dz, dw, dw0, db, db0, biased, parti
         if tasks == 1:
             for chunk in range(chunks):
                 weight_gradient_chunk(
-                    at(x, x0), ld_x, at(dz, dz0), ld_dz, at(partials, 0), biased, batch, ins, outs, chunks, chunk
+                    at(x, x0), ld_x, at(dz, dz0), ld_dz, at(partials, 0), flags, batch, ins, outs, chunks, chunk
                 )
         else:
             for chunk in prange(chunks):
                 weight_gradient_chunk(
-                    at(x, x0), ld_x, at(dz, dz0), ld_dz, at(partials, 0), biased, batch, ins, outs, chunks, chunk
+                    at(x, x0), ld_x, at(dz, dz0), ld_dz, at(partials, 0), flags, batch, ins, outs, chunks, chunk
                 )
         size = (ins + 1) * outs
         column_sums(at(partials, 0), size, chunks, ins * outs, at(dw, dw0))
-        if biased:
+        if flags & BIAS:
             column_sums(at(partials, ins * outs), size, chunks, outs, at(db, db0))
     elif tasks == 1:
         weight_gradient_part(
-            at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), biased, batch, ins, outs, 1, 0
+            at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), flags, batch, ins, outs, 1, 0
         )
     else:
         for task in prange(tasks):
             weight_gradient_part(
-                at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), biased, batch, ins, outs, tasks, task
+                at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), flags, batch, ins, outs, tasks, task
             )
 
 
@@ -190,7 +191,7 @@ def dense_forward(x, w, b, activation, with_slope, tasks, a, slope):
     batch, ins = x.shape
     outs = w.shape[1]
     kind = FORWARD_WITH_SLOPE if with_slope else FORWARD
-    forward(x, 0, ins, w, 0, b, 0, b.size > 0, activation, kind, a, 0, slope, 0, outs, batch, ins, outs, tasks)
+    forward(x, 0, ins, w, 0, b, 0, BIAS if b.size > 0 else 0, activation, kind, a, 0, slope, 0, outs, batch, ins, outs, tasks)
 
 
 @entry
@@ -213,8 +214,8 @@ def dense_backward(x, w, dz, below_activation, below, slope, with_dx, partials, 
     batch, ins = x.shape
     outs = w.shape[1]
     if with_dx:
-        input_gradient(dz, 0, outs, w, 0, dx, 0, ins, below_activation, below, 0, slope, 0, batch, ins, outs, tasks)
-    weight_gradient(x, 0, ins, dz, 0, outs, dw, 0, db, 0, db.size > 0, partials, batch, ins, outs, tasks)
+        input_gradient(dz, 0, outs, w, 0, dx, 0, ins, 0, below_activation, below, 0, slope, 0, batch, ins, outs, tasks)
+    weight_gradient(x, 0, ins, dz, 0, outs, dw, 0, db, 0, BIAS if db.size > 0 else 0, partials, batch, ins, outs, tasks)
 
 
 @entry

@@ -70,7 +70,7 @@ def isa() -> Isa:
     if re.search(r"vfmadd\w*ps.*%zmm", text):
         return Isa("avx512", 64, 32, fma=True, masks=True)
     if re.search(r"vfmadd\w*ps.*%ymm", text):
-        return Isa("avx2", 32, 16, fma=True, masks=True)
+        return Isa("avx2", 32, 16, fma=True, masks=False)
     if re.search(r"fmla\s+v\d+\.4s", text):
         return Isa("neon", 16, 32, fma=True, masks=False)
     # Baseline x86-64 and anything unknown: 128-bit vectors, products and sums rounded apart, because an

@@ -11,8 +11,10 @@ from numba import carray, prange, types
 from . import elementary
 from .activations import IDENTITY, apply_slope
 from .compile import entry, kernel, outlined
+from .narrow import NARROW, softmax_columns
+from .packing import pack_transposed, unpack_transposed
 from .rows import exp_shifted, log, row_max, summed
-from .simd import Lanes, Vec, at, lanewise
+from .simd import Lanes, Vec, at, lanes_of, lanewise, stack_block
 
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape.
 SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, MSE, BCE_LOGITS, GAUSSIAN_NLL = range(5)
@@ -190,6 +192,36 @@ def loss_row(code, z, z0, n, labels, targets, t0, class_weight, total_weight, op
     return float(value), 0.0
 
 
+WIDEST_LANES = 16
+narrow_scratch = stack_block((NARROW + WIDEST_LANES + 5) * WIDEST_LANES * 8)
+
+
+@kernel
+def softmax_labels_narrow(z, ld, n, labels, class_weight, options, rows, ld_rows, d, start, stop):
+    """Rows start:stop of the softmax cross-entropy of class labels, of at most NARROW classes, unsmoothed."""
+    real = z.dtype.type
+    width = lanes_of(at(z, 0))
+    block = narrow_scratch(at(z, 0))
+    panel = at(block, 5 * width)
+    lanes = carray(block, (5, width))
+    for first in range(start, stop, width):
+        count = min(width, stop - first)
+        for i in range(width):
+            row = first + min(i, count - 1)
+            label = labels[row]
+            counts = label != options[IGNORE_INDEX]
+            lanes[0, i] = real(label) if counts else real(-1.0)
+            lanes[1, i] = class_weight[label] if counts and class_weight.size > 0 else real(1.0)
+            lanes[2, i] = real(rows[row])
+        pack_transposed(at(z, first * ld), ld, n, count, panel, width)
+        softmax_columns(
+            panel, n, block, at(block, width), at(block, 2 * width), at(block, 3 * width), at(block, 4 * width)
+        )
+        unpack_transposed(at(d, first * ld), ld, n, count, panel)
+        for i in range(count):
+            rows[ld_rows + first + i], rows[2 * ld_rows + first + i] = lanes[3, i], lanes[4, i]
+
+
 def _loss_part_types(dtype):
     p, i, f = types.CPointer(dtype), types.int64, types.CPointer(types.float64)
     return types.void(i, p, i, i, types.CPointer(i), p, i, p, i, f, f, i, i, p, p, i, i)
@@ -208,6 +240,9 @@ def loss_part(
     total_weight = real(0.0)
     for c in range(weights):
         total_weight += class_weight[c]
+    if code == SOFTMAX_LABELS and n <= NARROW and options[LABEL_SMOOTHING] == 0.0 and activation == IDENTITY:
+        softmax_labels_narrow(z, ld, n, labels, class_weight, options, rows, ld_rows, d, start, stop)
+        return
     for i in range(start, stop):
         row = i * ld
         value, hit = loss_row(

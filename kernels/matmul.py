@@ -8,47 +8,77 @@ tasks in any way: the bits stay.
 
 from numba import types
 
-from .activations import activate, activate_with_slope, apply_slope
+from .activations import IDENTITY, RELU, activate, activate_with_slope, apply_slope
 from .compile import kernel, outlined
 from .isa import isa
-from .microkernel import ACCUMULATE, BIAS, ROW_LADDER, START, TILE_ROWS, TILE_VECTORS, tile
+from .microkernel import (
+    ACCUMULATE,
+    B_ROOM,
+    BIAS,
+    GATE,
+    LOW_ROWS,
+    RECTIFY,
+    ROOM,
+    ROW_VECTORS,
+    START,
+    TILE_ROWS,
+    TILE_VECTORS,
+    tile,
+)
 from .packing import pack, pack_transposed
 from .simd import at, lanes_of, stack_block
 
 # What `product` does with a finished row of tiles
 PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD = range(4)
 
-# A block of B, K_BLOCK rows of GROUP panels, fills a part of the second-level cache; one row of tiles of A, TILE_ROWS
-# by K_BLOCK, stays in the first-level cache while it meets every panel of the group.
+# A block of B, K_BLOCK rows of GROUP panels, stays in the second-level cache while ROW_BLOCK rows of A after another
+# meet it; one panel stays in the first-level cache while the tiles of those rows pass.
 K_BLOCK = 256
-GROUP = 4
-WIDEST_LANES = 16
-scratch = stack_block((K_BLOCK + WIDEST_LANES) * GROUP * TILE_VECTORS * isa().vector_bytes)
-# Copying B costs as much as a few rows of tiles: it pays from this many rows.
+GROUP = 1024 // (TILE_VECTORS * isa().vector_bytes)
+ROW_BLOCK = 96
+# A transposed block may be written up to whole vectors of k; one more row holds the bias.
+BLOCK_ROWS = K_BLOCK + 16
+b_scratch = stack_block((BLOCK_ROWS + 1) * GROUP * TILE_VECTORS * isa().vector_bytes)
+a_scratch = stack_block(K_BLOCK * ROW_BLOCK * 8)
+# Copying B costs as much as a few rows of tiles: it pays from so many rows, where a block of B as it stands (elements
+# from its first row to its last) is no longer at home in the first-level cache.
 PACK_ROWS = 64
+PACK_SPREAD = 4096
+# Columns of A so far apart are each on a page of their own: they are copied next to each other.
+PACK_STRIDE = 512
 MASKS = isa().masks
-MIDDLE, LOW = ROW_LADDER[1], ROW_LADDER[2]
 
 
 @kernel
-def row_height(rows):
-    """Return the height of the next tile when `rows` are left: the largest of ROW_LADDER."""
-    if rows >= TILE_ROWS:
-        return TILE_ROWS
-    if rows >= MIDDLE:
-        return MIDDLE
-    return LOW if rows >= LOW else 1
+def tile_height(rows):
+    """Return the height of the next tile when `rows` are left; two low ones in place of a high one and a mere rest."""
+    return LOW_ROWS if rows <= LOW_ROWS or TILE_ROWS < rows <= 2 * LOW_ROWS else TILE_ROWS
+
+
+@kernel
+def panel_of(vectors, panels, p, width):
+    """Return where panel `p` of a group begins and how wide it is: `vectors` shared out to `panels`."""
+    first = vectors * p // panels
+    return first * width, (vectors * (p + 1) // panels - first) * width
 
 
 @kernel
 def epilogue(kind, code, c, a, slope, ld, rows, cols):
-    """Finish a row of tiles of C: ``a = g(z)`` in place, or ``dz = da * g'(z)`` from `a` and `slope`."""
+    """Finish a block of C in memory: ``a = g(z)`` in place, or ``dz = da * g'(z)`` from `a` and `slope`."""
     if kind == FORWARD:
         activate(code, c, slope, ld, rows, cols)
     elif kind == FORWARD_WITH_SLOPE:
         activate_with_slope(code, c, slope, ld, rows, cols)
     elif kind == BACKWARD:
         apply_slope(code, c, a, slope, c, ld, rows, cols)
+
+
+@kernel
+def fused(kind, code):
+    """Return the mode of tiles that finish C in their registers; 0 where that takes a pass of its own."""
+    if code != RELU:
+        return 0
+    return GATE if kind == BACKWARD else RECTIFY
 
 
 def _product_types(dtype):
@@ -58,62 +88,78 @@ def _product_types(dtype):
 
 @outlined(_product_types)
 def product(
-    a, row_stride, k_stride, b, ldb, transposed, c, ldc, rows, cols, depth, bias, biased, kind, code, below, slope
+    a, row_stride, k_stride, b, ldb, transposed, c, ldc, rows, cols, depth, bias, flags, kind, code, below, slope
 ):
     """Compute ``C = A @ B`` for one task, add the bias, run the epilogue.
 
     a : A's element (i, k) stands at ``a[i * row_stride + k * k_stride]``
     b : B's element (k, j) stands at ``b[k * ldb + j]``, or at ``b[j * ldb + k]`` where `transposed`
     c : (rows, cols), rows `ldc` apart; written
-    bias : (cols,), added where `biased`
+    bias : (cols,), added where `flags` has BIAS
+    flags : BIAS, and ROOM where c, below and slope have room up to whole vectors
     kind, code : which epilogue, of which activation
     below, slope : laid out as C; activations and their slopes, read or written by the epilogue
     """
     width = lanes_of(a)
-    block = scratch(a)
+    block, a_block = b_scratch(a), a_scratch(a)
+    addends = at(block, BLOCK_ROWS * GROUP * TILE_VECTORS * width)
+    single = rows == 1 and not transposed
+    tile_vectors = ROW_VECTORS if single else TILE_VECTORS
     group_cols = GROUP * TILE_VECTORS * width
+    finish = flags & ROOM
+    if kind != PLAIN:
+        finish |= fused(kind, code)
+    in_memory = kind != PLAIN and code != IDENTITY and finish & (RECTIFY | GATE) == 0
     for j0 in range(0, cols, group_cols):
         group = min(group_cols, cols - j0)
         vectors = (group + width - 1) // width
-        panels = (vectors + TILE_VECTORS - 1) // TILE_VECTORS
-        whole = group % width == 0
-        packed = transposed or rows >= PACK_ROWS or not (MASKS or whole)
+        panels = (vectors + tile_vectors - 1) // tile_vectors
+        readable = MASKS or single or group % width == 0 or flags & B_ROOM != 0
+        packed = transposed or not readable or (rows >= PACK_ROWS and min(depth, K_BLOCK) * ldb > PACK_SPREAD)
+        if flags & BIAS:
+            pack(at(bias, j0), 0, 1, group, addends, 0)
         k0 = 0
         while True:
             k_size = min(K_BLOCK, depth - k0)
             mode = START if k0 == 0 else ACCUMULATE
             last = k0 + k_size == depth
-            if last and biased:
-                mode |= BIAS
+            mode |= finish | flags & BIAS if last else flags & ROOM
             if packed:
                 for p in range(panels):
-                    first = vectors * p // panels * width
-                    panel_width = vectors * (p + 1) // panels * width - first
+                    first, panel_width = panel_of(vectors, panels, p, width)
                     panel_cols = min(panel_width, group - first)
-                    panel = at(block, first * (K_BLOCK + WIDEST_LANES))
+                    panel = at(block, first * BLOCK_ROWS)
                     if transposed:
                         pack_transposed(at(b, (j0 + first) * ldb + k0), ldb, k_size, panel_cols, panel, panel_width)
                     else:
                         pack(at(b, k0 * ldb + j0 + first), ldb, k_size, panel_cols, panel, panel_width)
-            i = 0
-            while i < rows:
-                height = row_height(rows - i)
+            for i0 in range(0, rows, ROW_BLOCK):
+                i1 = min(rows, i0 + ROW_BLOCK)
+                source, ld_source = at(a, i0 * row_stride + k0 * k_stride), k_stride
+                if row_stride == 1 and k_stride > PACK_STRIDE:
+                    pack(source, k_stride, k_size, i1 - i0, a_block, ROW_BLOCK)
+                    source, ld_source = a_block, ROW_BLOCK
                 for p in range(panels):
-                    first = vectors * p // panels * width
-                    panel_width = vectors * (p + 1) // panels * width - first
+                    first, panel_width = panel_of(vectors, panels, p, width)
+                    panel_cols = min(panel_width, group - first)
+                    panel, ld_panel = at(b, k0 * ldb + j0 + first), ldb
                     if packed:
-                        panel, ld_panel = at(block, first * (K_BLOCK + WIDEST_LANES)), panel_width
-                    else:
-                        panel, ld_panel = at(b, k0 * ldb + j0 + first), ldb
-                    tile(
-                        height, at(a, i * row_stride + k0 * k_stride), row_stride, k_stride, panel, ld_panel,
-                        at(c, i * ldc + j0 + first), ldc, k_size, min(panel_width, group - first),
-                        at(bias, j0 + first), mode,
-                    )  # fmt: skip
-                if last:
-                    row = i * ldc + j0
-                    epilogue(kind, code, at(c, row), at(below, row), at(slope, row), ldc, height, group)
-                i += height
+                        panel, ld_panel = at(block, first * BLOCK_ROWS), panel_width
+                    i = i0
+                    while i < i1:
+                        height = 1 if single else tile_height(i1 - i)
+                        tile_rows = min(height, i1 - i)
+                        corner = i * ldc + j0 + first
+                        tile(
+                            height, tile_rows, at(source, (i - i0) * row_stride), row_stride, ld_source, panel,
+                            ld_panel, at(c, corner), ldc, k_size, panel_cols, at(addends, first), at(below, corner),
+                            mode,
+                        )  # fmt: skip
+                        i += tile_rows
+                if last and in_memory:
+                    row = i0 * ldc + j0
+                    all_cols = vectors * width if flags & ROOM else group
+                    epilogue(kind, code, at(c, row), at(below, row), at(slope, row), ldc, i1 - i0, all_cols)
             k0 += k_size
             if last:
                 break

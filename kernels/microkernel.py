@@ -6,7 +6,7 @@ do not depend on the shape of the tile, on blocking, on packing or on who comput
 do not depend on threads, and why the row of a prediction does not depend on its batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -14,92 +14,121 @@ from numba import types
 from numba.core import cgutils
 
 from .isa import isa
-from .simd import I64, Lanes, Variable, Vec, count_loop, make_intrinsic
+from .simd import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, opaque
 
-# Mode: where the chains begin (at zero, or at what C holds), and whether a bias is added where they end.
-START, ACCUMULATE, BIAS = 0, 1, 2
+# Mode, a sum of flags. The chains begin at zero, or at what C holds (ACCUMULATE). Where they end, a bias is added
+# (BIAS), relu is applied (RECTIFY), or a gradient passes where relu's output, in `below`, is not zero (GATE). C, and
+# what is laid out as C, may have ROOM up to whole vectors: then no store needs a mask. So may B (B_ROOM).
+START, ACCUMULATE, BIAS, RECTIFY, GATE, ROOM, B_ROOM = 0, 1, 2, 4, 8, 16, 32
 
 TILE_ROWS, TILE_VECTORS = isa().tile
-# A block of rows is cut into tiles of these heights, the largest first: no row is computed twice.
-ROW_LADDER = (8, 4, 2, 1) if TILE_ROWS == 8 else (6, 4, 2, 1)
+# A lower tile ends a block of rows; eight accumulators or more still keep two FMA units of four cycles busy.
+LOW_ROWS = 4
+# A single row is a tile of many vectors instead.
+ROW_VECTORS = 8
 
 
-def _emit_tile(lanes: Lanes, rows: int, vectors: int, args: Sequence[ir.Value]) -> None:
-    """Write the code of one tile of `rows` by `vectors` registers."""
-    a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, mode = args
+def _tile_shapes() -> list[tuple[int, int]]:
+    """Return the (rows, vectors) of the tiles that there are."""
+    shapes = [(rows, vectors) for rows in (TILE_ROWS, LOW_ROWS) for vectors in range(1, TILE_VECTORS + 1)]
+    return shapes + [(1, vectors) for vectors in range(1, ROW_VECTORS + 1)]
+
+
+def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]) -> None:
+    """Write the code of one tile of `height` by `vectors` registers."""
+    rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, below, mode = args
     builder, width = lanes.builder, lanes.width
     edge = lanes.first_lanes(builder.sub(cols, I64((vectors - 1) * width)))
-
-    def column(pointer: ir.Value, j: int, masked: bool = True) -> Vec:
-        mask = edge if masked and j == vectors - 1 else None
-        return lanes.load(builder.gep(pointer, [I64(j * width)]), mask)
-
-    def row_of_c(i: int) -> ir.Value:
-        return builder.gep(c, [builder.mul(ldc, I64(i))])
+    last = builder.sub(rows, I64(1))
 
     def asked(flag: int) -> ir.Value:
         return builder.icmp_signed("!=", builder.and_(mode, I64(flag)), I64(0))
 
-    zero = lanes.constant(0.0)
-    tile = [[Variable(lanes, zero) for _ in range(vectors)] for _ in range(rows)]
-    with cgutils.if_unlikely(builder, asked(ACCUMULATE)):
-        for i in range(rows):
-            for j in range(vectors):
-                tile[i][j].set(column(row_of_c(i), j))
+    whole = builder.or_(builder.icmp_signed("==", cols, I64(vectors * width)), asked(ROOM))
 
-    a_rows = [builder.gep(a, [builder.mul(row_stride, I64(i))]) for i in range(rows)]
-    with count_loop(builder, I64(0), depth, 1) as k:
-        b_row = builder.gep(b, [builder.mul(k, ldb)])
-        b_vectors = [column(b_row, j, masked=isa().masks) for j in range(vectors)]
-        a_offset = builder.mul(k, k_stride)
-        for i in range(rows):
-            element = lanes.splat(builder.load(builder.gep(a_rows[i], [a_offset])))
+    def row(i: int) -> ir.Value:
+        """Row i; the rows past the last are copies of it, computed and stored once more."""
+        return builder.select(builder.icmp_signed("<", I64(i), last), I64(i), last)
+
+    def column(pointer: ir.Value, j: int, masked: bool) -> Vec:
+        return lanes.load(builder.gep(pointer, [I64(j * width)]), edge if masked and j == vectors - 1 else None)
+
+    def each(change: Callable[[int, int, Vec], Vec]) -> None:
+        for i in range(height):
+            for j in range(vectors):
+                tile[i][j].set(change(i, j, tile[i][j].get()))
+
+    c_rows = [builder.mul(ldc, row(i)) for i in range(height)]
+    zero = lanes.constant(0.0)
+    tile = [[Variable(lanes, zero) for _ in range(vectors)] for _ in range(height)]
+    with cgutils.if_unlikely(builder, asked(ACCUMULATE)):
+        each(lambda i, j, _: column(builder.gep(c, [c_rows[i]]), j, masked=True))
+
+    # One pointer walks along A, and the rows stand at fixed distances from it: addresses that cost no instruction.
+    distances = [opaque(builder, builder.mul(row_stride, row(i))) for i in range(height)]
+    a_now, b_now = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, b)
+    with count_loop(builder, I64(0), depth, 1):
+        a_k, b_k = opaque(builder, builder.load(a_now)), builder.load(b_now)
+        b_vectors = [column(b_k, j, masked=isa().masks or height == 1) for j in range(vectors)]
+        for i in range(height):
+            element = lanes.splat(builder.load(builder.gep(a_k, [distances[i]])))
             for j in range(vectors):
                 tile[i][j].set(lanes.fma(element, b_vectors[j], tile[i][j].get()))
+        builder.store(builder.gep(a_k, [k_stride]), a_now)
+        builder.store(builder.gep(b_k, [ldb]), b_now)
 
-    with cgutils.if_unlikely(builder, asked(BIAS)):
-        for j in range(vectors):
-            addend = column(bias, j)
-            for i in range(rows):
-                tile[i][j].set(tile[i][j].get() + addend)
+    with builder.if_then(asked(BIAS)):
+        addends = [column(bias, j, masked=False) for j in range(vectors)]
+        each(lambda i, j, z: z + addends[j])
+    with builder.if_then(asked(RECTIFY)):
+        each(lambda i, j, z: lanes.maximum(z, 0.0))
 
-    for i in range(rows):
-        target = row_of_c(i)
-        for j in range(vectors):
-            mask = edge if j == vectors - 1 else None
-            lanes.store(tile[i][j].get(), builder.gep(target, [I64(j * width)]), mask)
+    def finish(masked: bool) -> None:
+        with builder.if_then(asked(GATE)):
+            # A NaN lets the gradient through.
+            each(lambda i, j, d: lanes.select(column(builder.gep(below, [c_rows[i]]), j, masked) <= 0.0, 0.0, d))
+        for i in range(height):
+            for j in range(vectors):
+                mask = edge if masked and j == vectors - 1 else None
+                lanes.store(tile[i][j].get(), builder.gep(c, [builder.add(c_rows[i], I64(j * width))]), mask)
+
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            finish(masked=False)
+        with otherwise:
+            finish(masked=True)
 
 
 def _codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-    rows, *tile_args = args
-    lanes = Lanes(builder, signature.args[1].dtype)
-    cols = tile_args[8]
+    height, *tile_args = args
+    lanes = Lanes(builder, signature.args[2].dtype)
+    cols = tile_args[9]
     vectors = builder.sdiv(builder.add(cols, I64(lanes.width - 1)), I64(lanes.width))
     end = builder.append_basic_block("tile.end")
-    switch = builder.switch(builder.add(builder.mul(rows, I64(8)), vectors), end)
-    for r in ROW_LADDER:
-        for v in range(1, TILE_VECTORS + 1):
-            block = builder.append_basic_block(f"tile.{r}x{v}")
-            switch.add_case(I64(8 * r + v), block)
-            builder.position_at_end(block)
-            _emit_tile(lanes, r, v, tile_args)
-            builder.branch(end)
+    switch = builder.switch(builder.add(builder.mul(height, I64(16)), vectors), end)
+    for h, v in _tile_shapes():
+        block = builder.append_basic_block(f"tile.{h}x{v}")
+        switch.add_case(I64(16 * h + v), block)
+        builder.position_at_end(block)
+        _emit_tile(lanes, h, v, tile_args)
+        builder.branch(end)
     builder.position_at_end(end)
     return context.get_dummy_value()
 
 
-def _signature(rows: Any, p: Any, *rest: Any) -> Any:
+def _signature(height: Any, rows: Any, p: Any, *rest: Any) -> Any:
     i = types.int64
-    return types.void(i, p, i, i, p, i, p, i, i, i, p, i)
+    return types.void(i, i, p, i, i, p, i, p, i, i, i, p, p, i)
 
 
-# tile(rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, mode): `rows` is one of ROW_LADDER, `cols` at
-# most TILE_VECTORS vectors. A's element (i, k) stands at a[i * row_stride + k * k_stride], B's at b[k * ldb + j], C's
-# at c[i * ldc + j]. The last vector of a row is loaded and stored under a mask; where the hardware has no masks, B
-# must be readable up to whole vectors.
+# tile(height, rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, below, mode): `height` is TILE_ROWS or
+# LOW_ROWS and `rows`, at most as many, are computed; or both are 1. `cols` is at most TILE_VECTORS vectors, ROW_VECTORS
+# for a single row. A's element (i, k) stands at a[i * row_stride + k * k_stride], B's at b[k * ldb + j], C's
+# at c[i * ldc + j]. C's last vector is loaded and stored under a mask; where masks cost time, B
+# must be readable up to whole vectors, but for a single row.
 tile = make_intrinsic(
     "tile",
-    ["rows", "a", "row_stride", "k_stride", "b", "ldb", "c", "ldc", "depth", "cols", "bias", "mode"],
+    ["height", "rows", "a", "row_stride", "k_stride", "b", "ldb", "c", "ldc", "depth", "cols", "bias", "below", "mode"],
     _signature,
     _codegen,
 )

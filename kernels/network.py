@@ -10,6 +10,7 @@ from .compile import entry, kernel
 from .dense import forward, input_gradient, weight_gradient
 from .losses import IGNORE_INDEX, SOFTMAX_LABELS, loss
 from .matmul import FORWARD, FORWARD_WITH_SLOPE
+from .microkernel import B_ROOM, BIAS, ROOM
 from .plan import ACTIVATION, IN, LD, OUT, PARTIALS, SAMPLE_WEIGHT, SLOPE, TARGETS, A, B, D, W, X
 from .simd import at
 from .updates import advance, update
@@ -19,7 +20,7 @@ LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, SETTINGS_SIZE = range(7)
 
 
 @kernel
-def forward_pass(plan, params, work, x, x0, ld_x, kind, out, out0, ld_out, batch, tasks):
+def forward_pass(plan, params, work, x, x0, ld_x, kind, out, out0, ld_out, room_out, batch, tasks):
     """Run all layers on the batch that begins at ``x[x0]``; the last layer's output begins at ``out[out0]``."""
     layers = plan.shape[0]
     for i in range(layers):
@@ -27,11 +28,11 @@ def forward_pass(plan, params, work, x, x0, ld_x, kind, out, out0, ld_out, batch
         source, source0, ld_source = work, plan[i - 1, A], plan[i - 1, LD]
         if i == 0:
             source, source0, ld_source = x, x0, ld_x
-        target, target0, ld_target = work, plan[i, A], plan[i, LD]
+        target, target0, ld_target, room = work, plan[i, A], plan[i, LD], ROOM
         if i == layers - 1:
-            target, target0, ld_target = out, out0, ld_out
+            target, target0, ld_target, room = out, out0, ld_out, room_out
         forward(
-            source, source0, ld_source, params, w0, params, max(b0, 0), b0 >= 0, plan[i, ACTIVATION], kind,
+            source, source0, ld_source, params, w0, params, max(b0, 0), BIAS * (b0 >= 0) + room, plan[i, ACTIVATION], kind,
             target, target0, work, plan[i, SLOPE], ld_target, batch, ins, outs, tasks,
         )  # fmt: skip
 
@@ -45,12 +46,12 @@ def backward_pass(plan, layout, params, grads, work, x, x0, ld_x, batch, tasks):
         if i > 0:
             source, source0, ld_source = work, plan[i - 1, A], plan[i - 1, LD]
             input_gradient(
-                work, plan[i, D], plan[i, LD], params, w0, work, plan[i - 1, D], plan[i - 1, LD],
+                work, plan[i, D], plan[i, LD], params, w0, work, plan[i - 1, D], plan[i - 1, LD], ROOM,
                 plan[i - 1, ACTIVATION], work, plan[i - 1, A], work, plan[i - 1, SLOPE], batch, ins, outs, tasks,
             )  # fmt: skip
         weight_gradient(
-            source, source0, ld_source, work, plan[i, D], plan[i, LD], grads, w0, grads, max(b0, 0), b0 >= 0,
-            work[layout[PARTIALS] :], batch, ins, outs, tasks,
+            source, source0, ld_source, work, plan[i, D], plan[i, LD], grads, w0, grads, max(b0, 0),
+            BIAS * (b0 >= 0) + B_ROOM, work[layout[PARTIALS] :], batch, ins, outs, tasks,
         )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def predict(plan, params, work, x, out, tasks):
     plan, work : made with ``train=False``; the workspace holds at least `batch` rows
     """
     forward_pass(
-        plan, params, work, x.reshape(x.size), 0, x.shape[1], FORWARD, out.reshape(out.size), 0, out.shape[1],
+        plan, params, work, x.reshape(x.size), 0, x.shape[1], FORWARD, out.reshape(out.size), 0, out.shape[1], 0,
         x.shape[0], tasks,
     )  # fmt: skip
 
@@ -150,7 +151,7 @@ def train_steps(
             if sample_weight.size > 0:
                 step_weight = work[layout[SAMPLE_WEIGHT] :]
                 gather_rows(sample_weight, order, start, start + batch, 1, step_weight, 0)
-        forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, batch, tasks)
+        forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, ROOM, batch, tasks)
         losses[0, step], losses[1, step] = loss(
             code, work, z0, ld, batch, outs, step_labels, step_targets, t0, width, class_weight, options, step_weight,
             rows, plan[last, ACTIVATION], work, plan[last, SLOPE], work, d0, tasks,

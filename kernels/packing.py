@@ -45,17 +45,23 @@ def transpose_square(lanes: Lanes, rows: list[Vec]) -> list[Vec]:
     return rows
 
 
+def _rows_from(lanes: Lanes, matrix: ir.Value, ld: ir.Value, first: ir.Value, rows: ir.Value) -> list[ir.Value]:
+    """Return where the next vector's worth of rows begin; those past the last are copies of it."""
+    b = lanes.builder
+    last = b.sub(rows, I64(1))
+    starts = []
+    for i in range(lanes.width):
+        row = b.add(first, I64(i))
+        row = b.select(b.icmp_signed("<", row, last), row, last)
+        starts.append(b.gep(matrix, [b.mul(row, ld)]))
+    return starts
+
+
 def _pack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     source, ld, depth, cols, panel, width = args
     lanes = Lanes(b, signature.args[0].dtype)
-    last = b.sub(cols, I64(1))
     with count_loop(b, I64(0), cols, lanes.width) as j:
-        # Columns past the last are copies of it: they fill lanes that nobody stores.
-        columns = []
-        for i in range(lanes.width):
-            column = b.add(j, I64(i))
-            column = b.select(b.icmp_signed("<", column, last), column, last)
-            columns.append(b.gep(source, [b.mul(column, ld)]))
+        columns = _rows_from(lanes, source, ld, j, cols)
 
         def square(k: ir.Value, mask: ir.Value | None, j: ir.Value = j, columns: list = columns) -> None:
             rows = [lanes.load(b.gep(c, [k]), mask) for c in columns]
@@ -64,6 +70,22 @@ def _pack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args
                 lanes.store(row, b.gep(panel, [offset]))
 
         vector_loop(lanes, depth, square)
+    return context.get_dummy_value()
+
+
+def _unpack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    target, ld, depth, cols, panel = args
+    lanes = Lanes(b, signature.args[0].dtype)
+    columns = _rows_from(lanes, target, ld, I64(0), cols)
+
+    def square(k: ir.Value, mask: ir.Value | None) -> None:
+        rows = [
+            lanes.load(b.gep(panel, [b.mul(b.add(k, I64(i)), I64(lanes.width))])) for i in range(lanes.width)
+        ]
+        for column, row in zip(columns, transpose_square(lanes, rows), strict=True):
+            lanes.store(row, b.gep(column, [k]), mask)
+
+    vector_loop(lanes, depth, square)
     return context.get_dummy_value()
 
 
@@ -78,3 +100,11 @@ _PARAMETERS = ["source", "ld", "depth", "cols", "panel", "width"]
 # source[j * ld + k], and may write up to a vector's width of rows past `depth`.
 pack = make_intrinsic("pack", _PARAMETERS, _signature, _pack_codegen)
 pack_transposed = make_intrinsic("pack_transposed", _PARAMETERS, _signature, _pack_transposed_codegen)
+# f(target, ld, depth, cols, panel): the way back, of at most a vector's width of columns. Lanes past `cols` must be copies
+# of the last, as `pack_transposed` leaves them, and the panel readable as far as that writes.
+unpack_transposed = make_intrinsic(
+    "unpack_transposed",
+    ["target", "ld", "depth", "cols", "panel"],
+    lambda p, *rest: types.void(p, types.int64, types.int64, types.int64, p),
+    _unpack_transposed_codegen,
+)

@@ -185,6 +185,10 @@ class Lanes:
         wide = self.widened()
         return x if wide is self else wide.wrap(self.builder.fpext(x.value, wide.vector))
 
+    def narrowed(self, x: "Vec") -> "Vec":
+        """Round `widened` lanes to these."""
+        return x if x.lanes.bits == self.bits else self.wrap(self.builder.fptrunc(x.value, self.vector))
+
     def _fold(self, x: "Vec", combine: "Callable[[Vec, Vec], Vec]") -> ir.Value:
         """Combine all lanes in a fixed tree of halves; return the scalar."""
         half = self.width // 2
@@ -263,6 +267,10 @@ class Vec:
     def __ge__(self, other: "Vec | float") -> ir.Value:
         return self._compare(">=", other)
 
+    def equals(self, other: "Vec | float") -> ir.Value:
+        """Compare; `==` is Python's own."""
+        return self._compare("==", other)
+
     def isnan(self) -> ir.Value:
         return self.lanes.builder.fcmp_unordered("uno", self.value, self.value)
 
@@ -287,6 +295,11 @@ def count_loop(builder: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int
     """Loop an I64 from `start` below `stop`; may run zero times."""
     with cgutils.for_range_slice(builder, start, stop, I64(step), I64) as (index, _):
         yield index
+
+
+def opaque(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Return an integer or a pointer of which LLVM knows nothing: it forms no sums of it ahead of time."""
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
 
 
 def vector_loop(lanes: Lanes, count: ir.Value, body: "Callable[[ir.Value, ir.Value | None], None]") -> None:
