@@ -13,6 +13,7 @@ from fastbp._threads import tasks_for
 from fastbp.callbacks import Callback
 from fastbp.history import History
 from fastbp.kernels import network, updates
+from fastbp.kernels.frame import RECORD_LOSS, RECORD_ROWS, SETTINGS_SIZE, TASKS, Frame
 from fastbp.kernels.plan import CAPACITY, SIZE
 from fastbp.losses import CrossEntropyLoss, Loss, Targets, named_loss
 from fastbp.optimizers import Adam, Optimizer
@@ -24,6 +25,7 @@ __all__ = ["Trainer"]
 Array = NDArray[Any]
 # A compiled call of `fit` takes about this long, so that Ctrl-C and the progress bar live.
 CALL_SECONDS = 0.05
+INT64 = np.dtype(np.int64)
 _NO_ORDER = np.empty(0, np.int64)
 
 
@@ -84,12 +86,16 @@ class Trainer:
         self.history = History()
         self.steps = 0
         self._code = optimizer.code
-        self._state = np.zeros(updates.STATE_ARRAYS[self._code] * model._params.size, model.dtype)
+        dtype, size = model.dtype, model._params.size
+        self._state = np.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
         self._hyper = np.zeros(updates.HYPER_SIZE)
         self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
         self._options = loss.options()
-        self._settings = np.zeros(network.SETTINGS_SIZE, np.int64)
-        self._numbers: tuple[float, ...] = ()  # the optimizer's, as the kernels have them
+        self._class_weight = np.empty(0, dtype)
+        self._settings = np.zeros(SETTINGS_SIZE, np.int64)
+        self._record = np.zeros((RECORD_ROWS, 1))
+        self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
+        self._usual: np.dtype[Any] | None = None  # of the targets of the step before; None where it was no `step`
         # Floating-point operations of a step for one row; the first layer's input needs no gradient.
         self._step_work = 3 * model._work - model.layers[0]._work
         self._reserve(0)
@@ -111,6 +117,26 @@ class Trainer:
         buffers = np.empty(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
         self._plan, self._layout = plan, layout
         self._work, self._rows, self._labels = buffers
+        self._bind()
+
+    def _bind(self) -> None:
+        """Give the kernels the addresses of all that stays from step to step."""
+        self._frame = Frame(
+            self._plan,
+            self._layout,
+            self._settings,
+            self._hyper,
+            self._options,
+            self.model._params,
+            self.model._grads,
+            self._state,
+            self._work,
+            self._rows,
+            self._class_weight,
+            self._labels,
+            self._record,
+        )
+        self._addresses = self._frame.addresses()
 
     def _prepare(self, batch: int) -> None:
         if batch > self._layout[CAPACITY]:
@@ -118,54 +144,51 @@ class Trainer:
         optimizer = self.optimizer
         if optimizer.code != self._code:
             raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
-        numbers = optimizer.numbers()
-        if numbers != self._numbers:
+        if vars(optimizer) != self._numbers:
             optimizer.check()
+            numbers = optimizer.numbers()
             self._hyper[: len(numbers)] = numbers
-            self._numbers = numbers
+            self._numbers = dict(vars(optimizer))
 
     def _run(
-        self,
-        x: Array,
-        targets: Targets,
-        sample_weight: Array,
-        order: Array,
-        batch: int,
-        steps: range,
-        losses: Array,
-        hits: Array,
+        self, x: Array, targets: Targets, sample_weight: Array, order: Array, batch: int, steps: range, record: Array
     ) -> None:
         """Run the compiled steps."""
-        self._settings[:] = (
-            targets.code,
-            self._code,
-            batch,
-            steps.start,
-            steps.stop,
-            tasks_for(self._step_work * batch),
-        )
-        network.train_steps(
-            self._plan,
-            self._layout,
-            self._settings,
-            self.model._params,
-            self.model._grads,
-            self._state,
-            self._hyper,
-            self._work,
-            self._rows,
-            x,
-            targets.labels,
-            targets.values,
-            sample_weight,
-            targets.class_weight,
-            self._options,
-            order,
-            self._labels,
-            losses,
-            hits,
-        )
+        if not np.array_equal(targets.class_weight, self._class_weight):
+            self._class_weight = targets.class_weight
+            self._bind()
+        tasks = tasks_for(self._step_work * batch)
+        self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks
+        network.train_steps(self._addresses, x, targets.labels, targets.values, sample_weight, order, record)
         self.steps += len(steps)
+
+    def _as_before(self, x: Any, y: Any) -> bool:
+        """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
+        return (
+            type(x) is np.ndarray
+            and type(y) is np.ndarray
+            and y.dtype is self._usual
+            and x.dtype is self._model.dtype
+            and x.ndim == 2
+            and 0 < len(x) == len(y) <= self._rows.shape[1]
+            and x.shape[1] == self._model.in_features
+            and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
+            and x.flags.carray
+            and y.flags.carray
+            and vars(self.optimizer) == self._numbers
+            and self.optimizer.code == self._code
+        )
+
+    def _quick_step(self, x: Array, y: Array) -> bool:
+        """Make a step in a call of few arguments; False, and nothing done, if a label is wrong."""
+        self._settings[TASKS] = tasks_for(self._step_work * len(x))
+        if y.dtype is INT64:
+            if network.train_on_labels(self._addresses, x, y) >= 0:
+                return False
+        else:
+            network.train_on_targets(self._addresses, x, y)
+        self.steps += 1
+        return True
 
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
         rows = _check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
@@ -202,11 +225,14 @@ class Trainer:
         >>> round(trainer.step(np.zeros((4, 2)), [0, 1, 2, 0]), 4)
         1.0986
         """
-        rows, targets, weight = self._inputs(x, y, sample_weight)
-        self._prepare(len(rows))
-        losses = np.empty((2, 1))
-        self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), losses, np.empty((2, 1)))
-        return float(losses[0, 0])
+        if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
+            rows, targets, weight = self._inputs(x, y, sample_weight)
+            self._prepare(len(rows))
+            self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), self._record)
+            # A class weight is looked at anew each time, as it is the caller's.
+            given = getattr(self._loss, "weight", None) is None
+            self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
+        return float(self._record[0, 0])
 
     def fit(
         self,
@@ -298,26 +324,27 @@ class Trainer:
         self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, progress: Progress
     ) -> dict[str, float]:
         steps = -(-len(order) // batch)
-        losses, hits = np.zeros((2, steps)), np.zeros((2, steps))
+        record = np.zeros((RECORD_ROWS, steps))
         done, at_once = 0, 1
+        self._usual = None
         self._prepare(batch)
         while done < steps:
             some = range(done, min(steps, done + at_once))
             began = time.perf_counter()
-            self._run(x, targets, weight, order, batch, some, losses, hits)
+            self._run(x, targets, weight, order, batch, some, record)
             seconds = time.perf_counter() - began
             done = some.stop
             # Never more than double: the first call may have compiled, and a call must stay short.
             at_once = max(1, min(2 * len(some), int(CALL_SECONDS * len(some) / max(seconds, 1e-9))))
-            progress.advance(min(len(order), done * batch), float(losses[0, done - 1]))
-        value, divisor = losses
+            progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
+        value, divisor, hits, counted_rows = record
         counted = divisor > 0  # a batch in which no row counts has no mean
         if self.loss.reduction == "mean":
             figures = {"loss": float((value * divisor)[counted].sum() / divisor.sum()) if counted.any() else math.nan}
         else:
             figures = {"loss": float(value.sum())}
         if targets.labels.size:
-            right, rows = hits.sum(axis=1)
+            right, rows = hits.sum(), counted_rows.sum()
             figures["accuracy"] = float(right / rows) if rows else math.nan
         return figures
 

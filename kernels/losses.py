@@ -299,13 +299,19 @@ def loss(
     return total if divisor > 0.0 else np.nan, divisor
 
 
-@entry
-def first_wrong_label(labels, classes, ignore_index):
+@kernel
+def first_wrong(labels, classes, ignore_index):
     """Return the first row whose label is neither in 0..classes-1 nor `ignore_index`; -1 if there is none."""
     for i in range(labels.size):
         if not 0 <= labels[i] < classes and labels[i] != ignore_index:
             return i
     return -1
+
+
+@entry
+def first_wrong_label(labels, classes, ignore_index):
+    """`first_wrong`, for Python."""
+    return first_wrong(labels, classes, ignore_index)
 
 
 @entry

@@ -3,20 +3,49 @@
 Nothing here depends on the architecture but through the plan's integers, so one compiled artefact serves them all.
 """
 
-import numpy as np
-from numba import prange
+from numba import carray, prange, types
 
-from .compile import entry, kernel
+from .compile import entry, kernel, outlined
 from .dense import forward, input_gradient, weight_gradient
-from .losses import IGNORE_INDEX, SOFTMAX_LABELS, loss
+from .frame import (
+    BATCH,
+    BATCH_LABELS,
+    CLASS_WEIGHT,
+    CLASS_WEIGHTS,
+    FIRST_STEP,
+    FRAME_SIZE,
+    GRADS,
+    HYPER,
+    LAST_STEP,
+    LAYERS,
+    LAYOUT,
+    LOSS,
+    OPTIMIZER,
+    OPTIONS,
+    PARAMETERS,
+    PARAMS,
+    PLAN,
+    RECORD,
+    RECORD_COUNTED,
+    RECORD_DIVISOR,
+    RECORD_HITS,
+    RECORD_LOSS,
+    RECORD_ROWS,
+    ROOM_ROWS,
+    ROWS,
+    SETTINGS,
+    SETTINGS_SIZE,
+    STATE,
+    STATE_SIZE,
+    TASKS,
+    WORK,
+)
+from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, first_wrong, loss
 from .matmul import FORWARD, FORWARD_WITH_SLOPE
 from .microkernel import B_ROOM, BIAS, ROOM
-from .plan import ACTIVATION, IN, LD, OUT, PARTIALS, SAMPLE_WEIGHT, SLOPE, TARGETS, A, B, D, W, X
-from .simd import at
-from .updates import advance, update
-
-# Entries of `settings`: what a training step is.
-LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, SETTINGS_SIZE = range(7)
+from .plan import ACTIVATION, COLUMNS, ENTRIES, IN, LD, OUT, PARTIALS, SAMPLE_WEIGHT, SIZE, SLOPE, TARGETS, A, B, D, W, X
+from .simd import at, doubles_at, pointer_to
+from .updates import HYPER_SIZE, advance, update
 
 
 @kernel
@@ -101,63 +130,112 @@ def predict(plan, params, work, x, out, tasks):
     )  # fmt: skip
 
 
-@entry
-def train_steps(
-    plan, layout, settings, params, grads, state, hyper, work, rows, x, labels, targets, sample_weight, class_weight,
-    options, order, batch_labels, losses, hits,
-):  # fmt: skip
-    """Run training steps: forward, loss, backward, update, each on the next batch.
+def _train_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    ints, doubles = types.CPointer(i), types.CPointer(types.float64)
+    return i(p, i, ints, p, i, p, i, ints, i, doubles, i, ints)
 
-    plan, layout : made with ``train=True``
-    settings : (SETTINGS_SIZE,) int64: loss and optimizer codes, rows of a batch, first and last step, tasks
-    params, grads, state : flat; read and written
-    hyper : (HYPER_SIZE,) float64, see `updates`; read, its powers written
-    work : (layout[SIZE],), written
-    rows : (3, capacity) float64, written: see `losses.loss`
-    x : (samples, in_features), read
-    labels : (samples,) int64, for class labels, else empty
-    targets : (samples, width), for the other losses, else (0, 0)
-    sample_weight : (samples,), or empty
-    class_weight, options : see `losses.loss`
-    order : (samples,) int64: step s takes the rows ``order[s * batch : (s + 1) * batch]``. If empty, the one step takes
-        x as it is.
-    batch_labels : (capacity,) int64, written
-    losses : (2, steps) float64, written from FIRST_STEP to LAST_STEP: the loss before the update, what it divided by
-    hits : (2, steps) float64, written with class labels: on how many rows the label's logit was the first of the
-        largest, and how many rows were not ignored
+
+@outlined(_train_types)
+def train(x, samples, labels, targets, width, sample_weight, weights, order, ordered, record, steps, frame):
+    """`train_steps`, on pointers: a frame's addresses become arrays again.
+
+    return : where a step takes x as it is, the first row whose label is wrong (nothing is changed then); else -1
     """
-    layers = plan.shape[0]
+    frame = carray(frame, FRAME_SIZE)
+    layout = carray(pointer_to(labels, frame[LAYOUT]), ENTRIES)
+    plan = carray(pointer_to(labels, frame[PLAN]), (frame[LAYERS], COLUMNS))
+    settings = carray(pointer_to(labels, frame[SETTINGS]), SETTINGS_SIZE)
+    hyper = carray(pointer_to(record, frame[HYPER]), HYPER_SIZE)
+    options = carray(pointer_to(record, frame[OPTIONS]), OPTIONS_SIZE)
+    params = carray(pointer_to(x, frame[PARAMS]), frame[PARAMETERS])
+    grads = carray(pointer_to(x, frame[GRADS]), frame[PARAMETERS])
+    state = carray(pointer_to(x, frame[STATE]), frame[STATE_SIZE])
+    work = carray(pointer_to(x, frame[WORK]), layout[SIZE])
+    rows = carray(pointer_to(record, frame[ROWS]), (3, frame[ROOM_ROWS]))
+    class_weight = carray(pointer_to(x, frame[CLASS_WEIGHT]), frame[CLASS_WEIGHTS])
+    batch_labels = carray(pointer_to(labels, frame[BATCH_LABELS]), frame[ROOM_ROWS])
+
+    last, in_features = frame[LAYERS] - 1, plan[0, IN]
+    labelled = settings[LOSS] == SOFTMAX_LABELS
+    x, targets = carray(x, samples * in_features), carray(targets, samples * width)
+    labels = carray(labels, samples if labelled else 0)
+    sample_weight, order = carray(sample_weight, weights), carray(order, ordered)
+    record = carray(record, (RECORD_ROWS, steps))
     code, tasks = settings[LOSS], settings[TASKS]
-    in_features, width = x.shape[1], targets.shape[1]
-    last = layers - 1
     outs, z0, d0, ld = plan[last, OUT], plan[last, A], plan[last, D], plan[last, LD]
-    flat_x, flat_targets = x.reshape(x.size), targets.reshape(targets.size)
+    if labelled and ordered == 0:
+        wrong = first_wrong(labels, outs, options[IGNORE_INDEX])
+        if wrong >= 0:
+            return wrong
     for step in range(settings[FIRST_STEP], settings[LAST_STEP]):
-        batch_x, x0, step_labels = flat_x, 0, labels
-        step_targets, t0, step_weight = flat_targets, 0, sample_weight
-        batch = x.shape[0]
-        if order.size > 0:
+        batch_x, x0, step_labels = x, 0, labels
+        step_targets, t0, step_weight = targets, 0, sample_weight
+        batch = samples
+        if ordered > 0:
             start = step * settings[BATCH]
-            batch = min(settings[BATCH], order.size - start)
+            batch = min(settings[BATCH], ordered - start)
             batch_x, x0 = work, layout[X]
-            gather(flat_x, order, start, start + batch, in_features, work, x0, tasks)
-            if labels.size > 0:
+            gather(x, order, start, start + batch, in_features, work, x0, tasks)
+            if labelled:
                 step_labels = batch_labels
                 for i in range(batch):
                     batch_labels[i] = labels[order[start + i]]
             if width > 0:
                 step_targets, t0 = work, layout[TARGETS]
-                gather_rows(flat_targets, order, start, start + batch, width, work, t0)
-            if sample_weight.size > 0:
+                gather_rows(targets, order, start, start + batch, width, work, t0)
+            if weights > 0:
                 step_weight = work[layout[SAMPLE_WEIGHT] :]
                 gather_rows(sample_weight, order, start, start + batch, 1, step_weight, 0)
         forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, ROOM, batch, tasks)
-        losses[0, step], losses[1, step] = loss(
+        record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = loss(
             code, work, z0, ld, batch, outs, step_labels, step_targets, t0, width, class_weight, options, step_weight,
             rows, plan[last, ACTIVATION], work, plan[last, SLOPE], work, d0, tasks,
         )  # fmt: skip
-        if code == SOFTMAX_LABELS:
-            hits[0, step] = np.sum(rows[2, :batch])
-            hits[1, step] = np.sum(step_labels[:batch] != options[IGNORE_INDEX])
+        if labelled:
+            hits, counted = 0.0, 0.0
+            for i in range(batch):
+                hits += rows[2, i]
+                counted += step_labels[i] != options[IGNORE_INDEX]
+            record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counted
         backward_pass(plan, layout, params, grads, work, batch_x, x0, in_features, batch, tasks)
         update_all(settings[OPTIMIZER], hyper, params, grads, state, tasks)
+    return -1
+
+
+@entry
+def train_steps(frame, x, labels, targets, sample_weight, order, record):
+    """Run training steps: forward, loss, backward, update, each on the next batch.
+
+    frame : ``Frame.addresses()``
+    x : (samples, in_features), read
+    labels : (samples,) int64, for class labels, else empty
+    targets : (samples, width), for the other losses, else (0, 0)
+    sample_weight : (samples,), or empty
+    order : (samples,) int64: step s takes the rows ``order[s * batch : (s + 1) * batch]``. If empty, the one step takes
+        x as it is.
+    record : (RECORD_ROWS, steps) float64, written from FIRST_STEP to LAST_STEP
+    """
+    train(
+        at(x, 0), x.shape[0], at(labels, 0), at(targets, 0), targets.shape[1], at(sample_weight, 0), sample_weight.size,
+        at(order, 0), order.size, at(record, 0), record.shape[1], at(frame, 0),
+    )  # fmt: skip
+
+
+@entry
+def train_on_labels(frame, x, labels):
+    """Run one step of `train_steps` on x as it is, into the frame's record. See `train` for what is returned."""
+    record = doubles_at(frame[RECORD])
+    return train(
+        at(x, 0), x.shape[0], at(labels, 0), at(x, 0), 0, at(x, 0), 0, at(frame, 0), 0, record, 1, at(frame, 0)
+    )
+
+
+@entry
+def train_on_targets(frame, x, targets):
+    """Run one step of `train_steps` on x and targets as they are, into the frame's record."""
+    record = doubles_at(frame[RECORD])
+    train(
+        at(x, 0), x.shape[0], at(frame, 0), at(targets, 0), targets.shape[1], at(x, 0), 0, at(frame, 0), 0, record, 1,
+        at(frame, 0),
+    )  # fmt: skip

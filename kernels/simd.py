@@ -374,6 +374,26 @@ def at(typingctx: Any, array: Any, offset: Any) -> Any:
 
 
 @intrinsic
+def pointer_to(typingctx: Any, like: Any, address: Any) -> Any:
+    """Return a pointer to an address, of the type of `like`."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        return builder.inttoptr(args[1], args[0].type)
+
+    return like(like, types.int64), codegen
+
+
+@intrinsic
+def doubles_at(typingctx: Any, address: Any) -> Any:
+    """Return a pointer to the float64 at an address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        return builder.inttoptr(args[0], ir.DoubleType().as_pointer())
+
+    return types.CPointer(types.float64)(types.int64), codegen
+
+
+@intrinsic
 def lanes_of(typingctx: Any, pointer: Any) -> Any:
     """Return the number of elements in a vector register, for what `pointer` points to."""
     width = isa().lanes(pointer.dtype.bitwidth // 8)

@@ -1,0 +1,65 @@
+"""What stays from step to step of a training run: its arrays, as a table of addresses that a kernel takes at once.
+
+An argument that is an array costs a call from Python a quarter of a microsecond. So a compiled step takes this table,
+and what changes: the batch.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Entries of a frame: addresses of a trainer's arrays, and how many elements those of unknown size have.
+(
+    PLAN, LAYERS, LAYOUT, SETTINGS, HYPER, OPTIONS, PARAMS, PARAMETERS, GRADS, STATE, STATE_SIZE, WORK, ROWS, ROOM_ROWS,
+    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, FRAME_SIZE,
+) = range(19)  # fmt: skip
+# Entries of `settings`: what a training step is.
+LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, SETTINGS_SIZE = range(7)
+# Rows of a record, a column a step: the loss before the update, what it divided by, and with class labels on how many
+# rows the label's logit was the first of the largest, and how many rows were not ignored.
+RECORD_LOSS, RECORD_DIVISOR, RECORD_HITS, RECORD_COUNTED, RECORD_ROWS = range(5)
+
+
+class Frame(NamedTuple):
+    """Everything that stays from step to step of a training run.
+
+    plan, layout : made with ``train=True``
+    settings : (SETTINGS_SIZE,) int64: loss and optimizer codes, rows of a batch, first and last step, tasks
+    hyper : (HYPER_SIZE,) float64, see `updates`; read, its powers written
+    options : (OPTIONS_SIZE,) float64, see `losses.loss`
+    params, grads, state : flat; read and written
+    work : (layout[SIZE],), written
+    rows : (3, capacity) float64, written: see `losses.loss`
+    class_weight : (classes,), or empty
+    batch_labels : (capacity,) int64, written
+    record : (RECORD_ROWS, 1) float64, written by a single step
+    """
+
+    plan: np.ndarray
+    layout: np.ndarray
+    settings: np.ndarray
+    hyper: np.ndarray
+    options: np.ndarray
+    params: np.ndarray
+    grads: np.ndarray
+    state: np.ndarray
+    work: np.ndarray
+    rows: np.ndarray
+    class_weight: np.ndarray
+    batch_labels: np.ndarray
+    record: np.ndarray
+
+    def addresses(self) -> np.ndarray:
+        """Return (FRAME_SIZE,) int64, which kernels take: one argument costs less than a dozen. Keep the frame alive."""
+        table = np.zeros(FRAME_SIZE, np.int64)
+        for entry, array in (
+            (PLAN, self.plan), (LAYOUT, self.layout), (SETTINGS, self.settings), (HYPER, self.hyper),
+            (OPTIONS, self.options), (PARAMS, self.params), (GRADS, self.grads), (STATE, self.state),
+            (WORK, self.work), (ROWS, self.rows), (CLASS_WEIGHT, self.class_weight),
+            (BATCH_LABELS, self.batch_labels), (RECORD, self.record),
+        ):  # fmt: skip
+            table[entry] = array.ctypes.data
+        table[[LAYERS, PARAMETERS, STATE_SIZE, ROOM_ROWS, CLASS_WEIGHTS]] = (
+            len(self.plan), self.params.size, self.state.size, self.rows.shape[1], self.class_weight.size
+        )  # fmt: skip
+        return table
