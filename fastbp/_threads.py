@@ -10,7 +10,7 @@ from numba.np.ufunc.parallel import threading_layer
 
 # A parallel region costs about a microsecond and its share of work has to repay that: below this many floating-point
 # operations in a call (tens of microseconds on one core) one thread is as fast.
-SERIAL_WORK = 4e6
+SERIAL_WORK = 1e6
 
 _forked = False
 _threads: int | None = None

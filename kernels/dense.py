@@ -12,9 +12,10 @@ from numba import prange, types
 from .activations import IDENTITY, apply_slope
 from .columns import column_sums
 from .compile import entry, kernel, outlined
-from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, grid, product, share
+from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, product
 from .microkernel import B_ROOM, BIAS, TILE_ROWS
 from .simd import at, lanes_of
+from .tasks import grid, share, worth
 
 # The gradient of a small weight matrix over a large batch is summed in chunks of the batch, to be shared out.
 CHUNKED_WEIGHTS = 1 << 14
@@ -109,6 +110,7 @@ def weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs,
 @kernel(parallel=True)
 def forward(x, x0, ld_x, w, w0, b, b0, flags, code, kind, a, a0, slope, slope0, ld_a, batch, ins, outs, tasks):
     """Compute ``A = g(X @ W + b)``; X begins at ``x.flat[x0]``, and so on, rows `ld_x` and `ld_a` apart."""
+    tasks = worth(2 * batch * ins * outs, tasks)
     if tasks == 1:
         forward_part(
             at(x, x0), ld_x, at(w, w0), at(b, b0), flags, code, kind, at(a, a0), at(slope, slope0), ld_a, batch,
@@ -128,6 +130,7 @@ def input_gradient(dz, dz0, ld_dz, w, w0, dx, dx0, ld_dx, flags, code, below, be
 
     below, slope : that layer's output and stored slope, laid out as dX; read as its activation needs them
     """
+    tasks = worth(2 * batch * ins * outs, tasks)
     if tasks == 1:
         input_gradient_part(
             at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0), batch,
@@ -148,6 +151,7 @@ def weight_gradient(x, x0, ld_x, dz, dz0, ld_dz, dw, dw0, db, db0, flags, partia
     partials : room for ``gradient_chunks(...) * (ins + 1) * outs`` elements where there are several chunks
     """
     chunks = gradient_chunks(batch, ins, outs)
+    tasks = worth(2 * batch * ins * outs, tasks)
     if chunks > 1:
         if tasks == 1:
             for chunk in range(chunks):

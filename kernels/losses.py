@@ -15,6 +15,7 @@ from .narrow import NARROW, softmax_columns
 from .packing import pack_transposed, unpack_transposed
 from .rows import exp_shifted, log, row_max, summed
 from .simd import Lanes, Vec, at, lanes_of, lanewise, stack_block
+from .tasks import worth
 
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape.
 SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, MSE, BCE_LOGITS, GAUSSIAN_NLL = range(5)
@@ -22,6 +23,9 @@ MEAN, SUM, NONE = range(3)
 # Places in `options`, float64. VARIANCE_EPS bounds a variance from below; CONSTANT is added to each term of
 # gaussian_nll.
 REDUCTION, IGNORE_INDEX, LABEL_SMOOTHING, VARIANCE_EPS, CONSTANT, OPTIONS_SIZE = range(6)
+
+# exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
+ELEMENT_WORK = 30
 
 
 def _scaled(v: Lanes, x: Vec, factor: Vec) -> Vec:
@@ -281,6 +285,7 @@ def loss(
         terms = n // 2
     divisor = row_scales(code, labels, class_weight, options, sample_weight, rows[0], batch, terms)
     weights, ld_rows = class_weight.size, rows.shape[1]
+    tasks = worth(ELEMENT_WORK * batch * n, tasks)
     if tasks == 1:
         loss_part(
             code, at(z, z0), ld, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights, at(options, 0),

@@ -45,6 +45,7 @@ from .matmul import FORWARD, FORWARD_WITH_SLOPE
 from .microkernel import B_ROOM, BIAS, ROOM
 from .plan import ACTIVATION, COLUMNS, ENTRIES, IN, LD, OUT, PARTIALS, SAMPLE_WEIGHT, SIZE, SLOPE, TARGETS, A, B, D, W, X
 from .simd import at, doubles_at, pointer_to
+from .tasks import MOVED, UPDATED, worth
 from .updates import HYPER_SIZE, advance, update
 
 
@@ -89,6 +90,7 @@ def update_all(code, hyper, params, grads, state, tasks):
     """One optimizer step on all parameters; a task owns a range of them."""
     advance(hyper)
     n = params.size
+    tasks = worth(UPDATED * n, tasks)
     if tasks == 1:
         update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, 0, n)
     else:
@@ -109,6 +111,7 @@ def gather_rows(x, order, start, stop, width, out, out0):
 @kernel(parallel=True)
 def gather(x, order, start, stop, width, out, out0, tasks):
     """`gather_rows`, shared out: a task owns a range of rows."""
+    tasks = worth(MOVED * (stop - start) * width, tasks)
     if tasks == 1:
         gather_rows(x, order, start, stop, width, out, out0)
     else:

@@ -8,7 +8,7 @@ from numba.np.ufunc.parallel import _launch_threads
 # region when the cores are free; when another process has them, every region waits for a thread that is not running,
 # and two training runs on the same cores are a thousand times slower than one. So many turns, some tens of
 # microseconds, outlast the gaps between our regions and no more.
-SPIN_COUNT = "1000"
+SPIN_COUNT = "4000"
 _USERS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 _started = False

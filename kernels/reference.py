@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
+from . import frame as _frame
 from . import losses as _losses
-from . import network as _network
 from . import updates as _updates
 from .activations import (
     ELU,
@@ -273,13 +273,11 @@ def predict(plan, params, work, x, out, tasks):
     out[...] = _forward(plan, params, x)[0][-1]
 
 
-def train_steps(
-    plan, layout, settings, params, grads, state, hyper, work, rows, x, labels, targets, sample_weight, class_weight,
-    options, order, batch_labels, losses, hits,
-):  # fmt: skip
-    """Forward, loss, backward and update of each step from FIRST_STEP to LAST_STEP."""
-    code, batch = settings[_network.LOSS], settings[_network.BATCH]
-    for step in range(settings[_network.FIRST_STEP], settings[_network.LAST_STEP]):
+def train_steps(frame, x, labels, targets, sample_weight, order, record):
+    """Forward, loss, backward and update of each step from FIRST_STEP to LAST_STEP; `frame` is the Frame itself."""
+    plan, settings, options, params, grads = frame.plan, frame.settings, frame.options, frame.params, frame.grads
+    code, batch = settings[_frame.LOSS], settings[_frame.BATCH]
+    for step in range(settings[_frame.FIRST_STEP], settings[_frame.LAST_STEP]):
         chosen = order[step * batch : (step + 1) * batch] if order.size else np.arange(len(x))
         step_labels = labels[chosen] if labels.size else labels
         step_targets = targets[chosen] if targets.size else targets
@@ -287,12 +285,12 @@ def train_steps(
 
         outputs, slopes = _forward(plan, params, x[chosen])
         dz = np.empty_like(outputs[-1])
-        losses[:, step] = _loss(
-            code, outputs[-1], step_labels, step_targets, class_weight, options, step_weight, rows, dz
+        record[:2, step] = _loss(
+            code, outputs[-1], step_labels, step_targets, frame.class_weight, options, step_weight, frame.rows, dz
         )
         if labels.size:
             ignored = step_labels == options[_losses.IGNORE_INDEX]
-            hits[:, step] = rows[2, : len(chosen)].sum(), (~ignored).sum()
+            record[2:, step] = frame.rows[2, : len(chosen)].sum(), (~ignored).sum()
 
         layers = list(zip(_layers(plan, params), _layers(plan, grads), strict=True))
         activation_backward(dz, layers[-1][0][0], outputs[-1], slopes[-1], dz)
@@ -303,5 +301,5 @@ def train_steps(
             dense_backward(a, w, dz, below, a, slope, i > 0, dz[:0], 1, dx, dw, db)
             dz = dx
 
-        advance(hyper)
-        update(settings[_network.OPTIMIZER], params, grads, state, hyper, params.size, 0, params.size)
+        advance(frame.hyper)
+        update(settings[_frame.OPTIMIZER], params, grads, frame.state, frame.hyper, params.size, 0, params.size)

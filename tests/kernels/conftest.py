@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from fastbp.kernels import losses, plan, updates
+from fastbp.kernels import frame, losses, plan, reference, updates
 
 
 class Training:
@@ -45,20 +45,19 @@ class Training:
         self.options = np.array([losses.MEAN, -100, 0.0, 1e-6, 0.0])
         self.order = rng.permutation(samples)
         self.batch_labels = np.zeros(samples, np.int64)
-        self.losses, self.hits = np.zeros((2, steps)), np.zeros((2, steps))
-
-    def arguments(self):
-        return (
-            self.plan, self.layout, self.settings, self.params, self.grads, self.state, self.hyper, self.work,
-            self.rows, self.x, self.labels, self.targets, self.sample_weight, self.class_weight, self.options,
-            self.order, self.batch_labels, self.losses, self.hits,
-        )  # fmt: skip
+        self.record = np.zeros((frame.RECORD_ROWS, steps))
 
     def run(self, module, tasks=1):
         """Train a copy of this problem; return it."""
         result = copy.deepcopy(self)
-        result.settings[5] = tasks
-        module.train_steps(*result.arguments())
+        result.settings[frame.TASKS] = tasks
+        r = result
+        stays = frame.Frame(
+            r.plan, r.layout, r.settings, r.hyper, r.options, r.params, r.grads, r.state, r.work, r.rows,
+            r.class_weight, r.batch_labels, r.record,
+        )  # fmt: skip
+        first = stays if module is reference else stays.addresses()
+        module.train_steps(first, r.x, r.labels, r.targets, r.sample_weight, r.order, r.record)
         return result
 
     def predict(self, module, tasks=1):

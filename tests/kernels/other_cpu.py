@@ -11,7 +11,7 @@ import sys
 import numba
 import numpy as np
 
-from fastbp.kernels import losses, network, plan, reference, updates
+from fastbp.kernels import frame, losses, network, plan, reference, updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, activate_with_slope
 from fastbp.kernels.isa import isa
 from fastbp.kernels.matmul import PLAIN, product
@@ -44,7 +44,7 @@ def multiply(a, turned, b, b_turned, c, depth):
         row_stride, k_stride = 1, a.shape[1]
     product(
         at(a, 0), row_stride, k_stride, at(b, 0), b.shape[1], b_turned, at(c, 0), c.shape[1], c.shape[0], c.shape[1],
-        depth, at(c, 0), False, PLAIN, IDENTITY, at(c, 0), at(c, 0),
+        depth, at(c, 0), 0, PLAIN, IDENTITY, at(c, 0), at(c, 0),
     )  # fmt: skip
 
 
@@ -95,19 +95,19 @@ def training_step():
     x = rng.standard_normal((19, 9)).astype(np.float32)
     results = []
     for module, real in [(network, np.float32), (reference, np.float64)]:
-        params, loss = fenced(start.astype(real)), np.zeros((2, 1))
-        settings = np.array([losses.SOFTMAX_LABELS, updates.ADAM, 19, 0, 1, 2])
-        hyper = np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1])
-        work = fenced(np.full(layout[plan.SIZE], np.nan, real))
-        labels, none, no_targets = np.arange(19) % 5, np.zeros(0, real), np.zeros((0, 0), real)
-        options = np.array([losses.MEAN, -100, 0, 1e-6, 0])
-        order = np.arange(19)[::-1].copy()
-        module.train_steps(
-            table, layout, settings, params, fenced(np.zeros(n, real)), fenced(np.zeros(2 * n, real)), hyper, work,
-            np.zeros((3, 19)), fenced(x.astype(real)), labels, no_targets, none, none, options, order,
-            np.zeros(19, np.int64), loss, np.zeros((2, 1)),
+        params, record = fenced(start.astype(real)), np.zeros((frame.RECORD_ROWS, 1))
+        none = np.zeros(0, real)
+        stays = frame.Frame(
+            table, layout, np.array([losses.SOFTMAX_LABELS, updates.ADAM, 19, 0, 1, 2]),
+            np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1]), np.array([losses.MEAN, -100, 0, 1e-6, 0]), params,
+            fenced(np.zeros(n, real)), fenced(np.zeros(2 * n, real)),
+            fenced(np.full(layout[plan.SIZE], np.nan, real)), np.zeros((3, 19)), none, np.zeros(19, np.int64), record,
         )  # fmt: skip
-        results.append(np.append(params, loss))
+        module.train_steps(
+            stays if module is reference else stays.addresses(), fenced(x.astype(real)), np.arange(19) % 5,
+            np.zeros((0, 0), real), none, np.arange(19)[::-1].copy(), record,
+        )  # fmt: skip
+        results.append(np.append(params, record))
     return float(np.abs(results[0] - results[1]).max())
 
 

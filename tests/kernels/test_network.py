@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastbp.kernels import losses, network, reference, updates
+from fastbp.kernels import frame, losses, network, reference, updates
 from fastbp.kernels.activations import CODES
 from fastbp.kernels.dense import CHUNK_ROWS
 
@@ -40,7 +40,7 @@ LOSSES = {
     "bce": losses.BCE_LOGITS,
     "gaussian_nll": losses.GAUSSIAN_NLL,
 }
-RESULTS = ["params", "grads", "state", "hyper", "losses", "hits"]
+RESULTS = ["params", "grads", "state", "hyper", "record"]
 TWO_LAYERS = [(5, 17, CODES["tanh"], True), (17, 4, CODES["identity"], True)]
 
 
@@ -145,11 +145,11 @@ def test_a_gathered_batch_trains_like_the_same_rows_in_place(loss, weighted, tra
 
 def test_steps_in_two_calls_are_the_steps_in_one(training):
     whole = training(TWO_LAYERS, np.float32, optimizer=updates.ADAM)
-    assert whole.losses.shape == (2, 3)
+    assert whole.record.shape == (4, 3)
     parts = training(TWO_LAYERS, np.float32, optimizer=updates.ADAM)
-    parts.settings[network.LAST_STEP] = 1
+    parts.settings[frame.LAST_STEP] = 1
     parts = parts.run(network)
-    parts.settings[[network.FIRST_STEP, network.LAST_STEP]] = 1, 3
+    parts.settings[[frame.FIRST_STEP, frame.LAST_STEP]] = 1, 3
     assert_same_bits(parts.run(network), whole.run(network))
 
 
@@ -162,7 +162,7 @@ def test_what_the_workspace_held_does_not_matter(layers, training):
     problem.rows[:] = 0
     assert_same_bits(problem.run(network), after_nan)
     assert np.isfinite(after_nan.params).all()
-    assert np.isfinite(after_nan.losses).all()
+    assert np.isfinite(after_nan.record).all()
 
 
 def test_five_architectures_share_one_compiled_training_step(training):
@@ -185,4 +185,4 @@ def test_training_lowers_the_loss(training):
     result = first
     for _ in range(30):
         result = result.run(network)
-    assert result.losses[0].mean() < 0.5 * first.losses[0].mean()
+    assert result.record[0].mean() < 0.5 * first.record[0].mean()
