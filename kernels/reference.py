@@ -305,3 +305,17 @@ def train_steps(
 
         advance(hyper)
         update(settings[_network.OPTIMIZER], params, grads, state, hyper, params.size, 0, params.size)
+
+
+# Limits
+
+
+def fma_peak(a, factor, addend, repeats, tasks):
+    """a = factor * a + addend, `repeats` times."""
+    for _ in range(repeats):
+        a[...] = factor * a + addend
+
+
+def copy(source, target, tasks):
+    """target = source."""
+    target[...] = source
