@@ -18,7 +18,6 @@ from fastbp.bench.roofline import roofline
 from fastbp.bench.run import run
 from fastbp.bench.workers import LIBRARIES
 
-WIDTH = 150
 SECONDS = 0.03  # of a turn, after as much again to settle
 QUICK_ROUNDS = 3
 
@@ -39,7 +38,7 @@ def main(
         if path is not None:
             check_target(path)
     outcomes, workers, missing = run(
-        Console(highlight=False, width=WIDTH, soft_wrap=True),
+        Console(highlight=False),
         [name for name in LIBRARIES if name not in (without or [])],
         cases,
         rounds=QUICK_ROUNDS if quick else rounds,

@@ -258,7 +258,10 @@ def bench(
     console = report.make_console()
     with report.CompileWatch(console).watch():
         fastbp.warmup()  # here, and not in the process that is timed, so that it is told
-    run(console, ["fastbp", "torch", "jax"] if peers else ["fastbp"], cases, rounds=BENCH_ROUNDS, seconds=seconds)
+    libraries = ["fastbp", "torch", "jax"] if peers else ["fastbp"]
+    outcomes, *_ = run(console, libraries, cases, rounds=BENCH_ROUNDS, seconds=seconds)
+    if not all(outcome.best("fastbp") for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -17,6 +17,8 @@ from fastbp.bench.cases import KINDS
 from fastbp.bench.measure import OWN, Outcome, Timing
 from fastbp.bench.workers import LIBRARIES, WorkerProcess
 
+WIDTH = 150  # columns that the widest table needs
+
 
 def machine() -> str:
     """Say what this was measured on."""

@@ -30,18 +30,19 @@ def run(
     ImportError
         If fastbp itself does not start in a process of its own.
     """
-    console.print(report.machine())
+    console.width = max(console.width, report.WIDTH)  # a narrow terminal breaks lines: better than losing figures
+    console.print(report.machine(), soft_wrap=True)
     with started(libraries, sorted({1, get_num_threads()})) as (workers, missing):
         if OWN in missing:
             raise ImportError(f"fastbp does not start in a process of its own: {missing[OWN]}")
-        console.print(report.versions(workers, missing))
+        console.print(report.versions(workers, missing), soft_wrap=True)
         with console.status("") as status:
             outcomes = measure(
                 workers, cases, rounds=rounds, seconds=seconds, on_case=lambda case: status.update(case.label)
             )
-    console.print(report.limits_text(outcomes))
+    console.print(report.limits_text(outcomes), soft_wrap=True)
     for table in report.tables(outcomes):
         console.print(table)
     for line in report.failures(outcomes):
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     return outcomes, workers, missing

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import IO, Any
 
 from fastbp.bench.cases import Case
@@ -134,9 +135,9 @@ def started(libraries: Sequence[str], threads: Sequence[int]) -> Iterator[tuple[
     missing = {name: reason for name in libraries if (reason := why_missing(name))}
     workers: list[WorkerProcess] = []
     try:
-        for library in libraries:
+        for library, n in product(libraries, threads):
             if library not in missing:
-                workers += [WorkerProcess(library, n) for n in threads]
+                workers.append(WorkerProcess(library, n))
         for worker in workers:
             try:
                 worker.greet()
