@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -39,23 +39,26 @@ def versions(workers: Sequence[WorkerProcess], missing: Mapping[str, str]) -> st
     return text
 
 
-def limits(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], float]:
-    """Return the limits, medians over all cases."""
+def limits(outcomes: Sequence[Outcome], over: Callable[[list[float]], Any] = np.median) -> dict[tuple[str, int], float]:
+    """Return the limits, by default medians over all cases."""
     names = {name for outcome in outcomes for name in outcome.limits}
     return {
-        name: float(np.median([outcome.limits[name] for outcome in outcomes if name in outcome.limits]))
+        name: float(over([outcome.limits[name] for outcome in outcomes if name in outcome.limits]))
         for name in sorted(names)
     }
 
 
 def limits_text(outcomes: Sequence[Outcome]) -> str:
-    """Name the limits."""
-    units = {"fma": ("FMA peak", "GFLOP/s"), "copy": ("copy", "GB/s, read and written")}
+    """Name the limits: the median over all cases, and the best."""
+    best = limits(outcomes, max)
+    units = {"fma": ("FMA peak", "GFLOP/s"), "copy": ("copy", "GB/s read and written")}
     parts = []
     for limit, (name, unit) in units.items():
         rates = {threads: rate for (which, threads), rate in limits(outcomes).items() if which == limit}
-        values = ", ".join(f"{rate / 1e9:.4g} on {threads}" for threads, rate in rates.items())
-        parts.append(f"{name} {values} ({unit})")
+        values = ", ".join(
+            f"{rate / 1e9:.0f} on {threads} (best {best[limit, threads] / 1e9:.0f})" for threads, rate in rates.items()
+        )
+        parts.append(f"{name} in {unit}: {values}")
     return "; ".join(parts)
 
 

@@ -28,9 +28,9 @@ def roofline(outcomes: Sequence[Outcome]) -> bytes:
 
     The intensity is the floating-point operations of a case (`Case.work`) for each byte that has to be moved once at
     least (`Case.bytes`: parameters, optimizer state, batch and result). The roofs are the copy bandwidth times the
-    intensity, and the FMA peak, for one thread and for all. Work that stays in the caches may stand above the slope.
-    Exponentials are not counted; cross-entropy is four operations an element by convention. Cases of nearly the same
-    intensity are drawn beside each other.
+    intensity, and the FMA peak, for one thread and for all, the best over the cases. Work that stays in the caches may
+    stand above the slope. Exponentials are not counted; cross-entropy is four operations an element by convention.
+    Cases of nearly the same intensity are drawn beside each other.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def _apart(intensities: Sequence[float]) -> list[float]:
 
 
 def _roofs(ax: Any, outcomes: Sequence[Outcome], low: float, high: float) -> None:
-    rates = limits(outcomes)
+    rates = limits(outcomes, max)
     for threads in sorted({n for _, n in rates}):
         peak, bandwidth = rates["fma", threads] / 1e9, rates["copy", threads] / 1e9
         ridge = peak / bandwidth
