@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-peers bench-scaling clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/fastbp train digits --out runs/digits
@@ -17,7 +17,14 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/mypy
 
 bench: $(VENV)/.demo-installed
-	$(BIN)/python benchmarks/quick.py
+	$(BIN)/fastbp bench
+
+bench-peers: $(VENV)/.peers-installed
+	mkdir -p runs
+	$(BIN)/python benchmarks/peers.py --json runs/peers.json --picture runs/roofline.png
+
+bench-scaling: $(VENV)/.demo-installed
+	$(BIN)/python benchmarks/scaling.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -37,4 +44,10 @@ $(VENV)/.demo-installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.dev-installed: $(VENV)/.created pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# This torch is a file for CPUs alone; the newest one would bring gigabytes for GPUs.
+$(VENV)/.peers-installed: $(VENV)/.demo-installed
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --editable '.[plot,peers]'
 	touch $@

@@ -1,4 +1,4 @@
-"""The command line: `fastbp train`, `evaluate`, `predict`, `info`, `warmup`."""
+"""The command line: `fastbp train`, `evaluate`, `predict`, `bench`, `info`, `warmup`."""
 
 import sys
 import time
@@ -18,6 +18,8 @@ from fastbp._plot import learning_curve
 from fastbp._run import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options, Result, Run
 
 MISTAKE, INTERRUPTED = 2, 130
+BENCH_ROUNDS = 9
+SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
 MODEL, HISTORY, PICTURE = "model.safetensors", "history.csv", "learning_curve.png"
 
 
@@ -67,13 +69,13 @@ def fastbp_command(
         typer.echo(context.get_help())
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _sizes(text: str, name: str = "--hidden", fewest: int = 0) -> tuple[int, ...]:
     try:
         sizes = tuple(int(part) for part in text.split(",")) if text.strip() else ()
     except ValueError:
         sizes = (0,)
-    if any(size < 1 for size in sizes):
-        raise ValueError(f"--hidden expects sizes of layers such as 256,128, got {text!r}")
+    if any(size < 1 for size in sizes) or len(sizes) < fewest:
+        raise ValueError(f"{name} expects sizes of layers such as {SIZES[name]}, got {text!r}")
     return sizes
 
 
@@ -230,6 +232,36 @@ def predict(
         z = pipeline.outputs(x, file)
     columns = write_answers(out, pipeline, z)
     console.print(f"{out}: {', '.join(columns)} of {report.thousands(len(z))} rows", markup=False, soft_wrap=True)
+
+
+@app.command()
+def bench(
+    sizes: Annotated[
+        list[str] | None, typer.Argument(help="Of all layers, such as 784,128,10; some usual networks without it.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 128,
+    activation: Annotated[str, typer.Option(help="Of the hidden layers.")] = "relu",
+    optimizer: Annotated[str, typer.Option(help="sgd or adam.")] = "sgd",
+    peers: Annotated[bool, typer.Option(help="Measure PyTorch and JAX too, where they are installed.")] = True,
+    threads: Annotated[int | None, typer.Option(min=1, help="Most threads; one is measured too.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Of each of the turns that all take.")] = 0.05,
+) -> None:
+    """Time a training step, beside other libraries and the limits of this CPU."""
+    from fastbp.bench.cases import USUAL, Case
+    from fastbp.bench.run import run
+
+    choice(optimizer, ("sgd", "adam"), "bench", "--optimizer")
+    fastbp.mlp([1, 1, 1], activation)
+    networks = [_sizes(text, "bench", fewest=2) for text in sizes or []] or USUAL
+    cases = [Case("step", network, batch, activation, optimizer=optimizer) for network in networks]
+    _set_threads(threads)
+    console = report.make_console()
+    with report.CompileWatch(console).watch():
+        fastbp.warmup()  # here, and not in the process that is timed, so that it is told
+    libraries = ["fastbp", "torch", "jax"] if peers else ["fastbp"]
+    outcomes, *_ = run(console, libraries, cases, rounds=BENCH_ROUNDS, seconds=seconds)
+    if not all(outcome.best("fastbp") for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -303,3 +303,17 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
 
         advance(frame.hyper)
         update(settings[_frame.OPTIMIZER], params, grads, frame.state, frame.hyper, params.size, 0, params.size)
+
+
+# Limits
+
+
+def fma_peak(a, factor, addend, repeats, tasks):
+    """a = factor * a + addend, `repeats` times."""
+    for _ in range(repeats):
+        a[...] = factor * a + addend
+
+
+def copy(source, target, tasks):
+    """target = source."""
+    target[...] = source

@@ -321,6 +321,11 @@ def mistakes(folder):
         "predict to .txt": (["predict", model, folder / "narrow.npz", "--out", folder / "a.txt"], ".csv"),
         "predict from narrow": (["predict", model, folder / "narrow.npz", "--out", folder / "a.csv"], "64"),
         "predict to nowhere": (["predict", model, folder / "wide.npz", "--out", folder / "no" / "a.csv"], "No such"),
+        "one size": (["bench", "784"], "784,128,10"),
+        "sizes of a bench": (["bench", "784,x,10"], "784,x,10"),
+        "activation of a bench": (["bench", "--activation", "rleu"], "rleu"),
+        "optimizer of a bench": (["bench", "--optimizer", "lbfgs"], "sgd, adam"),
+        "no batch": (["bench", "--batch", "0"], "--batch"),
         "warm up float16": (["warmup", "--dtype", "float16"], "float32"),
     }  # fmt: skip
 
@@ -404,6 +409,13 @@ def test_info_tells_what_decides_speed(succeeds):
         assert name in output
 
 
+def test_bench_tells_time_speed_and_limits(succeeds):
+    output = succeeds("bench", "20,16,4", "--batch", "8", "--threads", "1", "--no-peers", "--seconds", "0.001")
+    for said in ("FMA peak", "GB/s", "GFLOP/s", "µs", "20-16-4, 8"):
+        assert said in output
+    assert "torch" not in output
+
+
 def test_warmup_tells_what_it_compiled(succeeds):
     output = succeeds("warmup", "--dtype", "float32", "--dtype", "float64")
     for name in ("float32", "float64", "train_steps", "predict", "loss_and_gradient", "dense_backward"):
@@ -431,7 +443,7 @@ def test_the_program_and_the_module_are_the_same_command():
 
 def test_without_a_command_there_is_help(succeeds):
     output = succeeds()
-    for name in ("train", "evaluate", "predict", "info", "warmup"):
+    for name in ("train", "evaluate", "predict", "bench", "info", "warmup"):
         assert name in output
 
 

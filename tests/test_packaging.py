@@ -99,6 +99,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         metadata = archive.read(f"{info}/METADATA").decode()
         scripts = archive.read(f"{info}/entry_points.txt").decode()
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastbp").glob("*.py")}
+    expected |= {f"fastbp/bench/{path.name}" for path in (ROOT / "fastbp" / "bench").glob("*.py")}
     expected |= {f"fastbp/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
     expected |= {"fastbp/py.typed", "fastbp/data/digits.npz", "fastbp/data/README.md"}
     assert expected <= names

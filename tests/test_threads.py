@@ -9,6 +9,7 @@ import pytest
 
 import fastbp
 from fastbp import _threads
+from fastbp.kernels import pool
 
 
 def threads_with(**environment):
@@ -71,7 +72,7 @@ def test_import_compiles_nothing():
 
 @pytest.mark.parametrize(
     ("environment", "spins"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
+    [({}, pool.SPIN_COUNT), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
 )
 def test_idle_threads_soon_sleep_unless_the_user_says_how_to_wait(environment, spins):
     """GNU OpenMP reads the variable when the pool starts; nobody else sees it changed."""

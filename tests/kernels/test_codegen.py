@@ -11,7 +11,7 @@ from numba import types
 from numba.core.registry import cpu_target
 
 from fastbp.kernels import compile as compiling
-from fastbp.kernels import dense, losses, network
+from fastbp.kernels import dense, limits, losses, network
 from fastbp.kernels.isa import isa
 from fastbp.kernels.microkernel import TILE_ROWS, TILE_VECTORS
 
@@ -31,6 +31,8 @@ ENTRIES = {
     "gaussian_nll": losses.gaussian_nll,
     "predict": network.predict,
     "train_steps": network.train_steps,
+    "fma_peak": limits.fma_peak,
+    "copy": limits.copy,
 }
 OUTLINED = {part.function.__name__: part for part in compiling.outlined_functions}
 
@@ -116,6 +118,17 @@ def test_the_tile_is_full_width_fmas_without_spills(name):
         assert vector_spills(loop) == []
 
 
+@needs_fma
+def test_the_peak_is_full_width_fmas_and_nothing_else(compiled_entries):
+    loops = [loop for loop in inner_loops(entry_assembly("fma_peak")) if len(accumulators(loop)) == limits.CHAINS]
+    assert loops, "no loop holds all chains in registers"
+    register = {64: "zmm", 32: "ymm", 16: "xmm"}[isa().vector_bytes]
+    for loop in loops:
+        fmas = [line for line in loop if FMA.match(line)]
+        assert all(re.match(rf"vfmadd\d+ps\b.*%{register}\d+$", line) for line in fmas)
+        assert len(loop) - len(fmas) <= 3  # the count and the jump
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OUTLINED)
 def test_no_outlined_function_calls_libm(name, dtype):
@@ -137,6 +150,8 @@ def compiled_entries(training):
     losses.first_wrong_label(labels, 2, -100)
     losses.loss_and_gradient(0, z, labels, z[:0], none, options, none, np.zeros((3, 3)), 1, z.copy())
     losses.gaussian_nll(z, z, z, real(1), real(1e-6), real(0), np.zeros(3), z.copy(), z.copy())
+    limits.fma_peak(np.ones((1, limits.CHAINS * isa().lanes(4)), real), real(0.5), real(1), 1, 1)
+    limits.copy(np.ones(3, real), np.ones(3, real), 1)
     problem = training([(2, 2, 0, True)], np.float32)
     problem.run(network).predict(network)
 
@@ -152,7 +167,7 @@ def test_no_entry_calls_libm(name, compiled_entries):
 
 
 def test_every_entry_and_outlined_function_is_looked_at():
-    modules = [dense, losses, network]
+    modules = [dense, limits, losses, network]
     entries = {
         name
         for module in modules

@@ -1,0 +1,102 @@
+"""What the CPU can do at most: fused multiply-adds from registers alone, and a copy through memory.
+
+Other code is measured against these two, so they do nothing else. `benchmarks/` and `fastbp bench` call them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import prange, types
+
+from .compile import entry, kernel, outlined
+from .isa import isa
+from .simd import I64, Lanes, Variable, Vec, at, count_loop, lanewise, make_intrinsic
+
+# Independent chains, a register each: as many as the micro-kernel's tile has. Two FMA units of four cycles each need
+# eight. One more register has the factor, one the addend.
+CHAINS = isa().tile[0] * isa().tile[1]
+
+
+def _chains_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    a, factor, addend, repeats = args
+    lanes = Lanes(b, signature.args[0].dtype)
+    factor, addend = lanes.splat(factor), lanes.splat(addend)
+    places = [b.gep(a, [I64(i * lanes.width)]) for i in range(CHAINS)]
+    chains = [Variable(lanes, lanes.load(place)) for place in places]
+    with count_loop(b, I64(0), repeats, 1):
+        for chain in chains:
+            chain.set(lanes.fma(factor, chain.get(), addend))
+    for chain, place in zip(chains, places, strict=True):
+        lanes.store(chain.get(), place)
+    return context.get_dummy_value()
+
+
+# chains(a, factor, addend, repeats): a = factor * a + addend, again and again, on CHAINS vectors held in registers
+chains = make_intrinsic(
+    "chains",
+    ["a", "factor", "addend", "repeats"],
+    lambda p, *rest: types.void(p, p.dtype, p.dtype, types.int64),
+    _chains_codegen,
+)
+
+
+def _same(v: Lanes, x: Vec) -> Vec:
+    return x
+
+
+move = lanewise(_same, reads=1, writes=1)
+
+
+@kernel(parallel=True)
+def _peak(a, factor, addend, repeats, tasks):
+    size = a.shape[1]
+    if tasks == 1:
+        chains(at(a, 0), factor, addend, repeats)
+    else:
+        for task in prange(tasks):
+            chains(at(a, task * size), factor, addend, repeats)
+
+
+@entry
+def fma_peak(a, factor, addend, repeats, tasks):
+    """a = factor * a + addend, `repeats` times.
+
+    a : (tasks, CHAINS * lanes), read and written
+
+    One task owns one row. It is ``2 * a.size * repeats`` floating-point operations.
+    """
+    _peak(a, factor, addend, repeats, tasks)
+
+
+def _copy_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    return types.void(p, p, i, i)
+
+
+# Outlined, so that LLVM sees pointers that may overlap: it would call memcpy otherwise, on many threads but not on one.
+@outlined(_copy_types)
+def copy_part(source, target, start, stop):
+    """target[start:stop] = source[start:stop]."""
+    move(at(source, start), at(target, start), stop - start)
+
+
+@kernel(parallel=True)
+def _shared_copy(source, target, tasks):
+    n = source.size
+    if tasks == 1:
+        copy_part(at(source, 0), at(target, 0), 0, n)
+    else:
+        for task in prange(tasks):
+            copy_part(at(source, 0), at(target, 0), n * task // tasks, n * (task + 1) // tasks)
+
+
+@entry
+def copy(source, target, tasks):
+    """target = source.
+
+    source, target : (n,), read; written
+
+    One task owns a range of elements. Reads and writes whole vectors, as every other kernel does.
+    """
+    _shared_copy(source, target, tasks)
