@@ -51,14 +51,18 @@ class Training:
         """Train a copy of this problem; return it."""
         result = copy.deepcopy(self)
         result.settings[frame.TASKS] = tasks
-        r = result
-        stays = frame.Frame(
-            r.plan, r.layout, r.settings, r.hyper, r.options, r.params, r.grads, r.state, r.work, r.rows,
-            r.class_weight, r.batch_labels, r.record,
-        )  # fmt: skip
+        stays = result.frame()
         first = stays if module is reference else stays.addresses()
-        module.train_steps(first, r.x, r.labels, r.targets, r.sample_weight, r.order, r.record)
+        module.train_steps(
+            first, result.x, result.labels, result.targets, result.sample_weight, result.order, result.record
+        )
         return result
+
+    def frame(self):
+        return frame.Frame(
+            self.plan, self.layout, self.settings, self.hyper, self.options, self.params, self.grads, self.state,
+            self.work, self.rows, self.class_weight, self.batch_labels, self.record,
+        )  # fmt: skip
 
     def predict(self, module, tasks=1):
         """Return the network's output for all samples."""

@@ -162,6 +162,11 @@ def test_nan_goes_through_value_and_gradient(name, dtype):
     assert np.isfinite([a[1], slope[1]]).all()
 
 
+def bits(x):
+    """Return the bits; one pattern for every NaN, whose sign means nothing and depends on the order of operands."""
+    return np.where(np.isnan(x), np.array(np.nan, x.dtype), x).tobytes()
+
+
 @pytest.mark.parametrize("name", CODES)
 def test_value_does_not_depend_on_its_position(name, dtype):
     rng = np.random.default_rng(1)
@@ -177,10 +182,10 @@ def test_value_does_not_depend_on_its_position(name, dtype):
             part = z[start : start + count]
             apply(CODES[name], part, a, slope)
             apply_without_slope(CODES[name], part, value)
-            assert a[:count].tobytes() == alone_value[start : start + count].tobytes()
-            assert value[:count].tobytes() == a[:count].tobytes()
+            assert bits(a[:count]) == bits(alone_value[start : start + count])
+            assert bits(value[:count]) == bits(a[:count])
             if CODES[name] >= FIRST_STORED_SLOPE:
-                assert slope[:count].tobytes() == alone_slope[start : start + count].tobytes()
+                assert bits(slope[:count]) == bits(alone_slope[start : start + count])
             assert (a[count], slope[count], value[count]) == (guard, guard, guard)
 
 

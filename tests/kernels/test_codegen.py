@@ -30,6 +30,8 @@ ENTRIES = {
     "loss_and_gradient": losses.loss_and_gradient,
     "gaussian_nll": losses.gaussian_nll,
     "predict": network.predict,
+    "train_on_labels": network.train_on_labels,
+    "train_on_targets": network.train_on_targets,
     "train_steps": network.train_steps,
     "fma_peak": limits.fma_peak,
     "copy": limits.copy,
@@ -154,6 +156,9 @@ def compiled_entries(training):
     limits.copy(np.ones(3, real), np.ones(3, real), 1)
     problem = training([(2, 2, 0, True)], np.float32)
     problem.run(network).predict(network)
+    table = problem.frame().addresses()
+    network.train_on_labels(table, problem.x[:1], problem.labels[:1])
+    network.train_on_targets(table, problem.x[:1], problem.x[:1])
 
 
 @pytest.mark.parametrize("name", ENTRIES)
