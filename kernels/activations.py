@@ -58,7 +58,7 @@ def tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
     # With e = exp(-2|z|): tanh|z| = (1 - e) / (1 + e), and 1 - tanh**2 = 4 e / (1 + e)**2 without cancellation.
     e, em1 = exp_and_expm1(v, -2.0 * v.abs(z))
     inverse = 1.0 / (2.0 + em1)
-    return v.copysign(em1 / (2.0 + em1), z), 4.0 * (e * inverse * inverse)
+    return v.copysign(em1 * inverse, z), 4.0 * (e * inverse * inverse)
 
 
 def softplus(v: Lanes, z: Vec) -> tuple[Vec, Vec]:

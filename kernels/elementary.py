@@ -127,8 +127,10 @@ def exp(v: Lanes, x: Vec, low: Vec | None = None) -> Vec:
 def exp_and_expm1(v: Lanes, x: Vec) -> tuple[Vec, Vec]:
     """Return exp(x) and exp(x) - 1 for x <= 0, both with full relative accuracy."""
     k, p = reduce_exp(v, x)
-    power = scale(v, v.constant(1.0), k)
-    return scale(v, 1.0 + p, k), v.fma(power, p, power - 1.0)
+    # 2**k in two factors, the first a normal number; where that is not all of it, exp(x) - 1 is -1 all the same.
+    most, rest = v.split_at(k, -v.bias + 1)
+    power = v.power_of_two(most)
+    return (1.0 + p) * power * v.power_of_two(rest), v.fma(power, p, power - 1.0)
 
 
 def log1p(v: Lanes, x: Vec) -> Vec:

@@ -11,7 +11,8 @@ from numba import carray, prange, types
 from . import elementary
 from .activations import IDENTITY, apply_slope
 from .compile import entry, kernel, outlined
-from .narrow import NARROW, softmax_columns
+from .isa import isa
+from .narrow import NARROW, columns_summed, softmax_columns
 from .packing import pack_transposed, unpack_transposed
 from .rows import exp_shifted, log, row_max, summed
 from .simd import Lanes, Vec, at, lanes_of, lanewise, stack_block
@@ -97,6 +98,8 @@ target_mass = summed(_target_mass, reads=2, writes=0, numbers=2)
 target_gap = summed(_target_gap, reads=3, writes=0, numbers=3)
 target_gradient = lanewise(_target_gradient, reads=3, writes=1, numbers=4)
 mse_row = summed(_mse, reads=2, writes=1, numbers=1)
+mse_columns = columns_summed(_mse)
+bce_columns = columns_summed(_bce_logits)
 bce_row = summed(_bce_logits, reads=2, writes=1, numbers=1)
 gaussian_log_variance_row = summed(_gaussian_log_variance, reads=3, writes=2, numbers=3)
 gaussian_variance_row = summed(_gaussian_variance, reads=3, writes=2, numbers=3)
@@ -197,11 +200,12 @@ def loss_row(code, z, z0, n, labels, targets, t0, class_weight, total_weight, op
 
 
 WIDEST_LANES = 16
-narrow_scratch = stack_block((NARROW + WIDEST_LANES + 5) * WIDEST_LANES * 8)
+narrow_scratch = stack_block((2 * (NARROW + WIDEST_LANES) + 5) * isa().vector_bytes)
+wide_scratch = stack_block(WIDEST_LANES * 8)
 
 
 @kernel
-def softmax_labels_narrow(z, ld, n, labels, class_weight, options, rows, ld_rows, d, start, stop):
+def softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop):
     """Rows start:stop of the softmax cross-entropy of class labels, of at most NARROW classes, unsmoothed."""
     real = z.dtype.type
     width = lanes_of(at(z, 0))
@@ -217,26 +221,54 @@ def softmax_labels_narrow(z, ld, n, labels, class_weight, options, rows, ld_rows
             lanes[0, i] = real(label) if counts else real(-1.0)
             lanes[1, i] = class_weight[label] if counts and class_weight.size > 0 else real(1.0)
             lanes[2, i] = real(rows[row])
-        pack_transposed(at(z, first * ld), ld, n, count, panel, width)
+        pack_transposed(at(z, first * ld), ld, stored, count, panel, width)
         softmax_columns(
             panel, n, block, at(block, width), at(block, 2 * width), at(block, 3 * width), at(block, 4 * width)
         )
-        unpack_transposed(at(d, first * ld), ld, n, count, panel)
+        unpack_transposed(at(d, first * ld), ld, stored, count, panel)
         for i in range(count):
             rows[ld_rows + first + i], rows[2 * ld_rows + first + i] = lanes[3, i], lanes[4, i]
 
 
+@kernel
+def numbers_narrow(code, z, ld, n, stored, targets, ld_t, rows, ld_rows, d, start, stop):
+    """Rows start:stop of MSE or BCE_LOGITS, of at most NARROW columns."""
+    real = z.dtype.type
+    width = lanes_of(at(z, 0))
+    block = narrow_scratch(at(z, 0))
+    given, panel = at(block, width), at(block, (1 + NARROW + WIDEST_LANES) * width)
+    scale = carray(block, width)
+    sums = wide_scratch(at(rows, 0))
+    for first in range(start, stop, width):
+        count = min(width, stop - first)
+        for i in range(width):
+            scale[i] = real(rows[first + min(i, count - 1)])
+        pack_transposed(at(z, first * ld), ld, stored, count, panel, width)
+        pack_transposed(at(targets, first * ld_t), ld_t, n, count, given, width)
+        if code == MSE:
+            mse_columns(panel, given, block, n, sums)
+        else:
+            bce_columns(panel, given, block, n, sums)
+        unpack_transposed(at(d, first * ld), ld, stored, count, panel)
+        for i in range(count):
+            rows[ld_rows + first + i], rows[2 * ld_rows + first + i] = carray(sums, width)[i], 0.0
+
+
 def _loss_part_types(dtype):
     p, i, f = types.CPointer(dtype), types.int64, types.CPointer(types.float64)
-    return types.void(i, p, i, i, types.CPointer(i), p, i, p, i, f, f, i, i, p, p, i, i)
+    return types.void(i, p, i, i, i, types.CPointer(i), p, i, p, i, f, f, i, i, p, p, i, i)
 
 
 @outlined(_loss_part_types)
 def loss_part(
-    code, z, ld, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope, d, start,
-    stop,
+    code, z, ld, room, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope, d,
+    start, stop,
 ):  # fmt: skip
-    """Rows start:stop of `loss`, on pointers. weights : how many class weights there are, n or 0."""
+    """Rows start:stop of `loss`, on pointers.
+
+    room : whether rows of z and d have room up to whole vectors
+    weights : how many class weights there are, n or 0
+    """
     z, d = carray(z, stop * ld), carray(d, stop * ld)
     class_weight, options = carray(class_weight, weights), carray(options, OPTIONS_SIZE)
     labels, targets, rows = carray(labels, stop), carray(targets, stop * ld_t), carray(rows, 3 * ld_rows)
@@ -244,9 +276,15 @@ def loss_part(
     total_weight = real(0.0)
     for c in range(weights):
         total_weight += class_weight[c]
-    if code == SOFTMAX_LABELS and n <= NARROW and options[LABEL_SMOOTHING] == 0.0 and activation == IDENTITY:
-        softmax_labels_narrow(z, ld, n, labels, class_weight, options, rows, ld_rows, d, start, stop)
-        return
+    if n <= NARROW and activation == IDENTITY:
+        width = lanes_of(at(z, 0))
+        stored = (n + width - 1) // width * width if room else n  # whole vectors need no mask
+        if code == SOFTMAX_LABELS and options[LABEL_SMOOTHING] == 0.0:
+            softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop)
+            return
+        if code == MSE or code == BCE_LOGITS:
+            numbers_narrow(code, z, ld, n, stored, targets, ld_t, rows, ld_rows, d, start, stop)
+            return
     for i in range(start, stop):
         row = i * ld
         value, hit = loss_row(
@@ -259,12 +297,13 @@ def loss_part(
 
 @kernel(parallel=True)
 def loss(
-    code, z, z0, ld, batch, n, labels, targets, t0, ld_t, class_weight, options, sample_weight, rows, activation, slope,
-    slope0, d, d0, tasks,
+    code, z, z0, ld, room, batch, n, labels, targets, t0, ld_t, class_weight, options, sample_weight, rows, activation,
+    slope, slope0, d, d0, tasks,
 ):  # fmt: skip
     """Compute a loss of the rows of z, and its gradient times g' of the activation that made z.
 
     z : rows of n numbers begin at ``z.flat[z0]``, `ld` apart; read
+    room : whether rows of z and d have room up to whole vectors; the room of d is written then
     labels : (batch,) int64 class indices, for SOFTMAX_LABELS; else unused
     targets : rows begin at ``targets.flat[t0]``, `ld_t` apart, for the other losses
     class_weight : (n,), or empty for none; needed with label smoothing and with probabilities
@@ -288,13 +327,13 @@ def loss(
     tasks = worth(ELEMENT_WORK * batch * n, tasks)
     if tasks == 1:
         loss_part(
-            code, at(z, z0), ld, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights, at(options, 0),
+            code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights, at(options, 0),
             at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), 0, batch,
         )  # fmt: skip
     else:
         for task in prange(tasks):
             loss_part(
-                code, at(z, z0), ld, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights,
+                code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights,
                 at(options, 0), at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), batch * task // tasks,
                 batch * (task + 1) // tasks,
             )  # fmt: skip
@@ -328,7 +367,7 @@ def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_we
     """
     batch, n = z.shape
     value, _ = loss(
-        code, z.reshape(z.size), 0, n, batch, n, labels, targets.reshape(targets.size), 0, targets.shape[1],
+        code, z.reshape(z.size), 0, n, 0, batch, n, labels, targets.reshape(targets.size), 0, targets.shape[1],
         class_weight, options, sample_weight, rows, IDENTITY, z.reshape(z.size), 0, gradient.reshape(gradient.size),
         0, tasks,
     )  # fmt: skip

@@ -1,11 +1,11 @@
-"""Softmax cross-entropy of narrow rows, a vector's worth of rows at a time.
+"""Losses of narrow rows, a vector's worth of rows at a time.
 
-Few classes fill no vector, and a row's maximum and sum would wait on each other. So a block of rows is turned in
-registers, a lane a row and a vector a class, and every step of the formula serves all its rows.
+Few outputs fill no vector, and a row's maximum and sums would wait on each other. So a block of rows is turned in
+registers, a lane a row and a vector a column, and every step of a formula serves all its rows.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -14,11 +14,11 @@ from numba import types
 from . import elementary
 from .simd import I64, Lanes, Variable, Vec, count_loop, make_intrinsic
 
-# Rows of up to so many classes are narrow.
+# Rows of up to so many columns are narrow.
 NARROW = 64
 
 
-def _codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+def _softmax_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     panel, classes, labels, own, scale, loss, hit = args
     lanes = Lanes(b, signature.args[0].dtype)
     wide = lanes.widened()
@@ -65,5 +65,37 @@ softmax_columns = make_intrinsic(
     "softmax_columns",
     ["panel", "classes", "labels", "own", "scale", "loss", "hit"],
     lambda p, *rest: types.void(p, types.int64, p, p, p, p, p),
-    _codegen,
+    _softmax_codegen,
 )
+
+
+def columns_summed(formula: Callable[..., Any]) -> Any:
+    """Make ``f(z, targets, scale, columns, sums)`` of a loss of two numbers.
+
+    The formula is ``formula(lanes, z, target, scale)`` and returns the loss and the gradient, as in `rows.summed`.
+    z, targets : panels of `columns` vectors; z receives the gradient
+    scale : a vector, one number a row
+    sums : (width,) float64, written: each row's sum
+    """
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        z, targets, scale, columns, sums = args
+        lanes = Lanes(b, signature.args[0].dtype)
+        wide = lanes.widened()
+        scale = lanes.load(scale)
+        total = Variable(wide, wide.constant(0.0))
+        with count_loop(b, I64(0), columns, 1) as c:
+            offset = b.mul(c, I64(lanes.width))
+            place = b.gep(z, [offset])
+            term, gradient = formula(lanes, lanes.load(place), lanes.load(b.gep(targets, [offset])), scale)
+            lanes.store(gradient, place)
+            total.set(total.get() + lanes.widen(term))
+        wide.store(total.get(), sums)
+        return context.get_dummy_value()
+
+    return make_intrinsic(
+        f"columns{formula.__name__}",
+        ["z", "targets", "scale", "columns", "sums"],
+        lambda p, *rest: types.void(p, p, p, types.int64, types.CPointer(types.float64)),
+        codegen,
+    )

@@ -192,7 +192,7 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 gather_rows(sample_weight, order, start, start + batch, 1, step_weight, 0)
         forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, ROOM, batch, tasks)
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = loss(
-            code, work, z0, ld, batch, outs, step_labels, step_targets, t0, width, class_weight, options, step_weight,
+            code, work, z0, ld, ROOM, batch, outs, step_labels, step_targets, t0, width, class_weight, options, step_weight,
             rows, plan[last, ACTIVATION], work, plan[last, SLOPE], work, d0, tasks,
         )  # fmt: skip
         if labelled:

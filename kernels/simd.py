@@ -138,6 +138,13 @@ class Lanes:
         half = b.sub(b.lshr(b.add(k, self.integer(4096)), self.integer(1)), self.integer(2048))
         return half, b.sub(k, half)
 
+    def split_at(self, k: ir.Value, smallest: int) -> tuple[ir.Value, ir.Value]:
+        """Split integer lanes into what is at least `smallest`, and the rest, not above zero."""
+        b = self.builder
+        bound = self.integer(smallest)
+        most = b.select(b.icmp_signed(">", k, bound), k, bound)
+        return most, b.sub(k, most)
+
     def split_exponent(self, x: "Vec") -> "tuple[Vec, Vec]":
         """Split a positive normal x into k, a whole number, and m in [sqrt(1/2), sqrt(2)): x = 2**k * m."""
         b = self.builder
