@@ -21,9 +21,10 @@ from fastbp.layers import Dense
 __all__ = ["Sequential", "mlp"]
 
 Array = NDArray[Any]
-# Rows that `predict` runs at a time: few enough for their activations to stay in the second-level cache.
-PREDICT_BYTES = 1 << 19
-FEWEST_PREDICT_ROWS = 64
+# Rows that `predict` runs at a time: few enough for their activations to stay in a cache, enough to repay packing the
+# weights.
+PREDICT_BYTES = 1 << 22
+FEWEST_PREDICT_ROWS = 256
 
 
 class Sequential:
@@ -71,6 +72,9 @@ class Sequential:
             layer.owner = self
             start = part.stop
         self._local = threading.local()
+        self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
+        widest = max(layer.out_features for layer in layers)
+        self._predict_rows = max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (widest * self.dtype.itemsize))
 
     @property
     def in_features(self) -> int:
@@ -81,11 +85,6 @@ class Sequential:
     def out_features(self) -> int:
         """Columns of the output."""
         return self.layers[-1].out_features
-
-    @property
-    def _work(self) -> float:
-        """Floating-point operations of a forward pass of one row."""
-        return sum(layer._work for layer in self.layers)
 
     def _plan(self, capacity: int, *, train: bool, target_width: int = 0) -> tuple[Array, Array]:
         rows = [(layer.in_features, layer.out_features, layer._code, layer.has_bias) for layer in self.layers]
@@ -163,15 +162,17 @@ class Sequential:
         """
         rows = _check.rows(x, self.in_features, self.dtype, "Sequential")
         if batch_size is None:
-            widest = max(layer.out_features for layer in self.layers)
-            batch_size = max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (widest * self.dtype.itemsize))
+            batch_size = self._predict_rows
         else:
             batch_size = _check.integer(batch_size, "Sequential", "batch_size")
-        batch_size = min(batch_size, len(rows))
-        plan, work = self._prediction_plan(batch_size)
-        out = np.empty((len(rows), self.out_features), self.dtype)
+        count = len(rows)
+        out = np.empty((count, self.out_features), self.dtype)
+        plan, work = self._prediction_plan(min(batch_size, count))
+        if count <= batch_size:
+            network.predict(plan, self._params, work, rows, out, tasks_for(self._work * count))
+            return out
         tasks = tasks_for(self._work * batch_size)
-        for start in range(0, len(rows), batch_size):
+        for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
             network.predict(plan, self._params, work, rows[part], out[part], tasks)
         return out

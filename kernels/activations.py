@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from .elementary import exp, exp_and_expm1, log1p, normal_tail
+from .elementary import exp_and_expm1, exp_of_negative, log1p, normal_tail
 from .simd import I64, Lanes, Vec, count_loop, make_intrinsic, vector_loop
 
 IDENTITY, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, SILU, GELU, GELU_TANH = range(10)
@@ -42,7 +42,7 @@ def elu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
 
 def _logistic(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
     """Return s(z) and s(-z), both with full relative accuracy."""
-    e = exp(v, -v.abs(z))
+    e = exp_of_negative(v, -v.abs(z))
     near_one = 1.0 / (1.0 + e)
     near_zero = e * near_one
     negative = z < 0.0
@@ -62,7 +62,7 @@ def tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
 
 
 def softplus(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    return v.maximum(z, 0.0) + log1p(v, exp(v, -v.abs(z))), _logistic(v, z)[0]
+    return v.maximum(z, 0.0) + log1p(v, exp_of_negative(v, -v.abs(z))), _logistic(v, z)[0]
 
 
 def silu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:

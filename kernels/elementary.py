@@ -101,9 +101,7 @@ LN2 = {32: (0.693359375, math.log(2) - 0.693359375), 64: (0.6931471803691238, 1.
 
 
 def reduce_exp(v: Lanes, x: Vec, low: Vec | None = None) -> tuple[ir.Value, Vec]:
-    """Return integer lanes k and p = exp(r) - 1, with exp(x + low) = 2**k * (1 + p)."""
-    smallest, largest = EXP_RANGE[v.bits]
-    x = v.minimum(v.maximum(x, smallest), largest)
+    """Return integer lanes k and p = exp(r) - 1, with exp(x + low) = 2**k * (1 + p); x within EXP_RANGE."""
     whole, k = v.round_to_int(x * (1 / math.log(2)))
     ln2_high, ln2_low = LN2[v.bits]
     r = v.fma(whole, -ln2_low, v.fma(whole, -ln2_high, x))
@@ -112,23 +110,27 @@ def reduce_exp(v: Lanes, x: Vec, low: Vec | None = None) -> tuple[ir.Value, Vec]
     return k, v.fma(r * r, v.polynomial(r, EXP[v.bits]), r)
 
 
-def scale(v: Lanes, x: Vec, k: ir.Value) -> Vec:
-    """Return x * 2**k; in two steps, so that results below the normal numbers are rounded once and right."""
+def exp(v: Lanes, x: Vec) -> Vec:
+    """Return exp(x)."""
+    smallest, largest = EXP_RANGE[v.bits]
+    k, p = reduce_exp(v, v.minimum(v.maximum(x, smallest), largest))
     half, rest = v.halve(k)
-    return x * v.power_of_two(half) * v.power_of_two(rest)
+    # In two steps, so that results below the normal numbers are rounded once and right.
+    return (1.0 + p) * v.power_of_two(half) * v.power_of_two(rest)
 
 
-def exp(v: Lanes, x: Vec, low: Vec | None = None) -> Vec:
-    """Return exp(x), or exp(x + low) for a small `low`."""
-    k, p = reduce_exp(v, x, low)
-    return scale(v, 1.0 + p, k)
+def exp_of_negative(v: Lanes, x: Vec, low: Vec | None = None) -> Vec:
+    """Return exp(x), or exp(x + low) for a small `low`; x <= 0, which takes less work."""
+    k, p = reduce_exp(v, v.maximum(x, EXP_RANGE[v.bits][0]), low)
+    most, rest = v.split_at(k, 1 - v.bias)
+    return (1.0 + p) * v.power_of_two(most) * v.power_of_two(rest)
 
 
 def exp_and_expm1(v: Lanes, x: Vec) -> tuple[Vec, Vec]:
     """Return exp(x) and exp(x) - 1 for x <= 0, both with full relative accuracy."""
-    k, p = reduce_exp(v, x)
+    k, p = reduce_exp(v, v.maximum(x, EXP_RANGE[v.bits][0]))
     # 2**k in two factors, the first a normal number; where that is not all of it, exp(x) - 1 is -1 all the same.
-    most, rest = v.split_at(k, -v.bias + 1)
+    most, rest = v.split_at(k, 1 - v.bias)
     power = v.power_of_two(most)
     return (1.0 + p) * power * v.power_of_two(rest), v.fma(power, p, power - 1.0)
 
@@ -157,7 +159,7 @@ def normal_tail(v: Lanes, t: Vec) -> tuple[Vec, Vec]:
     t = v.minimum(t, 40.0)  # both are 0 from here, and t * t stays finite
     square = t * t
     # exp magnifies the rounding of t * t by t**2 / 2: what was rounded off is given to it apart.
-    bell = exp(v, -0.5 * square, -0.5 * v.fma(t, t, -square))
+    bell = exp_of_negative(v, -0.5 * square, -0.5 * v.fma(t, t, -square))
     inverse = 1.0 / (t + TAIL_POLE)
     u = v.fma(inverse, -2.0 * TAIL_POLE, 1.0)
     return bell * (v.polynomial(u, TAIL[v.bits]) * inverse), bell

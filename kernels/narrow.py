@@ -39,7 +39,7 @@ def _softmax_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequen
         picked.set(lanes.select(label.equals(number), z, picked.get()))
         unseen = b.and_(z.equals(largest), first.get() < 0.0)
         first.set(lanes.select(unseen, number, first.get()))
-        e = elementary.exp(lanes, z - largest)
+        e = elementary.exp_of_negative(lanes, z - largest)
         lanes.store(e, place)
         total.set(total.get() + lanes.widen(e))
     sums = lanes.narrowed(total.get())

@@ -75,5 +75,5 @@ log = make_intrinsic("log", ["x"], lambda x: x(x), _log_codegen)
 
 def exp_shifted(v: Lanes, z: Vec, top: Vec) -> tuple[Vec, Vec]:
     """e = exp(z - top), summed."""
-    e = elementary.exp(v, z - top)
+    e = elementary.exp_of_negative(v, z - top)
     return e, e
