@@ -3,10 +3,11 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as RichProgress
+# rich is imported where a bar is shown: a program that shows none starts sooner.
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["EpochBar", "Progress"]
 
@@ -35,11 +36,16 @@ class EpochBar(Progress):
         Where; without it the standard error.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: "Console | None" = None) -> None:
+        from rich.console import Console
+
         self.console = console or Console(stderr=True)
 
     @contextmanager
     def fit(self, epochs: int, samples: int, flops: float) -> Iterator[None]:  # noqa: D102
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
         self._samples, self._flops = samples, flops
         self._done = 0
         self._text = ""

@@ -22,6 +22,7 @@ from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.ccallback import CFunc
 from numba.core.cgutils import get_or_insert_function
+from numba.core.runtime import rtsys
 
 from .pool import start_threads
 from .simd import make_intrinsic
@@ -66,7 +67,11 @@ class KernelCache(FunctionCache):
         for part in outlined_functions:  # machine code from the cache calls them by name
             part.define(getattr(sig, "args", sig))
         try:
-            return super().load_overload(sig, target_context)
+            # Numba's own way in loads all that it can compile first, a third of a second. Machine code needs its
+            # run-time system alone.
+            rtsys.initialize(target_context)
+            with self._guard_against_spurious_io_errors():
+                return self._load_overload(sig, target_context)
         except Exception as problem:  # a damaged file can raise anything while it is unpickled
             _warn(problem)
             return None
@@ -85,16 +90,19 @@ class NoCache(NullCache):
         start_threads()
 
 
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+
 def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
-    """Compile `function` into whatever calls it: no GIL, no fast-math, NumPy's division."""
+    """Compile `function` into whatever calls it: no GIL, no fast-math, NumPy's division. Python cannot call it."""
     if function is None:
         return lambda f: kernel(f, parallel=parallel)
-    return numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
+    return numba.njit(parallel=parallel, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
 
 
 def entry(function: Callable[..., Any]) -> Any:
     """Compile a kernel that Python calls, on its first call; cached on disk."""
-    dispatcher = kernel(function)
+    dispatcher = numba.njit(no_cfunc_wrapper=True, **_OPTIONS)(function)
     dispatcher._cache = _cache_of(function)
     return dispatcher
 

@@ -97,14 +97,17 @@ def weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, ta
 
 
 @kernel
-def weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, chunk):
-    """The whole of dW and db over one chunk of the batch, into the chunk's place in `partials`."""
-    start, stop = share(batch, 1, chunks, chunk), share(batch, 1, chunks, chunk + 1)
-    dw = at(partials, chunk * (ins + 1) * outs)
-    weight_gradient_part(
-        at(x, start * ld_x), ld_x, at(dz, start * ld_dz), ld_dz, dw, at(dw, ins * outs), flags, stop - start,
-        ins, outs, 1, 0,
-    )  # fmt: skip
+def weight_gradient_piece(x, ld_x, dz, ld_dz, dw, db, partials, flags, batch, ins, outs, chunks, pieces, piece):
+    """One block of dW; or, where there are several chunks of the batch, all of dW and db over one, in `partials`."""
+    if chunks == 1:
+        weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, pieces, piece)
+    else:
+        start, stop = share(batch, 1, chunks, piece), share(batch, 1, chunks, piece + 1)
+        part = at(partials, piece * (ins + 1) * outs)
+        weight_gradient_part(
+            at(x, start * ld_x), ld_x, at(dz, start * ld_dz), ld_dz, part, at(part, ins * outs), flags, stop - start,
+            ins, outs, 1, 0,
+        )  # fmt: skip
 
 
 @kernel(parallel=True)
@@ -152,30 +155,24 @@ def weight_gradient(x, x0, ld_x, dz, dz0, ld_dz, dw, dw0, db, db0, flags, partia
     """
     chunks = gradient_chunks(batch, ins, outs)
     tasks = worth(2 * batch * ins * outs, tasks)
+    pieces = tasks if chunks == 1 else chunks
+    if tasks == 1:
+        for piece in range(pieces):
+            weight_gradient_piece(
+                at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), at(partials, 0), flags, batch, ins, outs,
+                chunks, pieces, piece,
+            )  # fmt: skip
+    else:
+        for piece in prange(pieces):
+            weight_gradient_piece(
+                at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), at(partials, 0), flags, batch, ins, outs,
+                chunks, pieces, piece,
+            )  # fmt: skip
     if chunks > 1:
-        if tasks == 1:
-            for chunk in range(chunks):
-                weight_gradient_chunk(
-                    at(x, x0), ld_x, at(dz, dz0), ld_dz, at(partials, 0), flags, batch, ins, outs, chunks, chunk
-                )
-        else:
-            for chunk in prange(chunks):
-                weight_gradient_chunk(
-                    at(x, x0), ld_x, at(dz, dz0), ld_dz, at(partials, 0), flags, batch, ins, outs, chunks, chunk
-                )
         size = (ins + 1) * outs
         column_sums(at(partials, 0), size, chunks, ins * outs, at(dw, dw0))
         if flags & BIAS:
             column_sums(at(partials, ins * outs), size, chunks, outs, at(db, db0))
-    elif tasks == 1:
-        weight_gradient_part(
-            at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), flags, batch, ins, outs, 1, 0
-        )
-    else:
-        for task in prange(tasks):
-            weight_gradient_part(
-                at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), flags, batch, ins, outs, tasks, task
-            )
 
 
 @entry

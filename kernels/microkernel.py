@@ -26,6 +26,8 @@ TILE_ROWS, TILE_VECTORS = isa().tile
 LOW_ROWS = 4
 # A single row is a tile of many vectors instead.
 ROW_VECTORS = 8
+# It meets each row of B once, and waits for it unless the row is fetched so many turns ahead.
+ROWS_AHEAD = 16
 
 
 def _tile_shapes() -> list[tuple[int, int]]:
@@ -69,6 +71,10 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
     a_now, b_now = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, b)
     with count_loop(builder, I64(0), depth, 1):
         a_k, b_k = opaque(builder, builder.load(a_now)), builder.load(b_now)
+        if height == 1:
+            ahead = builder.gep(b_k, [builder.mul(ldb, I64(ROWS_AHEAD))])
+            for line in range(0, vectors * isa().vector_bytes, 64):
+                lanes.prefetch(builder.gep(ahead, [I64(line // (lanes.bits // 8))]))
         b_vectors = [column(b_k, j, masked=isa().masks or height == 1) for j in range(vectors)]
         for i in range(height):
             element = lanes.splat(builder.load(builder.gep(a_k, [distances[i]])))

@@ -44,7 +44,7 @@ from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, first_wrong, los
 from .matmul import FORWARD, FORWARD_WITH_SLOPE
 from .microkernel import B_ROOM, BIAS, ROOM
 from .plan import ACTIVATION, COLUMNS, ENTRIES, IN, LD, OUT, PARTIALS, SAMPLE_WEIGHT, SIZE, SLOPE, TARGETS, A, B, D, W, X
-from .simd import at, doubles_at, pointer_to
+from .simd import Lanes, Vec, at, doubles_at, lanewise, pointer_to
 from .tasks import MOVED, UPDATED, worth
 from .updates import HYPER_SIZE, advance, update
 
@@ -99,26 +99,36 @@ def update_all(code, hyper, params, grads, state, tasks):
             update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, start, stop)
 
 
-@kernel
-def gather_rows(x, order, start, stop, width, out, out0):
-    """Copy rows ``order[start:stop]`` of x, `width` numbers each, to ``out[out0:]``."""
-    for i in range(start, stop):
-        source, target = order[i] * width, out0 + (i - start) * width
-        for j in range(width):
-            out[target + j] = x[source + j]
+def _copied(v: Lanes, x: Vec) -> Vec:
+    return x
+
+
+copy_row = lanewise(_copied, reads=1, writes=1)
+
+
+def _gather_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    return types.void(p, types.CPointer(i), i, i, p)
+
+
+@outlined(_gather_types)
+def gather_rows(x, order, rows, width, out):
+    """Copy rows ``order[:rows]`` of x, `width` numbers each."""
+    order = carray(order, rows)
+    for i in range(rows):
+        copy_row(at(x, order[i] * width), at(out, i * width), width)
 
 
 @kernel(parallel=True)
-def gather(x, order, start, stop, width, out, out0, tasks):
-    """`gather_rows`, shared out: a task owns a range of rows."""
-    tasks = worth(MOVED * (stop - start) * width, tasks)
+def gather(x, order, start, rows, width, out, out0, tasks):
+    """Copy rows ``order[start : start + rows]`` of x to ``out[out0:]``; a task owns a range of rows."""
+    tasks = worth(MOVED * rows * width, tasks)
     if tasks == 1:
-        gather_rows(x, order, start, stop, width, out, out0)
+        gather_rows(at(x, 0), at(order, start), rows, width, at(out, out0))
     else:
-        rows = stop - start
         for task in prange(tasks):
             first, last = rows * task // tasks, rows * (task + 1) // tasks
-            gather_rows(x, order, start + first, start + last, width, out, out0 + first * width)
+            gather_rows(at(x, 0), at(order, start + first), last - first, width, at(out, out0 + first * width))
 
 
 @entry
@@ -179,17 +189,17 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
             start = step * settings[BATCH]
             batch = min(settings[BATCH], ordered - start)
             batch_x, x0 = work, layout[X]
-            gather(x, order, start, start + batch, in_features, work, x0, tasks)
+            gather(x, order, start, batch, in_features, work, x0, tasks)
             if labelled:
                 step_labels = batch_labels
                 for i in range(batch):
                     batch_labels[i] = labels[order[start + i]]
             if width > 0:
                 step_targets, t0 = work, layout[TARGETS]
-                gather_rows(targets, order, start, start + batch, width, work, t0)
+                gather_rows(at(targets, 0), at(order, start), batch, width, at(work, t0))
             if weights > 0:
                 step_weight = work[layout[SAMPLE_WEIGHT] :]
-                gather_rows(sample_weight, order, start, start + batch, 1, step_weight, 0)
+                gather_rows(at(sample_weight, 0), at(order, start), batch, 1, at(step_weight, 0))
         forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, ROOM, batch, tasks)
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = loss(
             code, work, z0, ld, ROOM, batch, outs, step_labels, step_targets, t0, width, class_weight, options, step_weight,

@@ -16,7 +16,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
 from .isa import isa
 
@@ -189,6 +188,11 @@ class Lanes:
         else:
             args = (x.value, pointer, I32(align), mask)
             self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), *args)
+
+    def prefetch(self, pointer: ir.Value) -> None:
+        """Fetch the cache line at an address that will be read soon; one that may not be read does no harm."""
+        pointer = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(0), I32(3), I32(1))
 
     # Other formats, and all lanes to one
 
@@ -381,6 +385,8 @@ def at(typingctx: Any, array: Any, offset: Any) -> Any:
     signature = types.CPointer(array.dtype)(array, types.int64)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        from numba.np.arrayobj import make_array  # takes long to import, and code from the cache needs it not
+
         base = args[0]
         if isinstance(signature.args[0], types.Array):
             base = make_array(signature.args[0])(context, builder, base).data
