@@ -107,7 +107,7 @@ def test_every_activation_in_a_layer_of_several_blocks(code):
 @given(seeds, st.integers(2 * CHUNK_ROWS, 5 * CHUNK_ROWS), st.integers(1, 20), st.integers(1, 20))
 def test_chunked_weight_gradient_equals_its_twin(seed, batch, ins, outs):
     x, w, _, dz, below, slope = layer(seed, batch, ins, outs)
-    assert gradient_chunks(batch, ins, outs) > 1
+    assert gradient_chunks.py_func(batch, ins, outs) > 1
     check_backward(x, w, dz, IDENTITY, below, slope)
 
 
