@@ -2,18 +2,22 @@
 
 import os
 import threading
+import time
+import warnings
 from pathlib import Path
 
 import numba
 from numba.core import config
 from numba.np.ufunc.parallel import threading_layer
 
-# A parallel region costs about a microsecond and its share of work has to repay that: below this many floating-point
-# operations in a call (tens of microseconds on one core) one thread is as fast.
+# A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, twenty
+# times that on Numba's own `workqueue`. Inside a call, ``kernels/tasks.py`` decides the same for each operation.
 SERIAL_WORK = 1e6
+SERIAL_WORK_OF_WORKQUEUE = 5e7
 
 _forked = False
 _threads: int | None = None
+_named = False
 _masked = threading.local()
 
 
@@ -110,6 +114,55 @@ def tasks_for(work: float) -> int:
     if getattr(_masked, "threads", None) != n:  # Numba keeps the number for each Python thread
         numba.set_num_threads(n)
         _masked.threads = n
-    if threading.active_count() > 1 and threading_layer() == "workqueue":
-        return 1  # it ends the process when two threads enter it at once
+    if _on_workqueue() and (work < SERIAL_WORK_OF_WORKQUEUE or threading.active_count() > 1):
+        return 1  # besides, it ends the process when two threads enter it at once
     return n
+
+
+def _on_workqueue() -> bool:
+    """Whether Numba's slowest threading layer is what it found; said once, because its user can do better."""
+    global _named
+    try:
+        slow = bool(threading_layer() == "workqueue")
+    except ValueError:  # no region has run yet
+        return False
+    if slow and not _named:
+        _named = True
+        warnings.warn(
+            "Numba found no threading layer but its own 'workqueue', which takes some 80 microseconds to open a "
+            "parallel region where GNU OpenMP takes one. Install libgomp, or 'pip install tbb'.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return slow
+
+
+class Pace:
+    """Keeps a long run from being slower on many threads than on one, as where others want the same cores.
+
+    Both are timed: the one that is not in use is tried for a moment every second.
+    """
+
+    TRIAL_SECONDS = 1.0
+    # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
+    MARGIN = 0.9
+
+    def __init__(self) -> None:
+        self._seconds: dict[bool, float] = {}  # of a step, by whether it was serial
+        self._serial = False
+        self._tried = time.perf_counter()
+
+    def choose(self, tasks: int) -> tuple[int, bool]:
+        """Return into how many tasks to cut the next call, and whether that is a trial, to be kept short."""
+        if tasks == 1:
+            return 1, False
+        trial = time.perf_counter() - self._tried > self.TRIAL_SECONDS
+        serial = self._serial != trial
+        return (1 if serial else tasks), trial
+
+    def note(self, tasks: int, trial: bool, seconds: float) -> None:
+        """Note how long a step took."""
+        self._seconds[tasks == 1] = seconds
+        if trial:
+            self._tried = time.perf_counter()
+            self._serial = self._seconds[True] < self.MARGIN * self._seconds.get(False, 0.0)

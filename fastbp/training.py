@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import _check
-from fastbp._threads import tasks_for
+from fastbp._threads import Pace, tasks_for
 from fastbp.callbacks import Callback
 from fastbp.history import History
 from fastbp.kernels import network, updates
@@ -151,13 +151,20 @@ class Trainer:
             self._numbers = dict(vars(optimizer))
 
     def _run(
-        self, x: Array, targets: Targets, sample_weight: Array, order: Array, batch: int, steps: range, record: Array
+        self,
+        x: Array,
+        targets: Targets,
+        sample_weight: Array,
+        order: Array,
+        batch: int,
+        steps: range,
+        tasks: int,
+        record: Array,
     ) -> None:
         """Run the compiled steps."""
         if not np.array_equal(targets.class_weight, self._class_weight):
             self._class_weight = targets.class_weight
             self._bind()
-        tasks = tasks_for(self._step_work * batch)
         self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks
         network.train_steps(self._addresses, x, targets.labels, targets.values, sample_weight, order, record)
         self.steps += len(steps)
@@ -179,7 +186,7 @@ class Trainer:
             and self.optimizer.code == self._code
         )
 
-    def _quick_step(self, x: Array, y: Array) -> bool:
+    def _quick_step(self, x: Any, y: Any) -> bool:
         """Make a step in a call of few arguments; False, and nothing done, if a label is wrong."""
         self._settings[TASKS] = tasks_for(self._step_work * len(x))
         if y.dtype is INT64:
@@ -228,7 +235,8 @@ class Trainer:
         if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
             rows, targets, weight = self._inputs(x, y, sample_weight)
             self._prepare(len(rows))
-            self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), self._record)
+            tasks = tasks_for(self._step_work * len(rows))
+            self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), tasks, self._record)
             # A class weight is looked at anew each time, as it is the caller's.
             given = getattr(self._loss, "weight", None) is None
             self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
@@ -302,13 +310,14 @@ class Trainer:
             progress = EpochBar() if progress else Progress()
         self._prepare(batch_size)
 
-        history = History()
+        history, pace = History(), Pace()
         for callback in callbacks:
             callback.on_fit_begin(self)
         with progress.fit(epochs, len(rows), self._step_work):
             for epoch in range(1, epochs + 1):
                 order = generator.permutation(len(rows)) if shuffle else np.arange(len(rows))
-                figures = self._epoch(rows, targets, weight, order.astype(np.int64, copy=False), batch_size, progress)
+                order = order.astype(np.int64, copy=False)
+                figures = self._epoch(rows, targets, weight, order, batch_size, progress, pace)
                 if validation_data is not None:
                     figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
                 history.append(figures)
@@ -321,7 +330,7 @@ class Trainer:
         return history
 
     def _epoch(
-        self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, progress: Progress
+        self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, progress: Progress, pace: Pace
     ) -> dict[str, float]:
         steps = -(-len(order) // batch)
         record = np.zeros((RECORD_ROWS, steps))
@@ -329,13 +338,16 @@ class Trainer:
         self._usual = None
         self._prepare(batch)
         while done < steps:
-            some = range(done, min(steps, done + at_once))
+            tasks, trial = pace.choose(tasks_for(self._step_work * batch))
+            some = range(done, min(steps, done + (max(1, at_once // 10) if trial else at_once)))
             began = time.perf_counter()
-            self._run(x, targets, weight, order, batch, some, record)
-            seconds = time.perf_counter() - began
+            self._run(x, targets, weight, order, batch, some, tasks, record)
+            seconds = (time.perf_counter() - began) / len(some)
+            pace.note(tasks, trial, seconds)
             done = some.stop
-            # Never more than double: the first call may have compiled, and a call must stay short.
-            at_once = max(1, min(2 * len(some), int(CALL_SECONDS * len(some) / max(seconds, 1e-9))))
+            if not trial:
+                # Never more than double: the first call may have compiled, and a call must stay short.
+                at_once = max(1, min(2 * len(some), int(CALL_SECONDS / max(seconds, 1e-9))))
             progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
         value, divisor, hits, counted_rows = record
         counted = divisor > 0  # a batch in which no row counts has no mean

@@ -8,7 +8,6 @@ from numba import types
 
 from .simd import I64, Lanes, Variable, count_loop, make_intrinsic, vector_loop
 
-
 # So many columns of vectors are summed side by side: one addition waits for the one before, its neighbours do not.
 ABREAST = 8
 

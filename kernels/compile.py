@@ -90,19 +90,19 @@ class NoCache(NullCache):
         start_threads()
 
 
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 
 def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
     """Compile `function` into whatever calls it: no GIL, no fast-math, NumPy's division. Python cannot call it."""
     if function is None:
         return lambda f: kernel(f, parallel=parallel)
-    return numba.njit(parallel=parallel, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+    return numba.njit(parallel=parallel, no_cpython_wrapper=True, **_OPTIONS)(function)  # type: ignore[call-overload]
 
 
 def entry(function: Callable[..., Any]) -> Any:
     """Compile a kernel that Python calls, on its first call; cached on disk."""
-    dispatcher = numba.njit(no_cfunc_wrapper=True, **_OPTIONS)(function)
+    dispatcher = numba.njit(**_OPTIONS)(function)
     dispatcher._cache = _cache_of(function)
     return dispatcher
 

@@ -128,7 +128,9 @@ def forward(x, x0, ld_x, w, w0, b, b0, flags, code, kind, a, a0, slope, slope0, 
 
 
 @kernel(parallel=True)
-def input_gradient(dz, dz0, ld_dz, w, w0, dx, dx0, ld_dx, flags, code, below, below0, slope, slope0, batch, ins, outs, tasks):
+def input_gradient(
+    dz, dz0, ld_dz, w, w0, dx, dx0, ld_dx, flags, code, below, below0, slope, slope0, batch, ins, outs, tasks
+):
     """Compute ``dX = dZ @ W.T * g'``: the dz of the layer below, of activation `code`.
 
     below, slope : that layer's output and stored slope, laid out as dX; read as its activation needs them
@@ -142,8 +144,8 @@ def input_gradient(dz, dz0, ld_dz, w, w0, dx, dx0, ld_dx, flags, code, below, be
     else:
         for task in prange(tasks):
             input_gradient_part(
-                at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0), batch,
-                ins, outs, tasks, task,
+                at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0),
+                batch, ins, outs, tasks, task,
             )  # fmt: skip
 
 
@@ -192,7 +194,8 @@ def dense_forward(x, w, b, activation, with_slope, tasks, a, slope):
     batch, ins = x.shape
     outs = w.shape[1]
     kind = FORWARD_WITH_SLOPE if with_slope else FORWARD
-    forward(x, 0, ins, w, 0, b, 0, BIAS if b.size > 0 else 0, activation, kind, a, 0, slope, 0, outs, batch, ins, outs, tasks)
+    flags = BIAS if b.size > 0 else 0
+    forward(x, 0, ins, w, 0, b, 0, flags, activation, kind, a, 0, slope, 0, outs, batch, ins, outs, tasks)
 
 
 @entry

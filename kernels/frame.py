@@ -50,7 +50,7 @@ class Frame(NamedTuple):
     record: np.ndarray
 
     def addresses(self) -> np.ndarray:
-        """Return (FRAME_SIZE,) int64, which kernels take: one argument costs less than a dozen. Keep the frame alive."""
+        """Return (FRAME_SIZE,) int64, which kernels take. Keep the frame alive."""
         table = np.zeros(FRAME_SIZE, np.int64)
         for entry, array in (
             (PLAN, self.plan), (LAYOUT, self.layout), (SETTINGS, self.settings), (HYPER, self.hyper),

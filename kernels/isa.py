@@ -13,6 +13,9 @@ import llvmlite.binding as llvm
 from numba.core import config
 from numba.core.codegen import get_host_cpu_features
 
+# Elements in the widest vector there is: float32 in AVX-512
+WIDEST_LANES = 16
+
 
 class Isa(NamedTuple):
     """An instruction set as the kernels see it."""

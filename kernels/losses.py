@@ -11,7 +11,7 @@ from numba import carray, prange, types
 from . import elementary
 from .activations import IDENTITY, apply_slope
 from .compile import entry, kernel, outlined
-from .isa import isa
+from .isa import WIDEST_LANES, isa
 from .narrow import NARROW, columns_summed, softmax_columns
 from .packing import pack_transposed, unpack_transposed
 from .rows import exp_shifted, log, row_max, summed
@@ -199,7 +199,7 @@ def loss_row(code, z, z0, n, labels, targets, t0, class_weight, total_weight, op
     return float(value), 0.0
 
 
-WIDEST_LANES = 16
+# Room for five vectors of one number a row, and two panels.
 narrow_scratch = stack_block((2 * (NARROW + WIDEST_LANES) + 5) * isa().vector_bytes)
 wide_scratch = stack_block(WIDEST_LANES * 8)
 
@@ -282,7 +282,7 @@ def loss_part(
         if code == SOFTMAX_LABELS and options[LABEL_SMOOTHING] == 0.0:
             softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop)
             return
-        if code == MSE or code == BCE_LOGITS:
+        if code in (MSE, BCE_LOGITS):
             numbers_narrow(code, z, ld, n, stored, targets, ld_t, rows, ld_rows, d, start, stop)
             return
     for i in range(start, stop):
@@ -327,8 +327,8 @@ def loss(
     tasks = worth(ELEMENT_WORK * batch * n, tasks)
     if tasks == 1:
         loss_part(
-            code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights, at(options, 0),
-            at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), 0, batch,
+            code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights,
+            at(options, 0), at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), 0, batch,
         )  # fmt: skip
     else:
         for task in prange(tasks):

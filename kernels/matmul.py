@@ -10,7 +10,7 @@ from numba import types
 
 from .activations import IDENTITY, RELU, activate, activate_with_slope, apply_slope
 from .compile import kernel, outlined
-from .isa import isa
+from .isa import WIDEST_LANES, isa
 from .microkernel import (
     ACCUMULATE,
     B_ROOM,
@@ -37,7 +37,7 @@ K_BLOCK = 256
 GROUP = 1024 // (TILE_VECTORS * isa().vector_bytes)
 ROW_BLOCK = 96
 # A transposed block may be written up to whole vectors of k; one more row holds the bias.
-BLOCK_ROWS = K_BLOCK + 16
+BLOCK_ROWS = K_BLOCK + WIDEST_LANES
 b_scratch = stack_block((BLOCK_ROWS + 1) * GROUP * TILE_VECTORS * isa().vector_bytes)
 a_scratch = stack_block(K_BLOCK * ROW_BLOCK * 8)
 # Copying B costs as much as a few rows of tiles: it pays from so many rows, where a block of B as it stands (elements

@@ -60,7 +60,8 @@ def _softmax_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequen
 
 # softmax_columns(panel, classes, labels, own, scale, loss, hit): panel[c * width + i] holds the logit of class c in row
 # i, and receives its gradient times scale[i]; labels[i] is a class, or -1 for a row that does not count; own[i] is the
-# weight of that class. loss[i] and hit[i] are written: the row's loss, and 1 where its label is the first of the largest.
+# weight of that class. loss[i] and hit[i] are written: the row's loss, and 1 where its label is the first of the
+# largest.
 softmax_columns = make_intrinsic(
     "softmax_columns",
     ["panel", "classes", "labels", "own", "scale", "loss", "hit"],

@@ -43,7 +43,24 @@ from .frame import (
 from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, first_wrong, loss
 from .matmul import FORWARD, FORWARD_WITH_SLOPE
 from .microkernel import B_ROOM, BIAS, ROOM
-from .plan import ACTIVATION, COLUMNS, ENTRIES, IN, LD, OUT, PARTIALS, SAMPLE_WEIGHT, SIZE, SLOPE, TARGETS, A, B, D, W, X
+from .plan import (
+    ACTIVATION,
+    COLUMNS,
+    ENTRIES,
+    IN,
+    LD,
+    OUT,
+    PARTIALS,
+    SAMPLE_WEIGHT,
+    SIZE,
+    SLOPE,
+    TARGETS,
+    A,
+    B,
+    D,
+    W,
+    X,
+)
 from .simd import Lanes, Vec, at, doubles_at, lanewise, pointer_to
 from .tasks import MOVED, UPDATED, worth
 from .updates import HYPER_SIZE, advance, update
@@ -62,8 +79,8 @@ def forward_pass(plan, params, work, x, x0, ld_x, kind, out, out0, ld_out, room_
         if i == layers - 1:
             target, target0, ld_target, room = out, out0, ld_out, room_out
         forward(
-            source, source0, ld_source, params, w0, params, max(b0, 0), BIAS * (b0 >= 0) + room, plan[i, ACTIVATION], kind,
-            target, target0, work, plan[i, SLOPE], ld_target, batch, ins, outs, tasks,
+            source, source0, ld_source, params, w0, params, max(b0, 0), BIAS * (b0 >= 0) + room, plan[i, ACTIVATION],
+            kind, target, target0, work, plan[i, SLOPE], ld_target, batch, ins, outs, tasks,
         )  # fmt: skip
 
 
@@ -202,8 +219,8 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 gather_rows(at(sample_weight, 0), at(order, start), batch, 1, at(step_weight, 0))
         forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, ROOM, batch, tasks)
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = loss(
-            code, work, z0, ld, ROOM, batch, outs, step_labels, step_targets, t0, width, class_weight, options, step_weight,
-            rows, plan[last, ACTIVATION], work, plan[last, SLOPE], work, d0, tasks,
+            code, work, z0, ld, ROOM, batch, outs, step_labels, step_targets, t0, width, class_weight, options,
+            step_weight, rows, plan[last, ACTIVATION], work, plan[last, SLOPE], work, d0, tasks,
         )  # fmt: skip
         if labelled:
             hits, counted = 0.0, 0.0

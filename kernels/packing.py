@@ -79,9 +79,7 @@ def _unpack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, ar
     columns = _rows_from(lanes, target, ld, I64(0), cols)
 
     def square(k: ir.Value, mask: ir.Value | None) -> None:
-        rows = [
-            lanes.load(b.gep(panel, [b.mul(b.add(k, I64(i)), I64(lanes.width))])) for i in range(lanes.width)
-        ]
+        rows = [lanes.load(b.gep(panel, [b.mul(b.add(k, I64(i)), I64(lanes.width))])) for i in range(lanes.width)]
         for column, row in zip(columns, transpose_square(lanes, rows), strict=True):
             lanes.store(row, b.gep(column, [k]), mask)
 
@@ -100,8 +98,8 @@ _PARAMETERS = ["source", "ld", "depth", "cols", "panel", "width"]
 # source[j * ld + k], and may write up to a vector's width of rows past `depth`.
 pack = make_intrinsic("pack", _PARAMETERS, _signature, _pack_codegen)
 pack_transposed = make_intrinsic("pack_transposed", _PARAMETERS, _signature, _pack_transposed_codegen)
-# f(target, ld, depth, cols, panel): the way back, of at most a vector's width of columns. Lanes past `cols` must be copies
-# of the last, as `pack_transposed` leaves them, and the panel readable as far as that writes.
+# f(target, ld, depth, cols, panel): the way back, of at most a vector's width of columns. Lanes past `cols` must be
+# copies of the last, as `pack_transposed` leaves them, and the panel readable as far as that writes.
 unpack_transposed = make_intrinsic(
     "unpack_transposed",
     ["target", "ld", "depth", "cols", "panel"],
