@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastbp.kernels.isa import Isa, isa
+from fastbp.kernels.microkernel import LOW_ROWS
 
 SCRIPT = Path(__file__).with_name("other_cpu.py")
 ROOT = Path(__file__).parents[2]
@@ -53,3 +54,13 @@ def test_the_tile_fits_the_register_file(each):
     rows, vectors = each.tile
     assert rows * vectors + vectors + 1 <= each.registers
     assert rows * vectors >= 8
+
+
+def test_arm_gets_full_tiles_of_fmla_without_spills():
+    script = Path(__file__).with_name("neon_tile.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    rows, vectors = report["tile"]
+    assert {rows * vectors, LOW_ROWS * vectors} <= {loop["fmla"] for loop in report["loops"]}
+    assert all(loop["stack"] == 0 for loop in report["loops"])
