@@ -162,6 +162,8 @@ class Pace:
 
     def note(self, tasks: int, trial: bool, seconds: float) -> None:
         """Note how long a step took."""
+        if not self._seconds:  # the first call may have compiled
+            self._tried = time.perf_counter()
         self._seconds[tasks == 1] = seconds
         if trial:
             self._tried = time.perf_counter()

@@ -18,7 +18,10 @@ WIDEST_LANES = 16
 
 
 class Isa(NamedTuple):
-    """An instruction set as the kernels see it."""
+    """An instruction set as the kernels see it.
+
+    masks : whether a load or store under a mask costs no more than another; AVX2 has masks, and they do
+    """
 
     name: str
     vector_bytes: int

@@ -276,23 +276,23 @@ def loss_part(
     total_weight = real(0.0)
     for c in range(weights):
         total_weight += class_weight[c]
-    if n <= NARROW and activation == IDENTITY:
-        width = lanes_of(at(z, 0))
-        stored = (n + width - 1) // width * width if room else n  # whole vectors need no mask
-        if code == SOFTMAX_LABELS and options[LABEL_SMOOTHING] == 0.0:
-            softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop)
-            return
-        if code in (MSE, BCE_LOGITS):
-            numbers_narrow(code, z, ld, n, stored, targets, ld_t, rows, ld_rows, d, start, stop)
-            return
-    for i in range(start, stop):
-        row = i * ld
-        value, hit = loss_row(
-            code, z, row, n, labels, targets, i * ld_t, class_weight, total_weight, options, real(rows[i]), d, row, i
-        )
-        rows[ld_rows + i], rows[2 * ld_rows + i] = value, hit
-        if activation != IDENTITY:
-            apply_slope(activation, at(d, row), at(z, row), at(slope, row), at(d, row), ld, 1, n)
+    width = lanes_of(at(z, 0))
+    stored = (n + width - 1) // width * width if room else n  # whole vectors need no mask
+    if code == SOFTMAX_LABELS and n <= NARROW and options[LABEL_SMOOTHING] == 0.0:
+        softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop)
+    elif code in (MSE, BCE_LOGITS) and n <= NARROW:
+        numbers_narrow(code, z, ld, n, stored, targets, ld_t, rows, ld_rows, d, start, stop)
+    else:
+        for i in range(start, stop):
+            row = i * ld
+            value, hit = loss_row(
+                code, z, row, n, labels, targets, i * ld_t, class_weight, total_weight, options, real(rows[i]), d, row,
+                i,
+            )  # fmt: skip
+            rows[ld_rows + i], rows[2 * ld_rows + i] = value, hit
+    if activation != IDENTITY:
+        first = start * ld
+        apply_slope(activation, at(d, first), at(z, first), at(slope, first), at(d, first), ld, stop - start, n)
 
 
 @kernel(parallel=True)

@@ -1,9 +1,9 @@
 """Products of matrices around the micro-kernel: blocks of k, groups of panels, tiles, epilogues.
 
 One function, `product`, makes every product of the library: ``Z = X @ W``, ``dX = dZ @ W.T`` and ``dW = X.T @ dZ``
-differ in the strides of A, in whether B is read transposed, and in the epilogue that runs on each row of tiles while
-it is in the first-level cache. Since every element is one chain over k (see `microkernel`), a product may be cut into
-tasks in any way: the bits stay.
+differ in the strides of A, in whether B is read transposed, and in the epilogue: in the registers of each tile, or on a
+block of rows while it is in a cache. Since every element is one chain over k (see `microkernel`), a product may be cut
+into tasks in any way: the bits stay.
 """
 
 from numba import types
@@ -28,7 +28,7 @@ from .microkernel import (
 from .packing import pack, pack_transposed
 from .simd import at, lanes_of, stack_block
 
-# What `product` does with a finished row of tiles
+# What `product` does with a finished block
 PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD = range(4)
 
 # A block of B, K_BLOCK rows of GROUP panels, stays in the second-level cache while ROW_BLOCK rows of A after another
@@ -39,13 +39,15 @@ ROW_BLOCK = 96
 # A transposed block may be written up to whole vectors of k; one more row holds the bias.
 BLOCK_ROWS = K_BLOCK + WIDEST_LANES
 b_scratch = stack_block((BLOCK_ROWS + 1) * GROUP * TILE_VECTORS * isa().vector_bytes)
-a_scratch = stack_block(K_BLOCK * ROW_BLOCK * 8)
+a_scratch = stack_block(BLOCK_ROWS * ROW_BLOCK * 8)
 # Copying B costs as much as a few rows of tiles: it pays from so many rows, where a block of B as it stands (elements
 # from its first row to its last) is no longer at home in the first-level cache.
 PACK_ROWS = 64
 PACK_SPREAD = 4096
-# Columns of A so far apart are each on a page of their own: they are copied next to each other.
+# Columns of A so far apart are on a page or two of their own: they are copied next to each other. So are rows of A a
+# multiple of so much apart, if there are many: they would compete for the same few lines of the first-level cache.
 PACK_STRIDE = 512
+RIVAL_STRIDE = 256
 MASKS = isa().masks
 
 
@@ -106,6 +108,8 @@ def product(
     single = rows == 1 and not transposed
     tile_vectors = ROW_VECTORS if single else TILE_VECTORS
     group_cols = GROUP * TILE_VECTORS * width
+    far_columns = row_stride == 1 and k_stride > PACK_STRIDE
+    rival_rows = k_stride == 1 and row_stride % RIVAL_STRIDE == 0 and rows >= TILE_ROWS and cols >= PACK_ROWS
     finish = flags & ROOM
     if kind != PLAIN:
         finish |= fused(kind, code)
@@ -135,10 +139,13 @@ def product(
                         pack(at(b, k0 * ldb + j0 + first), ldb, k_size, panel_cols, panel, panel_width)
             for i0 in range(0, rows, ROW_BLOCK):
                 i1 = min(rows, i0 + ROW_BLOCK)
-                source, ld_source = at(a, i0 * row_stride + k0 * k_stride), k_stride
-                if row_stride == 1 and k_stride > PACK_STRIDE:
+                source, source_row, source_k = at(a, i0 * row_stride + k0 * k_stride), row_stride, k_stride
+                if far_columns:
                     pack(source, k_stride, k_size, i1 - i0, a_block, ROW_BLOCK)
-                    source, ld_source = a_block, ROW_BLOCK
+                    source, source_k = a_block, ROW_BLOCK
+                elif rival_rows:
+                    pack(source, row_stride, i1 - i0, k_size, a_block, BLOCK_ROWS)
+                    source, source_row = a_block, BLOCK_ROWS
                 for p in range(panels):
                     first, panel_width = panel_of(vectors, panels, p, width)
                     panel_cols = min(panel_width, group - first)
@@ -151,7 +158,7 @@ def product(
                         tile_rows = min(height, i1 - i)
                         corner = i * ldc + j0 + first
                         tile(
-                            height, tile_rows, at(source, (i - i0) * row_stride), row_stride, ld_source, panel,
+                            height, tile_rows, at(source, (i - i0) * source_row), source_row, source_k, panel,
                             ld_panel, at(c, corner), ldc, k_size, panel_cols, at(addends, first), at(below, corner),
                             mode,
                         )  # fmt: skip

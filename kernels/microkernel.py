@@ -22,7 +22,8 @@ from .simd import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, opaque
 START, ACCUMULATE, BIAS, RECTIFY, GATE, ROOM, B_ROOM = 0, 1, 2, 4, 8, 16, 32
 
 TILE_ROWS, TILE_VECTORS = isa().tile
-# A lower tile ends a block of rows; eight accumulators or more still keep two FMA units of four cycles busy.
+# A lower tile ends a block of rows; of two vectors or more it still has the eight accumulators that keep two FMA units
+# of four cycles busy.
 LOW_ROWS = 4
 # A single row is a tile of many vectors instead.
 ROW_VECTORS = 8
@@ -128,9 +129,9 @@ def _signature(height: Any, rows: Any, p: Any, *rest: Any) -> Any:
 
 
 # tile(height, rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, below, mode): `height` is TILE_ROWS or
-# LOW_ROWS and `rows`, at most as many, are computed; or both are 1. `cols` is at most TILE_VECTORS vectors, ROW_VECTORS
+# LOW_ROWS and `rows` at most as many; or both are 1. `cols` is at most TILE_VECTORS vectors, ROW_VECTORS
 # for a single row. A's element (i, k) stands at a[i * row_stride + k * k_stride], B's at b[k * ldb + j], C's
-# at c[i * ldc + j]. C's last vector is loaded and stored under a mask; where masks cost time, B
+# at c[i * ldc + j]. C's last vector is loaded and, without ROOM, stored under a mask; where masks cost time, B
 # must be readable up to whole vectors, but for a single row.
 tile = make_intrinsic(
     "tile",

@@ -6,8 +6,8 @@ from numba.np.ufunc.parallel import _launch_threads
 
 # GNU OpenMP lets a thread that has nothing to do spin for milliseconds before it sleeps. That serves the next parallel
 # region when the cores are free; when another process has them, every region waits for a thread that is not running,
-# and two training runs on the same cores are a thousand times slower than one. So many turns, some tens of
-# microseconds, outlast the gaps between our regions and no more.
+# and two training runs on the same cores are a thousand times slower than one. So many turns, a tenth of a
+# millisecond, outlast the serial stretches between the regions of a step and no more.
 SPIN_COUNT = "4000"
 _USERS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 

@@ -21,7 +21,7 @@ def grid(rows, cols, width, tasks):
     """Cut a (rows, cols) product for `tasks` tasks into a grid; return how many columns it has.
 
     The longest task should be short. Cutting columns is better than cutting rows at the same length, because every
-    row of the grid packs B once more.
+    row of the grid reads B, or packs it, once more.
     """
     tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
     vectors = (cols + width - 1) // width

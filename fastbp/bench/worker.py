@@ -3,9 +3,11 @@
 Requests and answers are lines of JSON on the standard input and output. It ends when the input does.
 """
 
+import ctypes
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -13,10 +15,11 @@ from typing import Any
 from fastbp.bench.cases import Case, Run
 from fastbp.bench.limits import LIMITS
 
-# Threads of the one before may still be spinning, and a first call may be slow: as much time again is not counted,
+# Caches are cold after the turn of another, and a first call may be slow: as much time again is not counted,
 # unless a call takes so long that both do not matter.
 SLOW = 10
 
+_PR_SET_PDEATHSIG = 1
 Answer = dict[str, Any]
 
 
@@ -58,8 +61,15 @@ class Worker:
         return {}
 
 
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent ends: while it is stopped, it cannot see that its input ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Answer requests."""
+    _die_with_parent()
     library, threads = sys.argv[1:]
     # Libraries may print: that goes to the standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)

@@ -70,6 +70,7 @@ class WorkerProcess:
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
+        self._signal("SIGCONT")
         with contextlib.suppress(BrokenPipeError):  # the answer tells
             self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self._process.stdin.flush()
@@ -84,7 +85,14 @@ class WorkerProcess:
         if not line:
             raise WorkerError(f"died: {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
+        # Stopped between its turns: idle threads of several libraries spin for long, on the cores of the others.
+        self._signal("SIGSTOP")
         return answer
+
+    def _signal(self, name: str) -> None:
+        if sys.platform == "linux":  # where a worker dies with its parent, stopped or not
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(getattr(signal, name))
 
     def _last_words(self) -> str:
         code = self._process.wait()

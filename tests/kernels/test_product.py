@@ -1,0 +1,263 @@
+"""Products that finish in registers, have room, or take a short way: the bits of the long way, and no other element."""
+
+import numba
+import numpy as np
+import pytest
+
+from fastbp.kernels import reference
+from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, RELU
+from fastbp.kernels.isa import isa
+from fastbp.kernels.matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, K_BLOCK, PACK_STRIDE, PLAIN, ROW_BLOCK, product
+from fastbp.kernels.microkernel import B_ROOM, BIAS, LOW_ROWS, ROOM, ROW_VECTORS, TILE_ROWS
+from fastbp.kernels.simd import at
+
+WIDER = {np.float32: np.float64, np.float64: np.longdouble}
+GUARD = -7.0
+DEPTHS = [*range(1, 41), K_BLOCK, 300, 600]
+
+
+@numba.njit
+def multiply(
+    a, row_stride, k_stride, b, ldb, turned, c, c0, ldc, rows, cols, depth, bias, flags, kind, code, below, slope
+):  # fmt: skip
+    """`product` on flat arrays; C, below and slope begin at element `c0`."""
+    product(
+        at(a, 0), row_stride, k_stride, at(b, 0), ldb, turned, at(c, c0), ldc, rows, cols, depth, at(bias, 0), flags,
+        kind, code, at(below, c0), at(slope, c0),
+    )  # fmt: skip
+
+
+def lanes(dtype):
+    return isa().lanes(np.dtype(dtype).itemsize)
+
+
+def whole(cols, dtype):
+    return -(-cols // lanes(dtype)) * lanes(dtype)
+
+
+class Block:
+    """A (rows, cols) block in a larger array of guards, with `apart` elements of them between its rows.
+
+    room : whether what may be written reaches up to whole vectors
+    """
+
+    def __init__(self, rows, cols, dtype, *, room=False, apart=0, values=None):
+        self.rows, self.cols, self.start = rows, cols, 64
+        self.allowed = whole(cols, dtype) if room else cols
+        self.ld = self.allowed + apart
+        self.flat = np.full(self.start + rows * self.ld + 64, GUARD, dtype)
+        self.all = self.flat[self.start : self.start + rows * self.ld].reshape(rows, self.ld)
+        self.all[:, : self.allowed] = np.nan
+        if values is not None:
+            self.all[:, :cols] = values
+
+    @property
+    def values(self):
+        return self.all[:, : self.cols]
+
+    def around_is_whole(self):
+        around = self.flat.copy()
+        around[self.start : self.start + self.all.size].reshape(self.all.shape)[:, : self.allowed] = GUARD
+        return bool((around == GUARD).all())
+
+
+def run(
+    a, b, *, bias=None, kind=PLAIN, code=IDENTITY, below=None, slope=None, room=False, apart=0, turned=False
+):  # fmt: skip
+    """Return C and `slope` as the epilogue left it, after a look at the guards; `turned` says that B is transposed."""
+    rows, depth = a.shape
+    cols = b.shape[0] if turned else b.shape[1]
+    c, lower, slopes = (
+        Block(rows, cols, a.dtype, room=room, apart=apart, values=values) for values in (None, below, slope)
+    )
+    flags = BIAS * (bias is not None) | ROOM * room
+    addends = np.zeros(0, a.dtype) if bias is None else bias.copy()
+    multiply(
+        np.ravel(a), depth, 1, np.ravel(b), b.shape[1], turned, c.flat, c.start, c.ld, rows, cols, depth, addends,
+        flags, kind, code, lower.flat, slopes.flat,
+    )  # fmt: skip
+    for block in (c, lower, slopes):
+        assert block.around_is_whole()
+    if below is not None:
+        assert lower.values.tobytes() == np.asarray(below).tobytes()  # read alone
+    return c.values.copy(), slopes.values.copy()
+
+
+def random(dtype, *shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+SHAPES = [
+    (rows, cols, depth)
+    for rows in (1, 2, LOW_ROWS, TILE_ROWS - 1, TILE_ROWS, 2 * LOW_ROWS, 2 * LOW_ROWS + 1, 30, 97)
+    for cols in (1, 5, 8, 15, 16, 33, 130)
+    for depth in (0, 1, 7, K_BLOCK, 300)
+]
+PLACES = [{}, {"apart": 3}, {"room": True}, {"room": True, "apart": 21}]
+
+
+def test_bias_and_relu_in_registers_are_those_in_memory(dtype):
+    for rows, cols, depth in SHAPES:
+        a, b, bias = random(dtype, rows, depth), random(dtype, depth, cols), random(dtype, cols)
+        plain, _ = run(a, b)
+        for place in PLACES:
+            assert run(a, b, **place)[0].tobytes() == plain.tobytes()
+            for addend, z in ((None, plain), (bias, plain + bias)):
+                assert run(a, b, bias=addend, kind=FORWARD, **place)[0].tobytes() == z.tobytes()
+                relu = np.where(z < 0, dtype(0), z)
+                for kind in (FORWARD, FORWARD_WITH_SLOPE):
+                    found, untouched = run(a, b, bias=addend, kind=kind, code=RELU, **place)
+                    assert found.tobytes() == relu.tobytes(), (rows, cols, depth, place)
+                    assert np.isnan(untouched).all()
+
+
+def test_the_gate_of_relu_in_registers_is_that_in_memory(dtype):
+    for rows, cols, depth in SHAPES:
+        dz, w = random(dtype, rows, depth), random(dtype, cols, depth)
+        below = np.maximum(random(dtype, rows, cols, seed=1), 0)
+        below[0, 0] = np.nan  # lets the gradient through
+        plain, _ = run(dz, w, turned=True)
+        gated = np.where(below <= 0, dtype(0), plain)
+        for place in PLACES:
+            found, _ = run(dz, w, turned=True, kind=BACKWARD, code=RELU, below=below, **place)
+            assert found.tobytes() == gated.tobytes(), (rows, cols, depth, place)
+
+
+def test_relu_of_nan_and_infinity_is_that_of_the_twin(dtype):
+    a, b = np.ones((9, 1), dtype), np.ones((1, 19), dtype)
+    for value in (np.nan, np.inf, -np.inf, -0.0):
+        bias = random(dtype, 19)
+        bias[[0, 7, 18]] = value
+        found, _ = run(0 * a, b, bias=bias, kind=FORWARD, code=RELU)
+        np.testing.assert_array_equal(found, np.tile(reference.value_of(RELU, bias), (9, 1)))
+
+
+@pytest.mark.parametrize("code", CODES.values(), ids=CODES.keys())
+def test_every_epilogue_writes_as_far_as_it_may(code, dtype):
+    for rows, cols, depth in [(1, 5, 3), (7, 33, 300), (30, 130, 8), (97, 17, 40)]:
+        a, b, bias = random(dtype, rows, depth), random(dtype, depth, cols), random(dtype, cols)
+        tight, tight_slope = run(a, b, bias=bias, kind=FORWARD_WITH_SLOPE, code=code)
+        assert np.isnan(tight_slope).all() == (code < FIRST_STORED_SLOPE)
+        w, below = random(dtype, cols, depth), random(dtype, rows, cols, seed=1)
+        gate = tight if code < FIRST_STORED_SLOPE else below
+        back, _ = run(a, w, turned=True, kind=BACKWARD, code=code, below=gate, slope=below)
+        for place in PLACES[1:]:
+            wide, wide_slope = run(a, b, bias=bias, kind=FORWARD_WITH_SLOPE, code=code, **place)
+            assert wide.tobytes() == tight.tobytes()
+            assert wide_slope.tobytes() == tight_slope.tobytes()
+            wide, _ = run(a, w, turned=True, kind=BACKWARD, code=code, below=gate, slope=below, **place)
+            assert wide.tobytes() == back.tobytes()
+
+
+def test_room_in_b_changes_no_bit(dtype):
+    for rows, cols, depth in SHAPES:
+        if depth:
+            a, b = random(dtype, rows, depth), random(dtype, depth, cols)
+            roomy = np.full((depth, whole(cols, dtype)), np.nan, dtype)  # what stands in the room does not matter
+            roomy[:, :cols] = b
+            plain, _ = run(a, b)
+            c = Block(rows, cols, dtype)
+            multiply(
+                np.ravel(a), depth, 1, np.ravel(roomy), roomy.shape[1], False, c.flat, c.start, c.ld, rows, cols, depth,
+                c.flat, B_ROOM, PLAIN, IDENTITY, c.flat, c.flat,
+            )  # fmt: skip
+            assert c.around_is_whole()
+            assert c.values.tobytes() == plain.tobytes(), (rows, cols, depth)
+
+
+# Short ways: one row, few rows, columns of A far apart
+
+
+@numba.njit
+def sweep(a, row_stride, k_stride, b, col_sizes, row_sizes, bias, flags, ld_room, depth, exact, c):
+    """Compute every product of the first rows of A and the first columns of B; count them, the elements with other
+    bits than `exact`, and those that are written outside the block or its room.
+
+    ld_room : rows of C are this many elements apart, or as many as it has columns where 0
+    """
+    products = moved = outside = 0
+    for rows in row_sizes:
+        for cols in col_sizes:
+            c[:] = GUARD
+            ldc = ld_room if ld_room > 0 else cols
+            product(
+                at(a, 0), row_stride, k_stride, at(b, 0), b.shape[1], False, at(c, 0), ldc, rows, cols, depth,
+                at(bias, 0), flags, FORWARD, RELU, at(c, 0), at(c, 0),
+            )  # fmt: skip
+            products += 1
+            allowed = cols
+            if flags & ROOM:
+                allowed = (cols + VECTOR // c.itemsize - 1) // (VECTOR // c.itemsize) * (VECTOR // c.itemsize)
+            for e in range(c.size):
+                i, j = e // ldc, e % ldc
+                if i < rows and j < cols:
+                    moved += c[e] != exact[i, j]
+                elif i >= rows or j >= allowed:
+                    outside += c[e] != GUARD
+    return products, moved, outside
+
+
+VECTOR = isa().vector_bytes
+
+
+def long_way(a, b, bias):
+    """relu(A @ B + bias) by whole tiles, without a short way: more rows than one, and a multiple of the tile's."""
+    rows = -(-max(len(a), 2) // TILE_ROWS) * TILE_ROWS
+    more = np.zeros((rows, a.shape[1]), a.dtype)
+    more[: len(a)] = a
+    plain, _ = run(more, b)
+    z = plain[: len(a)] + bias
+    return np.where(z < 0, a.dtype.type(0), z)
+
+
+def assert_within_the_bound(found, a, b, bias):
+    wide = WIDER[a.dtype.type]
+    a, b, unit = a.astype(wide), b.astype(wide), np.finfo(a.dtype).eps / 2
+    exact = np.maximum(a @ b + bias, 0)
+    # each of K terms is rounded once, and the sum with the bias
+    bound = (a.shape[1] + 2) * unit * (np.abs(a) @ np.abs(b) + np.abs(bias))
+    assert (np.abs(found - exact) <= bound).all()
+
+
+def check_short_ways(rows, cols, depth, dtype):
+    a, b, bias = random(dtype, rows[-1], depth), random(dtype, depth, cols[-1]), random(dtype, cols[-1])
+    exact = long_way(a, b, bias)
+    assert_within_the_bound(exact, a, b, bias)
+    ld = whole(cols[-1], dtype) + lanes(dtype)
+    c = np.empty(rows[-1] * ld + 64, dtype)
+    rows, cols = np.array(rows), np.array(cols)
+    for flags, ld_room in ((BIAS, 0), (BIAS | ROOM, ld)):
+        found = sweep(np.ravel(a), depth, 1, b, cols, rows, bias, flags, ld_room, depth, exact, c)
+        assert found == (rows.size * cols.size, 0, 0)
+
+
+def test_a_single_row_has_the_bits_of_a_row_among_many(dtype):
+    most = max(300, 2 * ROW_VECTORS * lanes(dtype) + 1)
+    for depth in DEPTHS:
+        check_short_ways([1], list(range(1, most + 1)), depth, dtype)
+
+
+def test_few_rows_have_the_bits_of_whole_tiles(dtype):
+    width = lanes(dtype)
+    cols = [1, width - 1, width, width + 1, 2 * width, 3 * width - 1, 5 * width + 3, 130]
+    for depth in DEPTHS:
+        check_short_ways(list(range(1, 31)), cols, depth, dtype)
+
+
+@pytest.mark.parametrize("apart", [PACK_STRIDE - 1, PACK_STRIDE, PACK_STRIDE + 1, 2 * PACK_STRIDE + 9])
+def test_columns_of_a_may_stand_far_apart(apart, dtype):
+    for rows in (1, 2, LOW_ROWS + 1, ROW_BLOCK - 1, ROW_BLOCK, ROW_BLOCK + 1, 2 * ROW_BLOCK + 7):
+        for cols, depth in [(1, 1), (7, 40), (8, 3), (33, K_BLOCK + 1), (16, 600)]:
+            x, b = random(dtype, depth, apart), random(dtype, depth, cols)
+            together, _ = run(np.ascontiguousarray(x[:, :rows].T), b)
+            c = Block(rows, cols, dtype)
+            multiply(
+                np.ravel(x), 1, apart, np.ravel(b), cols, False, c.flat, c.start, cols, rows, cols, depth, c.flat, 0,
+                PLAIN, IDENTITY, c.flat, c.flat,
+            )  # fmt: skip
+            assert c.around_is_whole()
+            assert c.values.tobytes() == together.tobytes(), (rows, cols, depth)
+            if rows <= ROW_BLOCK:
+                wide = WIDER[dtype]
+                exact, size = (f(x[:, :rows].T.astype(wide)) @ f(b.astype(wide)) for f in (np.positive, np.abs))
+                assert (np.abs(c.values - exact) <= (depth + 2) * np.finfo(dtype).eps / 2 * size).all()
