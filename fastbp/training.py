@@ -138,6 +138,14 @@ class Trainer:
         )
         self._addresses = self._frame.addresses()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Addresses are of these arrays; a copy has arrays of its own.
+        return {name: value for name, value in vars(self).items() if name not in ("_frame", "_addresses")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bind()
+
     def _prepare(self, batch: int) -> None:
         if batch > self._layout[CAPACITY]:
             self._reserve(batch)
@@ -148,7 +156,8 @@ class Trainer:
             optimizer.check()
             numbers = optimizer.numbers()
             self._hyper[: len(numbers)] = numbers
-            self._numbers = dict(vars(optimizer))
+            # A list may change without becoming another: it is never taken for the one before.
+            self._numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
 
     def _run(
         self,

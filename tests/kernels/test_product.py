@@ -13,6 +13,7 @@ from fastbp.kernels.simd import at
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 GUARD = -7.0
+VECTOR_BYTES = isa().vector_bytes
 DEPTHS = [*range(1, 41), K_BLOCK, 300, 600]
 
 
@@ -176,6 +177,7 @@ def sweep(a, row_stride, k_stride, b, col_sizes, row_sizes, bias, flags, ld_room
     ld_room : rows of C are this many elements apart, or as many as it has columns where 0
     """
     products = moved = outside = 0
+    width = VECTOR_BYTES // c.itemsize
     for rows in row_sizes:
         for cols in col_sizes:
             c[:] = GUARD
@@ -185,9 +187,7 @@ def sweep(a, row_stride, k_stride, b, col_sizes, row_sizes, bias, flags, ld_room
                 at(bias, 0), flags, FORWARD, RELU, at(c, 0), at(c, 0),
             )  # fmt: skip
             products += 1
-            allowed = cols
-            if flags & ROOM:
-                allowed = (cols + VECTOR // c.itemsize - 1) // (VECTOR // c.itemsize) * (VECTOR // c.itemsize)
+            allowed = (cols + width - 1) // width * width if flags & ROOM else cols
             for e in range(c.size):
                 i, j = e // ldc, e % ldc
                 if i < rows and j < cols:
@@ -195,9 +195,6 @@ def sweep(a, row_stride, k_stride, b, col_sizes, row_sizes, bias, flags, ld_room
                 elif i >= rows or j >= allowed:
                     outside += c[e] != GUARD
     return products, moved, outside
-
-
-VECTOR = isa().vector_bytes
 
 
 def long_way(a, b, bias):
