@@ -14,7 +14,7 @@ from .columns import column_sums
 from .compile import entry, kernel, outlined
 from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, product
 from .microkernel import B_ROOM, BIAS, TILE_ROWS
-from .simd import at, lanes_of
+from .pointers import at, lanes_of
 from .tasks import grid, share, worth
 
 # The gradient of a small weight matrix over a large batch is summed in chunks of the batch, to be shared out.

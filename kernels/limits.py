@@ -11,7 +11,8 @@ from numba import prange, types
 
 from .compile import entry, kernel, outlined
 from .isa import isa
-from .simd import I64, Lanes, Variable, Vec, at, count_loop, lanewise, make_intrinsic
+from .pointers import at
+from .simd import I64, Lanes, Variable, Vec, count_loop, lanewise, make_intrinsic
 
 # Independent chains, a register each: as many as the micro-kernel's tile has. Two FMA units of four cycles each need
 # eight. One more register has the factor, one the addend.

@@ -14,8 +14,9 @@ from .compile import entry, kernel, outlined
 from .isa import WIDEST_LANES, isa
 from .narrow import NARROW, columns_summed, softmax_columns
 from .packing import pack_transposed, unpack_transposed
+from .pointers import at, lanes_of, stack_block
 from .rows import exp_shifted, log, row_max, summed
-from .simd import Lanes, Vec, at, lanes_of, lanewise, stack_block
+from .simd import Lanes, Vec, lanewise
 from .tasks import worth
 
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape.

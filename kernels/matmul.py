@@ -26,7 +26,7 @@ from .microkernel import (
     tile,
 )
 from .packing import pack, pack_transposed
-from .simd import at, lanes_of, stack_block
+from .pointers import at, lanes_of, stack_block
 
 # What `product` does with a finished block
 PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD = range(4)

@@ -61,7 +61,8 @@ from .plan import (
     W,
     X,
 )
-from .simd import Lanes, Vec, at, doubles_at, lanewise, pointer_to
+from .pointers import at, doubles_at, pointer_to
+from .simd import Lanes, Vec, lanewise
 from .tasks import MOVED, UPDATED, worth
 from .updates import HYPER_SIZE, advance, update
 

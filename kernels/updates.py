@@ -9,7 +9,8 @@ import math
 from numba import carray, types
 
 from .compile import kernel, outlined
-from .simd import Lanes, Vec, at, lanewise
+from .pointers import at
+from .simd import Lanes, Vec, lanewise
 
 SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP = range(6)
 

@@ -91,6 +91,83 @@ def test_idle_threads_soon_sleep_unless_the_user_says_how_to_wait(environment, s
     assert done.stdout.split() == [spins, environment.get("GOMP_SPINCOUNT", "None")]
 
 
+def run(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], env=os.environ | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_tbb_of_pip_is_loaded_where_there_is_no_openmp():
+    code = (
+        "import ctypes, sys, fastbp\n"
+        "load = ctypes.CDLL\n"
+        "ctypes.CDLL = lambda name, *rest, **more: (print(name), load(name, *rest, **more))[1]\n"
+        "if len(sys.argv) > 1: sys.modules['numba.np.ufunc.omppool'] = None\n"
+        "fastbp.mlp([2, 2]).predict([[0, 0]])\n"
+    )
+    assert "libtbb.so.12" not in run(code).stdout
+    assert "libtbb.so.12" in run(code.replace("if len(sys.argv) > 1: ", "")).stdout
+
+
+def test_workqueue_is_named_once_and_used_for_large_work_alone():
+    code = (
+        "import numpy as np, fastbp\n"
+        "from fastbp._threads import tasks_for\n"
+        "fastbp.set_num_threads(2)\n"
+        "model = fastbp.mlp([256, 256])\n"
+        "for _ in range(3): model.predict(np.ones((512, 256), np.float32))\n"
+        "print(tasks_for(1e6), tasks_for(1e9))\n"
+    )
+    done = run(code, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "libgomp" in done.stderr
+    assert done.stdout.split() == ["1", "2"]
+    quiet = run(code, NUMBA_THREADING_LAYER="omp", NUMBA_NUM_THREADS="2")
+    assert "RuntimeWarning" not in quiet.stderr
+    assert quiet.stdout.split() == ["2", "2"]
+
+
+class TestPace:
+    """Which of one thread and many a long run goes on with, by a clock that the test sets."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(_threads.time, "perf_counter", lambda: now[0])
+        return now
+
+    def used(self, clock, seconds, calls=40):
+        """Return the tasks of each call, 0.1 s apart, where a step takes ``seconds[serial]``."""
+        pace, tasks = _threads.Pace(), []
+        for _ in range(calls):
+            n, trial = pace.choose(4)
+            pace.note(n, trial, seconds[n == 1])
+            tasks.append(n)
+            clock[0] += 0.1
+        return tasks
+
+    def test_many_threads_are_kept_while_they_are_faster(self, clock):
+        tasks = self.used(clock, {False: 1.0, True: 2.0})
+        assert set(tasks) == {1, 4}
+        assert tasks.count(1) <= 4
+
+    def test_one_thread_is_kept_while_it_is_faster(self, clock):
+        tasks = self.used(clock, {False: 5.0, True: 2.0})
+        assert tasks[:10] == [4] * 10
+        assert tasks[12:].count(4) <= 3
+
+    def test_a_small_difference_changes_nothing(self, clock):
+        assert self.used(clock, {False: 1.0, True: 0.95}).count(1) <= 4
+
+    def test_work_for_one_thread_is_never_tried_on_more(self, clock):
+        pace = _threads.Pace()
+        for _ in range(30):
+            assert pace.choose(1) == (1, False)
+            clock[0] += 0.1
+
+
 def test_config_names_what_decides_speed(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -15,7 +15,7 @@ from fastbp.kernels import frame, losses, network, plan, reference, updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, activate_with_slope
 from fastbp.kernels.isa import isa
 from fastbp.kernels.matmul import PLAIN, product
-from fastbp.kernels.simd import at
+from fastbp.kernels.pointers import at
 
 kept = []
 

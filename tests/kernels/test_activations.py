@@ -10,7 +10,7 @@ from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, SOFTPLUS, activate, activate_with_slope
 from fastbp.kernels.dense import activation_backward
 from fastbp.kernels.isa import isa
-from fastbp.kernels.simd import at
+from fastbp.kernels.pointers import at
 
 # Largest error of g and of g', in ULP (2**-23 or 2**-52 of the result's power of two). For the first four it is that of
 # the result itself; for the others it is in ULP of a scale, see `scales`: where a result is the small difference of

@@ -18,7 +18,8 @@ from numba import njit, types
 
 from .activations import LEAKY_RELU, apply_slope
 from .compile import entry, outlined
-from .simd import at, lanewise
+from .pointers import at
+from .simd import lanewise
 
 
 def _pointers(dtype):

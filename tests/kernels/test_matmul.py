@@ -11,7 +11,7 @@ from fastbp.kernels.dense import dense_backward, dense_forward
 from fastbp.kernels.isa import isa
 from fastbp.kernels.matmul import GROUP, K_BLOCK, PACK_ROWS, PLAIN, product
 from fastbp.kernels.microkernel import TILE_ROWS, TILE_VECTORS
-from fastbp.kernels.simd import at
+from fastbp.kernels.pointers import at
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 GUARD = -7.0

@@ -12,7 +12,7 @@ from fastbp.kernels.isa import isa
 from fastbp.kernels.losses import BCE_LOGITS, MEAN, MSE, SOFTMAX_LABELS, SUM
 from fastbp.kernels.narrow import NARROW
 from fastbp.kernels.packing import pack_transposed, unpack_transposed
-from fastbp.kernels.simd import at
+from fastbp.kernels.pointers import at
 
 CODES = {"softmax": SOFTMAX_LABELS, "mse": MSE, "bce": BCE_LOGITS}
 COLUMNS = [1, 2, 3, 7, 8, 9, 15, 16, 17, NARROW - 1, NARROW, NARROW + 1]

@@ -9,7 +9,7 @@ from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, RELU
 from fastbp.kernels.isa import isa
 from fastbp.kernels.matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, K_BLOCK, PACK_STRIDE, PLAIN, ROW_BLOCK, product
 from fastbp.kernels.microkernel import B_ROOM, BIAS, LOW_ROWS, ROOM, ROW_VECTORS, TILE_ROWS
-from fastbp.kernels.simd import at
+from fastbp.kernels.pointers import at
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 GUARD = -7.0

@@ -10,7 +10,7 @@ from fastbp.kernels import tasks
 from fastbp.kernels.dense import block_of
 from fastbp.kernels.isa import isa
 from fastbp.kernels.microkernel import TILE_ROWS
-from fastbp.kernels.simd import at
+from fastbp.kernels.pointers import at
 
 worth, grid, share = tasks.worth.py_func, tasks.grid.py_func, tasks.share.py_func
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastbp.kernels import reference, updates
-from fastbp.kernels.simd import at
+from fastbp.kernels.pointers import at
 
 CODES = {
     "sgd": updates.SGD,
