@@ -12,7 +12,7 @@ from numba.np.ufunc.parallel import threading_layer
 
 # A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, twenty
 # times that on Numba's own `workqueue`. Inside a call, ``kernels/tasks.py`` decides the same for each operation.
-SERIAL_WORK = 1e6
+SERIAL_WORK = 2e6
 SERIAL_WORK_OF_WORKQUEUE = 5e7
 
 _forked = False

@@ -85,15 +85,17 @@ class Dense:
         if init is None:
             init = "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
         initialize: Initializer = init if callable(init) else _check.choice(init, INITIALIZERS, "Dense", "init")
-        initial = _check.floats(
-            initialize(_check.generator(rng, "Dense"), shape), self.dtype, "Dense", "init's weights"
-        )
+        # Drawn in float64, or as a function of the user's gives them; rounded where they are stored, without a copy.
+        initial = initialize(_check.generator(rng, "Dense"), shape)
+        if not (type(initial) is np.ndarray and initial.dtype == np.float64):
+            initial = _check.floats(initial, self.dtype, "Dense", "init's weights")
         _check.exact_shape(initial, shape, "Dense", "init's weights")
-        if not np.isfinite(initial).all():
-            raise ValueError("Dense expects init's weights to be finite")
         size = parameter_count(self.in_features, self.out_features, self.has_bias)
         self._bind(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
-        self._w[...] = initial.T
+        with np.errstate(over="ignore"):
+            self._w[...] = initial.T
+        if not np.isfinite(self._w).all():
+            raise ValueError("Dense expects init's weights to be finite")
 
     def _bind(self, params: Array, grads: Array) -> None:
         """Take flat memory for the parameters and the gradients: W as (in_features, out_features), then b."""

@@ -79,23 +79,26 @@ def make_plan(
             row[A] = arena.take(capacity * row[LD])
             if row[ACTIVATION] >= FIRST_STORED_SLOPE:
                 row[SLOPE] = arena.take(capacity * row[LD])
-        _take_turns(plan, D, arena, capacity)
+        # When a layer's dz is written, the output of the layer above has been read for the last time.
+        fits = np.append(plan[:-1, LD] <= plan[1:, LD], False)
+        plan[:-1, D] = plan[1:, A]
+        _take_turns(plan, D, arena, capacity, ~fits)
         layout[X] = arena.take(capacity * layers[0][0])
         layout[TARGETS] = arena.take(capacity * target_width)
         layout[SAMPLE_WEIGHT] = arena.take(capacity)
         layout[PARTIALS] = arena.take(max(partials_size(r[IN], r[OUT], capacity) for r in plan))
     else:
-        _take_turns(plan[:-1], A, arena, capacity)
+        _take_turns(plan, A, arena, capacity, np.arange(len(plan)) < len(plan) - 1)
     layout[CAPACITY], layout[SIZE] = capacity, arena.size
     return plan, layout
 
 
-def _take_turns(plan: np.ndarray, column: int, arena: _Arena, capacity: int) -> None:
-    """Give neighbouring layers different buffers, two in all."""
+def _take_turns(plan: np.ndarray, column: int, arena: _Arena, capacity: int, which: np.ndarray) -> None:
+    """Give neighbours among the layers `which` different buffers, two in all."""
     for parity in (0, 1):
-        rows = plan[parity::2]
-        if len(rows):
-            rows[:, column] = arena.take(capacity * int(rows[:, LD].max()))
+        layers = np.flatnonzero(which & (np.arange(len(plan)) % 2 == parity))
+        if len(layers):
+            plan[layers, column] = arena.take(capacity * int(plan[layers, LD].max()))
 
 
 def partials_size(in_features: int, out_features: int, batch: int) -> int:

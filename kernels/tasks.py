@@ -3,9 +3,10 @@
 from .compile import kernel
 from .microkernel import TILE_ROWS, TILE_VECTORS
 
-# A parallel region costs one to three microseconds, and its tasks have to repay that: a task is worth opening one
-# from about so many floating-point operations, five microseconds on a core with AVX2.
-TASK_WORK = 500_000
+# A parallel region costs one to three microseconds, more where other processes get in the way, and its tasks have to
+# repay that: a task is worth opening one from about so many floating-point operations, ten microseconds on a core with
+# AVX2.
+TASK_WORK = 1_000_000
 # What an element counts for where it is only moved or updated: the time is that of the memory.
 MOVED, UPDATED = 8, 16
 

@@ -118,7 +118,7 @@ def test_workqueue_is_named_once_and_used_for_large_work_alone():
         "fastbp.set_num_threads(2)\n"
         "model = fastbp.mlp([256, 256])\n"
         "for _ in range(3): model.predict(np.ones((512, 256), np.float32))\n"
-        "print(tasks_for(1e6), tasks_for(1e9))\n"
+        "print(tasks_for(4e6), tasks_for(1e9))\n"
     )
     done = run(code, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
     assert done.stderr.count("RuntimeWarning") == 1
