@@ -67,7 +67,9 @@ class Sequential:
         start = 0
         for layer in layers:
             part = slice(start, start + layer._params.size)
-            self._params[part], self._grads[part] = layer._params, layer._grads
+            self._params[part] = layer._params
+            if layer._grads.any():  # zeros that nobody writes take no memory yet
+                self._grads[part] = layer._grads
             layer._bind(self._params[part], self._grads[part])
             layer.owner = self
             start = part.stop
