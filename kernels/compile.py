@@ -126,6 +126,7 @@ class Outlined:
         self.function = function
         self.signature = signature
         self.compiled: dict[types.Float, Any] = {}
+        outlined_functions.append(self)
 
     def symbol(self, dtype: types.Float) -> str:
         return f"fastbp.{self.function.__name__}.{dtype}"
@@ -151,36 +152,37 @@ class Outlined:
         binding.add_symbol(self.symbol(dtype), compiled.address)
         self.compiled[dtype] = compiled
 
+    def declare(self, context: Any, module: ir.Module, dtype: types.Float) -> ir.Function:
+        """Make sure that the function is there, and return it as the code in `module` sees it."""
+        self.compile(dtype)
+        signature = self.signature(dtype)
+        result = ir.VoidType()
+        if signature.return_type is not types.void:
+            result = context.get_value_type(signature.return_type)
+        parameters = [context.get_value_type(t) for t in signature.args]
+        return get_or_insert_function(module, ir.FunctionType(result, parameters), self.symbol(dtype))
+
+    def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        """Write a call of the function."""
+        value = builder.call(self.declare(context, builder.module, element_type(signature.args)), args)
+        return context.get_dummy_value() if signature.return_type is types.void else value
+
     def intrinsic(self) -> Any:
         """Return what a kernel calls."""
-
-        def call(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-            dtype = next(a.dtype for a in signature.args if isinstance(a, types.CPointer))
-            self.compile(dtype)
-            result = context.get_value_type(signature.return_type)
-            if signature.return_type is types.void:
-                result = ir.VoidType()
-            function_type = ir.FunctionType(result, [a.type for a in args])
-            function = get_or_insert_function(builder.module, function_type, self.symbol(dtype))
-            value = builder.call(function, args)
-            return context.get_dummy_value() if signature.return_type is types.void else value
-
-        def signature_of(*args: Any) -> Any:
-            return self.signature(next(a.dtype for a in args if isinstance(a, types.CPointer)))
-
         names = list(inspect.signature(self.function).parameters)
-        return make_intrinsic(self.function.__name__, names, signature_of, call)
+        return make_intrinsic(
+            self.function.__name__, names, lambda *args: self.signature(element_type(args)), self.call
+        )
 
 
 outlined_functions: list[Outlined] = []
 
 
+def element_type(args: Sequence[Any]) -> Any:
+    """Return what the first pointer among an outlined function's argument types points to."""
+    return next(a.dtype for a in args if isinstance(a, types.CPointer))
+
+
 def outlined(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
     """Make a function an outlined one; ``signature(dtype)`` gives its types for an element type."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        part = Outlined(function, signature)
-        outlined_functions.append(part)
-        return part.intrinsic()
-
-    return decorate
+    return lambda function: Outlined(function, signature).intrinsic()

@@ -1,21 +1,23 @@
 """The dense layer: ``Z = X @ W + b``, ``A = g(Z)`` forward; ``dX``, ``dW`` and ``db`` backward.
 
 ``W`` stands as it is stored, (in_features, out_features): the transpose of the lecture's. Three levels: a ``*_part``
-does one task's share, on pointers; `forward`, `input_gradient` and `weight_gradient` share out the tasks, on flat
-arrays and offsets, for `network` too; `dense_forward` and `dense_backward` are the same for plain arrays.
+does one task's share, on pointers; `forward`, `input_gradient` and `weight_gradient` say how many tasks there are, on
+flat arrays and offsets, for `network` too; `dense_forward` and `dense_backward` are the same for plain arrays.
 
 ``tasks`` says into how many tasks the work is cut; 1 opens no parallel region. It changes no bit.
 """
 
-from numba import prange, types
+from numba import types
 
 from .activations import IDENTITY, apply_slope
 from .columns import column_sums
-from .compile import entry, kernel, outlined
-from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, product
+from .compile import entry, kernel
+from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, UPDATE, product
 from .microkernel import B_ROOM, BIAS, TILE_ROWS
-from .pointers import at, lanes_of
+from .pointers import at, doubles_at, lanes_of
+from .region import shared
 from .tasks import grid, share, worth
+from .updates import update
 
 # The gradient of a small weight matrix over a large batch is summed in chunks of the batch, to be shared out.
 CHUNKED_WEIGHTS = 1 << 14
@@ -51,14 +53,14 @@ def _forward_types(dtype):
     return types.void(p, i, p, p, i, i, i, p, p, i, i, i, i, i, i)
 
 
-@outlined(_forward_types)
+@shared(_forward_types)
 def forward_part(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks, task):
     """One task's block of ``A = g(X @ W + b)``, and of ``g'(Z)`` where `kind` keeps the slope."""
     i0, i1, j0, j1 = block_of(batch, outs, x, tasks, task)
     c = i0 * ld_a + j0
     product(
         at(x, i0 * ld_x), ld_x, 1, at(w, j0), outs, False, at(a, c), ld_a, i1 - i0, j1 - j0, ins,
-        at(b, j0), flags, kind, code, at(a, c), at(slope, c),
+        at(b, j0), flags, kind, code, at(a, c), at(slope, c), doubles_at(0), 0,
     )  # fmt: skip
 
 
@@ -67,67 +69,69 @@ def _input_gradient_types(dtype):
     return types.void(p, i, p, p, i, i, i, p, p, i, i, i, i, i)
 
 
-@outlined(_input_gradient_types)
+@shared(_input_gradient_types)
 def input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, tasks, task):
     """One task's block of ``dX = dZ @ W.T``, times g' of the layer below."""
     i0, i1, j0, j1 = block_of(batch, ins, dz, tasks, task)
     c = i0 * ld_dx + j0
     product(
         at(dz, i0 * ld_dz), ld_dz, 1, at(w, j0 * outs), outs, True, at(dx, c), ld_dx, i1 - i0, j1 - j0, outs,
-        at(w, 0), flags, PLAIN if code == IDENTITY else BACKWARD, code, at(below, c), at(slope, c),
+        at(w, 0), flags, PLAIN if code == IDENTITY else BACKWARD, code, at(below, c), at(slope, c), doubles_at(0), 0,
     )  # fmt: skip
 
 
 def _weight_gradient_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, p, i, p, p, i, i, i, i, i, i)
+    return types.void(p, i, p, i, p, p, i, i, i, i, i, i, p, p, types.CPointer(types.float64), i, i, i)
 
 
-@outlined(_weight_gradient_types)
-def weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, tasks, task):
-    """One task's block of ``dW = X.T @ dZ``; the blocks at the top also sum ``db``."""
+@shared(_weight_gradient_types)
+def weight_gradient_part(
+    x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, kind, code, params, state, hyper, n, tasks, task
+):
+    """One task's block of ``dW = X.T @ dZ``, and its update; the blocks at the top also sum their part of ``db``."""
     i0, i1, j0, j1 = block_of(ins, outs, x, tasks, task)
     c = i0 * outs + j0
     product(
         at(x, i0), 1, ld_x, at(dz, j0), ld_dz, False, at(dw, c), outs, i1 - i0, j1 - j0, batch,
-        at(dw, c), flags & B_ROOM, PLAIN, IDENTITY, at(dw, c), at(dw, c),
+        at(dz, 0), flags & B_ROOM, kind, code, at(params, c), at(state, c), hyper, n,
     )  # fmt: skip
     if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks):
         column_sums(at(dz, j0), ld_dz, batch, j1 - j0, at(db, j0))
+        if kind == UPDATE:
+            b = ins * outs + j0
+            update(code, at(params, b), at(db, j0), at(state, b), hyper, n, outs, 1, j1 - j0)
+
+
+def _weight_gradient_chunk_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    return types.void(p, i, p, i, p, i, i, i, i, i, i)
+
+
+@shared(_weight_gradient_chunk_types)
+def weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, chunk):
+    """The sums of dW and db over one chunk of the batch."""
+    start, stop = share(batch, 1, chunks, chunk), share(batch, 1, chunks, chunk + 1)
+    x, dz, part = at(x, start * ld_x), at(dz, start * ld_dz), at(partials, chunk * (ins + 1) * outs)
+    product(
+        x, 1, ld_x, dz, ld_dz, False, part, outs, ins, outs, stop - start, dz, flags & B_ROOM, PLAIN, IDENTITY, part,
+        part, doubles_at(0), 0,
+    )  # fmt: skip
+    if flags & BIAS:
+        column_sums(dz, ld_dz, stop - start, outs, at(part, ins * outs))
 
 
 @kernel
-def weight_gradient_piece(x, ld_x, dz, ld_dz, dw, db, partials, flags, batch, ins, outs, chunks, pieces, piece):
-    """One block of dW; or, where there are several chunks of the batch, all of dW and db over one, in `partials`."""
-    if chunks == 1:
-        weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, pieces, piece)
-    else:
-        start, stop = share(batch, 1, chunks, piece), share(batch, 1, chunks, piece + 1)
-        part = at(partials, piece * (ins + 1) * outs)
-        weight_gradient_part(
-            at(x, start * ld_x), ld_x, at(dz, start * ld_dz), ld_dz, part, at(part, ins * outs), flags, stop - start,
-            ins, outs, 1, 0,
-        )  # fmt: skip
-
-
-@kernel(parallel=True)
 def forward(x, x0, ld_x, w, w0, b, b0, flags, code, kind, a, a0, slope, slope0, ld_a, batch, ins, outs, tasks):
     """Compute ``A = g(X @ W + b)``; X begins at ``x.flat[x0]``, and so on, rows `ld_x` and `ld_a` apart."""
     tasks = worth(2 * batch * ins * outs, tasks)
-    if tasks == 1:
-        forward_part(
-            at(x, x0), ld_x, at(w, w0), at(b, b0), flags, code, kind, at(a, a0), at(slope, slope0), ld_a, batch,
-            ins, outs, 1, 0,
-        )  # fmt: skip
-    else:
-        for task in prange(tasks):
-            forward_part(
-                at(x, x0), ld_x, at(w, w0), at(b, b0), flags, code, kind, at(a, a0), at(slope, slope0), ld_a, batch,
-                ins, outs, tasks, task,
-            )  # fmt: skip
+    forward_part(
+        at(x, x0), ld_x, at(w, w0), at(b, b0), flags, code, kind, at(a, a0), at(slope, slope0), ld_a, batch, ins, outs,
+        tasks, tasks,
+    )  # fmt: skip
 
 
-@kernel(parallel=True)
+@kernel
 def input_gradient(
     dz, dz0, ld_dz, w, w0, dx, dx0, ld_dx, flags, code, below, below0, slope, slope0, batch, ins, outs, tasks
 ):
@@ -136,45 +140,42 @@ def input_gradient(
     below, slope : that layer's output and stored slope, laid out as dX; read as its activation needs them
     """
     tasks = worth(2 * batch * ins * outs, tasks)
-    if tasks == 1:
-        input_gradient_part(
-            at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0), batch,
-            ins, outs, 1, 0,
-        )  # fmt: skip
-    else:
-        for task in prange(tasks):
-            input_gradient_part(
-                at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0),
-                batch, ins, outs, tasks, task,
-            )  # fmt: skip
+    input_gradient_part(
+        at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0), batch,
+        ins, outs, tasks, tasks,
+    )  # fmt: skip
 
 
-@kernel(parallel=True)
-def weight_gradient(x, x0, ld_x, dz, dz0, ld_dz, dw, dw0, db, db0, flags, partials, batch, ins, outs, tasks):
+@kernel
+def weight_gradient(
+    x, x0, ld_x, dz, dz0, ld_dz, dw, dw0, db, db0, flags, partials, batch, ins, outs, kind, code, params, state, hyper,
+    n, tasks,
+):  # fmt: skip
     """Compute ``dW = X.T @ dZ`` and ``db = dZ.sum(0)``.
 
     partials : room for ``gradient_chunks(...) * (ins + 1) * outs`` elements where there are several chunks
+    kind : UPDATE, to update W and b at once, while the gradient is in a cache; else PLAIN
+    code, params, state, hyper, n : for that, as `updates.update` takes them. W begins at ``params.flat[dw0]``, and b
+        follows it.
     """
     chunks = gradient_chunks(batch, ins, outs)
     tasks = worth(2 * batch * ins * outs, tasks)
-    pieces = tasks if chunks == 1 else chunks
-    if tasks == 1:
-        for piece in range(pieces):
-            weight_gradient_piece(
-                at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), at(partials, 0), flags, batch, ins, outs,
-                chunks, pieces, piece,
-            )  # fmt: skip
-    else:
-        for piece in prange(pieces):
-            weight_gradient_piece(
-                at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), at(partials, 0), flags, batch, ins, outs,
-                chunks, pieces, piece,
-            )  # fmt: skip
-    if chunks > 1:
-        size = (ins + 1) * outs
-        column_sums(at(partials, 0), size, chunks, ins * outs, at(dw, dw0))
+    if chunks == 1:
+        weight_gradient_part(
+            at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), flags, batch, ins, outs, kind, code,
+            at(params, dw0), at(state, dw0), hyper, n, tasks, tasks,
+        )  # fmt: skip
+        return
+    weight_gradient_chunk(at(x, x0), ld_x, at(dz, dz0), ld_dz, at(partials, 0), flags, batch, ins, outs, chunks, tasks)
+    size = (ins + 1) * outs
+    column_sums(at(partials, 0), size, chunks, ins * outs, at(dw, dw0))
+    if flags & BIAS:
+        column_sums(at(partials, ins * outs), size, chunks, outs, at(db, db0))
+    if kind == UPDATE:
+        update(code, at(params, dw0), at(dw, dw0), at(state, dw0), hyper, n, outs, ins, outs)
         if flags & BIAS:
-            column_sums(at(partials, ins * outs), size, chunks, outs, at(db, db0))
+            b = dw0 + ins * outs
+            update(code, at(params, b), at(db, db0), at(state, b), hyper, n, outs, 1, outs)
 
 
 @entry
@@ -219,7 +220,11 @@ def dense_backward(x, w, dz, below_activation, below, slope, with_dx, partials, 
     outs = w.shape[1]
     if with_dx:
         input_gradient(dz, 0, outs, w, 0, dx, 0, ins, 0, below_activation, below, 0, slope, 0, batch, ins, outs, tasks)
-    weight_gradient(x, 0, ins, dz, 0, outs, dw, 0, db, 0, BIAS if db.size > 0 else 0, partials, batch, ins, outs, tasks)
+    flags = BIAS if db.size > 0 else 0
+    weight_gradient(
+        x, 0, ins, dz, 0, outs, dw, 0, db, 0, flags, partials, batch, ins, outs, PLAIN, IDENTITY, dw, dw, doubles_at(0),
+        0, tasks,
+    )  # fmt: skip
 
 
 @entry

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 
-from .compile import entry, kernel, outlined
+from .compile import entry
 from .isa import isa
 from .pointers import at
+from .region import shared
 from .simd import I64, Lanes, Variable, Vec, count_loop, lanewise, make_intrinsic
+from .tasks import share
 
 # Independent chains, a register each: as many as the micro-kernel's tile has. Two FMA units of four cycles each need
 # eight. One more register has the factor, one the addend.
@@ -49,14 +51,15 @@ def _same(v: Lanes, x: Vec) -> Vec:
 move = lanewise(_same, reads=1, writes=1)
 
 
-@kernel(parallel=True)
-def _peak(a, factor, addend, repeats, tasks):
-    size = a.shape[1]
-    if tasks == 1:
-        chains(at(a, 0), factor, addend, repeats)
-    else:
-        for task in prange(tasks):
-            chains(at(a, task * size), factor, addend, repeats)
+def _peak_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    return types.void(p, i, dtype, dtype, i, i, i)
+
+
+@shared(_peak_types)
+def peak_part(a, size, factor, addend, repeats, tasks, task):
+    """One task's row of `fma_peak`."""
+    chains(at(a, task * size), factor, addend, repeats)
 
 
 @entry
@@ -67,29 +70,20 @@ def fma_peak(a, factor, addend, repeats, tasks):
 
     One task owns one row. It is ``2 * a.size * repeats`` floating-point operations.
     """
-    _peak(a, factor, addend, repeats, tasks)
+    peak_part(at(a, 0), a.shape[1], factor, addend, repeats, tasks, tasks)
 
 
 def _copy_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, p, i, i)
+    return types.void(p, p, i, i, i)
 
 
-# Outlined, so that LLVM sees pointers that may overlap: it would call memcpy otherwise, on many threads but not on one.
-@outlined(_copy_types)
-def copy_part(source, target, start, stop):
-    """target[start:stop] = source[start:stop]."""
+# LLVM sees pointers that may overlap here, and so does not call memcpy.
+@shared(_copy_types)
+def copy_part(source, target, n, tasks, task):
+    """One task's range of `copy`."""
+    start, stop = share(n, 1, tasks, task), share(n, 1, tasks, task + 1)
     move(at(source, start), at(target, start), stop - start)
-
-
-@kernel(parallel=True)
-def _shared_copy(source, target, tasks):
-    n = source.size
-    if tasks == 1:
-        copy_part(at(source, 0), at(target, 0), 0, n)
-    else:
-        for task in prange(tasks):
-            copy_part(at(source, 0), at(target, 0), n * task // tasks, n * (task + 1) // tasks)
 
 
 @entry
@@ -100,4 +94,4 @@ def copy(source, target, tasks):
 
     One task owns a range of elements. Reads and writes whole vectors, as every other kernel does.
     """
-    _shared_copy(source, target, tasks)
+    copy_part(at(source, 0), at(target, 0), source.size, tasks, tasks)

@@ -6,18 +6,19 @@ added up in order, in float64.
 """
 
 import numpy as np
-from numba import carray, prange, types
+from numba import carray, types
 
 from . import elementary
 from .activations import IDENTITY, apply_slope
-from .compile import entry, kernel, outlined
+from .compile import entry, kernel
 from .isa import WIDEST_LANES, isa
 from .narrow import NARROW, columns_summed, softmax_columns
 from .packing import pack_transposed, unpack_transposed
 from .pointers import at, lanes_of, stack_block
+from .region import shared
 from .rows import exp_shifted, log, row_max, summed
 from .simd import Lanes, Vec, lanewise
-from .tasks import worth
+from .tasks import share, worth
 
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape.
 SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, MSE, BCE_LOGITS, GAUSSIAN_NLL = range(5)
@@ -257,19 +258,20 @@ def numbers_narrow(code, z, ld, n, stored, targets, ld_t, rows, ld_rows, d, star
 
 def _loss_part_types(dtype):
     p, i, f = types.CPointer(dtype), types.int64, types.CPointer(types.float64)
-    return types.void(i, p, i, i, i, types.CPointer(i), p, i, p, i, f, f, i, i, p, p, i, i)
+    return types.void(i, p, i, i, i, types.CPointer(i), p, i, p, i, f, f, i, i, p, p, i, i, i)
 
 
-@outlined(_loss_part_types)
+@shared(_loss_part_types)
 def loss_part(
     code, z, ld, room, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope, d,
-    start, stop,
+    batch, tasks, task,
 ):  # fmt: skip
-    """Rows start:stop of `loss`, on pointers.
+    """One task's rows of `loss`, on pointers.
 
     room : whether rows of z and d have room up to whole vectors
     weights : how many class weights there are, n or 0
     """
+    start, stop = share(batch, 1, tasks, task), share(batch, 1, tasks, task + 1)
     z, d = carray(z, stop * ld), carray(d, stop * ld)
     class_weight, options = carray(class_weight, weights), carray(options, OPTIONS_SIZE)
     labels, targets, rows = carray(labels, stop), carray(targets, stop * ld_t), carray(rows, 3 * ld_rows)
@@ -296,7 +298,7 @@ def loss_part(
         apply_slope(activation, at(d, first), at(z, first), at(slope, first), at(d, first), ld, stop - start, n)
 
 
-@kernel(parallel=True)
+@kernel
 def loss(
     code, z, z0, ld, room, batch, n, labels, targets, t0, ld_t, class_weight, options, sample_weight, rows, activation,
     slope, slope0, d, d0, tasks,
@@ -326,18 +328,10 @@ def loss(
     divisor = row_scales(code, labels, class_weight, options, sample_weight, rows[0], batch, terms)
     weights, ld_rows = class_weight.size, rows.shape[1]
     tasks = worth(ELEMENT_WORK * batch * n, tasks)
-    if tasks == 1:
-        loss_part(
-            code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights,
-            at(options, 0), at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), 0, batch,
-        )  # fmt: skip
-    else:
-        for task in prange(tasks):
-            loss_part(
-                code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights,
-                at(options, 0), at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), batch * task // tasks,
-                batch * (task + 1) // tasks,
-            )  # fmt: skip
+    loss_part(
+        code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights,
+        at(options, 0), at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), batch, tasks, tasks,
+    )  # fmt: skip
     total = 0.0
     for i in range(batch):
         total += rows[0, i] * rows[1, i]

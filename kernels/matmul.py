@@ -27,9 +27,10 @@ from .microkernel import (
 )
 from .packing import pack, pack_transposed
 from .pointers import at, lanes_of, stack_block
+from .updates import update
 
 # What `product` does with a finished block
-PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD = range(4)
+PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD, UPDATE = range(5)
 
 # A block of B, K_BLOCK rows of GROUP panels, stays in the second-level cache while ROW_BLOCK rows of A after another
 # meet it; one panel stays in the first-level cache while the tiles of those rows pass.
@@ -65,42 +66,53 @@ def panel_of(vectors, panels, p, width):
 
 
 @kernel
-def epilogue(kind, code, c, a, slope, ld, rows, cols):
-    """Finish a block of C in memory: ``a = g(z)`` in place, or ``dz = da * g'(z)`` from `a` and `slope`."""
+def epilogue(kind, code, c, below, beside, hyper, n, ld, rows, cols):
+    """Finish a block of C in memory. What `below` and `beside` are, `product` says."""
     if kind == FORWARD:
-        activate(code, c, slope, ld, rows, cols)
+        activate(code, c, beside, ld, rows, cols)
     elif kind == FORWARD_WITH_SLOPE:
-        activate_with_slope(code, c, slope, ld, rows, cols)
+        activate_with_slope(code, c, beside, ld, rows, cols)
     elif kind == BACKWARD:
-        apply_slope(code, c, a, slope, c, ld, rows, cols)
+        apply_slope(code, c, below, beside, c, ld, rows, cols)
+    else:
+        update(code, below, c, beside, hyper, n, ld, rows, cols)
 
 
 @kernel
 def fused(kind, code):
     """Return the mode of tiles that finish C in their registers; 0 where that takes a pass of its own."""
-    if code != RELU:
+    if kind in (PLAIN, UPDATE) or code != RELU:
         return 0
     return GATE if kind == BACKWARD else RECTIFY
 
 
+@kernel
+def in_memory(kind, code):
+    """Return whether a finished block takes a pass in memory."""
+    return kind == UPDATE or (kind != PLAIN and code != IDENTITY and fused(kind, code) == 0)
+
+
 def _product_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, i, p, i, i, p, i, i, i, i, p, i, i, i, p, p)
+    return types.void(p, i, i, p, i, i, p, i, i, i, i, p, i, i, i, p, p, types.CPointer(types.float64), i)
 
 
 @outlined(_product_types)
 def product(
-    a, row_stride, k_stride, b, ldb, transposed, c, ldc, rows, cols, depth, bias, flags, kind, code, below, slope
-):
+    a, row_stride, k_stride, b, ldb, transposed, c, ldc, rows, cols, depth, bias, flags, kind, code, below, beside,
+    hyper, n,
+):  # fmt: skip
     """Compute ``C = A @ B`` for one task, add the bias, run the epilogue.
 
     a : A's element (i, k) stands at ``a[i * row_stride + k * k_stride]``
     b : B's element (k, j) stands at ``b[k * ldb + j]``, or at ``b[j * ldb + k]`` where `transposed`
     c : (rows, cols), rows `ldc` apart; written
     bias : (cols,), added where `flags` has BIAS
-    flags : BIAS, and ROOM where c, below and slope have room up to whole vectors
-    kind, code : which epilogue, of which activation
-    below, slope : laid out as C; activations and their slopes, read or written by the epilogue
+    flags : BIAS, and ROOM where c, below and beside have room up to whole vectors
+    kind, code : which epilogue, of which activation or optimizer
+    below, beside : laid out as C, read or written by the epilogue; activations and their slopes, or the parameters and
+        the optimizer's state
+    hyper, n : as `update` takes them, for that epilogue
     """
     width = lanes_of(a)
     block, a_block = b_scratch(a), a_scratch(a)
@@ -110,10 +122,7 @@ def product(
     group_cols = GROUP * TILE_VECTORS * width
     far_columns = row_stride == 1 and k_stride > PACK_STRIDE
     rival_rows = k_stride == 1 and row_stride % RIVAL_STRIDE == 0 and rows >= TILE_ROWS and cols >= PACK_ROWS
-    finish = flags & ROOM
-    if kind != PLAIN:
-        finish |= fused(kind, code)
-    in_memory = kind != PLAIN and code != IDENTITY and finish & (RECTIFY | GATE) == 0
+    finish = flags & ROOM | fused(kind, code)
     for j0 in range(0, cols, group_cols):
         group = min(group_cols, cols - j0)
         vectors = (group + width - 1) // width
@@ -163,10 +172,10 @@ def product(
                             mode,
                         )  # fmt: skip
                         i += tile_rows
-                if last and in_memory:
+                if last and in_memory(kind, code):
                     row = i0 * ldc + j0
                     all_cols = vectors * width if flags & ROOM else group
-                    epilogue(kind, code, at(c, row), at(below, row), at(slope, row), ldc, i1 - i0, all_cols)
+                    epilogue(kind, code, at(c, row), at(below, row), at(beside, row), hyper, n, ldc, i1 - i0, all_cols)
             k0 += k_size
             if last:
                 break

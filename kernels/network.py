@@ -3,7 +3,7 @@
 Nothing here depends on the architecture but through the plan's integers, so one compiled artefact serves them all.
 """
 
-from numba import carray, prange, types
+from numba import carray, types
 
 from .compile import entry, kernel, outlined
 from .dense import forward, input_gradient, weight_gradient
@@ -41,7 +41,7 @@ from .frame import (
     WORK,
 )
 from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, first_wrong, loss
-from .matmul import FORWARD, FORWARD_WITH_SLOPE
+from .matmul import FORWARD, FORWARD_WITH_SLOPE, UPDATE
 from .microkernel import B_ROOM, BIAS, ROOM
 from .plan import (
     ACTIVATION,
@@ -62,9 +62,10 @@ from .plan import (
     X,
 )
 from .pointers import at, doubles_at, pointer_to
+from .region import shared
 from .simd import Lanes, Vec, lanewise
-from .tasks import MOVED, UPDATED, worth
-from .updates import HYPER_SIZE, advance, update
+from .tasks import MOVED, share, worth
+from .updates import HYPER_SIZE, advance
 
 
 @kernel
@@ -86,8 +87,12 @@ def forward_pass(plan, params, work, x, x0, ld_x, kind, out, out0, ld_out, room_
 
 
 @kernel
-def backward_pass(plan, layout, params, grads, work, x, x0, ld_x, batch, tasks):
-    """Compute all gradients from the dz of the last layer, which stands in the workspace, as the activations do."""
+def backward_pass(plan, layout, params, grads, code, state, hyper, work, x, x0, ld_x, batch, tasks):
+    """From the dz of the last layer, which stands in the workspace as the activations do: all gradients and updates.
+
+    code, state, hyper : the optimizer. A layer's weights are read for the dz of the layer below before they change.
+    """
+    advance(hyper)
     for i in range(plan.shape[0] - 1, -1, -1):
         ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
         source, source0, ld_source = x, x0, ld_x
@@ -99,22 +104,9 @@ def backward_pass(plan, layout, params, grads, work, x, x0, ld_x, batch, tasks):
             )  # fmt: skip
         weight_gradient(
             source, source0, ld_source, work, plan[i, D], plan[i, LD], grads, w0, grads, max(b0, 0),
-            BIAS * (b0 >= 0) + B_ROOM, work[layout[PARTIALS] :], batch, ins, outs, tasks,
+            BIAS * (b0 >= 0) + B_ROOM, work[layout[PARTIALS] :], batch, ins, outs, UPDATE, code, params, state,
+            at(hyper, 0), params.size, tasks,
         )  # fmt: skip
-
-
-@kernel(parallel=True)
-def update_all(code, hyper, params, grads, state, tasks):
-    """One optimizer step on all parameters; a task owns a range of them."""
-    advance(hyper)
-    n = params.size
-    tasks = worth(UPDATED * n, tasks)
-    if tasks == 1:
-        update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, 0, n)
-    else:
-        for task in prange(tasks):
-            start, stop = n * task // tasks, n * (task + 1) // tasks
-            update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, start, stop)
 
 
 def _copied(v: Lanes, x: Vec) -> Vec:
@@ -126,27 +118,22 @@ copy_row = lanewise(_copied, reads=1, writes=1)
 
 def _gather_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, types.CPointer(i), i, i, p)
+    return types.void(p, types.CPointer(i), i, i, p, i, i)
 
 
-@outlined(_gather_types)
-def gather_rows(x, order, rows, width, out):
-    """Copy rows ``order[:rows]`` of x, `width` numbers each."""
+@shared(_gather_types)
+def gather_part(x, order, rows, width, out, tasks, task):
+    """One task's range of the rows ``order[:rows]`` of x, `width` numbers each, copied to `out`."""
     order = carray(order, rows)
-    for i in range(rows):
+    for i in range(share(rows, 1, tasks, task), share(rows, 1, tasks, task + 1)):
         copy_row(at(x, order[i] * width), at(out, i * width), width)
 
 
-@kernel(parallel=True)
+@kernel
 def gather(x, order, start, rows, width, out, out0, tasks):
-    """Copy rows ``order[start : start + rows]`` of x to ``out[out0:]``; a task owns a range of rows."""
+    """Copy rows ``order[start : start + rows]`` of x to ``out[out0:]``."""
     tasks = worth(MOVED * rows * width, tasks)
-    if tasks == 1:
-        gather_rows(at(x, 0), at(order, start), rows, width, at(out, out0))
-    else:
-        for task in prange(tasks):
-            first, last = rows * task // tasks, rows * (task + 1) // tasks
-            gather_rows(at(x, 0), at(order, start + first), last - first, width, at(out, out0 + first * width))
+    gather_part(at(x, 0), at(order, start), rows, width, at(out, out0), tasks, tasks)
 
 
 @entry
@@ -214,10 +201,10 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                     batch_labels[i] = labels[order[start + i]]
             if width > 0:
                 step_targets, t0 = work, layout[TARGETS]
-                gather_rows(at(targets, 0), at(order, start), batch, width, at(work, t0))
+                gather(targets, order, start, batch, width, work, t0, tasks)
             if weights > 0:
                 step_weight = work[layout[SAMPLE_WEIGHT] :]
-                gather_rows(at(sample_weight, 0), at(order, start), batch, 1, at(step_weight, 0))
+                gather(sample_weight, order, start, batch, 1, step_weight, 0, tasks)
         forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, ROOM, batch, tasks)
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = loss(
             code, work, z0, ld, ROOM, batch, outs, step_labels, step_targets, t0, width, class_weight, options,
@@ -229,8 +216,9 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 hits += rows[2, i]
                 counted += step_labels[i] != options[IGNORE_INDEX]
             record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counted
-        backward_pass(plan, layout, params, grads, work, batch_x, x0, in_features, batch, tasks)
-        update_all(settings[OPTIMIZER], hyper, params, grads, state, tasks)
+        backward_pass(
+            plan, layout, params, grads, settings[OPTIMIZER], state, hyper, work, batch_x, x0, in_features, batch, tasks
+        )
     return -1
 
 

@@ -7,6 +7,7 @@ that the kernel needs for itself (``partials``, ``work``).
 import math
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from . import frame as _frame
 from . import losses as _losses
@@ -219,10 +220,14 @@ def advance(hyper):
     hyper[_updates.SECOND_POWER] *= hyper[_updates.SECOND]
 
 
-def update(code, params, grads, state, hyper, n, start, stop):
-    """Update ``params[start:stop]`` and the state of these elements; arrays in place of pointers."""
-    p, g = params[start:stop], grads[start:stop].copy()
-    first_state, second_state = state[start:stop], state[n + start : n + stop]
+def update(code, params, grads, state, hyper, n, ld, rows, cols):
+    """Update a block of parameters and of the state; flat arrays that begin with the block in place of pointers."""
+
+    def block(flat):
+        return as_strided(flat, (rows, cols), (ld * flat.itemsize, flat.itemsize))
+
+    p, g = block(params), block(grads).copy()
+    first_state, second_state = (block(state[k * n :]) if len(state) > k * n else None for k in (0, 1))
     lr, decay, first, second, eps, first_power, second_power = hyper
     if code == _updates.ADAMW:
         p *= 1 - lr * decay
@@ -302,7 +307,7 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
             dz = dx
 
         advance(frame.hyper)
-        update(settings[_frame.OPTIMIZER], params, grads, frame.state, frame.hyper, params.size, 0, params.size)
+        update(settings[_frame.OPTIMIZER], params, grads, frame.state, frame.hyper, params.size, 0, 1, params.size)
 
 
 # Limits

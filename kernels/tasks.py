@@ -7,8 +7,8 @@ from .microkernel import TILE_ROWS, TILE_VECTORS
 # repay that: a task is worth opening one from about so many floating-point operations, ten microseconds on a core with
 # AVX2.
 TASK_WORK = 1_000_000
-# What an element counts for where it is only moved or updated: the time is that of the memory.
-MOVED, UPDATED = 8, 16
+# What an element counts for where it is only moved: the time is that of the memory.
+MOVED = 8
 
 
 @kernel

@@ -73,47 +73,43 @@ def advance(hyper):
 
 def _update_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(i, p, p, p, types.CPointer(types.float64), i, i, i)
+    return types.void(i, p, p, p, types.CPointer(types.float64), i, i, i, i)
 
 
 @outlined(_update_types)
-def update(code, params, grads, state, hyper, n, start, stop):
-    """Update ``params[start:stop]`` in place from the gradients, and the optimizer's state with them.
+def update(code, params, grads, state, hyper, n, ld, rows, cols):
+    """Update a block of parameters in place from the gradients, and the optimizer's state with them.
 
     code : one of SGD ... RMSPROP
-    params, grads : n elements, read and written; read
-    state : STATE_ARRAYS[code] * n elements, read and written
+    params, grads, state : (rows, cols), rows `ld` apart: read and written; read; read and written
     hyper : (HYPER_SIZE,) float64: learning rate, weight decay, first (momentum or beta1), second (beta2 or alpha), eps,
         beta1**t, beta2**t
+    n : how far apart the arrays of the state stand, STATE_ARRAYS[code] of them
 
-    One task owns one range of elements; the elements are independent.
+    The elements are independent.
     """
     hyper = carray(hyper, HYPER_SIZE)
-    real = carray(params, n).dtype.type
-    count = stop - start
-    p, g = at(params, start), at(grads, start)
+    real = carray(params, cols).dtype.type
     lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
     first, eps = real(hyper[FIRST]), real(hyper[EPS])
-    if code == SGD:
-        sgd(p, g, p, lr, decay, count)
-    elif code == MOMENTUM:
-        m = at(state, start)
-        momentum(p, g, m, p, m, lr, decay, first, count)
-    elif code == NESTEROV:
-        m = at(state, start)
-        nesterov(p, g, m, p, m, lr, decay, first, count)
-    elif code == RMSPROP:
-        s = at(state, start)
-        rmsprop(p, g, s, p, s, lr, decay, real(1.0 - hyper[SECOND]), eps, count)
-    else:
-        m, s = at(state, start), at(state, n + start)
-        rate = real(hyper[LR] / (1.0 - hyper[FIRST_POWER]))
-        scale = real(1.0 / math.sqrt(1.0 - hyper[SECOND_POWER]))
-        keep = real(1.0)
-        if code == ADAMW:
-            keep = real(1.0 - hyper[LR] * hyper[WEIGHT_DECAY])
-            decay = real(0.0)
-        adam(
-            p, g, m, s, p, m, s, decay, keep, real(1.0 - hyper[FIRST]), real(1.0 - hyper[SECOND]), eps, rate, scale,
-            count,
-        )  # fmt: skip
+    less_first, less_second = real(1.0 - hyper[FIRST]), real(1.0 - hyper[SECOND])
+    rate = real(hyper[LR] / (1.0 - hyper[FIRST_POWER]))
+    scale = real(1.0 / math.sqrt(1.0 - hyper[SECOND_POWER]))
+    keep = real(1.0)
+    if code == ADAMW:
+        keep, decay = real(1.0 - hyper[LR] * hyper[WEIGHT_DECAY]), real(0.0)
+    if cols == ld:  # one long row
+        rows, cols = 1, rows * cols
+    for i in range(rows):
+        p, g, m = at(params, i * ld), at(grads, i * ld), at(state, i * ld)
+        if code == SGD:
+            sgd(p, g, p, lr, decay, cols)
+        elif code == MOMENTUM:
+            momentum(p, g, m, p, m, lr, decay, first, cols)
+        elif code == NESTEROV:
+            nesterov(p, g, m, p, m, lr, decay, first, cols)
+        elif code == RMSPROP:
+            rmsprop(p, g, m, p, m, lr, decay, less_second, eps, cols)
+        else:
+            s = at(m, n)
+            adam(p, g, m, s, p, m, s, decay, keep, less_first, less_second, eps, rate, scale, cols)

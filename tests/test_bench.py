@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -38,6 +39,13 @@ def test_work_of_a_step_is_that_of_its_products():
     forward = 512 * (1024 * 4096 + 4096 * 4096 + 4096 * 1000)
     assert wide.work == 2 * (3 * forward - 512 * 1024 * 4096)
     assert Case("predict", (784, 128, 10), 1).work == 2 * (784 * 128 + 128 * 10)
+
+
+def test_the_digits_are_as_many_as_their_case_says():
+    (case,) = (case for case in PEERS if case.data == "digits")
+    x, y = case.inputs()
+    assert x.shape == (case.rows, case.sizes[0]) and x.dtype == np.float32 and 0 <= x.min() < x.max() == 1
+    assert set(y) == set(range(case.sizes[-1]))
 
 
 def test_an_epoch_is_all_of_its_steps():

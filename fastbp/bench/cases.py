@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.datasets import load_digits
+
 LR, ADAM_LR = 0.01, 1e-3
 FLOAT, LABEL = 4, 8  # bytes
 # Nominal, for the picture alone: subtract the maximum, exp, sum, divide.
@@ -65,6 +67,8 @@ class Case:
         "sgd" (rate 0.01) or "adam" (0.001); "cross_entropy" with class labels or "mse".
     rows : int
         Of the data of an epoch.
+    data : str
+        "random", or "digits": the UCI optical digits, for an epoch.
     """
 
     kind: str
@@ -75,6 +79,7 @@ class Case:
     optimizer: str = "sgd"
     loss: str = "cross_entropy"
     rows: int = 0
+    data: str = "random"
 
     @property
     def name(self) -> str:
@@ -127,6 +132,9 @@ class Case:
 
     def inputs(self) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Return x and y, the same for every library: rows, and labels or targets."""
+        if self.data == "digits":
+            x, y = load_digits()
+            return x.astype(np.float32) / 16, y
         rng = np.random.default_rng(0)
         rows = self.rows or self.batch
         x = rng.standard_normal((rows, self.sizes[0]), np.float32)
@@ -179,6 +187,5 @@ PEERS = [
     Case("dense", (784, 256), 128, output_activation="relu"),
     Case("dense", (128, 128), 128, output_activation="relu"),
     Case("predict", (784, 128, 10), 1),
-    # The rows of the UCI optical digits
-    Case("epoch", (64, 100, 10), 128, optimizer="adam", rows=1797),
+    Case("epoch", (64, 100, 10), 128, optimizer="adam", rows=1797, data="digits"),
 ]

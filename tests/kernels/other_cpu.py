@@ -15,7 +15,7 @@ from fastbp.kernels import frame, losses, network, plan, reference, updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, activate_with_slope
 from fastbp.kernels.isa import isa
 from fastbp.kernels.matmul import PLAIN, product
-from fastbp.kernels.pointers import at
+from fastbp.kernels.pointers import at, doubles_at
 
 kept = []
 
@@ -44,7 +44,7 @@ def multiply(a, turned, b, b_turned, c, depth):
         row_stride, k_stride = 1, a.shape[1]
     product(
         at(a, 0), row_stride, k_stride, at(b, 0), b.shape[1], b_turned, at(c, 0), c.shape[1], c.shape[0], c.shape[1],
-        depth, at(c, 0), 0, PLAIN, IDENTITY, at(c, 0), at(c, 0),
+        depth, at(c, 0), 0, PLAIN, IDENTITY, at(c, 0), at(c, 0), doubles_at(0), 0,
     )  # fmt: skip
 
 

@@ -122,7 +122,11 @@ def test_the_tile_is_full_width_fmas_without_spills(name):
 
 @needs_fma
 def test_the_peak_is_full_width_fmas_and_nothing_else(compiled_entries):
-    loops = [loop for loop in inner_loops(entry_assembly("fma_peak")) if len(accumulators(loop)) == limits.CHAINS]
+    loops = [
+        loop
+        for loop in inner_loops(outlined_assembly("peak_part", "float32"))
+        if len(accumulators(loop)) == limits.CHAINS
+    ]
     assert loops, "no loop holds all chains in registers"
     register = {64: "zmm", 32: "ymm", 16: "xmm"}[isa().vector_bytes]
     for loop in loops:

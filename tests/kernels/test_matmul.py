@@ -11,7 +11,7 @@ from fastbp.kernels.dense import dense_backward, dense_forward
 from fastbp.kernels.isa import isa
 from fastbp.kernels.matmul import GROUP, K_BLOCK, PACK_ROWS, PLAIN, product
 from fastbp.kernels.microkernel import TILE_ROWS, TILE_VECTORS
-from fastbp.kernels.pointers import at
+from fastbp.kernels.pointers import at, doubles_at
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 GUARD = -7.0
@@ -51,7 +51,7 @@ def multiply(a, a_turned, b, b_turned, c, first, rows, cols, depth):
         row_stride, k_stride = 1, lda
     product(
         at(a, first * row_stride), row_stride, k_stride, at(b, 0), b.shape[1], b_turned, at(c, 0), c.shape[1], rows,
-        cols, depth, at(c, 0), False, PLAIN, IDENTITY, at(c, 0), at(c, 0),
+        cols, depth, at(c, 0), False, PLAIN, IDENTITY, at(c, 0), at(c, 0), doubles_at(0), 0,
     )  # fmt: skip
 
 

@@ -4,12 +4,22 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels import reference
+from fastbp.kernels import reference, updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, RELU
 from fastbp.kernels.isa import isa
-from fastbp.kernels.matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, K_BLOCK, PACK_STRIDE, PLAIN, ROW_BLOCK, product
+from fastbp.kernels.matmul import (
+    BACKWARD,
+    FORWARD,
+    FORWARD_WITH_SLOPE,
+    K_BLOCK,
+    PACK_STRIDE,
+    PLAIN,
+    ROW_BLOCK,
+    UPDATE,
+    product,
+)
 from fastbp.kernels.microkernel import B_ROOM, BIAS, LOW_ROWS, ROOM, ROW_VECTORS, TILE_ROWS
-from fastbp.kernels.pointers import at
+from fastbp.kernels.pointers import at, doubles_at
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 GUARD = -7.0
@@ -24,7 +34,7 @@ def multiply(
     """`product` on flat arrays; C, below and slope begin at element `c0`."""
     product(
         at(a, 0), row_stride, k_stride, at(b, 0), ldb, turned, at(c, c0), ldc, rows, cols, depth, at(bias, 0), flags,
-        kind, code, at(below, c0), at(slope, c0),
+        kind, code, at(below, c0), at(slope, c0), doubles_at(0), 0,
     )  # fmt: skip
 
 
@@ -184,7 +194,7 @@ def sweep(a, row_stride, k_stride, b, col_sizes, row_sizes, bias, flags, ld_room
             ldc = ld_room if ld_room > 0 else cols
             product(
                 at(a, 0), row_stride, k_stride, at(b, 0), b.shape[1], False, at(c, 0), ldc, rows, cols, depth,
-                at(bias, 0), flags, FORWARD, RELU, at(c, 0), at(c, 0),
+                at(bias, 0), flags, FORWARD, RELU, at(c, 0), at(c, 0), doubles_at(0), 0,
             )  # fmt: skip
             products += 1
             allowed = (cols + width - 1) // width * width if flags & ROOM else cols
@@ -258,3 +268,34 @@ def test_columns_of_a_may_stand_far_apart(apart, dtype):
                 wide = WIDER[dtype]
                 exact, size = (f(x[:, :rows].T.astype(wide)) @ f(b.astype(wide)) for f in (np.positive, np.abs))
                 assert (np.abs(c.values - exact) <= (depth + 2) * np.finfo(dtype).eps / 2 * size).all()
+
+
+@numba.njit
+def gradient_and_update(x, dz, kind, code, c, params, state, hyper):
+    rows, cols = x.shape[1], dz.shape[1]
+    product(
+        at(x, 0), 1, rows, at(dz, 0), cols, False, at(c, 0), cols, rows, cols, x.shape[0], at(dz, 0), 0, kind, code,
+        at(params, 0), at(state, 0), at(hyper, 0), params.size,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("code", updates.STATE_ARRAYS)
+@pytest.mark.parametrize(("rows", "cols", "depth"), [(1, 1, 1), (5, 10, 33), (130, 33, K_BLOCK + 1), (7, 600, 40)])
+def test_update_in_the_epilogue_is_the_update_of_the_whole_gradient(code, rows, cols, depth, dtype):
+    x, dz, params = random(dtype, depth, rows), random(dtype, depth, cols, seed=1), random(dtype, rows * cols, seed=2)
+    state = np.abs(random(dtype, updates.STATE_ARRAYS[code] * params.size, seed=3))
+    hyper = np.array([0.01, 0.1, 0.9, 0.99, 1e-8, 0.9, 0.99])
+    plain, fused = np.empty((rows, cols), dtype), np.empty((rows, cols), dtype)
+    gradient_and_update(x, dz, PLAIN, IDENTITY, plain, params, state, hyper)
+    expected, expected_state = params.copy(), state.copy()
+    update_whole(code, expected, plain.ravel(), expected_state, hyper)
+    gradient_and_update(x, dz, UPDATE, code, fused, params, state, hyper)
+    assert fused.tobytes() == plain.tobytes()
+    assert params.tobytes() == expected.tobytes()
+    assert state.tobytes() == expected_state.tobytes()
+
+
+@numba.njit
+def update_whole(code, params, grads, state, hyper):
+    n = params.size
+    updates.update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, n, 1, n)

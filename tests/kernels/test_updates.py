@@ -22,8 +22,8 @@ STEPS = 6
 
 
 @numba.njit
-def update(code, params, grads, state, hyper, n, start, stop):
-    updates.update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, start, stop)
+def update(code, params, grads, state, hyper, n, start, ld, rows, cols):
+    updates.update(code, at(params, start), at(grads, start), at(state, start), at(hyper, 0), n, ld, rows, cols)
 
 
 def problem(code, n, dtype, weight_decay):
@@ -41,13 +41,13 @@ def train(code, params, grads, state, hyper, cuts=()):
     for g in grads:
         updates.advance.py_func(hyper)
         for start, stop in pairwise(edges):
-            update(code, params, g, state, hyper, n, start, stop)
+            update(code, params, g, state, hyper, n, start, n, 1, stop - start)
 
 
 def train_twin(code, params, grads, state, hyper):
     for g in grads:
         reference.advance(hyper)
-        reference.update(code, params, g, state, hyper, params.size, 0, params.size)
+        reference.update(code, params, g, state, hyper, params.size, 0, 1, params.size)
 
 
 def path(code, grads, lr):
@@ -97,12 +97,32 @@ def test_elements_outside_the_range_are_untouched(code, dtype):
     params, grads, state, hyper = problem(code, 40, dtype, 0.1)
     before, state_before = params.copy(), state.copy()
     updates.advance.py_func(hyper)
-    update(code, params, grads[0], state, hyper, 40, 7, 26)
+    update(code, params, grads[0], state, hyper, 40, 7, 0, 1, 19)
     outside = np.r_[0:7, 26:40]
     np.testing.assert_array_equal(params[outside], before[outside])
     assert (params[7:26] != before[7:26]).all()
     rows = state.reshape(-1, 40)
     np.testing.assert_array_equal(rows[:, outside], state_before.reshape(-1, 40)[:, outside])
+
+
+@ALL
+@pytest.mark.parametrize(("ld", "cols"), [(19, 19), (19, 8), (19, 1), (40, 33)])
+def test_block_equals_the_same_elements_of_the_whole(code, ld, cols, dtype):
+    rows, start = 5, 3
+    n = start + rows * ld + 7
+    whole, block, twin = (problem(code, n, dtype, 0.1) for _ in range(3))
+    before = block[0].copy(), block[2].copy()
+    updates.advance.py_func(whole[3])
+    update(code, whole[0], whole[1][0], whole[2], whole[3], n, 0, n, 1, n)
+    update(code, block[0], block[1][0], block[2], whole[3], n, start, ld, rows, cols)
+    reference.update(code, twin[0][start:], twin[1][0][start:], twin[2][start:], whole[3], n, ld, rows, cols)
+    inside = np.zeros(n, bool)
+    inside[(start + np.arange(rows)[:, None] * ld + np.arange(cols)).ravel()] = True
+    np.testing.assert_array_equal(block[0], np.where(inside, whole[0], before[0]))
+    states = block[2].reshape(-1, n)
+    np.testing.assert_array_equal(states, np.where(inside, whole[2].reshape(-1, n), before[1].reshape(-1, n)))
+    np.testing.assert_allclose(twin[0], block[0], rtol=100 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(twin[0][~inside], before[0][~inside])
 
 
 @ALL

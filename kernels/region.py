@@ -1,0 +1,85 @@
+"""`shared`: outlined functions whose work many threads share, in the one parallel region of the library.
+
+Numba takes more than a second to compile a ``prange``, whatever is in it. So there is a single one. All it knows of its
+tasks is the address of a function and the address of the arguments, and it serves every kernel.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+
+from .compile import Outlined, element_type, kernel
+from .simd import I64, count_loop, make_intrinsic
+
+_TASK = ir.FunctionType(ir.VoidType(), [I64, I64])
+
+
+def _invoke(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    task, arguments, piece = args
+    builder.call(builder.inttoptr(task, _TASK.as_pointer()), [arguments, piece])
+    return context.get_dummy_value()
+
+
+def _integers(*_: Any) -> Any:
+    return types.void(types.int64, types.int64, types.int64)
+
+
+invoke = make_intrinsic("invoke", ["task", "arguments", "piece"], _integers, _invoke)
+
+
+@kernel(parallel=True)
+def _region(task, arguments, pieces):
+    for piece in prange(pieces):
+        invoke(task, arguments, piece)
+
+
+def region(task, arguments, pieces):
+    """Call the function at `task` with the address of its arguments and every piece, on many threads."""
+    _region(task, arguments, pieces)
+
+
+_REGION = Outlined(region, _integers)
+
+
+class Shared(Outlined):
+    """An outlined function whose last parameters are `pieces` and `piece`: it computes one piece of so many.
+
+    A kernel calls it with `pieces` and `tasks` in their place, and all pieces are computed: in a parallel region, or
+    one after another where `tasks` is 1.
+    """
+
+    def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        dtype = element_type(signature.args)
+        function = self.declare(context, builder.module, dtype)
+        run = _REGION.declare(context, builder.module, dtype)
+        *shared, pieces, tasks = args
+        shared.append(pieces)
+        with builder.if_else(builder.icmp_signed(">", tasks, I64(1))) as (parallel, serial):
+            with parallel:
+                arguments = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, shared))
+                task = self._task(builder.module, function, arguments.type)
+                builder.call(run, [builder.ptrtoint(task, I64), builder.ptrtoint(arguments, I64), pieces])
+            with serial, count_loop(builder, I64(0), pieces, 1) as piece:
+                builder.call(function, [*shared, piece])
+        return context.get_dummy_value()
+
+    @staticmethod
+    def _task(module: ir.Module, function: ir.Function, arguments: ir.Type) -> ir.Function:
+        """Return what the region calls: it reads the arguments and calls the function."""
+        task = cgutils.get_or_insert_function(module, _TASK, f"{function.name}.task")
+        if not task.blocks:
+            task.linkage = "internal"
+            builder = ir.IRBuilder(task.append_basic_block())
+            place, piece = task.args
+            values = cgutils.unpack_tuple(builder, builder.load(builder.inttoptr(place, arguments)))
+            builder.call(function, [*values, piece])
+            builder.ret_void()
+        return task
+
+
+def shared(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function a shared one; ``signature(dtype)`` gives its types for an element type."""
+    return lambda function: Shared(function, signature).intrinsic()
