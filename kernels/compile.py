@@ -8,6 +8,7 @@ stamp of a cached entry is a digest of all of them: change any file of this fold
 A cache that cannot be read or written costs time, never a result: it is named in one warning and left alone.
 """
 
+import functools
 import hashlib
 import inspect
 import warnings
@@ -24,6 +25,7 @@ from numba.core.ccallback import CFunc
 from numba.core.cgutils import get_or_insert_function
 from numba.core.runtime import rtsys
 
+from .control import give_control_back, take_control
 from .pool import start_threads
 from .simd import make_intrinsic
 
@@ -100,9 +102,22 @@ def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False
     return numba.njit(parallel=parallel, no_cpython_wrapper=True, **_OPTIONS)(function)  # type: ignore[call-overload]
 
 
+# Numba calls a function of named parameters sooner than one of ``*args``, so each entry gets a source of its own.
+_ENTRY = """
+def {name}({parameters}):
+    word = take_control()
+    result = body({parameters})
+    give_control_back(word)
+    return result
+"""
+
+
 def entry(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that Python calls, on its first call; cached on disk."""
-    dispatcher = numba.njit(**_OPTIONS)(function)
+    """Compile a kernel that Python calls, on its first call; cached on disk. It minds the control word."""
+    source = _ENTRY.format(name=function.__name__, parameters=", ".join(inspect.signature(function).parameters))
+    scope = {"body": kernel(function), "take_control": take_control, "give_control_back": give_control_back}
+    exec(source, scope)
+    dispatcher = numba.njit(**_OPTIONS)(functools.wraps(function)(scope[function.__name__]))
     dispatcher._cache = _cache_of(function)
     return dispatcher
 

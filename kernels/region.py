@@ -12,6 +12,7 @@ from numba import prange, types
 from numba.core import cgutils
 
 from .compile import Outlined, element_type, kernel
+from .control import give_back, take
 from .simd import I64, count_loop, make_intrinsic
 
 _TASK = ir.FunctionType(ir.VoidType(), [I64, I64])
@@ -75,7 +76,9 @@ class Shared(Outlined):
             builder = ir.IRBuilder(task.append_basic_block())
             place, piece = task.args
             values = cgutils.unpack_tuple(builder, builder.load(builder.inttoptr(place, arguments)))
+            word = take(builder)
             builder.call(function, [*values, piece])
+            give_back(builder, word)
             builder.ret_void()
         return task
 

@@ -44,7 +44,9 @@ def test_work_of_a_step_is_that_of_its_products():
 def test_the_digits_are_as_many_as_their_case_says():
     (case,) = (case for case in PEERS if case.data == "digits")
     x, y = case.inputs()
-    assert x.shape == (case.rows, case.sizes[0]) and x.dtype == np.float32 and 0 <= x.min() < x.max() == 1
+    assert x.shape == (case.rows, case.sizes[0])
+    assert x.dtype == np.float32
+    assert 0 <= x.min() < x.max() == 1
     assert set(y) == set(range(case.sizes[-1]))
 
 

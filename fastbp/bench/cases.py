@@ -133,8 +133,8 @@ class Case:
     def inputs(self) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Return x and y, the same for every library: rows, and labels or targets."""
         if self.data == "digits":
-            x, y = load_digits()
-            return x.astype(np.float32) / 16, y
+            pixels, digits = load_digits()
+            return (pixels / 16).astype(np.float32), digits
         rng = np.random.default_rng(0)
         rows = self.rows or self.batch
         x = rng.standard_normal((rows, self.sizes[0]), np.float32)

@@ -80,7 +80,7 @@ class Room:
         self.kernels = root / "fastbp" / "kernels"
         self.cache = root / "cache"
         self.kernels.mkdir(parents=True)
-        for name in ("__init__", "isa", "simd", "pointers", "elementary", "activations", "pool", "compile"):
+        for name in ("__init__", "isa", "simd", "control", "pointers", "elementary", "activations", "pool", "compile"):
             shutil.copy(KERNELS / f"{name}.py", self.kernels)
         (self.kernels / "probe.py").write_text(PROBE)
 
