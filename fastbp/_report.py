@@ -49,9 +49,9 @@ class RunProgress(EpochBar):
         self.seconds: list[float] = []
 
     @contextmanager
-    def fit(self, epochs: int, samples: int, flops: float) -> Iterator[None]:
+    def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:
         self.epochs, self.samples, self.flops = epochs, samples, flops
-        with super().fit(epochs, samples, flops):
+        with super().fit(epochs, samples, flops, ended):
             self._began = time.perf_counter()
             yield
 

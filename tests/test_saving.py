@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fastbp
@@ -85,7 +86,7 @@ def test_truncated_file(model, tmp_path, keep):
 
 def change(path, header=None, tensors=None):
     """Rewrite a model file with another header or other tensors."""
-    with fastbp._modelfile.safe_open(path, framework="numpy") as file:
+    with safe_open(path, framework="numpy") as file:
         old = json.loads(file.metadata()["fastbp"])
     save_file(load_file(path) | (tensors or {}), path, {"fastbp": json.dumps(old | (header or {}))})
 
