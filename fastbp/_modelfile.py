@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from typing import Any
 
 from numpy.typing import NDArray
@@ -17,20 +18,21 @@ MODEL, CHECKPOINT = "fastbp", "fastbp.checkpoint"
 KINDS = {MODEL: "model", CHECKPOINT: "checkpoint"}
 FORMAT = 1
 LARGEST_HEADER = 100_000_000  # bytes; safetensors reads no larger one
-# The checksum is of the whole file, with these zeros where it will stand.
-ZEROS = b"0" * 64
-BEFORE_CHECKSUM = b'"sha256":"'
+# The checksum is of the whole file, with these zeros in its place. It stands in the header's text, which is a string in
+# the JSON of safetensors: its quotes are escaped.
+ZEROS = "0" * 64
+CHECKSUM = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')
 
 
 def write_tensors(path: str | os.PathLike[str], kind: str, header: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Write tensors and header; the file appears whole or not at all."""
-    text = json.dumps({"format": FORMAT, **header})
-    content = memoryview(to_bytes(tensors, {kind: text, "sha256": ZEROS.decode()}))
-    start = _checksum_place(content, ZEROS)
-    if int.from_bytes(content[:8], "little") > LARGEST_HEADER:
-        raise ValueError(f"a {KINDS[kind]} file holds a header of {LARGEST_HEADER} bytes, got metadata of {len(text)}")
-    digest = hashlib.sha256(content).hexdigest().encode()
-    write_atomically(path, content[:start], digest, content[start + len(ZEROS) :])
+    text = json.dumps({"format": FORMAT, "sha256": ZEROS, **header})
+    content = to_bytes(tensors, {kind: text})
+    end = _header_end(content)
+    place = CHECKSUM.search(content, 8, end)
+    assert place is not None
+    view = memoryview(content)
+    write_atomically(path, view[: place.start(1)], _checksum(view, place).encode(), view[place.end(1) :])
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str, who: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -41,43 +43,32 @@ def read_tensors(path: str | os.PathLike[str], kind: str, who: str) -> tuple[dic
     with open(name, "rb") as file:
         content = file.read()
     try:
-        metadata = _metadata(content)
-        _verify(content, metadata)
+        end = _header_end(content)
+        place = CHECKSUM.search(content, 8, end)
+        if place is not None and place[1].decode() != _checksum(memoryview(content), place):
+            raise ValueError("its content does not fit its checksum")
         tensors = from_bytes(content)
+        metadata = json.loads(content[8:end]).get("__metadata__", {})
     except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} is no safetensors file, or is damaged: {error}") from None
-    return _header(name, kind, metadata), tensors
+    header = _header(name, kind, metadata)
+    if place is None and (kind == CHECKPOINT or "sha256" in header):  # model files of fastbp 0.1.0 have none
+        raise ValueError(f"{name} is damaged: its checksum is missing")
+    return header, tensors
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    length = int.from_bytes(content[:8], "little")
-    if not 8 < 8 + length <= min(len(content), LARGEST_HEADER):
-        raise ValueError(f"it says that its header is {length} bytes long")
-    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise TypeError("its metadata is no table of texts")
-    return metadata
+def _header_end(content: bytes) -> int:
+    end = 8 + int.from_bytes(content[:8], "little")
+    if not 8 < end <= min(len(content), 8 + LARGEST_HEADER):
+        raise ValueError(f"a header of {end - 8} bytes in {len(content)}, where at most {LARGEST_HEADER} are read")
+    return end
 
 
-def _verify(content: bytes, metadata: dict[str, str]) -> None:
-    """Raise ValueError if the content is not what was written. Model files of fastbp 0.1.0 have no checksum."""
-    if "sha256" not in metadata:
-        if CHECKPOINT in metadata:
-            raise ValueError("its checksum is missing")
-        return
-    given = metadata["sha256"].encode()
-    view = memoryview(content)
-    start = _checksum_place(view, given)
-    digest = hashlib.sha256(view[:start])
-    digest.update(ZEROS)
-    digest.update(view[start + len(given) :])
-    if digest.hexdigest().encode() != given:
-        raise ValueError("its content does not fit its checksum")
-
-
-def _checksum_place(content: memoryview, checksum: bytes) -> int:
-    header = bytes(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return 8 + header.index(BEFORE_CHECKSUM + checksum + b'"') + len(BEFORE_CHECKSUM)
+def _checksum(content: memoryview, place: re.Match[bytes]) -> str:
+    digest = hashlib.sha256(content[: place.start(1)])
+    digest.update(ZEROS.encode())
+    digest.update(content[place.end(1) :])
+    return digest.hexdigest()
 
 
 def _header(name: str, kind: str, metadata: dict[str, str]) -> dict[str, Any]:

@@ -117,12 +117,17 @@ class Position:
         return result
 
     def tell(self, trainer: "Trainer") -> None:
-        """Tell the callbacks that were not told yet of the end of an epoch, each once."""
+        """Tell the callbacks that were not told yet of the end of an epoch; one that raises will be told again."""
+        epoch = self.history.epochs
         for listener in self.listeners:
             if not listener.told and listener.callback is not None:
-                listener.told = True
                 figures = {name: column[-1] for name, column in self.history.items()}
-                self.stopped |= bool(listener.callback.on_epoch_end(trainer, self.history.epochs, figures))
+                try:
+                    listener.told = True  # before, because a callback may save a checkpoint
+                    self.stopped |= bool(listener.callback.on_epoch_end(trainer, epoch, figures))
+                except BaseException:
+                    listener.told = False
+                    raise
 
     def freeze(self) -> None:
         """Keep the states of the callbacks in their place: they belong to the caller."""

@@ -1,5 +1,6 @@
 """What the command line shows: a progress that a file can hold too, notes on compiling, tables of results."""
 
+import math
 import statistics
 import sys
 import time
@@ -164,7 +165,7 @@ def describe(run: Run) -> dict[str, str]:
 
 def describe_result(result: Result, progress: RunProgress) -> dict[str, str]:
     """Say how it went and how fast."""
-    epoch = statistics.median(progress.seconds)
+    epoch = statistics.median(progress.seconds or [math.nan])  # none where all were made before
     rate = progress.samples / epoch
     done = str(result.trainer.history.epochs)
     if result.interrupted:

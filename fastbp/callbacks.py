@@ -20,8 +20,9 @@ __all__ = ["Callback", "Checkpoint", "EarlyStopping"]
 class Callback:
     """Base of callbacks: methods that do nothing. An exception in one ends `fit`, the model at the end of a step.
 
-    A callback is told of the end of an epoch once, in a run that was interrupted and resumed too; `on_fit_begin` and
-    `on_fit_end` surround each call of `fit`. One that counts or remembers says what in `state_dict`.
+    A callback is told of the end of an epoch once, in a run that was interrupted and resumed too; again only if it
+    raised, or Ctrl-C came in its middle. `on_fit_begin` and `on_fit_end` surround each call of `fit`. A callback that
+    counts or remembers says what in `state_dict`.
 
     Attributes
     ----------

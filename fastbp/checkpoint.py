@@ -55,7 +55,8 @@ def read_checkpoint(path: str | os.PathLike[str], make: "type[Trainer]") -> "Tra
     try:
         return _restored(header, arrays, make)
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)} is damaged, or of another version of fastbp: {error}") from None
+        what = f"it has no {error.args[0]}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{os.fspath(path)} is damaged, or of another version of fastbp: {what}") from None
 
 
 def _restored(header: Table, arrays: dict[str, Array], make: "type[Trainer]") -> "Trainer":

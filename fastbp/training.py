@@ -358,6 +358,7 @@ class Trainer:
         else:
             position.check(len(rows), batch_size, bool(shuffle))
         listeners = position.successors(callbacks)
+        position.freeze()
         with held_back():  # the steps of an epoch that is given up count too
             self._steps, self._position = (self._steps if position is self._position else self.steps), position
         try:
