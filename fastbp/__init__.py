@@ -19,6 +19,7 @@ from fastbp.functional import (
     mse_loss,
     softmax_cross_entropy,
 )
+from fastbp.gradients import GradcheckResult, gradcheck
 from fastbp.history import History
 from fastbp.information import cross_entropy, entropy, kl_divergence
 from fastbp.layers import Dense
@@ -41,6 +42,7 @@ __all__ = [
     "Dense",
     "EarlyStopping",
     "GaussianNLLLoss",
+    "GradcheckResult",
     "History",
     "MSELoss",
     "RMSprop",
@@ -54,6 +56,7 @@ __all__ = [
     "entropy",
     "gaussian_nll_loss",
     "get_num_threads",
+    "gradcheck",
     "kl_divergence",
     "load",
     "load_dataset",
