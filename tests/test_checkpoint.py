@@ -155,6 +155,32 @@ def test_the_same_process_goes_on_after_an_exception_in_a_callback(data, single_
     assert_same(trainer, straight)
 
 
+def test_a_callback_that_raised_is_told_again(data):
+    told = []
+
+    class Fails(fastbp.Callback):
+        def on_epoch_end(self, trainer, epoch, figures):
+            told.append(epoch)
+            if told == [1, 2]:
+                raise ValueError("mine")
+
+    trainer = make_trainer()
+    with pytest.raises(ValueError, match="mine"):
+        trainer.fit(*data, epochs=3, callbacks=[Fails()], progress=False)
+    trainer.fit(*data, epochs=3, callbacks=[Fails()], progress=False, resume=True)
+    assert told == [1, 2, 2, 3]
+
+
+def test_what_a_callback_does_elsewhere_is_no_part_of_the_run(data):
+    trainer, stop = make_trainer(), fastbp.EarlyStopping("loss", patience=3)
+    trainer.fit(*data, epochs=2, rng=0, callbacks=[stop], progress=False)
+    best = stop.best
+    make_trainer(optimizer=fastbp.SGD(0.0)).fit(*data, epochs=1, rng=0, callbacks=[stop], progress=False)
+    assert stop.best != best
+    trainer.fit(*data, epochs=2, callbacks=[stop], progress=False, resume=True)
+    assert stop.best == best
+
+
 def test_resume_with_nothing_to_resume_begins_and_at_its_end_does_nothing(data):
     straight, trainer = make_trainer(), make_trainer()
     asked = {"batch_size": BATCH, "rng": 7, "progress": False}
@@ -435,7 +461,8 @@ def save_for_ever(path, told):
             os.write(told, b"%d\n" % trainer.steps)
 
     x, y = fastbp.load_digits()
-    trainer = fastbp.Trainer.load_checkpoint(path) if path.exists() else fastbp.Trainer(fastbp.mlp([64, 40, 10], rng=0))
+    model = fastbp.mlp([64, 2000, 10], rng=0)  # a file that takes a moment to write
+    trainer = fastbp.Trainer.load_checkpoint(path) if path.exists() else fastbp.Trainer(model)
     trainer.fit(x, y, epochs=10**6, batch_size=64, rng=0, callbacks=[Save()], progress=False, resume=True)
 
 
