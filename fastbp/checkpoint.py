@@ -111,7 +111,7 @@ def _take_down(position: Position) -> tuple[Table, dict[str, Array]]:
         own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
         arrays |= {f"callbacks.{i}.{name}": np.ascontiguousarray(array) for name, array in own.items()}
         rest = {name: value for name, value in state.items() if name not in own}
-        callbacks.append({"kind": listener.kind, "told": listener.told, "state": rest})
+        callbacks.append({"kind": listener.kind, "told": listener.told, "state": _plain(rest)})
     generator = _plain(position.generator.bit_generator.state)
     _check.choice(generator["bit_generator"], _GENERATORS, "save_checkpoint", "the generator")
     header = {
