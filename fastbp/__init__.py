@@ -10,7 +10,8 @@
 
 from fastbp._config import config, show_config, warmup
 from fastbp._threads import get_num_threads, set_num_threads
-from fastbp.callbacks import Callback, EarlyStopping
+from fastbp._version import __version__
+from fastbp.callbacks import Callback, Checkpoint, EarlyStopping
 from fastbp.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
 from fastbp.functional import (
     binary_cross_entropy_with_logits,
@@ -18,6 +19,7 @@ from fastbp.functional import (
     mse_loss,
     softmax_cross_entropy,
 )
+from fastbp.gradients import GradcheckResult, gradcheck
 from fastbp.history import History
 from fastbp.information import cross_entropy, entropy, kl_divergence
 from fastbp.layers import Dense
@@ -28,31 +30,33 @@ from fastbp.saving import load
 from fastbp.sequential import Sequential, mlp
 from fastbp.training import Trainer
 
-__version__ = "0.1.0"
-
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
     "BCEWithLogitsLoss",
     "Callback",
+    "Checkpoint",
     "CrossEntropyLoss",
     "Dataset",
     "Dense",
     "EarlyStopping",
     "GaussianNLLLoss",
+    "GradcheckResult",
     "History",
     "MSELoss",
     "RMSprop",
     "Scaler",
     "Sequential",
     "Trainer",
+    "__version__",
     "binary_cross_entropy_with_logits",
     "config",
     "cross_entropy",
     "entropy",
     "gaussian_nll_loss",
     "get_num_threads",
+    "gradcheck",
     "kl_divergence",
     "load",
     "load_dataset",

@@ -1,45 +1,85 @@
-"""Model files: safetensors, with what JSON can say of the model in the header. Reading one runs no code."""
+"""Model files and checkpoints: safetensors, what JSON can say in the header, a checksum. Reading one runs no code."""
 
+import hashlib
 import json
 import os
+import re
 from typing import Any
 
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
 from fastbp._files import write_atomically
 
+# Keys of the header's text in a file's metadata, and what such a file is.
+MODEL, CHECKPOINT = "fastbp", "fastbp.checkpoint"
+KINDS = {MODEL: "model", CHECKPOINT: "checkpoint"}
 FORMAT = 1
+LARGEST_HEADER = 100_000_000  # bytes; safetensors reads no larger one
+# The checksum is of the whole file, with these zeros in its place. It stands in the header's text, which is a string in
+# the JSON of safetensors: its quotes are escaped.
+ZEROS = "0" * 64
+CHECKSUM = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')
 
 
-def write_model(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> None:
+def write_tensors(path: str | os.PathLike[str], kind: str, header: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Write tensors and header; the file appears whole or not at all."""
-    text = json.dumps({"format": FORMAT, **header})
-    write_atomically(path, to_bytes(tensors, {"fastbp": text}))
+    text = json.dumps({"format": FORMAT, "sha256": ZEROS, **header})
+    content = to_bytes(tensors, {kind: text})
+    end = _header_end(content)
+    place = CHECKSUM.search(content, 8, end)
+    assert place is not None
+    view = memoryview(content)
+    write_atomically(path, view[: place.start(1)], _checksum(view, place).encode(), view[place.end(1) :])
 
 
-def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def read_tensors(path: str | os.PathLike[str], kind: str, who: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read header and tensors; FileNotFoundError, or ValueError that says what is wrong with the file."""
     name = os.fspath(path)
     if not os.path.isfile(name):
-        raise FileNotFoundError(f"load expects a model file, and there is none at {name}")
+        raise FileNotFoundError(f"{who} expects a {KINDS[kind]} file, and there is none at {name}")
+    with open(name, "rb") as file:
+        content = file.read()
     try:
-        with safe_open(name, framework="numpy") as file:
-            header = _header(name, (file.metadata() or {}).get("fastbp"))
-            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        end = _header_end(content)
+        place = CHECKSUM.search(content, 8, end)
+        if place is not None and place[1].decode() != _checksum(memoryview(content), place):
+            raise ValueError("its content does not fit its checksum")
+        tensors = from_bytes(content)
+        metadata = json.loads(content[8:end]).get("__metadata__", {})
+    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} is no safetensors file, or is damaged: {error}") from None
+    header = _header(name, kind, metadata)
+    if place is None and (kind == CHECKPOINT or "sha256" in header):  # model files of fastbp 0.1.0 have none
+        raise ValueError(f"{name} is damaged: its checksum is missing")
+    return header, tensors
 
 
-def _header(name: str, text: str | None) -> dict[str, Any]:
-    if text is None:
-        raise ValueError(f"{name} holds tensors but no fastbp model: its header has no architecture")
+def _header_end(content: bytes) -> int:
+    end = 8 + int.from_bytes(content[:8], "little")
+    if not 8 < end <= min(len(content), 8 + LARGEST_HEADER):
+        raise ValueError(f"a header of {end - 8} bytes in {len(content)}, where at most {LARGEST_HEADER} are read")
+    return end
+
+
+def _checksum(content: memoryview, place: re.Match[bytes]) -> str:
+    digest = hashlib.sha256(content[: place.start(1)])
+    digest.update(ZEROS.encode())
+    digest.update(content[place.end(1) :])
+    return digest.hexdigest()
+
+
+def _header(name: str, kind: str, metadata: dict[str, str]) -> dict[str, Any]:
+    if kind not in metadata:
+        found = next((f"a {what}" for key, what in KINDS.items() if key in metadata), "tensors")
+        raise ValueError(f"{name} holds {found} but no fastbp {KINDS[kind]}")
     try:
-        header = json.loads(text)
-    except json.JSONDecodeError as error:
+        header = json.loads(metadata[kind])
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is damaged: its header is no JSON ({error})") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else header
-        raise ValueError(f"{name} should be of format {FORMAT}, and is of format {found!r}")
+        version = header.get("format") if isinstance(header, dict) else header
+        raise ValueError(f"{name} should be of format {FORMAT}, and is of format {version!r}")
     return header

@@ -1,5 +1,6 @@
 """What the command line shows: a progress that a file can hold too, notes on compiling, tables of results."""
 
+import math
 import statistics
 import sys
 import time
@@ -49,9 +50,9 @@ class RunProgress(EpochBar):
         self.seconds: list[float] = []
 
     @contextmanager
-    def fit(self, epochs: int, samples: int, flops: float) -> Iterator[None]:
+    def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:
         self.epochs, self.samples, self.flops = epochs, samples, flops
-        with super().fit(epochs, samples, flops):
+        with super().fit(epochs, samples, flops, ended):
             self._began = time.perf_counter()
             yield
 
@@ -164,7 +165,7 @@ def describe(run: Run) -> dict[str, str]:
 
 def describe_result(result: Result, progress: RunProgress) -> dict[str, str]:
     """Say how it went and how fast."""
-    epoch = statistics.median(progress.seconds)
+    epoch = statistics.median(progress.seconds or [math.nan])  # none where all were made before
     rate = progress.samples / epoch
     done = str(result.trainer.history.epochs)
     if result.interrupted:

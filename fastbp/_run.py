@@ -1,6 +1,7 @@
 """A training run of the command line: data, split, scaling, network, training, figures. Nothing is printed here."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from fastbp import _check
 from fastbp._pipeline import Array, Pipeline, fingerprint
 from fastbp._tables import SUFFIXES
-from fastbp.callbacks import Callback, EarlyStopping
+from fastbp.callbacks import Callback, Checkpoint, EarlyStopping
 from fastbp.datasets import Dataset, load_dataset, train_validation_split
 from fastbp.losses import CrossEntropyLoss, MSELoss
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -32,6 +33,7 @@ SCHEDULES = ("linear", "constant")
 SCALINGS = ("auto", "none", "scale", "standardize")
 DTYPES = ("float32", "float64")
 LABEL_SMOOTHING = 0.1
+CHECKPOINT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,12 @@ class Schedule(Callback):
 
     def __init__(self, lr: float, epochs: int, kind: str) -> None:
         self.lr, self.epochs, self.kind = lr, epochs, kind
-        self.diverged = False
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, figures: Mapping[str, float]) -> bool:
         """Set the next epoch's rate."""
         if self.kind == "linear":
             trainer.optimizer.lr = self.lr * (1 - epoch / self.epochs)
-        self.diverged = not math.isfinite(figures["loss"])
-        return self.diverged
+        return not math.isfinite(figures["loss"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +123,23 @@ class Result:
 
 
 class Run:
-    """A run that is ready to begin: the data is read and split, the network made.
+    """A run that is ready to begin: the data is read and split, the network made, or read from a checkpoint.
 
     Raises
     ------
     FileNotFoundError, ValueError, ImportError
-        As `load_dataset`, and if options do not suit the data.
+        As `load_dataset`, and if options do not suit the data, or are not those of the checkpoint.
     """
 
-    def __init__(self, source: str, options: Options, *, target: str | None = None, task: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        options: Options,
+        *,
+        target: str | None = None,
+        task: str | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> None:
         data = load_dataset(source, target=target, task=task)  # type: ignore[arg-type]  # it checks the task
         self.data = data
         self.options = resolved = options.resolve(data)
@@ -165,17 +173,21 @@ class Run:
             "seed": options.seed,
             "data": {"name": data.name, "test_rows": fingerprint(data)},
         }
-        self.pipeline = Pipeline(model, scaler, target_scaler)
         loss = CrossEntropyLoss(label_smoothing=resolved["label_smoothing"]) if data.classes else MSELoss()
-        self.trainer = Trainer(model, loss, options.make_optimizer())
+        if checkpoint is None:
+            self.trainer = Trainer(model, loss, options.make_optimizer())
+        else:
+            self.trainer = Trainer.load_checkpoint(checkpoint)
+            _same_run(checkpoint, self.trainer.model.metadata, model.metadata)
+        self.pipeline = Pipeline(self.trainer.model, scaler, target_scaler)
 
     def compile(self) -> None:
         """Compile, or take from the cache, what a run of this element type calls."""
         twin = Trainer(mlp([1, 1], dtype=self.pipeline.model.dtype, rng=0), "mse")
         twin.fit([[0.0]], [0.0], validation_data=([[0.0]], [0.0]), progress=False)
 
-    def train(self, progress: Progress) -> Result:
-        """Train; Ctrl-C ends it at a step's end and keeps what is done."""
+    def train(self, progress: Progress, checkpoint: str | os.PathLike[str]) -> Result:
+        """Train, or go on; Ctrl-C ends it at a step's end and keeps what is done, in the checkpoint too."""
         options, pipeline = self.options, self.pipeline
         ready = {
             name: (pipeline.scaler.transform(x), pipeline.targets(y))
@@ -184,6 +196,7 @@ class Run:
         }
         schedule = Schedule(options["lr"], options["epochs"], options["schedule"])
         stopping = EarlyStopping(patience=options["patience"]) if options["patience"] else None
+        saves = Checkpoint(checkpoint, every_seconds=CHECKPOINT_SECONDS)
         interrupted = False
         try:
             self.trainer.fit(
@@ -192,15 +205,26 @@ class Run:
                 batch_size=options["batch_size"],
                 rng=np.random.default_rng(options["seed"]),
                 validation_data=ready.get("validation"),
-                callbacks=[schedule, *([stopping] if stopping else [])],
+                callbacks=[schedule, *([stopping] if stopping else []), saves],
                 progress=progress,
+                resume=True,
             )
         except KeyboardInterrupt:
             interrupted = True
+            self.trainer.save_checkpoint(checkpoint)
             if stopping:
                 stopping.on_fit_end(self.trainer)
-        finite = all(np.isfinite(p).all() for p in pipeline.model.parameters().values())
+        last = [np.array(self.trainer.history.get("loss", [])[-1:]), *pipeline.model.parameters().values()]
+        diverged = not all(np.isfinite(values).all() for values in last)
         best_epoch = stopping.best_epoch if stopping else None
-        return Result(
-            pipeline, self.trainer, self.parts, best_epoch, interrupted, diverged=schedule.diverged or not finite
-        )
+        return Result(pipeline, self.trainer, self.parts, best_epoch, interrupted, diverged)
+
+
+def _same_run(path: str | os.PathLike[str], before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise ValueError if a checkpoint is of a run on other data, or with other options."""
+    for name in ("options", "data"):
+        for key, value in now[name].items():
+            # As JSON brings it back: tuples are lists.
+            was = before.get(name, {}).get(key)
+            if was != (list(value) if isinstance(value, tuple) else value):
+                raise ValueError(f"--resume expects {key} {was} as in {os.fspath(path)}, got {value}")

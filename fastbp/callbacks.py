@@ -1,5 +1,7 @@
-"""Callbacks: what `Trainer.fit` calls between epochs, and early stopping as one."""
+"""Callbacks: what `Trainer.fit` calls between steps and epochs; early stopping and checkpoints."""
 
+import os
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -7,15 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import _check
+from fastbp._files import check_target
 
 if TYPE_CHECKING:
     from fastbp.training import Trainer
 
-__all__ = ["Callback", "EarlyStopping"]
+__all__ = ["Callback", "Checkpoint", "EarlyStopping"]
 
 
 class Callback:
     """Base of callbacks: methods that do nothing. An exception in one ends `fit`, the model at the end of a step.
+
+    A callback is told of the end of an epoch once, in a run that was interrupted and resumed too; again only if it
+    raised, or Ctrl-C came in its middle. `on_fit_begin` and `on_fit_end` surround each call of `fit`. A callback that
+    counts or remembers says what in `state_dict`.
+
+    Attributes
+    ----------
+    monitor : str or None
+        A figure of the history that it reads: `fit` refuses a run that has none of that name. None by default.
 
     Examples
     --------
@@ -25,8 +37,13 @@ class Callback:
     ...         trainer.optimizer.lr /= 2
     """
 
+    monitor: str | None = None
+
     def on_fit_begin(self, trainer: "Trainer") -> None:
         """Run before the first epoch."""
+
+    def on_steps_end(self, trainer: "Trainer") -> None:
+        """Run after each compiled call: some steps, about 50 ms (a longer step is a call of its own)."""
 
     def on_epoch_end(self, trainer: "Trainer", epoch: int, figures: Mapping[str, float]) -> bool | None:
         """Run after each epoch, counted from 1, with its figures; return True to stop."""
@@ -34,6 +51,13 @@ class Callback:
 
     def on_fit_end(self, trainer: "Trainer") -> None:
         """Run after the last epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run has to bring back: by name, arrays and what JSON can hold."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave, after `on_fit_begin`."""
 
 
 class EarlyStopping(Callback):
@@ -64,19 +88,21 @@ class EarlyStopping(Callback):
     def __init__(
         self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, restore_best: bool = True
     ) -> None:
-        self.monitor = monitor
+        self.monitor: str = monitor
         self.patience = _check.integer(patience, "EarlyStopping", "patience")
         self.min_delta = _check.number(min_delta, "EarlyStopping", "min_delta")
         self.restore_best = restore_best
+        self._forget()
 
-    def on_fit_begin(self, trainer: "Trainer") -> None:  # noqa: D102
+    def _forget(self) -> None:
         self.best = float("inf")
         self.best_epoch = 0
         self._best_params: NDArray[Any] | None = None
 
+    def on_fit_begin(self, trainer: "Trainer") -> None:  # noqa: D102
+        self._forget()
+
     def on_epoch_end(self, trainer: "Trainer", epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
-        if self.monitor not in figures:
-            raise KeyError(f"EarlyStopping expects the figure {self.monitor!r}; this run has {', '.join(figures)}")
         value = figures[self.monitor]
         if self.monitor.endswith("accuracy"):
             value = -value
@@ -88,4 +114,75 @@ class EarlyStopping(Callback):
     def on_fit_end(self, trainer: "Trainer") -> None:  # noqa: D102
         if self.restore_best and self._best_params is not None:
             trainer.model._params[...] = self._best_params
-        self._best_params = None
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        params = {} if self._best_params is None else {"best_params": self._best_params}
+        return {"best": self.best, "best_epoch": self.best_epoch, **params}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: D102
+        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
+        self._best_params = state.get("best_params")
+
+
+class Checkpoint(Callback):
+    """Save a checkpoint while `fit` goes on, at the end of a step, and at the end of the run.
+
+    Each takes the place of the one before, whole or not at all. ``fastbp.Trainer.load_checkpoint`` reads it, and
+    ``fit(..., resume=True)`` goes on from it.
+
+    Parameters
+    ----------
+    path : str or path
+    every_epochs : int, optional
+        Save after so many epochs; 1 if `every_seconds` is not given either.
+    every_seconds : float, optional
+        Save when so many seconds have passed, in the middle of an epoch too.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range.
+    OSError
+        From `fit`, if the file cannot be written; before the first epoch if its folder is missing, or not writable.
+
+    Examples
+    --------
+    >>> import os, tempfile, fastbp
+    >>> x, y = fastbp.load_digits()
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.checkpoint")
+    >>> trainer = fastbp.Trainer(fastbp.mlp([64, 10], rng=0))
+    >>> history = trainer.fit(x, y, epochs=2, rng=0, callbacks=[fastbp.Checkpoint(path)], progress=False)
+    >>> fastbp.Trainer.load_checkpoint(path).history.epochs
+    2
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, every_epochs: int | None = None, every_seconds: float | None = None
+    ) -> None:
+        if every_epochs is None and every_seconds is None:
+            every_epochs = 1
+        if every_epochs is not None:
+            every_epochs = _check.integer(every_epochs, "Checkpoint", "every_epochs")
+        if every_seconds is not None:
+            every_seconds = _check.number(every_seconds, "Checkpoint", "every_seconds")
+        self.path, self.every_epochs, self.every_seconds = path, every_epochs, every_seconds
+
+    def _save(self, trainer: "Trainer") -> None:
+        trainer.save_checkpoint(self.path)
+        self._saved = time.monotonic()  # a slow disk does not take all of the time
+
+    def on_fit_begin(self, trainer: "Trainer") -> None:  # noqa: D102
+        check_target(self.path)
+        self._saved = time.monotonic()
+
+    def on_steps_end(self, trainer: "Trainer") -> None:  # noqa: D102
+        if self.every_seconds is not None and time.monotonic() - self._saved >= self.every_seconds:
+            self._save(trainer)
+
+    def on_epoch_end(self, trainer: "Trainer", epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
+        if self.every_epochs is not None and epoch % self.every_epochs == 0:
+            self._save(trainer)
+        return None
+
+    def on_fit_end(self, trainer: "Trainer") -> None:  # noqa: D102
+        self._save(trainer)

@@ -21,6 +21,7 @@ MISTAKE, INTERRUPTED = 2, 130
 BENCH_ROUNDS = 9
 SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
 MODEL, HISTORY, PICTURE = "model.safetensors", "history.csv", "learning_curve.png"
+CHECKPOINT = "checkpoint.safetensors"  # there while a run is not at its end
 
 
 class OneLineErrors(TyperGroup):
@@ -116,6 +117,9 @@ def train(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; the result does not depend on them.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the validation rows, the weights and the order.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; runs/NAME without it.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was interrupted there, if there is one.")
+    ] = False,
 ) -> None:
     """Train a network; write model.safetensors, history.csv and learning_curve.png."""
     options = Options(
@@ -136,10 +140,13 @@ def train(
         seed=seed,
     )
     _set_threads(threads)
-    run = Run(data, options, target=target, task=task)
     folder = out if out is not None else Path("runs", Path(data).resolve().name.split(".")[0])
+    checkpoint = folder / CHECKPOINT
+    run = Run(
+        data, options, target=target, task=task, checkpoint=checkpoint if resume and checkpoint.exists() else None
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (MODEL, HISTORY, PICTURE):
+    for name in (MODEL, HISTORY, PICTURE, CHECKPOINT):
         check_target(folder / name)
 
     console = report.make_console()
@@ -147,11 +154,12 @@ def train(
     with report.CompileWatch(console).watch():
         run.compile()
     progress = report.RunProgress(console)
-    result = run.train(progress)
+    result = run.train(progress, checkpoint)
     if not result.trainer.history.epochs:
-        raise typer.Exit(_fail("interrupted in the first epoch: nothing is written", INTERRUPTED))
+        raise typer.Exit(_fail("interrupted in the first epoch; --resume goes on", INTERRUPTED))
     result.trainer.history.to_csv(folder / HISTORY)
     if result.diverged:
+        checkpoint.unlink()
         last = result.trainer.history.epochs
         where = f"{folder / HISTORY} is written, a model is not"
         if (folder / MODEL).exists():
@@ -170,7 +178,8 @@ def train(
         console.print(str(missing), markup=False, soft_wrap=True)
     console.print(f"{folder}/: {', '.join(written)}", markup=False, soft_wrap=True)
     if result.interrupted:
-        raise typer.Exit(_fail("interrupted; what was done is written", INTERRUPTED))
+        raise typer.Exit(_fail("interrupted; what was done is written, --resume goes on", INTERRUPTED))
+    checkpoint.unlink()
 
 
 def _set_threads(threads: int | None) -> None:

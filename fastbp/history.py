@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from fastbp._files import write_atomically
 
@@ -12,6 +12,16 @@ __all__ = ["History"]
 
 class History(Mapping[str, list[float]]):
     """The figures of each epoch by name: ``history["loss"]``, ``history["val_loss"]``, ``history["accuracy"]`` ...
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence of float, optional
+        Figures to begin with, each of as many epochs.
+
+    Raises
+    ------
+    ValueError
+        If the columns are of different lengths.
 
     Examples
     --------
@@ -23,9 +33,12 @@ class History(Mapping[str, list[float]]):
     ([0.7, 0.5], [nan, 0.6], 2)
     """
 
-    def __init__(self) -> None:
-        self._columns: dict[str, list[float]] = {}
-        self.epochs = 0
+    def __init__(self, columns: Mapping[str, Sequence[float]] | None = None) -> None:
+        self._columns = {name: [float(value) for value in column] for name, column in (columns or {}).items()}
+        lengths = {len(column) for column in self._columns.values()}
+        if len(lengths) > 1:
+            raise ValueError(f"History expects columns of one length, got {sorted(lengths)}")
+        self.epochs = lengths.pop() if lengths else 0
 
     def append(self, figures: Mapping[str, float]) -> None:
         """Add an epoch; what it lacks is NaN."""

@@ -16,8 +16,11 @@ class Progress:
     """Shows nothing; the base of what does."""
 
     @contextmanager
-    def fit(self, epochs: int, samples: int, flops: float) -> Iterator[None]:
-        """Surround a run over `samples` samples an epoch, each `flops` floating-point operations."""
+    def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:
+        """Surround a run over `samples` samples an epoch, each `flops` floating-point operations.
+
+        `ended` epochs are done already, where a run is resumed.
+        """
         yield
 
     def advance(self, samples: int, loss: float) -> None:
@@ -42,15 +45,15 @@ class EpochBar(Progress):
         self.console = console or Console(stderr=True)
 
     @contextmanager
-    def fit(self, epochs: int, samples: int, flops: float) -> Iterator[None]:  # noqa: D102
+    def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:  # noqa: D102
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
 
         self._samples, self._flops = samples, flops
-        self._done = 0
+        self._done = ended * samples
         self._text = ""
         self._figures: Mapping[str, float] = {}
-        self._mark = time.perf_counter(), 0
+        self._mark = time.perf_counter(), self._done
         columns = (
             TextColumn("epoch"),
             MofNCompleteColumn(),

@@ -3,11 +3,12 @@
 import os
 from typing import Any
 
-from fastbp._modelfile import read_model
+from fastbp import _check
+from fastbp._modelfile import MODEL, read_tensors
 from fastbp.layers import Dense
 from fastbp.sequential import Sequential
 
-__all__ = ["load"]
+__all__ = ["build", "load", "parameter_shapes"]
 
 _ARGUMENTS = {"in_features", "out_features", "activation", "bias", "dtype"}
 
@@ -39,19 +40,38 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     >>> fastbp.load(path).predict([[0, 0, 0, 0]])
     array([[0., 0., 0.]], dtype=float32)
     """
-    header, tensors = read_model(path)
+    header, tensors = read_tensors(path, MODEL, "load")
     try:
-        model = _build(header)
+        layers, metadata = header.get("layers"), header.get("metadata")
+        for name, shape in parameter_shapes(layers).items():
+            if name not in tensors:
+                raise ValueError(f"damaged, its layers have {name} and its tensors do not")
+            _check.exact_shape(tensors[name], shape, "load", name)
+        model = build(layers, metadata)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error.args[0] if error.args else error}") from None
     return model
 
 
-def _build(header: dict[str, Any]) -> Sequential:
-    layers, metadata = header.get("layers"), header.get("metadata")
+def parameter_shapes(layers: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that a header's layers give the parameters, by name.
+
+    To be compared with what is there before a model is made: a header may name sizes that no memory holds.
+    """
     if not isinstance(layers, list) or not all(isinstance(d, dict) and d.keys() == _ARGUMENTS for d in layers):
         raise ValueError("damaged, the header describes no layers")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, d in enumerate(layers):
+        ins, outs = (_check.integer(d[name], "load", name) for name in ("in_features", "out_features"))
+        shapes[f"{i}.weight"] = outs, ins
+        if d["bias"]:
+            shapes[f"{i}.bias"] = (outs,)
+    return shapes
+
+
+def build(layers: Any, metadata: Any) -> Sequential:
+    """Make a model as a header describes it, its parameters zero."""
     if not isinstance(metadata, dict):
         raise ValueError("damaged, the metadata is no table")
     model = Sequential(*(Dense(**d, init="zeros") for d in layers))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import _check
-from fastbp._modelfile import write_model
+from fastbp._modelfile import MODEL, write_tensors
 from fastbp._threads import tasks_for
 from fastbp.initializers import Initializer
 from fastbp.kernels import network
@@ -287,7 +287,7 @@ class Sequential:
         >>> fastbp.load(path)
         Sequential(Dense(4, 3, activation='identity'))
         """
-        write_model(path, {"layers": self._config(), "metadata": self.metadata}, self.state_dict())
+        write_tensors(path, MODEL, {"layers": self._config(), "metadata": self.metadata}, self.state_dict())
 
     def __iter__(self) -> Iterator[Dense]:
         return iter(self.layers)

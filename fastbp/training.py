@@ -1,6 +1,7 @@
 """Training: a compiled call a step, many steps a call in `fit`."""
 
-import math
+import copy
+import os
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -9,8 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import _check
+from fastbp._interrupts import held_back
+from fastbp._position import Position
 from fastbp._threads import Pace, tasks_for
 from fastbp.callbacks import Callback
+from fastbp.checkpoint import read_checkpoint, write_checkpoint
 from fastbp.history import History
 from fastbp.kernels import network, updates
 from fastbp.kernels.frame import RECORD_LOSS, RECORD_ROWS, SETTINGS_SIZE, TASKS, Frame
@@ -45,8 +49,6 @@ class Trainer:
     ----------
     history : History
         Of the epochs that `fit` ended.
-    steps : int
-        Updates made so far.
 
     Raises
     ------
@@ -84,7 +86,8 @@ class Trainer:
             )
         self._model, self._loss, self.optimizer = model, loss, optimizer
         self.history = History()
-        self.steps = 0
+        self._steps = 0  # but those of an epoch that is not at its end
+        self._position: Position | None = None  # of the last run of `fit`
         self._code = optimizer.code
         dtype, size = model.dtype, model._params.size
         self._state = np.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
@@ -110,14 +113,20 @@ class Trainer:
         """The loss; another one needs a trainer of its own."""
         return self._loss
 
+    @property
+    def steps(self) -> int:
+        """Updates made so far."""
+        return self._steps + (self._position.done if self._position else 0)
+
     def _reserve(self, batch: int) -> None:
         """Make room for batches of this many rows."""
         plan, layout = self.model._plan(batch, train=True, target_width=self._target_width)
         # All of it before any of it replaces the old: a MemoryError leaves the trainer as it was.
         buffers = np.empty(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
-        self._plan, self._layout = plan, layout
-        self._work, self._rows, self._labels = buffers
-        self._bind()
+        with held_back():
+            self._plan, self._layout = plan, layout
+            self._work, self._rows, self._labels = buffers
+            self._bind()
 
     def _bind(self) -> None:
         """Give the kernels the addresses of all that stays from step to step."""
@@ -172,11 +181,11 @@ class Trainer:
     ) -> None:
         """Run the compiled steps."""
         if not np.array_equal(targets.class_weight, self._class_weight):
-            self._class_weight = targets.class_weight
-            self._bind()
+            with held_back():
+                self._class_weight = targets.class_weight
+                self._bind()
         self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks
         network.train_steps(self._addresses, x, targets.labels, targets.values, sample_weight, order, record)
-        self.steps += len(steps)
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
@@ -203,7 +212,7 @@ class Trainer:
                 return False
         else:
             network.train_on_targets(self._addresses, x, y)
-        self.steps += 1
+        self._steps += 1
         return True
 
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
@@ -246,6 +255,7 @@ class Trainer:
             self._prepare(len(rows))
             tasks = tasks_for(self._step_work * len(rows))
             self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), tasks, self._record)
+            self._steps += 1
             # A class weight is looked at anew each time, as it is the caller's.
             given = getattr(self._loss, "weight", None) is None
             self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
@@ -264,6 +274,7 @@ class Trainer:
         sample_weight: ArrayLike | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | Progress = True,
+        resume: bool = False,
     ) -> History:
         """Train for some epochs.
 
@@ -282,68 +293,116 @@ class Trainer:
         validation_data : (x, y), optional
             Evaluated after each epoch, as "val_loss" and "val_accuracy".
         callbacks : iterable of Callback
-            Called between epochs; see `fastbp.Callback`.
+            Called between steps and epochs; see `fastbp.Callback`.
         progress : bool, default True
             Whether to show a progress bar, on a terminal.
+        resume : bool, default False
+            Go on with the last run, of this trainer or of the checkpoint that it was loaded from: in the middle of an
+            epoch too, in the same order, to the same bits. `epochs` counts those of the whole run, so a run at its end
+            does nothing more; without a run before, one begins. Pass the same data and arguments: other numbers of
+            rows, another `batch_size` or `shuffle` are refused. `rng` is not looked at, as the run has its own.
 
         Returns
         -------
         History
-            Of these epochs. "loss" and "accuracy" are means over an epoch's rows, as they count, each row's before the
-            update of its batch.
+            Of the epochs of this run. "loss" and "accuracy" are means over an epoch's rows, as they count, each row's
+            before the update of its batch.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit; nothing is changed then.
+            If an argument does not fit, or is not that of the run to resume; nothing is changed then.
+        KeyError
+            If a callback monitors a figure that this run does not have.
         KeyboardInterrupt
-            On Ctrl-C, at a step's end; `history` has the epochs that ended, and `fit` may go on from there.
+            On Ctrl-C, at a step's end: within some 100 ms, or as long as a single step takes. `history` has the epochs
+            that ended, and ``fit(..., resume=True)`` goes on from there; so it does after an exception in a callback.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> x, y = fastbp.load_digits()
+        >>> trainer = fastbp.Trainer(fastbp.mlp([64, 10], rng=0))
+        >>> trainer.fit(x, y, epochs=2, rng=0, progress=False).epochs
+        2
+        >>> trainer.fit(x, y, epochs=5, resume=True, progress=False).epochs
+        5
         """
         rows, targets, weight = self._inputs(x, y, sample_weight)
         epochs = _check.integer(epochs, "fit", "epochs")
         batch_size = min(_check.integer(batch_size, "fit", "batch_size"), len(rows))
         generator = _check.generator(rng, "fit")
+        names = _figures(targets)
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
-            self._inputs(*validation_data, None)
+            names += [f"val_{name}" for name in _figures(self._inputs(*validation_data, None)[1])]
         if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
             raise TypeError(f"fit expects callbacks to be a list of them, got {type(callbacks).__name__}")
         callbacks = list(callbacks)
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"fit expects callbacks to be Callback objects, got {type(callback).__name__}")
+            if callback.monitor is not None and callback.monitor not in names:
+                who = type(callback).__name__
+                raise KeyError(f"{who} expects the figure {callback.monitor!r}; this run has {', '.join(names)}")
         if not isinstance(progress, (bool, Progress)):
             raise TypeError(f"fit expects progress to be a bool, got {progress!r}")
         if isinstance(progress, bool):
             progress = EpochBar() if progress else Progress()
         self._prepare(batch_size)
 
-        history, pace = History(), Pace()
-        for callback in callbacks:
-            callback.on_fit_begin(self)
-        with progress.fit(epochs, len(rows), self._step_work):
-            for epoch in range(1, epochs + 1):
-                order = generator.permutation(len(rows)) if shuffle else np.arange(len(rows))
-                order = order.astype(np.int64, copy=False)
-                figures = self._epoch(rows, targets, weight, order, batch_size, progress, pace)
-                if validation_data is not None:
-                    figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
-                history.append(figures)
-                self.history.append(figures)
-                progress.epoch(epoch, figures)
-                if any([callback.on_epoch_end(self, epoch, figures) for callback in callbacks]):
-                    break
-        for callback in callbacks:
-            callback.on_fit_end(self)
-        return history
+        position = self._position if resume else None
+        if position is None:
+            position = Position(len(rows), batch_size, bool(shuffle), generator)
+        else:
+            position.check(len(rows), batch_size, bool(shuffle))
+        listeners = position.successors(callbacks)
+        position.freeze()
+        with held_back():  # the steps of an epoch that is given up count too
+            self._steps, self._position = (self._steps if position is self._position else self.steps), position
+        try:
+            for callback in callbacks:
+                callback.on_fit_begin(self)
+            for callback, listener in zip(callbacks, listeners, strict=True):
+                if listener.state:
+                    callback.load_state_dict(listener.state)
+            position.listeners = listeners
+            pace = Pace()
+            with progress.fit(epochs, len(rows), self._step_work, position.history.epochs):
+                while True:
+                    position.tell(self)  # of an epoch whose end some callbacks did not see: there was an interruption
+                    if position.stopped or position.history.epochs >= epochs:
+                        break
+                    figures = self._epoch(rows, targets, weight, position, callbacks, progress, pace)
+                    if validation_data is not None:
+                        figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
+                    with held_back():
+                        self._steps += position.done
+                        position.end_epoch(figures)
+                        self.history.append(figures)
+                    progress.epoch(position.history.epochs, figures)
+            for callback in callbacks:
+                callback.on_fit_end(self)
+        finally:
+            position.freeze()
+        return copy.deepcopy(position.history)
 
     def _epoch(
-        self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, progress: Progress, pace: Pace
+        self,
+        x: Array,
+        targets: Targets,
+        weight: Array,
+        position: Position,
+        callbacks: list[Callback],
+        progress: Progress,
+        pace: Pace,
     ) -> dict[str, float]:
-        steps = -(-len(order) // batch)
-        record = np.zeros((RECORD_ROWS, steps))
-        done, at_once = 0, 1
+        """Make the steps that are left of an epoch."""
+        position.begin_epoch()
+        order, record = position.order, position.record
+        batch, steps = position.batch_size, position.steps
+        done, at_once = position.done, 1
         self._usual = None
         self._prepare(batch)
         while done < steps:
@@ -358,16 +417,70 @@ class Trainer:
                 # Never more than double: the first call may have compiled, and a call must stay short.
                 at_once = max(1, min(2 * len(some), int(CALL_SECONDS / max(seconds, 1e-9))))
             progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
-        value, divisor, hits, counted_rows = record
-        counted = divisor > 0  # a batch in which no row counts has no mean
-        if self.loss.reduction == "mean":
-            figures = {"loss": float((value * divisor)[counted].sum() / divisor.sum()) if counted.any() else math.nan}
-        else:
-            figures = {"loss": float(value.sum())}
-        if targets.labels.size:
-            right, rows = hits.sum(), counted_rows.sum()
-            figures["accuracy"] = float(right / rows) if rows else math.nan
-        return figures
+            for callback in callbacks:
+                callback.on_steps_end(self)
+        return position.figures(self.loss.reduction, labelled=targets.labels.size > 0)
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write all that it takes to go on from here to the same bits; `load_checkpoint` reads it.
+
+        That is the model, the optimizer and its state, the loss, the history, and of the last run of `fit` its order,
+        its random generator, the running epoch so far, and what its callbacks remember. Not the data. A callback may
+        call this. The file is in safetensors' format, with a checksum, and appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        TypeError
+            If the optimizer, the loss or the random generator is of a class of your own, or something holds what JSON
+            cannot.
+        OSError
+            If the file cannot be written; one that was there before is as it was.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastbp
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.checkpoint")
+        >>> trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0))
+        >>> loss = trainer.step(np.ones((4, 2)), [0, 1, 2, 0])
+        >>> trainer.save_checkpoint(path)
+        >>> twin = fastbp.Trainer.load_checkpoint(path)
+        >>> twin.steps, twin.optimizer
+        (1, Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0))
+        >>> x = np.eye(2)
+        >>> twin.step(x, [0, 1]) == trainer.step(x, [0, 1])
+        True
+        """
+        write_checkpoint(path, self)
+
+    @classmethod
+    def load_checkpoint(cls, path: str | os.PathLike[str]) -> "Trainer":
+        """Read a trainer that `save_checkpoint` wrote; ``fit(..., resume=True)`` goes on with its run.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        Trainer
+            With a model of its own.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged in any way, or is no checkpoint.
+
+        Examples
+        --------
+        See `save_checkpoint`.
+        """
+        return read_checkpoint(path, cls)
 
     def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
         """Return the loss over all rows, and for class labels the accuracy.
@@ -396,3 +509,8 @@ class Trainer:
             counted = targets.labels != self.loss.ignore_index
             figures["accuracy"] = float((z.argmax(1) == targets.labels)[counted].mean()) if counted.any() else np.nan
         return figures
+
+
+def _figures(targets: Targets) -> list[str]:
+    """Return the names of what an epoch on these targets records."""
+    return ["loss", "accuracy"] if targets.labels.size else ["loss"]

@@ -372,7 +372,7 @@ def test_a_bug_shows_its_traceback(fastbp_command, monkeypatch):
 # Ctrl-C
 
 
-def test_interrupt_in_the_first_epoch_writes_nothing(fastbp_command, tmp_path, monkeypatch):
+def test_interrupt_in_the_first_epoch_leaves_a_checkpoint_alone(fastbp_command, tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -380,7 +380,7 @@ def test_interrupt_in_the_first_epoch_writes_nothing(fastbp_command, tmp_path, m
     monkeypatch.setattr("fastbp._run.Run.compile", lambda self: None)
     result = fastbp_command("train", *QUICK, "--out", tmp_path)
     assert result.exit_code == 130
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
 
 def test_ctrl_c_stops_a_run_and_keeps_what_is_done(tmp_path):
@@ -393,11 +393,32 @@ def test_ctrl_c_stops_a_run_and_keeps_what_is_done(tmp_path):
         run.send_signal(signal.SIGINT)
         output, errors = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert errors.splitlines() == ["fastbp: interrupted; what was done is written"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ARTEFACTS
+    assert errors.splitlines() == ["fastbp: interrupted; what was done is written, --resume goes on"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", *ARTEFACTS]
     assert "then interrupted" in output
     assert len(read_csv(tmp_path / "history.csv")) >= 1
     assert Pipeline.load(tmp_path / "model.safetensors").classes
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(fastbp_command, succeeds, tmp_path, monkeypatch):
+    options = [*QUICK, "--epochs", "5", "--patience", "3"]
+    succeeds("train", *options, "--out", tmp_path / "straight")
+
+    def interrupt(self, trainer, epoch, figures):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fastbp.Checkpoint, "on_epoch_end", interrupt)
+        assert fastbp_command("train", *options, "--out", tmp_path / "resumed").exit_code == 130
+    wrong = fastbp_command("train", *options, "--lr", "0.5", "--out", tmp_path / "resumed", "--resume")
+    assert wrong.exit_code == 2
+    assert "--resume expects lr 0.003 as in" in wrong.stderr
+    output = succeeds("train", *options, "--out", tmp_path / "resumed", "--resume")
+    assert "epoch 1/" not in output
+    for name in ("model.safetensors", "history.csv"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "resumed").iterdir()) == ARTEFACTS
 
 
 # The rest
@@ -458,7 +479,7 @@ def test_a_model_file_with_spoilt_metadata_is_a_named_error(digits, fastbp_comma
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ARTEFACTS)
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", *ARTEFACTS])
 def test_a_folder_in_the_way_of_a_result_is_seen_before_training(fastbp_command, tmp_path, name):
     (tmp_path / name).mkdir()
     result = fastbp_command("train", "digits", *QUICK, "--out", tmp_path)

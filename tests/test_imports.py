@@ -17,11 +17,11 @@ ROWS = [
     ["bench"],
     ["__init__", "_config"],
     ["_run", "_report", "_answers", "_pipeline", "_plot"],
-    ["training", "callbacks", "checkpoint", "history", "progress"],
+    ["training", "callbacks", "checkpoint", "_position", "history", "progress", "gradients"],
     ["sequential", "saving"],
     ["layers", "functional", "losses", "optimizers", "initializers", "information", "datasets", "preprocessing"],
     ["_sources", "_split"],
-    ["_check", "_threads", "_files", "_modelfile", "_arrays", "_idx", "_tables"],
+    ["_check", "_threads", "_files", "_interrupts", "_modelfile", "_version", "_arrays", "_idx", "_tables"],
     ["kernels"],
 ]
 RANK = {module: -row for row, modules in enumerate(ROWS) for module in modules}

@@ -1,10 +1,14 @@
 """Model files."""
 
 import json
+import os
+import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fastbp
@@ -85,9 +89,15 @@ def test_truncated_file(model, tmp_path, keep):
 
 def change(path, header=None, tensors=None):
     """Rewrite a model file with another header or other tensors."""
-    with fastbp._modelfile.safe_open(path, framework="numpy") as file:
+    with safe_open(path, framework="numpy") as file:
         old = json.loads(file.metadata()["fastbp"])
+    del old["sha256"]  # as files of 0.1.0 had none
     save_file(load_file(path) | (tensors or {}), path, {"fastbp": json.dumps(old | (header or {}))})
+
+
+def layer(**changes):
+    """Describe the first layer of `model`, with changes, as a header does."""
+    return {"in_features": 4, "out_features": 6, "activation": "relu", "bias": True, "dtype": "float32"} | changes
 
 
 @pytest.mark.parametrize(
@@ -96,6 +106,18 @@ def change(path, header=None, tensors=None):
         ({"format": 99}, {}, "should be of format 1, and is of format 99"),
         ({"layers": "many"}, {}, "the header describes no layers"),
         ({"layers": [{"in_features": 4}]}, {}, "the header describes no layers"),
+        ({"layers": []}, {}, "at least one layer"),
+        (
+            {"layers": [layer(in_features=10**9, out_features=10**9)]},
+            {},
+            r"0.weight of shape \(1000000000, 1000000000\)",
+        ),
+        ({"layers": [layer()] * 4}, {}, "1.weight of shape"),
+        ({"layers": [layer(out_features=6.0)]}, {}, "out_features to be an int"),
+        ({"layers": [layer(in_features=-4)]}, {}, "in_features of at least 1"),
+        ({"layers": [layer(activation="system")]}, {}, "activation to be one of"),
+        ({"layers": [layer(dtype="object")]}, {}, "dtype float32 or float64"),
+        ({"layers": [layer(), layer(in_features=6, out_features=7)]}, {}, "1.weight of shape"),
         ({"metadata": []}, {}, "the metadata is no table"),
         ({}, {"9.weight": np.zeros(1, np.float32)}, "expects no 9.weight"),
         ({}, {"0.bias": np.zeros(5, np.float32)}, r"0.bias of shape \(6,\), got \(5,\)"),
@@ -115,3 +137,88 @@ def test_tensors_of_someone_else(tmp_path):
     save_file({"w": np.zeros(3, np.float32)}, tmp_path / "m")
     with pytest.raises(ValueError, match="holds tensors but no fastbp model"):
         fastbp.load(tmp_path / "m")
+
+
+def test_a_missing_tensor_is_a_named_error(model, tmp_path):
+    path = tmp_path / "m"
+    model.save(path)
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["fastbp"])
+    del header["sha256"]
+    save_file({"0.weight": model[0].weight.copy()}, path, {"fastbp": json.dumps(header)})
+    with pytest.raises(ValueError, match=r"m: damaged, its layers have 0.bias and its tensors do not"):
+        fastbp.load(path)
+
+
+def test_a_file_of_0_1_0_without_checksum_is_read(model, tmp_path):
+    model.save(tmp_path / "m")
+    change(tmp_path / "m")
+    assert_array_equal(fastbp.load(tmp_path / "m")._params, model._params)
+
+
+def test_a_changed_parameter_is_seen(model, tmp_path):
+    path = tmp_path / "m"
+    model.save(path)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="its content does not fit its checksum"):
+        fastbp.load(path)
+
+
+class Trap:
+    """Leaves a trace where a reader runs code."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def lying(header, size=8):
+    """Return a safetensors file with this header and some bytes."""
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(size)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps(Trap("trace")),
+        b"",
+        b"\xff" * 8,
+        (2**63).to_bytes(8, "little") + b"{}",
+        (99_000_000).to_bytes(8, "little") + b"{}",
+        lying({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}),
+        lying({"a": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 8]}}),
+        lying({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}),
+        lying({"a": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]}}),
+        lying([]),
+        lying({"__metadata__": {"fastbp": 5}}, 0),
+        (200_000).to_bytes(8, "little") + b"[" * 200_000,
+        lying({"__metadata__": {"fastbp": "[" * 200_000}}, 0),
+        lying({"__metadata__": {"fastbp": "null"}}, 0),
+        lying({"__metadata__": {"fastbp": '{"format": 1}'}}, 0),
+    ],
+    ids=range(15),
+)
+def test_any_other_content_is_a_named_error_and_runs_nothing(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").write_bytes(content)
+    tracemalloc.start()
+    for load in (fastbp.load, fastbp.Trainer.load_checkpoint):
+        with pytest.raises(ValueError, match="m"):
+            load(tmp_path / "m")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * len(content) + 2**20
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_what_is_no_file_is_not_there(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/zero", "", "a\0b", tmp_path / "m" / "n"):
+        for load in (fastbp.load, fastbp.Trainer.load_checkpoint):
+            with pytest.raises(FileNotFoundError, match="there is none at"):
+                load(path)

@@ -317,6 +317,91 @@ def test_ctrl_c_leaves_the_model_at_a_step_and_the_history(digits):
     assert trainer.history.epochs == epochs + 1
 
 
+INTERRUPTED = """
+import sys, time, numpy as np, fastbp
+x, y = fastbp.load_digits()
+x, y = np.tile(x / 16, (200, 1)), np.tile(y, 200)
+steps_an_epoch = -(-len(x) // 64)
+def run(trainer, epochs, resume=False):
+    return trainer.fit(x, y, epochs=epochs, batch_size=64, rng=0, progress=False, resume=resume)
+trainer, straight = (fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0)) for _ in range(2))
+run(trainer, 1)
+print("ready", flush=True)
+try:
+    run(trainer, 10**6, resume=True)
+except KeyboardInterrupt:
+    stopped = time.monotonic()
+steps, epochs = trainer.steps, trainer.history.epochs
+assert 1 <= epochs <= steps / steps_an_epoch <= epochs + 1
+run(trainer, epochs + 1, resume=True)
+run(straight, epochs + 1)
+assert trainer.steps == straight.steps == steps_an_epoch * (epochs + 1)
+assert (trainer.model._params == straight.model._params).all()
+assert dict(trainer.history) == dict(straight.history)
+print(stopped)
+"""
+
+
+def test_ctrl_c_is_answered_within_200_ms_and_a_second_fit_goes_on(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        sent = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        stopped, _ = run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert 0 < float(stopped) - sent < 0.2
+
+
+class Remember(fastbp.Callback):
+    """Remembers the epochs, and changes the rate by their number."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def on_fit_begin(self, trainer):
+        self.epochs = []
+
+    def on_epoch_end(self, trainer, epoch, figures):
+        trainer.optimizer.lr = 0.01 / epoch
+        if epoch not in self.epochs:
+            self.epochs = [*self.epochs, epoch]
+
+    def state_dict(self):
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state):
+        self.epochs = state["epochs"]
+
+
+def test_ctrl_c_at_any_moment_loses_nothing(monkeypatch):
+    """Between any two instructions: with steps and epochs this short, most of them come outside of compiled code."""
+    monkeypatch.setattr("fastbp.training.CALL_SECONDS", 0.0)
+    x, y = np.eye(4), [0, 1, 2, 0]
+    asked = {"epochs": 600, "batch_size": 3, "rng": 0, "progress": False, "validation_data": (x, y), "resume": True}
+    straight, trainer = (fastbp.Trainer(fastbp.mlp([4, 3], rng=0)) for _ in range(2))
+    straight.fit(x, y, callbacks=[Remember()], **asked)
+    remember, interrupts, rng = Remember(), 0, np.random.default_rng(0)
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        while True:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 3e-3))
+                trainer.fit(x, y, callbacks=[remember], **asked)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                break
+            except KeyboardInterrupt:
+                interrupts += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts > 30
+    assert trainer.steps == straight.steps == 1200
+    assert remember.epochs == list(range(1, 601))
+    assert_array_equal(trainer.model._params, straight.model._params)
+    assert dict(trainer.history) == dict(straight.history)
+
+
 class TestCallbacks:
     def test_see_every_epoch_and_may_stop(self, digits):
         seen = []
@@ -359,10 +444,27 @@ class TestCallbacks:
         assert history.epochs == best + 3 < 100
         assert trainer.evaluate(x[300:], y[300:])["loss"] == history["val_loss"][best]
 
-    def test_early_stopping_names_an_unknown_figure(self, digits):
+    def test_a_figure_to_monitor_is_looked_for_before_the_first_epoch(self, digits):
+        x, y = digits
         trainer = fastbp.Trainer(fastbp.mlp([64, 8, 10], rng=0))
-        with pytest.raises(KeyError, match="expects the figure 'val_loss'; this run has loss, accuracy"):
-            trainer.fit(*digits, callbacks=[fastbp.EarlyStopping()], progress=False)
+        with pytest.raises(KeyError, match="EarlyStopping expects the figure 'val_loss'; this run has loss, accuracy"):
+            trainer.fit(x, y, callbacks=[fastbp.EarlyStopping()], progress=False)
+        other, stop = (x, np.eye(10)[y]), fastbp.EarlyStopping("val_accuracy")  # probabilities have no accuracy
+        with pytest.raises(KeyError, match="'val_accuracy'; this run has loss, accuracy, val_loss"):
+            trainer.fit(x, y, validation_data=other, callbacks=[stop], progress=False)
+        assert trainer.steps == 0
+
+    def test_see_the_ends_of_compiled_calls(self, digits):
+        steps = []
+
+        class Look(fastbp.Callback):
+            def on_steps_end(self, trainer):
+                steps.append(trainer.steps)
+
+        trainer = fastbp.Trainer(fastbp.mlp([64, 8, 10], rng=0))
+        trainer.fit(*digits, epochs=2, callbacks=[Look()], progress=False)
+        assert steps == sorted(set(steps))
+        assert {1, 15, 16, 30} <= set(steps)
 
 
 class TestErrors:

@@ -1,0 +1,134 @@
+"""Where a run of `Trainer.fit` is: all that it takes to go on from there, to the same bits."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp._interrupts import held_back
+from fastbp.callbacks import Callback
+from fastbp.history import History
+from fastbp.kernels.frame import RECORD_COUNTED, RECORD_DIVISOR, RECORD_HITS, RECORD_LOSS, RECORD_ROWS
+
+if TYPE_CHECKING:
+    from fastbp.training import Trainer
+
+Array = NDArray[Any]
+# The divisor of a step that is not made yet. Kernels write none below 0, so the record itself says how far an epoch is,
+# whenever an exception came.
+NOT_MADE = -1.0
+
+
+@dataclass(eq=False)
+class Listener:
+    """A callback of a run; between two calls of `fit`, what it left: its class and its state."""
+
+    kind: str
+    callback: Callback | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+    told: bool = True  # of the end of the last epoch
+
+    def current_state(self) -> dict[str, Any]:
+        """Return the callback's state, now or as it was left."""
+        return self.state if self.callback is None else self.callback.state_dict()
+
+
+@dataclass(eq=False)
+class Position:
+    """Where a run is."""
+
+    rows: int
+    batch_size: int
+    shuffle: bool
+    generator: np.random.Generator
+    history: History = field(default_factory=History)
+    stopped: bool = False  # by a callback
+    order: Array = field(default_factory=lambda: np.empty(0, np.int64))  # of the running epoch; empty between epochs
+    record: Array = field(default_factory=lambda: np.empty((RECORD_ROWS, 0)))  # of its steps
+    listeners: list[Listener] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-self.rows // self.batch_size)
+
+    @property
+    def done(self) -> int:
+        """Steps of the running epoch that are made."""
+        return int(np.count_nonzero(self.record[RECORD_DIVISOR] != NOT_MADE))
+
+    def check(self, rows: int, batch_size: int, shuffle: bool) -> None:
+        """Raise ValueError if these are not the arguments of the run."""
+        for name, was, given in (
+            ("rows", self.rows, rows),
+            ("batch_size", self.batch_size, batch_size),
+            ("shuffle", self.shuffle, shuffle),
+        ):
+            if was != given:
+                raise ValueError(f"fit expects {name} {was} as in the run that it resumes, got {given}")
+
+    def begin_epoch(self) -> None:
+        """Draw the order of the next epoch, if none is running."""
+        if not self.order.size:
+            with held_back():
+                order = self.generator.permutation(self.rows) if self.shuffle else np.arange(self.rows)
+                self.order = order.astype(np.int64, copy=False)
+                self.record = np.full((RECORD_ROWS, self.steps), NOT_MADE)
+
+    def end_epoch(self, figures: Mapping[str, float]) -> None:
+        """Note the figures of the epoch, of which callbacks are to be told."""
+        self.history.append(figures)
+        self.order, self.record = self.order[:0], self.record[:, :0]
+        for listener in self.listeners:
+            listener.told = False
+
+    def figures(self, reduction: str, labelled: bool) -> dict[str, float]:
+        """Return loss and accuracy over the running epoch."""
+        value, divisor = self.record[RECORD_LOSS], self.record[RECORD_DIVISOR]
+        counted = divisor > 0  # a batch in which no row counts has no mean
+        if reduction == "mean":
+            figures = {"loss": float((value * divisor)[counted].sum() / divisor.sum()) if counted.any() else math.nan}
+        else:
+            figures = {"loss": float(value.sum())}
+        if labelled:
+            right, rows = self.record[RECORD_HITS].sum(), self.record[RECORD_COUNTED].sum()
+            figures["accuracy"] = float(right / rows) if rows else math.nan
+        return figures
+
+    def successors(self, callbacks: Iterable[Callback]) -> list[Listener]:
+        """Return a listener for each callback, in the place of one of its class that the run had.
+
+        A run may go on with more callbacks or fewer, but a state without an heir would be lost: ValueError.
+        """
+        left = list(self.listeners)
+        result = []
+        for callback in callbacks:
+            new = Listener(type(callback).__name__, callback)
+            before = next((listener for listener in left if listener.kind == new.kind), None)
+            if before is not None:
+                left.remove(before)
+                new.state, new.told = before.current_state(), before.told
+            result.append(new)
+        if lost := [listener.kind for listener in left if listener.current_state()]:
+            raise ValueError(f"fit expects callbacks to have {', '.join(lost)} as in the run that it resumes")
+        return result
+
+    def tell(self, trainer: "Trainer") -> None:
+        """Tell the callbacks that were not told yet of the end of an epoch; one that raises will be told again."""
+        epoch = self.history.epochs
+        for listener in self.listeners:
+            if not listener.told and listener.callback is not None:
+                figures = {name: column[-1] for name, column in self.history.items()}
+                try:
+                    listener.told = True  # before, because a callback may save a checkpoint
+                    self.stopped |= bool(listener.callback.on_epoch_end(trainer, epoch, figures))
+                except BaseException:
+                    listener.told = False
+                    raise
+
+    def freeze(self) -> None:
+        """Keep the states of the callbacks in their place: they belong to the caller."""
+        self.listeners = [Listener(one.kind, None, one.current_state(), one.told) for one in self.listeners]
