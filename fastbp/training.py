@@ -12,13 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import _check
 from fastbp._interrupts import held_back
 from fastbp._position import Position
+from fastbp._steps import INT64, Steps
 from fastbp._threads import Pace, tasks_for
 from fastbp.callbacks import Callback
 from fastbp.checkpoint import read_checkpoint, write_checkpoint
 from fastbp.history import History
-from fastbp.kernels import network, updates
-from fastbp.kernels.frame import RECORD_LOSS, RECORD_ROWS, SETTINGS_SIZE, TASKS, Frame
-from fastbp.kernels.plan import CAPACITY, SIZE
+from fastbp.kernels.frame import RECORD_LOSS
 from fastbp.losses import CrossEntropyLoss, Loss, Targets, named_loss
 from fastbp.optimizers import Adam, Optimizer
 from fastbp.progress import EpochBar, Progress
@@ -29,11 +28,10 @@ __all__ = ["Trainer"]
 Array = NDArray[Any]
 # A compiled call of `fit` takes about this long, so that Ctrl-C and the progress bar live.
 CALL_SECONDS = 0.05
-INT64 = np.dtype(np.int64)
 _NO_ORDER = np.empty(0, np.int64)
 
 
-class Trainer:
+class Trainer(Steps):
     """Trains a model: forward, loss, backward and update in one compiled call.
 
     Parameters
@@ -78,142 +76,20 @@ class Trainer:
             optimizer = Adam()
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
-        self._target_width = model.out_features // loss.outputs_for(1)
         if model.out_features % loss.outputs_for(1):
             raise ValueError(
                 f"{type(loss).__name__} expects a model with {loss.outputs_for(1)} outputs for each target column, got "
                 f"out_features {model.out_features}"
             )
-        self._model, self._loss, self.optimizer = model, loss, optimizer
+        super().__init__(model, loss, optimizer)
         self.history = History()
         self._steps = 0  # but those of an epoch that is not at its end
         self._position: Position | None = None  # of the last run of `fit`
-        self._code = optimizer.code
-        dtype, size = model.dtype, model._params.size
-        self._state = np.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
-        self._hyper = np.zeros(updates.HYPER_SIZE)
-        self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
-        self._options = loss.options()
-        self._class_weight = np.empty(0, dtype)
-        self._settings = np.zeros(SETTINGS_SIZE, np.int64)
-        self._record = np.zeros((RECORD_ROWS, 1))
-        self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
-        self._usual: np.dtype[Any] | None = None  # of the targets of the step before; None where it was no `step`
-        # Floating-point operations of a step for one row; the first layer's input needs no gradient.
-        self._step_work = 3 * model._work - model.layers[0]._work
-        self._reserve(0)
-
-    @property
-    def model(self) -> Sequential:
-        """The model that is trained; another one needs a trainer of its own."""
-        return self._model
-
-    @property
-    def loss(self) -> Loss:
-        """The loss; another one needs a trainer of its own."""
-        return self._loss
 
     @property
     def steps(self) -> int:
         """Updates made so far."""
         return self._steps + (self._position.done if self._position else 0)
-
-    def _reserve(self, batch: int) -> None:
-        """Make room for batches of this many rows."""
-        plan, layout = self.model._plan(batch, train=True, target_width=self._target_width)
-        # All of it before any of it replaces the old: a MemoryError leaves the trainer as it was.
-        buffers = np.empty(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
-        with held_back():
-            self._plan, self._layout = plan, layout
-            self._work, self._rows, self._labels = buffers
-            self._bind()
-
-    def _bind(self) -> None:
-        """Give the kernels the addresses of all that stays from step to step."""
-        self._frame = Frame(
-            self._plan,
-            self._layout,
-            self._settings,
-            self._hyper,
-            self._options,
-            self.model._params,
-            self.model._grads,
-            self._state,
-            self._work,
-            self._rows,
-            self._class_weight,
-            self._labels,
-            self._record,
-        )
-        self._addresses = self._frame.addresses()
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Addresses are of these arrays; a copy has arrays of its own.
-        return {name: value for name, value in vars(self).items() if name not in ("_frame", "_addresses")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._bind()
-
-    def _prepare(self, batch: int) -> None:
-        if batch > self._layout[CAPACITY]:
-            self._reserve(batch)
-        optimizer = self.optimizer
-        if optimizer.code != self._code:
-            raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
-        if vars(optimizer) != self._numbers:
-            optimizer.check()
-            numbers = optimizer.numbers()
-            self._hyper[: len(numbers)] = numbers
-            # A list may change without becoming another: it is never taken for the one before.
-            self._numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
-
-    def _run(
-        self,
-        x: Array,
-        targets: Targets,
-        sample_weight: Array,
-        order: Array,
-        batch: int,
-        steps: range,
-        tasks: int,
-        record: Array,
-    ) -> None:
-        """Run the compiled steps."""
-        if not np.array_equal(targets.class_weight, self._class_weight):
-            with held_back():
-                self._class_weight = targets.class_weight
-                self._bind()
-        self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks
-        network.train_steps(self._addresses, x, targets.labels, targets.values, sample_weight, order, record)
-
-    def _as_before(self, x: Any, y: Any) -> bool:
-        """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
-        return (
-            type(x) is np.ndarray
-            and type(y) is np.ndarray
-            and y.dtype is self._usual
-            and x.dtype is self._model.dtype
-            and x.ndim == 2
-            and 0 < len(x) == len(y) <= self._rows.shape[1]
-            and x.shape[1] == self._model.in_features
-            and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
-            and x.flags.carray
-            and y.flags.carray
-            and vars(self.optimizer) == self._numbers
-            and self.optimizer.code == self._code
-        )
-
-    def _quick_step(self, x: Any, y: Any) -> bool:
-        """Make a step in a call of few arguments; False, and nothing done, if a label is wrong."""
-        self._settings[TASKS] = tasks_for(self._step_work * len(x))
-        if y.dtype is INT64:
-            if network.train_on_labels(self._addresses, x, y) >= 0:
-                return False
-        else:
-            network.train_on_targets(self._addresses, x, y)
-        self._steps += 1
-        return True
 
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
         rows = _check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
@@ -242,6 +118,8 @@ class Trainer:
         ------
         TypeError, ValueError
             If an argument does not fit; nothing is changed then.
+        RuntimeError
+            If another thread is in this trainer.
 
         Examples
         --------
@@ -250,16 +128,17 @@ class Trainer:
         >>> round(trainer.step(np.zeros((4, 2)), [0, 1, 2, 0]), 4)
         1.0986
         """
-        if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
-            rows, targets, weight = self._inputs(x, y, sample_weight)
-            self._prepare(len(rows))
-            tasks = tasks_for(self._step_work * len(rows))
-            self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), tasks, self._record)
+        with self._alone:
+            if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
+                rows, targets, weight = self._inputs(x, y, sample_weight)
+                self._prepare(len(rows))
+                tasks = tasks_for(self._step_work * len(rows))
+                self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), tasks, self._record)
+                # A class weight is looked at anew each time, as it is the caller's.
+                given = getattr(self._loss, "weight", None) is None
+                self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
             self._steps += 1
-            # A class weight is looked at anew each time, as it is the caller's.
-            given = getattr(self._loss, "weight", None) is None
-            self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
-        return float(self._record[0, 0])
+            return float(self._record[0, 0])
 
     def fit(
         self,
@@ -314,6 +193,8 @@ class Trainer:
             If an argument does not fit, or is not that of the run to resume; nothing is changed then.
         KeyError
             If a callback monitors a figure that this run does not have.
+        RuntimeError
+            If another thread is in this trainer.
         KeyboardInterrupt
             On Ctrl-C, at a step's end: within some 100 ms, or as long as a single step takes. `history` has the epochs
             that ended, and ``fit(..., resume=True)`` goes on from there; so it does after an exception in a callback.
@@ -350,43 +231,57 @@ class Trainer:
             raise TypeError(f"fit expects progress to be a bool, got {progress!r}")
         if isinstance(progress, bool):
             progress = EpochBar() if progress else Progress()
-        self._prepare(batch_size)
-
-        position = self._position if resume else None
-        if position is None:
-            position = Position(len(rows), batch_size, bool(shuffle), generator)
-        else:
-            position.check(len(rows), batch_size, bool(shuffle))
-        listeners = position.successors(callbacks)
-        position.freeze()
-        with held_back():  # the steps of an epoch that is given up count too
-            self._steps, self._position = (self._steps if position is self._position else self.steps), position
-        try:
-            for callback in callbacks:
-                callback.on_fit_begin(self)
-            for callback, listener in zip(callbacks, listeners, strict=True):
-                if listener.state:
-                    callback.load_state_dict(listener.state)
-            position.listeners = listeners
-            pace = Pace()
-            with progress.fit(epochs, len(rows), self._step_work, position.history.epochs):
-                while True:
-                    position.tell(self)  # of an epoch whose end some callbacks did not see: there was an interruption
-                    if position.stopped or position.history.epochs >= epochs:
-                        break
-                    figures = self._epoch(rows, targets, weight, position, callbacks, progress, pace)
-                    if validation_data is not None:
-                        figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
-                    with held_back():
-                        self._steps += position.done
-                        position.end_epoch(figures)
-                        self.history.append(figures)
-                    progress.epoch(position.history.epochs, figures)
-            for callback in callbacks:
-                callback.on_fit_end(self)
-        finally:
+        with self._alone:
+            self._prepare(batch_size)
+            position = self._position if resume else None
+            if position is None:
+                position = Position(len(rows), batch_size, bool(shuffle), generator)
+            else:
+                position.check(len(rows), batch_size, bool(shuffle))
+            listeners = position.successors(callbacks)
             position.freeze()
-        return copy.deepcopy(position.history)
+            with held_back():  # the steps of an epoch that is given up count too
+                self._steps, self._position = (self._steps if position is self._position else self.steps), position
+            try:
+                for callback in callbacks:
+                    callback.on_fit_begin(self)
+                for callback, listener in zip(callbacks, listeners, strict=True):
+                    if listener.state:
+                        callback.load_state_dict(listener.state)
+                position.listeners = listeners
+                self._go_on(rows, targets, weight, position, epochs, validation_data, callbacks, progress)
+                for callback in callbacks:
+                    callback.on_fit_end(self)
+            finally:
+                position.freeze()
+            return copy.deepcopy(position.history)
+
+    def _go_on(
+        self,
+        x: Array,
+        targets: Targets,
+        weight: Array,
+        position: Position,
+        epochs: int,
+        validation_data: Any,
+        callbacks: list[Callback],
+        progress: Progress,
+    ) -> None:
+        """Go on with a run from where it is to the end of its last epoch."""
+        pace = Pace()
+        with progress.fit(epochs, len(x), self._step_work, position.history.epochs):
+            while True:
+                position.tell(self)  # of an epoch whose end some callbacks did not see: there was an interruption
+                if position.stopped or position.history.epochs >= epochs:
+                    break
+                figures = self._epoch(x, targets, weight, position, callbacks, progress, pace)
+                if validation_data is not None:
+                    figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
+                with held_back():
+                    self._steps += position.done
+                    position.end_epoch(figures)
+                    self.history.append(figures)
+                progress.epoch(position.history.epochs, figures)
 
     def _epoch(
         self,
@@ -439,6 +334,8 @@ class Trainer:
             cannot.
         OSError
             If the file cannot be written; one that was there before is as it was.
+        RuntimeError
+            If another thread is in this trainer.
 
         Examples
         --------
@@ -454,7 +351,8 @@ class Trainer:
         >>> twin.step(x, [0, 1]) == trainer.step(x, [0, 1])
         True
         """
-        write_checkpoint(path, self)
+        with self._alone:
+            write_checkpoint(path, self)
 
     @classmethod
     def load_checkpoint(cls, path: str | os.PathLike[str]) -> "Trainer":

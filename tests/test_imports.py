@@ -17,7 +17,7 @@ ROWS = [
     ["bench"],
     ["__init__", "_config"],
     ["_run", "_report", "_answers", "_pipeline", "_plot"],
-    ["training", "callbacks", "checkpoint", "_position", "history", "progress", "gradients"],
+    ["training", "callbacks", "checkpoint", "_position", "_steps", "history", "progress", "gradients"],
     ["sequential", "saving"],
     ["layers", "functional", "losses", "optimizers", "initializers", "information", "datasets", "preprocessing"],
     ["_sources", "_split"],

@@ -1,0 +1,168 @@
+"""Compiled training steps of one model: the arrays they need, and the calls."""
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp._interrupts import held_back
+from fastbp._threads import tasks_for
+from fastbp.kernels import network, updates
+from fastbp.kernels.frame import RECORD_ROWS, SETTINGS_SIZE, TASKS, Frame
+from fastbp.kernels.plan import CAPACITY, SIZE
+from fastbp.losses import Loss, Targets
+from fastbp.optimizers import Optimizer
+from fastbp.sequential import Sequential
+
+Array = NDArray[Any]
+INT64 = np.dtype(np.int64)
+
+
+class Alone:
+    """Lets one thread at a time in, again and again if it likes; RuntimeError for any other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("Trainer is in use by another thread; give each thread a Trainer of its own")
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> Any:
+        return Alone, ()  # a copy is nobody's yet
+
+
+class Steps:
+    """What a `Trainer` is below its public methods. All arguments are checked."""
+
+    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer) -> None:
+        self._model, self._loss, self.optimizer = model, loss, optimizer
+        self._target_width = model.out_features // loss.outputs_for(1)
+        self._code = optimizer.code
+        dtype, size = model.dtype, model._params.size
+        self._state = np.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
+        self._hyper = np.zeros(updates.HYPER_SIZE)
+        self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
+        self._options = loss.options()
+        self._class_weight = np.empty(0, dtype)
+        self._settings = np.zeros(SETTINGS_SIZE, np.int64)
+        self._record = np.zeros((RECORD_ROWS, 1))
+        self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
+        self._usual: np.dtype[Any] | None = None  # of the targets of the step before; None where it was no `step`
+        # Floating-point operations of a step for one row; the first layer's input needs no gradient.
+        self._step_work = 3 * model._work - model.layers[0]._work
+        self._alone = Alone()
+        self._reserve(0)
+
+    @property
+    def model(self) -> Sequential:
+        """The model that is trained; another one needs a trainer of its own."""
+        return self._model
+
+    @property
+    def loss(self) -> Loss:
+        """The loss; another one needs a trainer of its own."""
+        return self._loss
+
+    def _reserve(self, batch: int) -> None:
+        """Make room for batches of this many rows."""
+        plan, layout = self.model._plan(batch, train=True, target_width=self._target_width)
+        # All of it before any of it replaces the old: a MemoryError leaves the trainer as it was.
+        buffers = np.empty(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
+        with held_back():
+            self._plan, self._layout = plan, layout
+            self._work, self._rows, self._labels = buffers
+            self._bind()
+
+    def _bind(self) -> None:
+        """Give the kernels the addresses of all that stays from step to step."""
+        self._frame = Frame(
+            self._plan,
+            self._layout,
+            self._settings,
+            self._hyper,
+            self._options,
+            self.model._params,
+            self.model._grads,
+            self._state,
+            self._work,
+            self._rows,
+            self._class_weight,
+            self._labels,
+            self._record,
+        )
+        self._addresses = self._frame.addresses()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Addresses are of these arrays; a copy has arrays of its own.
+        return {name: value for name, value in vars(self).items() if name not in ("_frame", "_addresses")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bind()
+
+    def _prepare(self, batch: int) -> None:
+        if batch > self._layout[CAPACITY]:
+            self._reserve(batch)
+        optimizer = self.optimizer
+        if optimizer.code != self._code:
+            raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
+        if vars(optimizer) != self._numbers:
+            optimizer.check()
+            numbers = optimizer.numbers()
+            self._hyper[: len(numbers)] = numbers
+            # A list may change without becoming another: it is never taken for the one before.
+            self._numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
+
+    def _run(
+        self,
+        x: Array,
+        targets: Targets,
+        sample_weight: Array,
+        order: Array,
+        batch: int,
+        steps: range,
+        tasks: int,
+        record: Array,
+    ) -> None:
+        """Run the compiled steps."""
+        if not np.array_equal(targets.class_weight, self._class_weight):
+            with held_back():
+                self._class_weight = targets.class_weight
+                self._bind()
+        self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks
+        network.train_steps(self._addresses, x, targets.labels, targets.values, sample_weight, order, record)
+
+    def _as_before(self, x: Any, y: Any) -> bool:
+        """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
+        return (
+            type(x) is np.ndarray
+            and type(y) is np.ndarray
+            and y.dtype is self._usual
+            and x.dtype is self._model.dtype
+            and x.ndim == 2
+            and 0 < len(x) == len(y) <= self._rows.shape[1]
+            and x.shape[1] == self._model.in_features
+            and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
+            and x.flags.carray
+            and y.flags.carray
+            and vars(self.optimizer) == self._numbers
+            and self.optimizer.code == self._code
+        )
+
+    def _quick_step(self, x: Any, y: Any) -> bool:
+        """Make a step in a call of few arguments; False, and nothing done, if a label is wrong.
+
+        x and y are `_as_before`.
+        """
+        self._settings[TASKS] = tasks_for(self._step_work * len(x))
+        if y.dtype is INT64:
+            if network.train_on_labels(self._addresses, x, y) >= 0:
+                return False
+        else:
+            network.train_on_targets(self._addresses, x, y)
+        return True
