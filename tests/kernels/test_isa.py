@@ -56,11 +56,19 @@ def test_the_tile_fits_the_register_file(each):
     assert rows * vectors >= 8
 
 
-def test_arm_gets_full_tiles_of_fmla_without_spills():
-    script = Path(__file__).with_name("neon_tile.py")
+@pytest.fixture(scope="module")
+def arm():
+    script = Path(__file__).with_name("neon_code.py")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    rows, vectors = report["tile"]
-    assert {rows * vectors, LOW_ROWS * vectors} <= {loop["fmla"] for loop in report["loops"]}
-    assert all(loop["stack"] == 0 for loop in report["loops"])
+    return json.loads(done.stdout)
+
+
+def test_arm_computes_between_the_two_control_words(arm):
+    assert arm["guarded_store"] == ["mrs", "msr", "ldr", "fmul", "str", "msr"]
+
+
+def test_arm_gets_full_tiles_of_fmla_without_spills(arm):
+    rows, vectors = arm["tile"]
+    assert {rows * vectors, LOW_ROWS * vectors} <= {loop["fmla"] for loop in arm["loops"]}
+    assert all(loop["stack"] == 0 for loop in arm["loops"])

@@ -1,4 +1,7 @@
-"""Generate the micro-kernel's code for a 64-bit ARM CPU, which need not be at hand; test_isa.py reads the loops."""
+"""Generate code for a 64-bit ARM CPU, which need not be at hand: the micro-kernel, and what sets the control word.
+
+test_isa.py reads what this prints.
+"""
 
 import json
 import re
@@ -14,7 +17,7 @@ import kernels.isa
 
 NEON = kernels.isa.Isa("neon", 16, 32, fma=True, masks=False)
 kernels.isa.isa = lambda: NEON  # before the kernels ask
-from kernels import microkernel  # noqa: E402
+from kernels import control, microkernel  # noqa: E402
 
 
 class Context:
@@ -26,15 +29,15 @@ class Signature:
     args = (types.int64, types.int64, types.CPointer(types.float32))
 
 
-def assembly():
-    """Return the code of all tiles, optimized as Numba does."""
+def assembly(arguments, write):
+    """Return the code of a function that ``write(builder, arguments)`` writes, optimized as Numba does."""
     pointer, integer = ir.FloatType().as_pointer(), ir.IntType(64)
     kinds = {"p": pointer, "i": integer}
-    module = ir.Module("tile")
+    module = ir.Module("function")
     module.triple = "aarch64-unknown-linux-gnu"
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [kinds[k] for k in "iipiipipiiippi"]), "tile")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [kinds[k] for k in arguments]), "function")
     builder = ir.IRBuilder(function.append_basic_block())
-    microkernel._codegen(Context(), builder, Signature, list(function.args))
+    write(builder, list(function.args))
     builder.ret_void()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
@@ -59,9 +62,24 @@ def inner_loops(text):
     return loops
 
 
+def tile(builder, arguments):
+    """Write the micro-kernel."""
+    microkernel._codegen(Context(), builder, Signature, arguments)
+
+
+def guarded_store(builder, arguments):
+    """Write a product that is computed and stored between taking the control word and giving it back."""
+    place = arguments[0]
+    word = control.take(builder)
+    x = builder.load(place)
+    builder.store(builder.fmul(x, x), place)
+    control.give_back(builder, word)
+
+
 if __name__ == "__main__":
     found = [
         {"fmla": sum("fmla" in line for line in loop), "stack": sum("[sp" in line for line in loop)}
-        for loop in inner_loops(assembly())
+        for loop in inner_loops(assembly("iipiipipiiippi", tile))
     ]
-    print(json.dumps({"tile": NEON.tile, "loops": found}))
+    order = re.findall(r"\b(mrs|msr|ldr|fmul|str)\b", assembly("p", guarded_store))
+    print(json.dumps({"tile": NEON.tile, "loops": found, "guarded_store": order}))
