@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from .elementary import exp_and_expm1, exp_of_negative, log1p, normal_tail
+from .elementary import CUBIC, SCALE, exp_and_rest, exp_of_cubic, log1p, normal_tail, scaled_exp
 from .simd import I64, Lanes, Vec, count_loop, make_intrinsic, vector_loop
 
 IDENTITY, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, SILU, GELU, GELU_TANH = range(10)
@@ -35,54 +35,74 @@ def leaky_relu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
 
 
 def elu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    e, em1 = exp_and_expm1(v, v.minimum(z, 0.0))
-    positive = z > 0.0
-    return v.select(positive, z, em1), v.select(positive, 1.0, e)
+    e, rest = exp_and_rest(v, v.minimum(z, 0.0))
+    positive = z >= 0.0
+    one = 2.0 ** -SCALE[v.bits]
+    return v.select(positive, z, rest * -one), v.select(positive, 1.0, e * one)
 
 
-def _logistic(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    """Return s(z) and s(-z), both with full relative accuracy."""
-    e = exp_of_negative(v, -v.abs(z))
-    near_one = 1.0 / (1.0 + e)
-    near_zero = e * near_one
-    negative = z < 0.0
-    return v.select(negative, near_zero, near_one), v.select(negative, near_one, near_zero)
+def _near_zero(v: Lanes, z: Vec) -> Vec:
+    """Return s(-|z|), which is e / (1 + e) with e = exp(-|z|); the division also takes e back to its true size."""
+    e = scaled_exp(v, -v.abs(z))
+    return e / (2.0 ** SCALE[v.bits] + e)
 
 
 def sigmoid(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    a, rest = _logistic(v, z)
-    return a, a * rest
+    s = _near_zero(v, z)
+    return v.select(v.negative(z), s, 1.0 - s), v.fma(-s, s, s)
 
 
 def tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    # With e = exp(-2|z|): tanh|z| = (1 - e) / (1 + e), and 1 - tanh**2 = 4 e / (1 + e)**2 without cancellation.
-    e, em1 = exp_and_expm1(v, -2.0 * v.abs(z))
-    inverse = 1.0 / (2.0 + em1)
-    return v.copysign(em1 * inverse, z), 4.0 * (e * inverse * inverse)
+    # With e = exp(-2|z|): t = tanh|z| = (1 - e) / (1 + e), and 1 - t**2 = e (1 + t)**2 without cancellation.
+    one = 2.0 ** SCALE[v.bits]
+    e, rest = exp_and_rest(v, -2.0 * v.abs(z))
+    t = rest / (one + e)
+    return v.with_sign(t, z), v.fma(e, v.fma(t, t, t + t), e) * (1 / one)
 
 
 def softplus(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    return v.maximum(z, 0.0) + log1p(v, exp_of_negative(v, -v.abs(z))), _logistic(v, z)[0]
+    one = 2.0 ** SCALE[v.bits]
+    e = scaled_exp(v, -v.abs(z))
+    s = e / (one + e)
+    return v.maximum(z, 0.0) + log1p(v, e, one), v.select(v.negative(z), s, 1.0 - s)
+
+
+def _gate(v: Lanes, z: Vec, e: Vec, dy: Vec | float) -> tuple[Vec, Vec]:
+    """Return g(z) = z s(y) and g'(z), with e = exp(-|y|) * 2**SCALE, y odd in z, and dy its derivative.
+
+    The side below zero is computed, for both signs: there e is multiplied by z and dy before it goes back to its true
+    size. On the other side g(z) = z (1 - s(-|y|)), and g'(z) = 1 - g'(-z).
+    """
+    one = 2.0 ** -SCALE[v.bits]
+    s = e / v.fma(e, one, 1.0)
+    rest = v.fma(s, -one, 1.0)
+    below = -v.abs(z) * s
+    slope = v.fma(below * dy if isinstance(dy, Vec) else below, rest, s)
+    negative = v.negative(z)
+    value = v.select(negative, below * one, z * rest)
+    return value, v.select(negative, slope * one, v.fma(slope, -one, 1.0))
 
 
 def silu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    s, rest = _logistic(v, z)
-    return z * s, s * v.fma(z, rest, 1.0)
+    return _gate(v, z, scaled_exp(v, -v.abs(z)), 1.0)
 
 
 def gelu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    tail, bell = normal_tail(v, v.abs(z))
-    phi = v.select(z > 0.0, 1.0 - tail, tail)
-    return z * phi, v.fma(z, bell * (1 / math.sqrt(2 * math.pi)), phi)
+    # As in `_gate`: with p = P(N < -|z|), g(z) = max(z, 0) - |z| p, and the slope below zero is p - |z| density.
+    one = 2.0 ** -SCALE[v.bits]
+    t = v.abs(z)
+    bell, q, tq = normal_tail(v, t)
+    slope = bell * v.fma(t, -1 / math.sqrt(2 * math.pi), q)
+    positive_part = z - v.minimum(z, 0.0)  # NaN for -infinity, as PyTorch has it
+    value = v.fma(bell * tq, -one, positive_part)
+    return value, v.select(v.negative(z), slope * one, v.fma(slope, -one, 1.0))
 
 
 def gelu_tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    # z/2 (1 + tanh(y/2)) = z s(y), with y = 2 sqrt(2/pi) (z + 0.044715 z**3)
-    c = 2 * math.sqrt(2 / math.pi)
-    square = v.minimum(z * z, 1000.0)  # s is 0 or 1 from here, and nothing below becomes 0 * infinity
-    s, rest = _logistic(v, z * v.fma(square, 0.044715 * c, c))
-    a = z * s
-    return a, v.fma(a * rest, v.fma(square, 3 * 0.044715 * c, c), s)
+    # z/2 (1 + tanh(y/2)) = z s(y), with y = 2 sqrt(2/pi) (z + 0.044715 z**3) = CUBIC z (z**2 + 1/0.044715)
+    t = v.minimum(v.abs(z), 40.0)
+    e = exp_of_cubic(v, t)
+    return _gate(v, z, e, v.fma(t * t, 3 * CUBIC, 2 * math.sqrt(2 / math.pi)))
 
 
 FORMULAS: dict[int, Formula] = {

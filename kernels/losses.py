@@ -63,10 +63,11 @@ def _mse(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
 
 def _bce_logits(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
     # -t log s(z) - (1 - t) log s(-z) = max(z, 0) - t z + log(1 + exp(-|z|)); derivative s(z) - t
-    e = elementary.exp_of_negative(v, -v.abs(z))
-    near_one = 1.0 / (1.0 + e)
-    s = v.select(z < 0.0, e * near_one, near_one)
-    return v.maximum(z, 0.0) - t * z + elementary.log1p(v, e), (s - t) * scale
+    one = 2.0 ** elementary.SCALE[v.bits]
+    e = elementary.scaled_exp(v, -v.abs(z))
+    near_zero = e / (one + e)
+    s = v.select(v.negative(z), near_zero, 1.0 - near_zero)
+    return v.maximum(z, 0.0) - t * z + elementary.log1p(v, e, one), (s - t) * scale
 
 
 def _gaussian_log_variance(

@@ -89,9 +89,15 @@ class Lanes:
     def abs(self, x: "Vec") -> "Vec":
         return self.wrap(self.call(f"llvm.fabs.{self.suffix}", self.vector, x.value))
 
-    def copysign(self, x: "Vec", sign: "Vec") -> "Vec":
-        args = (x.value, sign.value)
-        return self.wrap(self.call(f"llvm.copysign.{self.suffix}", self.vector, *args))
+    def negative(self, x: "Vec") -> ir.Value:
+        """Return the mask of the lanes whose sign bit is set."""
+        return self.builder.icmp_signed("<", self.builder.bitcast(x.value, self.vector_int), self.integer(0))
+
+    def with_sign(self, x: "Vec", z: "Vec") -> "Vec":
+        """Return x, whose sign bit is clear, with the sign of z."""
+        b = self.builder
+        sign = b.and_(b.bitcast(z.value, self.vector_int), self.integer(-(1 << (self.bits - 1))))
+        return self.wrap(b.bitcast(b.or_(b.bitcast(x.value, self.vector_int), sign), self.vector))
 
     def maximum(self, x: "Vec", y: "Vec | float") -> "Vec":
         """Return the larger; NaN where `x` is NaN."""
@@ -102,14 +108,15 @@ class Lanes:
         return self.select(x > y, y, x)
 
     def polynomial(self, x: "Vec", coefficients: Sequence[float]) -> "Vec":
-        """Evaluate a polynomial, the constant coefficient first: even and odd powers by Horner's rule, side by side.
+        """Evaluate a polynomial, the constant coefficient first: c0 + x * (the odd powers + x * the even ones).
 
-        One chain of all powers takes twice as long to come through as two of half the length.
+        Horner's rule on each half, side by side: one chain of all powers takes twice as long to come through. The constant
+        comes last, so that little more than one rounding is seen in the result.
         """
-        if len(coefficients) < 4:
-            return self._horner(x, coefficients)
         square = x * x
-        return self.fma(x, self._horner(square, coefficients[1::2]), self._horner(square, coefficients[::2]))
+        constant, *rest = coefficients
+        halves = self.fma(x, self._horner(square, rest[1::2]), self._horner(square, rest[::2]))
+        return self.fma(x, halves, constant)
 
     def _horner(self, x: "Vec", coefficients: Sequence[float]) -> "Vec":
         result = self.constant(coefficients[-1])
@@ -119,39 +126,25 @@ class Lanes:
 
     # Exponents and integers
 
-    def round_to_int(self, x: "Vec") -> "tuple[Vec, ir.Value]":
-        """Round ``|x| < 2**(mantissa_bits - 2)`` to the nearest integer: as a Vec and as integer lanes.
-
-        Adding 1.5 * 2**mantissa_bits leaves no room for a fraction; the integer then stands in the low bits.
-        """
-        magic = self.constant(1.5 * 2.0**self.mantissa_bits)
-        shifted = x + magic
-        bits = self.builder.bitcast(shifted.value, self.vector_int)
-        integer = self.builder.sub(bits, self.builder.bitcast(magic.value, self.vector_int))
-        return shifted - magic, integer
-
     def integer(self, number: int) -> ir.Constant:
         return ir.Constant(self.vector_int, [number] * self.width)
 
-    def power_of_two(self, k: ir.Value) -> "Vec":
-        """Return 2**k for integer lanes within the exponents of normal numbers."""
-        b = self.builder
-        exponent = b.shl(b.add(k, self.integer(self.bias)), self.integer(self.mantissa_bits))
-        return self.wrap(b.bitcast(exponent, self.vector))
+    def exponent_shift(self, scale: int) -> float:
+        """Return what `round_to_power` adds for 2**(k + scale)."""
+        return 1.5 * 2.0**self.mantissa_bits + self.bias + scale
 
-    def halve(self, k: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Split integer lanes into two near halves, so that 2**k can be applied in two steps."""
-        b = self.builder
-        # A logical shift of a number made positive: AVX2 has no arithmetic one for 64-bit lanes.
-        half = b.sub(b.lshr(b.add(k, self.integer(4096)), self.integer(1)), self.integer(2048))
-        return half, b.sub(k, half)
+    def round_to_power(self, x: "Vec", factor: float, shift: "Vec | float") -> "tuple[Vec, Vec]":
+        """Round ``x * factor`` to a whole number k: return k and 2**(k + scale), `shift` being `exponent_shift(scale)`.
 
-    def split_at(self, k: ir.Value, smallest: int) -> tuple[ir.Value, ir.Value]:
-        """Split integer lanes into what is at least `smallest`, and the rest, not above zero."""
-        b = self.builder
-        bound = self.integer(smallest)
-        most = b.select(b.icmp_signed(">", k, bound), k, bound)
-        return most, b.sub(k, most)
+        A number past 2**mantissa_bits has no room for a fraction, and the integer stands in its low bits. What is added
+        makes it the exponent field of the power, which one shift of all bits puts in place. So the power has to
+        be a normal number; one step below them it is zero.
+        """
+        shift = self.lift(shift)
+        shifted = self.fma(x, factor, shift)
+        bits = self.builder.bitcast(shifted.value, self.vector_int)
+        power = self.builder.shl(bits, self.integer(self.mantissa_bits))
+        return shifted - shift, self.wrap(self.builder.bitcast(power, self.vector))
 
     def split_exponent(self, x: "Vec") -> "tuple[Vec, Vec]":
         """Split a positive normal x into k, a whole number, and m in [sqrt(1/2), sqrt(2)): x = 2**k * m."""

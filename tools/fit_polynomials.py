@@ -1,14 +1,17 @@
 """Print the polynomial coefficients that stand in ``kernels/elementary.py``.
 
-Each is a Chebyshev (near-minimax) fit in 60-digit arithmetic of a function that is smooth on its whole interval.
-Needs mpmath: ``python tools/fit_polynomials.py``.
+Each is a fit in 60-digit arithmetic of a function that is smooth on its whole interval: least squares at Chebyshev's
+points, near the smallest largest error, in units of the result that the polynomial is for. Needs mpmath:
+``python tools/fit_polynomials.py``.
 """
 
-from mpmath import atanh, chebyfit, erfc, exp, ln, mp, mpf, nstr, sqrt
+import numpy as np
+from mpmath import atanh, cos, erfc, exp, linspace, ln, matrix, mp, mpf, nstr, pi, polyval, qr_solve, sqrt
 
 mp.dps = 60
 
-HALF_LN2 = ln(2) / 2 * mpf("1.001")  # a little past the interval: the rounding of x / ln 2 may leave it
+# exp(r) from 3/4 to 3/2, and a little past that: the rounding of x / ln 2 may leave it.
+EXP_LOW, EXP_HIGH = ln(mpf(3) / 4) * mpf("1.003"), ln(mpf(3) / 2) * mpf("1.003")
 
 
 def exp_core(r):
@@ -38,27 +41,39 @@ def normal_tail_core(pole):
     return core
 
 
-def show(name, function, interval, terms):
-    coefficients, error = chebyfit(function, interval, terms, error=True)
-    print(f"{name}  # error {nstr(error, 2)}")
-    for c in reversed(coefficients):
-        print(f"    {float(c)!r},")
+def fit(function, weight, low, high, terms, real):
+    """Return the coefficients of 1, x, x**2 …, rounded to `real`, and the largest weighted error.
+
+    They are rounded one by one, and those that are left make up for it.
+    """
+    count = 3 * terms
+    points = [(low + high + (high - low) * cos(pi * (2 * i + 1) / (2 * count))) / 2 for i in range(count)]
+    weights = [weight(x) for x in points]
+    left = [w * function(x) for w, x in zip(weights, points)]
+    coefficients = []
+    for done in range(terms):
+        powers = matrix([[w * x**j for j in range(done, terms)] for w, x in zip(weights, points)])
+        c = float(real(float(qr_solve(powers, matrix(left))[0][0])))
+        coefficients.append(c)
+        left = [value - w * c * x**done for value, w, x in zip(left, weights, points)]
+    falling = coefficients[::-1]
+    error = max(abs(weight(x) * (function(x) - polyval(falling, x))) for x in linspace(low, high, 1000))
+    return coefficients, error
 
 
 def coefficients():
-    """Return {name: (coefficients, error)}."""
-    fits = {
-        "EXP float32": (exp_core, -HALF_LN2, HALF_LN2, 6),
-        "EXP float64": (exp_core, -HALF_LN2, HALF_LN2, 11),
-        "LOG float32": (log_core, mpf(0), mpf(1) / 9, 5),
-        "LOG float64": (log_core, mpf(0), mpf(1) / 9, 10),
-        # up to t = 14.5 and t = 39, where the normal tail leaves the numbers of each format
-        "TAIL float32": (normal_tail_core(mpf(4)), mpf(-1), mpf("0.57"), 11),
-        "TAIL float64": (normal_tail_core(mpf(4)), mpf(-1), mpf("0.815"), 24),
-    }
-    for name, (function, low, high, terms) in fits.items():
-        falling, error = chebyfit(function, [low, high], terms, error=True)
-        yield name, [float(c) for c in reversed(falling)], error
+    """Yield for each polynomial its name, its coefficients and its error, a share of the result."""
+    pole = mpf(4)
+    tail = normal_tail_core(pole)
+    for name, real, exp_terms, log_terms, tail_terms, last in [
+        # up to t = 14.9 and t = 38.9, where the normal tail has left the numbers of each format
+        ("float32", np.float32, 5, 4, 11, mpf("14.9")),
+        ("float64", np.float64, 10, 10, 24, mpf("38.9")),
+    ]:
+        yield f"EXP {name}", *fit(exp_core, lambda r: r * r * exp(-r), EXP_LOW, EXP_HIGH, exp_terms, real)
+        yield f"LOG {name}", *fit(log_core, lambda s: s, mpf(0), mpf(1) / 9, log_terms, real)
+        end = (last - pole) / (last + pole)
+        yield f"TAIL {name}", *fit(tail, lambda u: 1 / tail(u), mpf(-1), end, tail_terms, real)
 
 
 if __name__ == "__main__":

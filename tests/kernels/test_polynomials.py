@@ -34,11 +34,9 @@ def test_refit_gives_the_constants(fits, name, bits):
 @pytest.mark.parametrize("name", ["EXP", "LOG", "TAIL"])
 def test_error_of_the_fit_is_below_the_rounding(fits, name, bits):
     _, error = fits[f"{name} float{bits}"]
-    # What an error of the polynomial does to the result: r**2 <= 0.13 of it in exp; f**2 <= 1/9 in log; the tail's
-    # polynomial, which is at least 0.39, is the result's factor.
-    share = {"EXP": 0.13, "LOG": 1 / 9, "TAIL": 1 / 0.39}[name]
+    # The error is a share of the result. A float32 coefficient of the tail can itself be off by half a unit.
     half_ulp = np.finfo(f"f{bits // 8}").eps / 2
-    assert error * share < half_ulp
+    assert error < half_ulp / 3
 
 
 @pytest.mark.parametrize("bits", [32, 64])
