@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-peers bench-scaling clean
+.PHONY: demo test lint sweep bench bench-peers bench-scaling clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/fastbp train digits --out runs/digits
@@ -15,6 +15,9 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+sweep: $(VENV)/.dev-installed
+	$(BIN)/python tools/sweep.py
 
 bench: $(VENV)/.demo-installed
 	$(BIN)/fastbp bench

@@ -13,10 +13,12 @@ from llvmlite import ir
 from numba import types
 
 from .elementary import CUBIC, SCALE, exp_and_rest, exp_of_cubic, log1p, normal_tail, scaled_exp
-from .simd import I64, Lanes, Vec, count_loop, make_intrinsic, vector_loop
+from .simd import I64, Lanes, Vec, abreast_loop, count_loop, make_intrinsic
 
 IDENTITY, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, SILU, GELU, GELU_TANH = range(10)
 LEAK = 0.01
+# Vectors side by side where there is an exponential: the time falls to 0.55 … 0.95 of that of one after another.
+ABREAST = 4
 
 Formula = Callable[[Lanes, Vec], tuple[Vec, Vec]]
 
@@ -67,42 +69,44 @@ def softplus(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
     return v.maximum(z, 0.0) + log1p(v, e, one), v.select(v.negative(z), s, 1.0 - s)
 
 
-def _gate(v: Lanes, z: Vec, e: Vec, dy: Vec | float) -> tuple[Vec, Vec]:
-    """Return g(z) = z s(y) and g'(z), with e = exp(-|y|) * 2**SCALE, y odd in z, and dy its derivative.
+def _gate(v: Lanes, z: Vec, e: Vec) -> tuple[Vec, Vec, Vec]:
+    """Return z s(y), s(-|y|) * 2**SCALE and s(|y|), with e = exp(-|y|) * 2**SCALE and y of the sign of z.
 
-    The side below zero is computed, for both signs: there e is multiplied by z and dy before it goes back to its true
-    size. On the other side g(z) = z (1 - s(-|y|)), and g'(z) = 1 - g'(-z).
+    Below zero e is multiplied by z before it goes back to its true size, so that it is rounded once.
     """
     one = 2.0 ** -SCALE[v.bits]
     s = e / v.fma(e, one, 1.0)
     rest = v.fma(s, -one, 1.0)
-    below = -v.abs(z) * s
-    slope = v.fma(below * dy if isinstance(dy, Vec) else below, rest, s)
-    negative = v.negative(z)
-    value = v.select(negative, below * one, z * rest)
-    return value, v.select(negative, slope * one, v.fma(slope, -one, 1.0))
+    return v.select(v.negative(z), z * s * one, z * rest), s, rest
+
+
+def _slope(v: Lanes, z: Vec, below: Vec) -> Vec:
+    """Return g'(z), with below = g'(-|z|) * 2**SCALE, for g(z) - g(-z) = z."""
+    one = 2.0 ** -SCALE[v.bits]
+    return v.select(v.negative(z), below * one, v.fma(below, -one, 1.0))
 
 
 def silu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    return _gate(v, z, scaled_exp(v, -v.abs(z)), 1.0)
+    t = v.abs(z)
+    a, s, rest = _gate(v, z, scaled_exp(v, -t))
+    return a, _slope(v, z, s * v.fma(-t, rest, 1.0))
 
 
 def gelu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    # As in `_gate`: with p = P(N < -|z|), g(z) = max(z, 0) - |z| p, and the slope below zero is p - |z| density.
-    one = 2.0 ** -SCALE[v.bits]
+    # With p = P(N < -|z|): g(z) = max(z, 0) - |z| p, and the slope below zero is p - |z| density.
     t = v.abs(z)
     bell, q, tq = normal_tail(v, t)
-    slope = bell * v.fma(t, -1 / math.sqrt(2 * math.pi), q)
     positive_part = z - v.minimum(z, 0.0)  # NaN for -infinity, as PyTorch has it
-    value = v.fma(bell * tq, -one, positive_part)
-    return value, v.select(v.negative(z), slope * one, v.fma(slope, -one, 1.0))
+    a = v.fma(bell * tq, -(2.0 ** -SCALE[v.bits]), positive_part)
+    return a, _slope(v, z, bell * v.fma(t, -1 / math.sqrt(2 * math.pi), q))
 
 
 def gelu_tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
-    # z/2 (1 + tanh(y/2)) = z s(y), with y = 2 sqrt(2/pi) (z + 0.044715 z**3) = CUBIC z (z**2 + 1/0.044715)
-    t = v.minimum(v.abs(z), 40.0)
-    e = exp_of_cubic(v, t)
-    return _gate(v, z, e, v.fma(t * t, 3 * CUBIC, 2 * math.sqrt(2 / math.pi)))
+    # z/2 (1 + tanh(y/2)) = z s(y), with y = 2 sqrt(2/pi) (z + 0.044715 z**3)
+    t = v.minimum(v.abs(z), 40.0)  # s is 0 or 1 from here, and nothing below becomes 0 * infinity
+    a, s, rest = _gate(v, z, exp_of_cubic(v, t))
+    dy = v.fma(t * t, 3 * CUBIC, 2 * math.sqrt(2 / math.pi))
+    return a, _slope(v, z, v.fma(-v.abs(z) * s * dy, rest, s))
 
 
 FORMULAS: dict[int, Formula] = {
@@ -140,13 +144,17 @@ def _rows(
     ld: ir.Value,
     rows: ir.Value,
     cols: ir.Value,
-    body: Callable[[ir.Value, ir.Value | None], None],
+    abreast: int,
+    body: Callable[[Lanes, ir.Value, ir.Value | None], None],
 ) -> None:
-    """Run ``body(offset, mask)`` over the vectors of a block of rows that stand `ld` elements apart."""
+    """Run ``body(lanes, offset, mask)`` over the vectors of a block of rows that stand `ld` elements apart."""
     b = lanes.builder
+    # Rows without room between them are one row: a narrow one would not fill several vectors.
+    whole = b.icmp_signed("==", ld, cols)
+    rows, cols = b.select(whole, I64(1), rows), b.select(whole, b.mul(rows, cols), cols)
     with count_loop(b, I64(0), rows, 1) as i:
         start = b.mul(i, ld)
-        vector_loop(lanes, cols, lambda offset, mask: body(b.add(start, offset), mask))
+        abreast_loop(lanes, cols, abreast, lambda v, offset, mask: body(v, b.add(start, offset), mask))
 
 
 def _make_activate(with_slope: bool) -> Any:
@@ -155,14 +163,16 @@ def _make_activate(with_slope: bool) -> Any:
         lanes = Lanes(b, signature.args[1].dtype)
 
         def loop(c: int) -> None:
-            def body(offset: ir.Value, mask: ir.Value | None) -> None:
-                target = b.gep(a, [offset])
-                value, derivative = FORMULAS[c](lanes, lanes.load(target, mask))
-                lanes.store(value, target, mask)
-                if with_slope and c >= FIRST_STORED_SLOPE:
-                    lanes.store(derivative, b.gep(slope, [offset]), mask)
+            stored = c >= FIRST_STORED_SLOPE
 
-            _rows(lanes, ld, rows, cols, body)
+            def body(v: Lanes, offset: ir.Value, mask: ir.Value | None) -> None:
+                target = b.gep(a, [offset])
+                value, derivative = FORMULAS[c](v, v.load(target, mask))
+                v.store(value, target, mask)
+                if with_slope and stored:
+                    v.store(derivative, b.gep(slope, [offset]), mask)
+
+            _rows(lanes, ld, rows, cols, ABREAST if stored else 1, body)
 
         _switch(b, code, [c for c in FORMULAS if c != IDENTITY], loop)
         return context.get_dummy_value()
@@ -186,25 +196,22 @@ def _make_apply_slope() -> Any:
         code, da, a, slope, dz, ld, rows, cols = args
         lanes = Lanes(b, signature.args[1].dtype)
 
-        def derivative(c: int, offset: ir.Value, mask: ir.Value | None) -> Vec:
-            d = lanes.load(b.gep(da, [offset]), mask)
+        def derivative(v: Lanes, c: int, offset: ir.Value, mask: ir.Value | None) -> Vec:
+            d = v.load(b.gep(da, [offset]), mask)
             if c == IDENTITY:
                 return d
             if c >= FIRST_STORED_SLOPE:
-                return d * lanes.load(b.gep(slope, [offset]), mask)
-            value = lanes.load(b.gep(a, [offset]), mask)
+                return d * v.load(b.gep(slope, [offset]), mask)
+            value = v.load(b.gep(a, [offset]), mask)
             if c == RELU:
-                return lanes.select(value <= 0.0, 0.0, d)  # a NaN lets the gradient through
-            return lanes.select(value > 0.0, d, LEAK * d)
+                return v.select(value <= 0.0, 0.0, d)  # a NaN lets the gradient through
+            return v.select(value > 0.0, d, LEAK * d)
 
         def loop(c: int) -> None:
-            _rows(
-                lanes,
-                ld,
-                rows,
-                cols,
-                lambda offset, mask: lanes.store(derivative(c, offset, mask), b.gep(dz, [offset]), mask),
-            )
+            def body(v: Lanes, offset: ir.Value, mask: ir.Value | None) -> None:
+                v.store(derivative(v, c, offset, mask), b.gep(dz, [offset]), mask)
+
+            _rows(lanes, ld, rows, cols, 1, body)
 
         _switch(b, code, list(FORMULAS), loop)
         return context.get_dummy_value()

@@ -6,8 +6,6 @@ is evaluated the same way in both formats, with a polynomial of the format's own
 
 import math
 
-from llvmlite import ir
-
 from .simd import Lanes, Vec
 
 # (exp(r) - 1 - r) / r**2 for 3/4 <= exp(r) <= 3/2

@@ -27,6 +27,7 @@ class Lanes:
 
     def __init__(self, builder: ir.IRBuilder, dtype: types.Float, width: int | None = None) -> None:
         self.builder = builder
+        self.dtype = dtype
         self.bits = dtype.bitwidth
         self.scalar = ir.FloatType() if self.bits == 32 else ir.DoubleType()
         self.scalar_int = ir.IntType(self.bits)
@@ -110,8 +111,8 @@ class Lanes:
     def polynomial(self, x: "Vec", coefficients: Sequence[float]) -> "Vec":
         """Evaluate a polynomial, the constant coefficient first: c0 + x * (the odd powers + x * the even ones).
 
-        Horner's rule on each half, side by side: one chain of all powers takes twice as long to come through. The constant
-        comes last, so that little more than one rounding is seen in the result.
+        Horner's rule on each half, side by side: one chain of all powers takes twice as long to come through. The
+        constant comes last, so that little more than one rounding is seen in the result.
         """
         square = x * x
         constant, *rest = coefficients
@@ -324,6 +325,25 @@ def vector_loop(lanes: Lanes, count: ir.Value, body: "Callable[[ir.Value, ir.Val
         body(offset, None)
     with cgutils.if_likely(b, b.icmp_signed("<", whole, count)):
         body(whole, lanes.first_lanes(b.sub(count, whole)))
+
+
+def abreast_loop(
+    lanes: Lanes, count: ir.Value, abreast: int, body: "Callable[[Lanes, ir.Value, ir.Value | None], None]"
+) -> None:
+    """Run ``body(lanes, offset, mask)`` as `vector_loop` does, but `abreast` vectors at a time while there are as many.
+
+    A CPU looks some 150 vector operations ahead. Where an exponential and a division wait for each other, it finds in
+    them too few chains to be busy: they are dozens of operations long. Lanes of several vectors become several
+    instructions for each operation, next to each other.
+    """
+    b = lanes.builder
+    done = I64(0)
+    if abreast > 1:
+        wide = Lanes(b, lanes.dtype, abreast * lanes.width)
+        done = b.mul(b.sdiv(count, I64(wide.width)), I64(wide.width))
+        with count_loop(b, I64(0), done, wide.width) as offset:
+            body(wide, offset, None)
+    vector_loop(lanes, b.sub(count, done), lambda offset, mask: body(lanes, b.add(done, offset), mask))
 
 
 def lanewise(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0) -> Any:

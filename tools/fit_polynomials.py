@@ -49,13 +49,13 @@ def fit(function, weight, low, high, terms, real):
     count = 3 * terms
     points = [(low + high + (high - low) * cos(pi * (2 * i + 1) / (2 * count))) / 2 for i in range(count)]
     weights = [weight(x) for x in points]
-    left = [w * function(x) for w, x in zip(weights, points)]
+    left = [w * function(x) for w, x in zip(weights, points, strict=True)]
     coefficients = []
     for done in range(terms):
-        powers = matrix([[w * x**j for j in range(done, terms)] for w, x in zip(weights, points)])
+        powers = matrix([[w * x**j for j in range(done, terms)] for w, x in zip(weights, points, strict=True)])
         c = float(real(float(qr_solve(powers, matrix(left))[0][0])))
         coefficients.append(c)
-        left = [value - w * c * x**done for value, w, x in zip(left, weights, points)]
+        left = [value - w * c * x**done for value, w, x in zip(left, weights, points, strict=True)]
     falling = coefficients[::-1]
     error = max(abs(weight(x) * (function(x) - polyval(falling, x))) for x in linspace(low, high, 1000))
     return coefficients, error

@@ -1,6 +1,7 @@
 """Activations and their slopes: error bounds over all finite numbers, special values, position, PyTorch."""
 
-import math
+import importlib.util
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -12,22 +13,13 @@ from fastbp.kernels.dense import activation_backward
 from fastbp.kernels.isa import isa
 from fastbp.kernels.pointers import at
 
-# Largest error of g and of g', in ULP (2**-23 or 2**-52 of the result's power of two). For the first four it is that of
-# the result itself; for the others it is in ULP of a scale, see `scales`: where a result is the small difference of
-# larger terms, of those terms. Counted: 1 for exp, 1/2 for each further operation, twice that where a result stands low
-# in its power of two. The largest that were found are in the comments.
-BOUNDS = {
-    "elu": (1.5, 1),  # 1.13, 0.96
-    "sigmoid": (3, 5),  # 2.67, 4.74
-    "tanh": (3, 6),  # 2.49, 5.47
-    "softplus": (3, 3),  # 2.67, 2.67
-    "silu": (4, 5),  # 3.26, 4.41
-    "gelu": (8, 7),  # 6.85, 6.38
-    "gelu_tanh": (3, 3),  # 2.42, 2.35
-}
+# The bounds stand in tools/sweep.py, which looks at every float32; here is a sample of it.
+_spec = importlib.util.spec_from_file_location("sweep", Path(__file__).parents[2] / "tools" / "sweep.py")
+sweep = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sweep)
+
+needs_fma = pytest.mark.skipif(not isa().fma, reason="the bounds are for fused multiply-adds")
 PLAIN = ["identity", "relu", "leaky_relu"]
-WIDER = {np.float32: np.float64, np.float64: np.longdouble}
-BITS = {np.float32: np.uint32, np.float64: np.uint64}
 
 
 @numba.njit
@@ -52,101 +44,70 @@ def both(name, z):
     return a, slope
 
 
-def numbers(dtype, count=100_000):
-    """Finite numbers: of every magnitude, denormals too, then closer where the functions bend or cross zero."""
-    rng = np.random.default_rng(0)
-    bits = BITS[dtype]
-    every = rng.integers(0, np.iinfo(bits).max, count, dtype=bits, endpoint=True).view(dtype)
-    ranges = [(-3, 3), (-40, 40), (-110, 110), (-750, 750), (-1.279, -1.278), (-0.753, -0.751)]
-    near = [rng.uniform(low, high, count).astype(dtype) for low, high in ranges]
-    z = np.concatenate([every, *near, rng.standard_normal(count).astype(dtype) * dtype(1e-3)])
-    return z[np.isfinite(z)]
-
-
-def scales(name, z, value, slope):
-    """Return for ``g`` and ``g'`` the size of the largest terms that they are summed from."""
-    s = reference._sigmoid
-    size = np.abs(z)
-    if name == "silu":  # s (1 + z s(-z))
-        slope = s(z) * (1 + size * s(-z))
-    elif name == "gelu":  # phi + z * density
-        phi, density = reference._normal(z)
-        slope = phi + size * density
-    elif name == "gelu_tanh":  # s(y) (1 + z s(-y) y'); an error of y in ULP is y times as large in exp(y)
-        z = np.clip(z, -40, 40)
-        c = 2 * math.sqrt(2 / math.pi)
-        y, dy = c * (z + 0.044715 * z**3), c * (1 + 3 * 0.044715 * z**2)
-        magnified = 1 + np.abs(y) * s(-y)
-        value, slope = value * magnified, s(y) * (1 + size * s(-y) * dy) * magnified
-    return np.abs(value), np.abs(slope)
-
-
-def error(got, exact, scale, floor, dtype):
-    """Return the error in ULP of `scale`; an error of `floor` is free."""
-    wide = exact.dtype.type
-    ulp = np.spacing(scale.astype(dtype)).astype(wide)
-    return np.maximum(np.abs(got.astype(wide) - exact) - floor, 0) / ulp
-
-
-def check(name, z, exact_value, exact_slope):
-    dtype = z.dtype.type
-    value_scale, slope_scale = scales(name, z.astype(exact_value.dtype), exact_value, exact_slope)
-    a, slope = both(name, z)
-    assert np.isfinite(a).all()
-    assert np.isfinite(slope).all()
-    # An exponential below the normal numbers is off by one step, and is multiplied by z (and by y' in gelu_tanh).
-    step = np.finfo(dtype).smallest_subnormal.astype(exact_value.dtype)
-    size = np.maximum(1, np.abs(z.astype(exact_value.dtype)))
-    value_bound, slope_bound = BOUNDS[name] if isa().fma else [2 * bound for bound in BOUNDS[name]]
-    assert error(a, exact_value, value_scale, step * size, dtype).max() <= value_bound
-    assert error(slope, exact_slope, slope_scale, step * size**3, dtype).max() <= slope_bound
-
-
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_activations_are_exact(name, dtype):
-    z = numbers(dtype)
+    z = sweep.numbers(dtype, 200_000)
     a, slope = both(name, z)
     np.testing.assert_array_equal(a, reference.value_of(CODES[name], z))
     np.testing.assert_array_equal(slope, reference.slope_of(CODES[name], z))
 
 
-@pytest.mark.parametrize("name", sorted(BOUNDS))
-def test_error_is_a_few_ulp_for_all_finite_numbers(name, dtype, peer):
-    if name == "gelu" and dtype is np.float64:  # the twin's erfc is itself float64
-        mp = peer("mpmath")
-        z = np.concatenate([numbers(dtype, 200), np.linspace(-39, 9, 500)])
-        z = z[(z > -140) & (z < 1e6)]  # below, the value leaves the numbers of longdouble
-        with mp.workdps(30):
-            exact = [(x * mp.ncdf(x), mp.ncdf(x) + x * mp.npdf(x)) for x in map(mp.mpf, z.tolist())]
-            value, slope = (np.array([np.longdouble(mp.nstr(pair[i], 25)) for pair in exact]) for i in (0, 1))
-    else:
-        z = numbers(dtype)
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            value = reference.value_of(CODES[name], z.astype(WIDER[dtype]))
-            slope = reference.slope_of(CODES[name], z.astype(WIDER[dtype]))
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        check(name, z, value, slope)
+@needs_fma
+@pytest.mark.parametrize("name", sweep.FUNCTIONS)
+def test_float32_error_is_within_its_bound(name):
+    worst = sweep.sweep32(name, step=2003)  # two million numbers, of each power of two the same number
+    assert not any(worst.broken(name)), worst
 
 
-@pytest.mark.parametrize("name", sorted(BOUNDS))
-def test_twin_agrees_with_mpmath(name, peer):
+@needs_fma
+@pytest.mark.parametrize("name", sweep.FUNCTIONS)
+def test_float64_error_is_within_its_bound(name, peer):
+    peer("mpmath")
+    worst = sweep.sweep64(name, 100_000)
+    assert not any(worst.broken(name)), worst
+
+
+def test_sweep_sees_a_broken_bound(monkeypatch, capsys):
+    options = ["tanh", "--step", "100003", "--count", "1000"]
+    assert sweep.main(options) == 0
+    monkeypatch.setitem(sweep.ULP, "tanh", (4.0, 1.0))
+    assert sweep.main(options) == 1
+    assert "!" in capsys.readouterr().out
+
+
+EXACT = {
+    "exp": lambda mp, z: mp.exp(z),
+    "log": lambda mp, z: mp.log(abs(z)),
+    "log1p": lambda mp, z: mp.log1p(abs(z)),
+    "elu": lambda mp, z: z if z > 0 else mp.expm1(z),
+    "sigmoid": lambda mp, z: 1 / (1 + mp.exp(-z)),
+    "tanh": lambda mp, z: mp.tanh(z),
+    "softplus": lambda mp, z: mp.log1p(mp.exp(z)),
+    "silu": lambda mp, z: z / (1 + mp.exp(-z)),
+    "gelu": lambda mp, z: z * mp.ncdf(z),
+    "gelu_tanh": lambda mp, z: z / (1 + mp.exp(-2 * mp.sqrt(2 / mp.pi) * (z + mp.mpf("0.044715") * z**3))),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_truths_and_twin_agree_with_mpmath(name, peer):
     mp = peer("mpmath")
-    exact = {
-        "elu": lambda z: z if z > 0 else mp.expm1(z),
-        "sigmoid": lambda z: 1 / (1 + mp.exp(-z)),
-        "tanh": mp.tanh,
-        "softplus": lambda z: mp.log1p(mp.exp(z)),
-        "silu": lambda z: z / (1 + mp.exp(-z)),
-        "gelu": lambda z: z * mp.ncdf(z),
-        "gelu_tanh": lambda z: z / (1 + mp.exp(-2 * mp.sqrt(2 / mp.pi) * (z + mp.mpf("0.044715") * z**3))),
-    }[name]
     z = np.array([-12.5, -3.25, -0.7, -1e-5, 1e-5, 0.3, 2.0, 9.0])
+    code = sweep.FUNCTIONS[name]
+    if code < 0:
+        z = np.abs(z) if name != "exp" else z
     with mp.workdps(50):
-        value = [float(exact(mp.mpf(x))) for x in z]
-        slope = [float(mp.diff(exact, mp.mpf(x))) for x in z]
-    # float64, a dozen operations; z**2 = 156 magnifies the rounding of the exponents of gelu and gelu_tanh
-    np.testing.assert_allclose(reference.value_of(CODES[name], z), value, rtol=300 * 2.0**-53)
-    np.testing.assert_allclose(reference.slope_of(CODES[name], z), slope, rtol=300 * 2.0**-53)
+        value = [EXACT[name](mp, mp.mpf(x)) for x in z]
+        slope = [mp.diff(lambda x: EXACT[name](mp, x), mp.mpf(x)) if code >= 0 else mp.mpf(0) for x in z]
+        wide = [np.array([np.longdouble(mp.nstr(x, 25)) for x in exact]) for exact in (value, slope)]
+    # A dozen operations; z**2 = 156 magnifies the rounding of the exponents of gelu and gelu_tanh.
+    for got, exact in zip(sweep.wide_truth(name, z.astype(np.longdouble)), wide, strict=True):
+        np.testing.assert_allclose(got, exact, rtol=300 * float(np.finfo(np.longdouble).eps))
+    for got, exact in zip(np.transpose([sweep.truth(code, x) for x in z]), wide, strict=True):
+        np.testing.assert_allclose(got, exact.astype(float), rtol=300 * 2.0**-53)
+    if code >= 0:
+        np.testing.assert_allclose(reference.value_of(code, z), wide[0].astype(float), rtol=300 * 2.0**-53)
+        np.testing.assert_allclose(reference.slope_of(code, z), wide[1].astype(float), rtol=300 * 2.0**-53)
 
 
 @pytest.mark.parametrize("name", CODES)
