@@ -96,9 +96,17 @@ def accumulators(loop):
     return {m[1] for line in loop if (m := FMA.match(line))}
 
 
+# What formulas of activations are made of besides, and the micro-kernel is not
+OTHER_ARITHMETIC = re.compile(r"v?(mul|add|sub|div|max|min|round|cmp|cvt)\w*[ps][sd]\b")
+
+
 def tile_loops(text):
-    """Return the loops over k of the micro-kernel's whole tile, the only ones with so many accumulators."""
-    return [loop for loop in inner_loops(text) if len(accumulators(loop)) >= TILE_ROWS * TILE_VECTORS]
+    """Return the loops over k of the micro-kernel's whole tile: so many accumulators, and no other arithmetic."""
+    return [
+        loop
+        for loop in inner_loops(text)
+        if len(accumulators(loop)) >= TILE_ROWS * TILE_VECTORS and not any(map(OTHER_ARITHMETIC.match, loop))
+    ]
 
 
 def vector_spills(loop):
