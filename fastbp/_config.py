@@ -4,14 +4,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import llvmlite.binding as llvm
-import numba
 import numpy as np
 from numba.core import config as numba_config
-from numba.np.ufunc.parallel import threading_layer
 
 from fastbp._threads import available_threads, get_num_threads
 from fastbp.kernels import network
 from fastbp.kernels.isa import isa
+from fastbp.kernels.pool import threading_layer
 from fastbp.sequential import mlp
 from fastbp.training import Trainer
 
@@ -36,7 +35,7 @@ def config() -> dict[str, str]:
         + (", FMA" if instructions.fma else ", no FMA"),
         "tile (float32)": f"{rows} x {vectors * lanes}",
         "threads": f"{get_num_threads()} of {available_threads()} available",
-        "threading layer": _threading_layer(),
+        "threading layer": threading_layer(),
         "cache folder": network.train_steps._cache.cache_path or "none: compiled anew in each process",
         "versions": ", ".join(f"{name} {_version(name)}" for name in ("fastbp", "numba", "llvmlite", "numpy")),
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
@@ -48,19 +47,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "(not installed)"
-
-
-def _threading_layer() -> str:
-    @numba.njit(parallel=True)
-    def region(x):  # type: ignore[no-untyped-def]  # Numba chooses its layer when a region first runs
-        for i in numba.prange(x.size):
-            x[i] = i
-
-    try:
-        return str(threading_layer())
-    except ValueError:
-        region(np.zeros(2))
-        return str(threading_layer())
 
 
 def show_config() -> None:

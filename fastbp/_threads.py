@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numba
 from numba.core import config
-from numba.np.ufunc.parallel import threading_layer
 
-# A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, twenty
-# times that on Numba's own `workqueue`. Inside a call, ``kernels/tasks.py`` decides the same for each operation.
+from fastbp.kernels.pool import threading_layer
+
+# A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, a
+# hundred where it has to make its threads (``kernels/threads.py``). Inside a call, ``kernels/tasks.py`` decides the same for each operation.
 SERIAL_WORK = 2e6
 SERIAL_WORK_OF_WORKQUEUE = 5e7
 
@@ -111,26 +112,23 @@ def tasks_for(work: float) -> int:
     n = get_num_threads()
     if n == 1 or work < SERIAL_WORK or _forked:
         return 1
+    if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
+        return 1
     if getattr(_masked, "threads", None) != n:  # Numba keeps the number for each Python thread
         numba.set_num_threads(n)
         _masked.threads = n
-    if _on_workqueue() and (work < SERIAL_WORK_OF_WORKQUEUE or threading.active_count() > 1):
-        return 1  # besides, it ends the process when two threads enter it at once
     return n
 
 
 def _on_workqueue() -> bool:
-    """Whether Numba's slowest threading layer is what it found; said once, because its user can do better."""
+    """Whether Numba found no better threading layer; said once, because its user can do better."""
     global _named
-    try:
-        slow = bool(threading_layer() == "workqueue")
-    except ValueError:  # no region has run yet
-        return False
+    slow = threading_layer() == "workqueue"
     if slow and not _named:
         _named = True
         warnings.warn(
-            "Numba found no threading layer but its own 'workqueue', which takes some 80 microseconds to open a "
-            "parallel region where GNU OpenMP takes one. Install libgomp, or 'pip install tbb'.",
+            "Numba found no threading layer but its own 'workqueue'. Without a better one it takes some 100 microseconds "
+            "to open a parallel region, where GNU OpenMP takes one. Install libgomp, or 'pip install tbb'.",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -6,7 +6,9 @@ import importlib
 import os
 import sys
 
-from numba.np.ufunc.parallel import _launch_threads
+from numba.core import config
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel
 
 # GNU OpenMP lets a thread that has nothing to do spin for milliseconds before it sleeps. That serves the next parallel
 # region when the cores are free; when another process has them, every region waits for a thread that is not running,
@@ -17,19 +19,29 @@ _USERS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 _started = False
 
+# A child process has the locks as they were and none of the threads that held them. So a fork waits until nobody
+# compiles, loads or starts the pool: the child would wait for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
 
 def _find_tbb() -> None:
-    """Where there is no OpenMP, load pip's TBB: Numba asks the dynamic loader, which does not look there."""
-    try:
-        importlib.import_module("numba.np.ufunc.omppool")
-    except ImportError:
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(os.path.join(sys.prefix, "lib", "libtbb.so.12"))
+    """Load pip's TBB, where there is no OpenMP or the user names a layer: the dynamic loader does not look there."""
+    if config.THREADING_LAYER == "default":
+        with contextlib.suppress(ImportError):
+            importlib.import_module("numba.np.ufunc.omppool")
+            return
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(os.path.join(sys.prefix, "lib", "libtbb.so.12"))
 
 
 def _launch() -> None:
     _find_tbb()
-    _launch_threads()
+    parallel._launch_threads()
 
 
 def start_threads() -> None:
@@ -37,12 +49,21 @@ def start_threads() -> None:
     global _started
     if _started:
         return
-    _started = True
-    if any(name in os.environ for name in _USERS_CHOICE):
-        _launch()
-        return
-    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT  # the library reads it when it is loaded, and never again
-    try:
-        _launch()
-    finally:
-        del os.environ["GOMP_SPINCOUNT"]
+    with global_compiler_lock:  # the lock of whoever else starts it: there is one, so nobody waits for a second
+        if _started:
+            return
+        if any(name in os.environ for name in _USERS_CHOICE):
+            _launch()
+        else:
+            os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT  # the library reads it when it is loaded, and never again
+            try:
+                _launch()
+            finally:
+                del os.environ["GOMP_SPINCOUNT"]
+        _started = True
+
+
+def threading_layer() -> str:
+    """Return which of Numba's threading layers this process has: "omp", "tbb" or "workqueue"."""
+    start_threads()
+    return str(parallel.threading_layer())

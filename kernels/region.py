@@ -13,22 +13,20 @@ from numba.core import cgutils
 
 from .compile import Outlined, element_type, kernel
 from .control import give_back, take
+from .pool import threading_layer
 from .simd import I64, count_loop, make_intrinsic
-
-_TASK = ir.FunctionType(ir.VoidType(), [I64, I64])
+from .threads import TASK, integers, spread
 
 
 def _invoke(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     task, arguments, piece = args
-    builder.call(builder.inttoptr(task, _TASK.as_pointer()), [arguments, piece])
+    builder.call(builder.inttoptr(task, TASK.as_pointer()), [arguments, piece])
     return context.get_dummy_value()
 
 
-def _integers(*_: Any) -> Any:
-    return types.void(types.int64, types.int64, types.int64)
-
-
-invoke = make_intrinsic("invoke", ["task", "arguments", "piece"], _integers, _invoke)
+invoke = make_intrinsic(
+    "invoke", ["task", "arguments", "piece"], lambda *_: types.void(types.int64, types.int64, types.int64), _invoke
+)
 
 
 @kernel(parallel=True)
@@ -37,12 +35,28 @@ def _region(task, arguments, pieces):
         invoke(task, arguments, piece)
 
 
-def region(task, arguments, pieces):
-    """Call the function at `task` with the address of its arguments and every piece, on many threads."""
+def region(task, arguments, pieces, threads):
+    """Call the function at `task` with the address of its arguments and every piece, on Numba's threads."""
     _region(task, arguments, pieces)
 
 
-_REGION = Outlined(region, _integers)
+def region_of_own_threads(task, arguments, pieces, threads):
+    """Do the same on so many threads, which are made for it."""
+    spread(task, arguments, pieces, threads)
+
+
+class Region(Outlined):
+    """The region of this process's threading layer, under one name: machine code from the cache serves all layers."""
+
+    def symbol(self, dtype: types.Float) -> str:
+        return f"fastbp.region.{dtype}"
+
+    def compile(self, dtype: types.Float) -> None:
+        self.function = region_of_own_threads if threading_layer() == "workqueue" else region
+        super().compile(dtype)
+
+
+_REGION = Region(region, integers)
 
 
 class Shared(Outlined):
@@ -62,7 +76,7 @@ class Shared(Outlined):
             with parallel:
                 arguments = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, shared))
                 task = self._task(builder.module, function, arguments.type)
-                builder.call(run, [builder.ptrtoint(task, I64), builder.ptrtoint(arguments, I64), pieces])
+                builder.call(run, [builder.ptrtoint(task, I64), builder.ptrtoint(arguments, I64), pieces, tasks])
             with serial, count_loop(builder, I64(0), pieces, 1) as piece:
                 builder.call(function, [*shared, piece])
         return context.get_dummy_value()
@@ -70,7 +84,7 @@ class Shared(Outlined):
     @staticmethod
     def _task(module: ir.Module, function: ir.Function, arguments: ir.Type) -> ir.Function:
         """Return what the region calls: it reads the arguments and calls the function."""
-        task = cgutils.get_or_insert_function(module, _TASK, f"{function.name}.task")
+        task = cgutils.get_or_insert_function(module, TASK, f"{function.name}.task")
         if not task.blocks:
             task.linkage = "internal"
             builder = ir.IRBuilder(task.append_basic_block())

@@ -79,8 +79,8 @@ def test_idle_threads_soon_sleep_unless_the_user_says_how_to_wait(environment, s
     code = (
         "import os, fastbp\n"
         "from fastbp.kernels import pool\n"
-        "launch = pool._launch_threads\n"
-        "pool._launch_threads = lambda: (print(os.environ.get('GOMP_SPINCOUNT')), launch())\n"
+        "launch = pool.parallel._launch_threads\n"
+        "pool.parallel._launch_threads = lambda: (print(os.environ.get('GOMP_SPINCOUNT')), launch())\n"
         "fastbp.mlp([2, 2]).predict([[0, 0]])\n"
         "print(os.environ.get('GOMP_SPINCOUNT'))\n"
     )

@@ -1,0 +1,57 @@
+"""`make torture`: run every check as often as it takes to trust it, and print one table."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from . import bits, forks, threads
+
+# Each check and how often the long run tries it. Another check is another line.
+CHECKS = {
+    "bits": (bits.bits, 100),
+    "rows": (bits.rows, 20),
+    "resume": (bits.resume, 60),
+    "threads": (threads.threads, 10),
+    "nested": (threads.nested, 20),
+    "forks": (forks.forks, 10),
+    "compiling": (forks.compiling, 20),
+}
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="A check to run; give it again for more.")] = None,
+    part: Annotated[float, typer.Option(help="Try only this part of the usual number of times.")] = 1.0,
+) -> None:
+    """Look for crashes, hangs and wrong bits; the exit code says whether any was found."""
+    if unknown := set(only or ()) - set(CHECKS):
+        raise typer.BadParameter(f"no check {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}")
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("check", "what was tried"):
+        table.add_column(column)
+    for column in ("times", "failures", "seconds"):
+        table.add_column(column, justify="right")
+    found = []
+    for name in only or CHECKS:
+        check, times = CHECKS[name]
+        began = time.perf_counter()
+        with console.status(f"{name} ..."):
+            result = check(max(1, round(times * part)))
+        seconds = f"{time.perf_counter() - began:.0f}"
+        console.print(f"{name}: {result.times} tried, {len(result.failures)} failed, {seconds} s", highlight=False)
+        colour = "red" if result.failures else "green"
+        failures = f"[{colour}]{len(result.failures)}[/]"
+        table.add_row(name, result.tried, f"{result.times:,}".replace(",", " "), failures, seconds)
+        found += [f"{name}: {failure}" for failure in result.failures]
+    console.print(table)
+    for failure in found:
+        console.print(failure, style="red", highlight=False, markup=False)
+    raise typer.Exit(bool(found))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,131 @@
+"""Child processes of a process whose threads have started: they train and predict rightly, and never hang."""
+
+import multiprocessing
+import os
+import threading
+import time
+import warnings
+from itertools import product
+
+from .frame import Result, layers, threads_always
+from .networks import CASES, make, trained
+
+WAYS = ("os.fork", "fork", "spawn", "forkserver", "loky")
+CHILD_SECONDS = 60
+
+
+def forks(times, ways=WAYS):
+    """Make children in every way, after a warm-up, while other threads are in a region and while another compiles."""
+    result = Result(f"a child after warm-up: {', '.join(ways)}; while others train or compile; {', '.join(layers())}")
+    for layer, way in product(layers(), ways):
+        environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "4"}
+        for wrong in result.call(f"{layer}, {way}", 60 + 20 * times, children, way, times, **environment) or ["crash"]:
+            result.expect(not wrong, f"{layer}, {way}: {wrong}")
+    return result
+
+
+def work():
+    return [trained(case, 5) for case in range(len(CASES))]
+
+
+def children(way, times):
+    """Return what was wrong with each of so many children, or ""."""
+    warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads
+    threads_always()
+    expected = work()
+    stop = threading.Event()
+    busy = [threading.Thread(target=train_until, args=(stop,)) for _ in range(2)]
+    for thread in busy:
+        thread.start()
+    try:
+        child = _fork if way == "os.fork" else _loky if way == "loky" else _process
+        return [child(way, expected) for _ in range(times)]
+    finally:
+        stop.set()
+        for thread in busy:
+            thread.join()
+
+
+def train_until(stop):
+    trainer, x, y = make(0)
+    while not stop.is_set():
+        trainer.step(x, y)
+
+
+def _fork(_, expected):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(0 if work() == expected else 99)
+        finally:
+            os._exit(98)
+    code = _wait(pid)
+    return "" if code == 0 else "other bits" if code == 99 else f"exit code {code}"
+
+
+def _wait(pid):
+    """Return a child's exit code, or "hangs"."""
+    end = time.monotonic() + CHILD_SECONDS
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return "none, it hangs"
+
+
+def _process(way, expected):
+    with multiprocessing.get_context(way).Pool(2) as pool:
+        found = [pool.apply_async(work) for _ in range(2)]
+        try:
+            return "" if all(f.get(CHILD_SECONDS) == expected for f in found) else "other bits"
+        except multiprocessing.TimeoutError:
+            return "hangs"
+
+
+def _loky(_, expected):
+    from joblib import Parallel, delayed
+
+    found = Parallel(2, backend="loky", timeout=CHILD_SECONDS)(delayed(work)() for _ in range(2))
+    return "" if all(digests == expected for digests in found) else "other bits"
+
+
+def compiling(times):
+    """Fork while another thread compiles; the child needs the compiler too."""
+    result = Result("a fork while another thread compiles")
+    for _ in range(times):
+        code = result.call("fork", 120, fork_while_compiling)
+        result.expect(code == 0, f"exit code {code}")
+    return result
+
+
+def fork_while_compiling():
+    warnings.simplefilter("ignore")
+    from numba import njit
+    from numba.core import event
+
+    begun = threading.Event()
+
+    class Listener(event.Listener):
+        def on_start(self, _):
+            begun.set()
+
+        def on_end(self, _):
+            pass
+
+    def compile_more():
+        for i in range(20):
+            njit(lambda x: x + i)(1)  # noqa: B023
+
+    event.register("numba:compile", Listener())
+    other = threading.Thread(target=compile_more)
+    other.start()
+    begun.wait()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if njit(lambda x: x + 1)(1) == 2 and work() else 99)
+    code = _wait(pid)
+    other.join()
+    return code

@@ -1,0 +1,98 @@
+"""What checks are made of: a result, and work in another process, whose crash is a finding and not the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("omp", "tbb", "workqueue")
+_CALL = """
+import json, sys
+from {module} import {name}
+print(json.dumps({name}(*json.loads(sys.argv[1]))))
+"""
+
+
+@dataclass
+class Result:
+    """What was tried, how often, and what failed."""
+
+    tried: str
+    times: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def expect(self, right, failure):
+        """Count one try; note what failed unless it was right."""
+        self.times += 1
+        if not right:
+            self.failures.append(failure)
+
+    def call(self, label, seconds, function, *args, **environment):
+        """`call` a function in another process; note under `label` if that fails, and return None."""
+        try:
+            return call(seconds, function, *args, **environment)
+        except ChildFailed as problem:
+            self.failures.append(f"{label}: {problem}")
+            return None
+
+
+class ChildFailed(Exception):
+    """A process crashed, hung or raised."""
+
+
+def call(seconds, function, *args, **environment):
+    """Return ``function(*args)``, called in a process with these environment variables; all of it goes through JSON.
+
+    Raises ChildFailed if it is killed, raises, or takes longer than `seconds`: then it is killed, with its children.
+    """
+    code = _CALL.format(module=function.__module__, name=function.__name__)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(args)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        raise ChildFailed(f"not at its end after {seconds} s") from None
+    if child.returncode == 0:
+        return json.loads(out.splitlines()[-1])
+    how = f"exit code {child.returncode}" if child.returncode > 0 else signal.Signals(-child.returncode).name
+    raise ChildFailed(f"{how}: {' '.join(err.splitlines()[-1:])}")
+
+
+@cache
+def layers():
+    """Return the threading layers that this machine has."""
+    found = []
+    for layer in LAYERS:
+        try:
+            found.append(call(60, _layer, NUMBA_THREADING_LAYER=layer))
+        except ChildFailed:
+            continue
+    return found
+
+
+def _layer():
+    from fastbp.kernels.pool import threading_layer
+
+    return threading_layer()
+
+
+def threads_always():
+    """Make every call that may use threads use them: else only those with much work do."""
+    from fastbp import _threads
+
+    _threads.SERIAL_WORK = _threads.SERIAL_WORK_OF_WORKQUEUE = 0
+    _threads.set_num_threads(_threads._numba_threads())  # more than cores, if the environment says so
