@@ -1,0 +1,85 @@
+"""Too little memory: MemoryError, a model as it was, and never a crash."""
+
+import resource
+
+import numpy as np
+
+import fastbp
+
+from .frame import Result, layers
+from .networks import digest
+
+MIB = 1 << 20
+SIZES = (500, 1000, 1000, 10)  # 6 MB of parameters
+ROWS = 1000
+MOST = 64 * MIB  # is enough for everything
+DEEDS = ("construct", "trainer", "fit", "predict")
+
+
+def memory(times):
+    """Take away all but so much of the address space, in many steps, before each thing that needs memory."""
+    result = Result(f"RLIMIT_AS swept over {MOST // MIB} MB: {', '.join(DEEDS)}; {', '.join(layers())}")
+    for layer in layers():
+        environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+        for outcome in result.call(layer, 60 + 2 * times, sweep, times, **environment) or ["crash"]:
+            result.expect(outcome in ("MemoryError", "done"), f"{layer}: {outcome}")
+    return result
+
+
+def address_space():
+    with open("/proc/self/statm") as sizes:
+        return int(sizes.read().split()[0]) * resource.getpagesize()
+
+
+def fit(trainer, x, y):
+    trainer.fit(x, y, batch_size=ROWS, rng=0, progress=False)
+
+
+def sweep(times):
+    """Return the outcome of each try: "done", "MemoryError", or what was wrong."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((ROWS, SIZES[0])), rng.integers(0, SIZES[-1], ROWS)  # float64: it has to be converted
+    fit(fastbp.Trainer(model := fastbp.mlp(SIZES, rng=0)), x, y)
+    reference = digest(model.predict(x))
+    outcomes = []
+    for i in range(times):
+        for deed in DEEDS:
+            outcomes.append(_starve(deed, int(MOST * (i / times) ** 2), x, y, reference))
+    return outcomes
+
+
+def _starve(deed, room, x, y, reference):
+    """Do something with so much memory and no more; then with enough, to the right bits."""
+    model = fastbp.mlp(SIZES, rng=0)
+    trainer = None if deed in ("construct", "trainer") else fastbp.Trainer(model)
+    before = digest(model._params)
+
+    def act():
+        nonlocal model, trainer
+        if deed == "construct":
+            model = fastbp.mlp(SIZES, rng=0)
+        elif deed == "trainer":
+            trainer = fastbp.Trainer(model)
+        elif deed == "fit":
+            fit(trainer, x, y)
+        else:
+            model.predict(x)
+
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + room, limits[1]))
+    try:
+        act()
+        outcome = "done"
+    except MemoryError:
+        outcome = "MemoryError"
+    except Exception as problem:
+        outcome = repr(problem)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    if outcome != "done":
+        if digest(model._params) != before:
+            return f"{deed} changed the model with {room} bytes"
+        act()
+    if deed != "fit":
+        fit(trainer or fastbp.Trainer(model), x, y)
+    return outcome if digest(model.predict(x)) == reference else f"{deed}: other bits after {outcome}"
