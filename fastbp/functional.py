@@ -36,7 +36,7 @@ def softmax_cross_entropy(
     """Return the cross-entropy of softmax(logits) against targets, and its gradient.
 
     For a row with target distribution q the loss is ``-sum_c q_c log softmax(z)_c`` in nats and its gradient
-    ``softmax(z) - q``. It means what ``torch.nn.functional.cross_entropy`` means, in all options.
+    ``softmax(z) - q``. It means what ``torch.nn.functional.cross_entropy`` means, in all options, but see the notes.
 
     Parameters
     ----------
@@ -68,7 +68,21 @@ def softmax_cross_entropy(
     TypeError
         If targets or logits have a dtype that fits no reading.
     ValueError
-        If a shape does not fit, a label is out of range, or an option is.
+        If a shape does not fit, there is no row, a label is out of range, or an option is.
+
+    Notes
+    -----
+    Where this is not PyTorch's value, and why:
+
+    - ``0 log 0`` is 0. A class with target 0, or of weight 0, costs nothing although its logit is -inf, as a masked
+      class's is; PyTorch's loss is NaN then.
+    - An ignored row has the gradient 0 whatever its logits. PyTorch's is NaN for logits of NaN or +inf, or all -inf:
+      the loss looks right, and the next update makes all weights NaN.
+    - An empty batch and a negative weight are errors. PyTorch's mean over no row is NaN, and a step of it does nothing.
+
+    As in PyTorch, the loss and the gradient of a row that counts are NaN where a logit is NaN or +inf, or all are -inf;
+    the loss is +inf where the label's logit is -inf; and probabilities need not sum to 1: the gradient is
+    ``sum(q) softmax(z) - q``.
 
     Examples
     --------
@@ -137,6 +151,8 @@ def binary_cross_entropy_with_logits(
     input: ArrayLike, target: ArrayLike, *, reduction: str = "mean", out: Array | None = None
 ) -> tuple[Any, Array]:
     """Return ``-t log s(z) - (1 - t) log(1 - s(z))``, s the logistic function, and its gradient by the logits z.
+
+    An infinite logit that is certain and right costs 0, where PyTorch's loss is NaN; one that is wrong costs +inf.
 
     Parameters
     ----------
@@ -210,7 +226,7 @@ def gaussian_nll_loss(
     Raises
     ------
     ValueError
-        If shapes do not fit, a variance is negative, or eps is not positive.
+        If shapes do not fit, a variance is negative, or eps is not a positive normal number of input's dtype.
 
     Examples
     --------
@@ -235,7 +251,7 @@ def gaussian_nll_loss(
         raise ValueError(f"{who} expects var that broadcasts to {shapes[0]}, got {shapes[1]}") from None
     if (variance < 0).any():
         raise ValueError(f"{who} expects var that is not negative, got {variance.min()}")
-    smallest = positive_eps(eps, who)
+    smallest = positive_eps(eps, who, mean.dtype)
     gradient = _check.output(out, mean.shape, mean.dtype, who, mean, t, variance)
     var_gradient = _check.output(var_out, mean.shape, mean.dtype, who, mean, t, variance, gradient)
     shape = (mean.size, 1) if reduction == "none" else (mean.shape[0] if mean.ndim > 1 else 1, -1)

@@ -108,7 +108,7 @@ class CrossEntropyLoss(Loss):
     weight : array_like of shape (classes,), optional
         A weight for each class.
     ignore_index : int, default -100
-        Rows with this label count for nothing.
+        Rows with this label count for nothing: a `Trainer` takes zeros for what they hold, be it NaN.
     label_smoothing : float in [0, 1], default 0.0
         The part of each target that is spread over all classes.
     reduction : {"mean", "sum", "none"}, default "mean"
@@ -249,8 +249,9 @@ def named_loss(name: str) -> Loss:
     return kind()
 
 
-def positive_eps(eps: float, who: str) -> float:
-    """Return the smallest variance, checked."""
-    if _check.number(eps, who, "eps") == 0:
-        raise ValueError(f"{who} expects eps greater than 0, got {eps!r}")
+def positive_eps(eps: float, who: str, dtype: DTypeLike = np.float64) -> float:
+    """Return the smallest variance, checked: a normal number of `dtype`, as the kernels' logarithm takes no other."""
+    smallest = float(np.finfo(dtype).tiny)
+    if _check.number(eps, who, "eps") < smallest:
+        raise ValueError(f"{who} expects eps of at least {smallest:.3g} in {np.dtype(dtype)}, got {eps!r}")
     return float(eps)

@@ -40,8 +40,13 @@ def _smoothed(v: Lanes, e: Vec, w: Vec, factor: Vec, share: Vec) -> Vec:
     return v.fma(-share, w, e * factor)
 
 
+def _product(v: Lanes, weight: Vec, cost: Vec) -> Vec:
+    """weight * cost, where what weighs nothing costs nothing: 0 log 0 is 0, and so is 0 * infinity here."""
+    return weight * v.select(weight.equals(0.0), 0.0, cost)
+
+
 def _weighted_gap(v: Lanes, z: Vec, w: Vec, top: Vec) -> tuple[Vec]:
-    return (w * (top - z),)
+    return (_product(v, w, top - z),)
 
 
 def _target_mass(v: Lanes, q: Vec, w: Vec, keep: Vec, spread: Vec) -> tuple[Vec]:
@@ -49,7 +54,7 @@ def _target_mass(v: Lanes, q: Vec, w: Vec, keep: Vec, spread: Vec) -> tuple[Vec]
 
 
 def _target_gap(v: Lanes, z: Vec, q: Vec, w: Vec, top: Vec, keep: Vec, spread: Vec) -> tuple[Vec]:
-    return (w * v.fma(keep, q, spread) * (top - z),)
+    return (_product(v, w * v.fma(keep, q, spread), top - z),)
 
 
 def _target_gradient(v: Lanes, e: Vec, q: Vec, w: Vec, factor: Vec, keep: Vec, spread: Vec, scale: Vec) -> Vec:
@@ -62,12 +67,14 @@ def _mse(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
 
 
 def _bce_logits(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
-    # -t log s(z) - (1 - t) log s(-z) = max(z, 0) - t z + log(1 + exp(-|z|)); derivative s(z) - t
+    # -t log s(z) - (1 - t) log s(-z) = |z| (1 - t where z > 0, else t) + log(1 + exp(-|z|)); derivative s(z) - t
+    size = v.abs(z)
     one = 2.0 ** elementary.SCALE[v.bits]
-    e = elementary.scaled_exp(v, -v.abs(z))
+    e = elementary.scaled_exp(v, -size)
     near_zero = e / (one + e)
     s = v.select(v.negative(z), near_zero, 1.0 - near_zero)
-    return v.maximum(z, 0.0) - t * z + elementary.log1p(v, e, one), (s - t) * scale
+    miss = v.select(v.negative(z), t, 1.0 - t)
+    return _product(v, miss, size) + elementary.log1p(v, e, one), (s - t) * scale
 
 
 def _gaussian_log_variance(
@@ -122,7 +129,8 @@ def softmax_labels_row(z, z0, label, class_weight, total_weight, smoothing, scal
     if class_weight.size > 0:
         own = class_weight[label]
     own *= real(1.0) - smoothing
-    loss = own * (log_total + (top - z[z0 + label]))
+    gap = top - z[z0 + label] if own > real(0.0) else real(0.0)  # 0 * infinity is 0: the label weighs nothing
+    loss = own * (log_total + gap)
     if smoothing > 0.0:
         share = smoothing / real(n)
         loss += share * (total_weight * log_total + real(weighted_gap(at(z, z0), at(class_weight, 0), top, n)))
@@ -277,9 +285,10 @@ def loss_part(
     class_weight, options = carray(class_weight, weights), carray(options, OPTIONS_SIZE)
     labels, targets, rows = carray(labels, stop), carray(targets, stop * ld_t), carray(rows, 3 * ld_rows)
     real = z.dtype.type
-    total_weight = real(0.0)
+    total_weight = 0.0  # in float64: there may be very many classes
     for c in range(weights):
         total_weight += class_weight[c]
+    total_weight = real(total_weight)
     width = lanes_of(at(z, 0))
     stored = (n + width - 1) // width * width if room else n  # whole vectors need no mask
     if code == SOFTMAX_LABELS and n <= NARROW and options[LABEL_SMOOTHING] == 0.0:
@@ -297,6 +306,10 @@ def loss_part(
     if activation != IDENTITY:
         first = start * ld
         apply_slope(activation, at(d, first), at(z, first), at(slope, first), at(d, first), ld, stop - start, n)
+        if code == SOFTMAX_LABELS:
+            for i in range(start, stop):
+                if labels[i] == options[IGNORE_INDEX]:
+                    d[i * ld : i * ld + n] = real(0.0)  # whatever the slope is
 
 
 @kernel

@@ -44,7 +44,9 @@ def _softmax_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequen
         total.set(total.get() + lanes.widen(e))
     sums = lanes.narrowed(total.get())
     counts = label >= 0.0
-    value = own * (elementary.log(lanes, sums) + (largest - picked.get()))
+    # 0 * infinity is 0: the label weighs nothing
+    gap = lanes.select(own > 0.0, largest - picked.get(), 0.0)
+    value = own * (elementary.log(lanes, sums) + gap)
     lanes.store(lanes.select(counts, value, 0.0), loss)
     found = b.and_(counts, label.equals(first.get()))
     lanes.store(lanes.select(found, 1.0, 0.0), hit)

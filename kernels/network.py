@@ -136,6 +136,23 @@ def gather(x, order, start, rows, width, out, out0, tasks):
     gather_part(at(x, 0), at(order, start), rows, width, at(out, out0), tasks, tasks)
 
 
+@kernel
+def blank_ignored(x, x0, width, labels, ignore_index, rows):
+    """Make zeros of the rows of x whose label is ignored: a NaN in one would be 0 * NaN in the weights' gradients."""
+    for i in range(rows):
+        if labels[i] == ignore_index:
+            x[x0 + i * width : x0 + (i + 1) * width] = 0
+
+
+@kernel
+def counted(labels, ignore_index, rows):
+    """Return how many rows are not ignored."""
+    count = 0
+    for i in range(rows):
+        count += labels[i] != ignore_index
+    return count
+
+
 @entry
 def predict(plan, params, work, x, out, tasks):
     """Run the network on x, (batch, in_features), into out, (batch, out_features). Keeps nothing.
@@ -205,17 +222,23 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
             if weights > 0:
                 step_weight = work[layout[SAMPLE_WEIGHT] :]
                 gather(sample_weight, order, start, batch, 1, step_weight, 0, tasks)
+        if labelled:
+            counts = counted(step_labels, options[IGNORE_INDEX], batch)
+            if counts < batch:
+                if ordered == 0:  # x is the caller's
+                    batch_x, x0 = work, layout[X]
+                    copy_row(at(x, 0), at(work, x0), batch * in_features)
+                blank_ignored(work, x0, in_features, step_labels, options[IGNORE_INDEX], batch)
         forward_pass(plan, params, work, batch_x, x0, in_features, FORWARD_WITH_SLOPE, work, z0, ld, ROOM, batch, tasks)
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = loss(
             code, work, z0, ld, ROOM, batch, outs, step_labels, step_targets, t0, width, class_weight, options,
             step_weight, rows, plan[last, ACTIVATION], work, plan[last, SLOPE], work, d0, tasks,
         )  # fmt: skip
         if labelled:
-            hits, counted = 0.0, 0.0
+            hits = 0.0
             for i in range(batch):
                 hits += rows[2, i]
-                counted += step_labels[i] != options[IGNORE_INDEX]
-            record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counted
+            record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counts
         backward_pass(
             plan, layout, params, grads, settings[OPTIMIZER], state, hyper, work, batch_x, x0, in_features, batch, tasks
         )

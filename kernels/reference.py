@@ -134,6 +134,11 @@ def dense_backward(x, w, dz, below_activation, below, slope, with_dx, partials, 
 # Losses
 
 
+def _product(weight, cost):
+    """``weight * cost``, where what weighs nothing costs nothing, be it infinite."""
+    return np.multiply(weight, cost, where=weight != 0, out=np.zeros_like(cost))
+
+
 def _log_softmax(z):
     shifted = z - z.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -150,12 +155,14 @@ def _row_losses(code, z, labels, targets, class_weight, options):
         if class_weight.size:
             wq = wq * class_weight
         log_p = _log_softmax(z)
-        terms = np.multiply(wq, log_p, where=wq != 0, out=np.zeros_like(z))  # 0 log 0 is 0
-        return -terms.sum(axis=1), wq.sum(axis=1, keepdims=True) * np.exp(log_p) - wq
+        # 0 log 0 is 0; but where the logits make no distribution, there is no loss
+        value = np.where(np.isnan(log_p).any(axis=1), np.nan, -_product(wq, log_p).sum(axis=1))
+        return value, wq.sum(axis=1, keepdims=True) * np.exp(log_p) - wq
     if code == _losses.MSE:
         return ((z - targets) ** 2).sum(axis=1), 2 * (z - targets)
     if code == _losses.BCE_LOGITS:  # -t log s(z) - (1 - t) log s(-z)
-        return (targets * np.logaddexp(0, -z) + (1 - targets) * np.logaddexp(0, z)).sum(axis=1), _sigmoid(z) - targets
+        value = _product(targets, np.logaddexp(0, -z)) + _product(1 - targets, np.logaddexp(0, z))
+        return np.where(np.isnan(z), np.nan, value).sum(axis=1), _sigmoid(z) - targets
     if code == _losses.GAUSSIAN_NLL:  # z holds means, then logarithms of variances
         mean, log_var = z[:, : n // 2], z[:, n // 2 :]
         log_var = np.maximum(log_var, math.log(options[_losses.VARIANCE_EPS]))
