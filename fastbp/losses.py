@@ -250,7 +250,7 @@ def named_loss(name: str) -> Loss:
 
 
 def positive_eps(eps: float, who: str, dtype: DTypeLike = np.float64) -> float:
-    """Return the smallest variance, checked: a normal number of `dtype`, as the kernels' logarithm takes no other."""
+    """Return the smallest variance, checked: a normal number of `dtype`, as one over it has to be finite."""
     smallest = float(np.finfo(dtype).tiny)
     if _check.number(eps, who, "eps") < smallest:
         raise ValueError(f"{who} expects eps of at least {smallest:.3g} in {np.dtype(dtype)}, got {eps!r}")

@@ -166,8 +166,8 @@ def _row_losses(code, z, labels, targets, class_weight, options):
     if code == _losses.GAUSSIAN_NLL:  # z holds means, then logarithms of variances
         mean, log_var = z[:, : n // 2], z[:, n // 2 :]
         log_var = np.maximum(log_var, math.log(options[_losses.VARIANCE_EPS]))
-        value, dmean, dvar = _gaussian(mean, targets, np.exp(log_var), options[_losses.CONSTANT])
-        return value.sum(axis=1), np.concatenate([dmean, dvar * np.exp(log_var)], axis=1)
+        value, dmean, _ = _gaussian(mean, targets, np.exp(log_var), options[_losses.CONSTANT])
+        return value.sum(axis=1), np.concatenate([dmean, (1 - (mean - targets) * dmean) / 2], axis=1)
     raise ValueError(f"no loss has the code {code}")
 
 
