@@ -88,8 +88,10 @@ def _slope(v: Lanes, z: Vec, below: Vec) -> Vec:
 
 def silu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
     t = v.abs(z)
-    a, s, rest = _gate(v, z, scaled_exp(v, -t))
-    return a, _slope(v, z, s * v.fma(-t, rest, 1.0))
+    e = scaled_exp(v, -t)
+    a, _, rest = _gate(v, z, e)
+    # s (1 - t rest) with s as e * rest, which has one rounding less than the quotient
+    return a, _slope(v, z, e * v.fma(-t, rest, 1.0) * rest)
 
 
 def gelu(v: Lanes, z: Vec) -> tuple[Vec, Vec]:

@@ -20,7 +20,16 @@ import numba
 import numpy as np
 
 from fastbp.kernels import elementary, reference
-from fastbp.kernels.activations import CODES, activate_with_slope
+from fastbp.kernels.activations import (
+    CODES,
+    ELU,
+    GELU,
+    GELU_TANH,
+    SIGMOID,
+    SOFTPLUS,
+    TANH,
+    activate_with_slope,
+)
 from fastbp.kernels.pointers import at
 from fastbp.kernels.simd import lanewise
 
@@ -28,15 +37,12 @@ from fastbp.kernels.simd import lanewise
 # quarter more time.
 ULP = {"exp": (1.0, 0.0), "gelu_tanh": (4.0, 6.0)}
 # g' crosses zero inside these intervals, as a small difference of larger terms. There the bound is this many eps / 2.
-NEAR_ZERO = {"silu": (-2.0, -0.75, 1.0), "gelu": (-1.5, -0.32, 1.5), "gelu_tanh": (-1.5, -0.32, 1.5)}
+NEAR_ZERO = {"silu": (-2.0, -0.75, 1.0), "gelu": (-1.5, -0.32, 1.5), "gelu_tanh": (-2.0, -0.32, 1.5)}
 # exp, log and log1p, then the activations whose formulas round: the others are compared bit for bit in the tests
 EXP, LOG, LOG1P = -1, -2, -3
 FUNCTIONS = {"exp": EXP, "log": LOG, "log1p": LOG1P} | {
     name: CODES[name] for name in ("elu", "sigmoid", "tanh", "softplus", "silu", "gelu", "gelu_tanh")
 }
-ELU, SIGMOID, TANH, SOFTPLUS, SILU, GELU = (
-    CODES[name] for name in ("elu", "sigmoid", "tanh", "softplus", "silu", "gelu")
-)
 
 _exp = lanewise(elementary.exp, reads=1, writes=1)
 _log = lanewise(elementary.log, reads=1, writes=1)
@@ -68,38 +74,39 @@ def compute(code, z, a, slope):
 
 
 @numba.njit
-def _logistic(z):
-    e = math.exp(-abs(z))
-    return (e if z < 0 else 1.0) / (1.0 + e)
-
-
-@numba.njit
 def truth(code, z):
-    """Return g(z) and g'(z) in float64: sums of what does not cancel, or little."""
-    if code == EXP:
-        return math.exp(z), 0.0
+    """Return g(z) and g'(z) in float64, by sums of what does not cancel, or little."""
     if code == LOG:
         return math.log(z), 0.0
     if code == LOG1P:
         return math.log1p(z), 0.0
+    # Past these the result is 0, 1, z or infinity in float32, and libm takes long to underflow.
+    x = min(max(z, -400.0), 400.0)
+    if code == EXP:
+        return math.exp(x), 0.0
     if code == ELU:
-        return (z, 1.0) if z > 0 else (math.expm1(z), math.exp(z))
-    if code == SIGMOID:
-        return _logistic(z), _logistic(z) * _logistic(-z)
-    if code == TANH:
-        return math.tanh(z), 4.0 * _logistic(2.0 * z) * _logistic(-2.0 * z)
-    if code == SOFTPLUS:
-        return max(z, 0.0) + math.log1p(math.exp(-abs(z))), _logistic(z)
-    if code == SILU:
-        s = _logistic(z)
-        return z * s, s * (1.0 + z * _logistic(-z))
+        return (z, 1.0) if z > 0 else (math.expm1(x), math.exp(x))
     if code == GELU:
-        p = math.erfc(-z / math.sqrt(2.0)) / 2.0
-        return z * p, p + z * math.exp(-z * z / 2.0) / math.sqrt(2.0 * math.pi)
-    c, near = 2.0 * math.sqrt(2.0 / math.pi), min(max(z, -40.0), 40.0)  # beyond, s(y) is 0 or 1 in float32
-    y, dy = c * (near + 0.044715 * near**3), c * (1.0 + 3.0 * 0.044715 * near**2)
-    s = _logistic(y)
-    return z * s, s * (1.0 + near * _logistic(-y) * dy)
+        x = min(max(z, -35.0), 35.0)
+        p, density = math.erfc(-x / math.sqrt(2.0)) / 2.0, math.exp(-x * x / 2.0) / math.sqrt(2.0 * math.pi)
+        return z * p, p + x * density
+    y, dy = x, 1.0
+    if code == TANH:
+        y = 2.0 * x
+    elif code == GELU_TANH:
+        x = min(max(z, -16.0), 16.0)
+        c = 2.0 * math.sqrt(2.0 / math.pi)
+        y, dy = c * (x + 0.044715 * x**3), c * (1.0 + 3.0 * 0.044715 * x**2)
+    e = math.exp(-abs(y))
+    small, large = e / (1.0 + e), 1.0 / (1.0 + e)  # s(-|y|) and s(|y|)
+    s, rest = (small, large) if y < 0 else (large, small)
+    if code == SIGMOID:
+        return s, s * rest
+    if code == TANH:
+        return math.tanh(z), 4.0 * s * rest
+    if code == SOFTPLUS:
+        return max(z, 0.0) + math.log1p(e), s
+    return z * s, s * (1.0 + x * rest * dy)
 
 
 @numba.njit(nogil=True)
@@ -159,15 +166,17 @@ def _largest(parts):
 def sweep32(name, step=1, threads=1):
     """Return the `Worst` over every `step`-th bit pattern of the finite float32 numbers."""
     zero = NEAR_ZERO.get(name, (0, 0, 0))[:2]
+    low, high = domain(name)
     compute(FUNCTIONS[name], *np.ones((3, 1), np.float32))  # compiled before threads come in
-    finite, length = 0x7F800000, 1 << 20
+    past, length = int(np.nextafter(np.float32(high), np.float32(np.inf)).view(np.uint32)), 1 << 20
 
     def part(first):
-        end = (first & 0x80000000) + finite
+        end = (first & 0x80000000) + past
         count = len(range(first, min(first + length * step, end), step))
-        return block(FUNCTIONS[name], first, step, count, *map(float, domain(name)), *map(float, zero))
+        return block(FUNCTIONS[name], first, step, count, float(low), float(high), *map(float, zero))
 
-    starts = [sign + first for sign in (0, 0x80000000) for first in range(0, finite, length * step)]
+    signs = (0, 0x80000000) if low < 0 else (0,)
+    starts = [sign + first for sign in signs for first in range(0, past, length * step)]
     with ThreadPoolExecutor(threads) as pool:
         return _largest(list(pool.map(part, starts)))
 
