@@ -66,9 +66,9 @@ def coefficients():
     pole = mpf(4)
     tail = normal_tail_core(pole)
     for name, real, exp_terms, log_terms, tail_terms, last in [
-        # up to t = 14.9 and t = 38.9, where the normal tail has left the numbers of each format
-        ("float32", np.float32, 5, 4, 11, mpf("14.9")),
-        ("float64", np.float64, 10, 10, 24, mpf("38.9")),
+        # up to t = 15 and t = 39, where the normal tail has left the numbers of each format
+        ("float32", np.float32, 5, 4, 11, mpf(15)),
+        ("float64", np.float64, 10, 10, 24, mpf(39)),
     ]:
         yield f"EXP {name}", *fit(exp_core, lambda r: r * r * exp(-r), EXP_LOW, EXP_HIGH, exp_terms, real)
         yield f"LOG {name}", *fit(log_core, lambda s: s, mpf(0), mpf(1) / 9, log_terms, real)
