@@ -1,6 +1,7 @@
 """How many threads a call uses. The bits of a result do not depend on it."""
 
 import os
+import resource
 import threading
 import time
 import warnings
@@ -9,12 +10,15 @@ from pathlib import Path
 import numba
 from numba.core import config
 
-from fastbp.kernels.pool import threading_layer
+from fastbp.kernels.pool import is_room_for, threading_layer
 
 # A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, a
-# hundred where it has to make its threads (``kernels/threads.py``). Inside a call, ``kernels/tasks.py`` decides the same for each operation.
+# hundred where it has to make its threads (``kernels/threads.py``). Inside a call, ``kernels/tasks.py`` decides the
+# same for each operation.
 SERIAL_WORK = 2e6
 SERIAL_WORK_OF_WORKQUEUE = 5e7
+# Bytes of a thread's stack where their number is not limited.
+LARGE_STACK = 8 << 20
 
 _forked = False
 _threads: int | None = None
@@ -115,9 +119,17 @@ def tasks_for(work: float) -> int:
     if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
         return 1
     if getattr(_masked, "threads", None) != n:  # Numba keeps the number for each Python thread
+        if not _room_for_stacks(n):
+            return 1
         numba.set_num_threads(n)
         _masked.threads = n
     return n
+
+
+def _room_for_stacks(n: int) -> bool:
+    """Whether a pool's stacks fit into what address space is left: GNU OpenMP ends the process where they do not."""
+    stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    return is_room_for(n * (stack if stack > 0 else LARGE_STACK))
 
 
 def _on_workqueue() -> bool:
@@ -127,8 +139,8 @@ def _on_workqueue() -> bool:
     if slow and not _named:
         _named = True
         warnings.warn(
-            "Numba found no threading layer but its own 'workqueue'. Without a better one it takes some 100 microseconds "
-            "to open a parallel region, where GNU OpenMP takes one. Install libgomp, or 'pip install tbb'.",
+            "Numba found no threading layer but its own 'workqueue'. A parallel region then takes some 100 microseconds "
+            "to open, where GNU OpenMP takes one. Install libgomp, or 'pip install tbb'.",
             RuntimeWarning,
             stacklevel=4,
         )

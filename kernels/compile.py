@@ -11,6 +11,7 @@ A cache that cannot be read or written costs time, never a result: it is named i
 import functools
 import hashlib
 import inspect
+import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from numba.core.cgutils import get_or_insert_function
 from numba.core.runtime import rtsys
 
 from .control import give_control_back, take_control
-from .pool import start_threads
+from .pool import COMPILING, LOADING, require_room, start_threads
 from .simd import make_intrinsic
 
 
@@ -53,18 +54,40 @@ def _warn(problem: Exception) -> None:
         )
 
 
+class CheckedFile(IndexDataCacheFile):
+    """Numba's files, whose data say whose they are and have a checksum: they are run as machine code.
+
+    Where processes fill a cold cache at once, one's index may name the data of another, for other types; and while
+    one replaces the files of older sources, its index names the old data.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        data = self._dump(data)
+        super().save(key, (self._source_stamp, key, hashlib.sha256(data).digest(), data))
+
+    def load(self, key: Any) -> Any:
+        found = super().load(key)
+        if found is None or found[:2] != (self._source_stamp, key):
+            return None
+        digest, data = found[2:]
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError(f"a damaged file beside {self._index_path}")
+        return pickle.loads(data)
+
+
 class KernelCache(FunctionCache):
     """Numba's function cache, stamped with the digest of all kernel sources, and never fatal."""
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
         super().__init__(py_func)
-        self._cache_file = IndexDataCacheFile(
+        self._cache_file = CheckedFile(
             cache_path=self._cache_path,
             filename_base=self._impl.filename_base,
             source_stamp=SOURCE_DIGEST,
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        require_room(LOADING)
         start_threads()
         for part in outlined_functions:  # machine code from the cache calls them by name
             part.define(getattr(sig, "args", sig))
@@ -73,10 +96,13 @@ class KernelCache(FunctionCache):
             # run-time system alone.
             rtsys.initialize(target_context)
             with self._guard_against_spurious_io_errors():
-                return self._load_overload(sig, target_context)
+                loaded = self._load_overload(sig, target_context)
         except Exception as problem:  # a damaged file can raise anything while it is unpickled
             _warn(problem)
-            return None
+            loaded = None
+        if loaded is None:
+            require_room(COMPILING)
+        return loaded
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -89,6 +115,7 @@ class NoCache(NullCache):
     """For where there is no folder to write to."""
 
     def load_overload(self, sig: Any, target_context: Any) -> None:
+        require_room(COMPILING)
         start_threads()
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import importlib
+import mmap
 import os
 import sys
 
@@ -17,6 +18,9 @@ from numba.np.ufunc import parallel
 SPIN_COUNT = "4000"
 _USERS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
+# Bytes of address space that loading kernels and threads takes, and compiling, with much to spare
+LOADING, COMPILING = 64 << 20, 256 << 20
+
 _started = False
 
 # A child process has the locks as they were and none of the threads that held them. So a fork waits until nobody
@@ -27,6 +31,21 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=global_compiler_lock.release,
         after_in_child=global_compiler_lock.release,
     )
+
+
+def is_room_for(size: int) -> bool:
+    """Whether so many bytes of address space are left. LLVM and OpenMP end the process where they miss some."""
+    try:
+        mmap.mmap(-1, size).close()
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def require_room(size: int) -> None:
+    """Raise MemoryError where LLVM, or the loading of a library, would end the process."""
+    if not is_room_for(size):
+        raise MemoryError(f"fastbp expects {size >> 20} MB of free address space to load or compile its kernels")
 
 
 def _find_tbb() -> None:
@@ -52,6 +71,7 @@ def start_threads() -> None:
     with global_compiler_lock:  # the lock of whoever else starts it: there is one, so nobody waits for a second
         if _started:
             return
+        require_room(LOADING)
         if any(name in os.environ for name in _USERS_CHOICE):
             _launch()
         else:

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import bits, forks, threads
+from . import bits, cache, forks, memory, threads
 
 # Each check and how often the long run tries it. Another check is another line.
 CHECKS = {
@@ -19,6 +19,11 @@ CHECKS = {
     "nested": (threads.nested, 20),
     "forks": (forks.forks, 10),
     "compiling": (forks.compiling, 20),
+    "memory": (memory.memory, 60),
+    "first call": (memory.first_call, 30),
+    "damaged cache": (cache.damaged, 100),
+    "unwritable cache": (cache.unwritable, 6),
+    "cold cache": (cache.cold, 6),
 }
 
 

@@ -1,13 +1,14 @@
 """Too little memory: MemoryError, a model as it was, and never a crash."""
 
 import resource
+from itertools import product
 
 import numpy as np
 
 import fastbp
 
 from .frame import Result, layers
-from .networks import digest
+from .networks import digest, make
 
 MIB = 1 << 20
 SIZES = (500, 1000, 1000, 10)  # 6 MB of parameters
@@ -24,6 +25,39 @@ def memory(times):
         for outcome in result.call(layer, 60 + 2 * times, sweep, times, **environment) or ["crash"]:
             result.expect(outcome in ("MemoryError", "done"), f"{layer}: {outcome}")
     return result
+
+
+def first_call(times):
+    """Take address space away from a process that has not loaded its kernels, nor started its threads."""
+    result = Result(f"RLIMIT_AS before the first call of a process; {', '.join(layers())}")
+    for layer, i in product(layers(), range(times)):
+        environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+        outcome = result.call(layer, 120, first, 2 * MOST * i // times, **environment)
+        result.expect(outcome in ("MemoryError", "done"), f"{layer}: {outcome}")
+    return result
+
+
+def first(room):
+    trainer, x, y = make(0)
+    before = digest(trainer.model._params)
+    outcome = starved(room, lambda: trainer.step(x, y))
+    if outcome != "done" and digest(trainer.model._params) != before:
+        return "changed the model"
+    trainer.step(x, y)
+    return outcome
+
+
+def starved(room, act):
+    """Call `act` with so many bytes of address space and no more; return "done" or the name of what it raised."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + room, limits[1]))
+    try:
+        act()
+        return "done"
+    except Exception as problem:
+        return type(problem).__name__
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def address_space():
@@ -65,17 +99,7 @@ def _starve(deed, room, x, y, reference):
         else:
             model.predict(x)
 
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + room, limits[1]))
-    try:
-        act()
-        outcome = "done"
-    except MemoryError:
-        outcome = "MemoryError"
-    except Exception as problem:
-        outcome = repr(problem)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+    outcome = starved(room, act)
     if outcome != "done":
         if digest(model._params) != before:
             return f"{deed} changed the model with {room} bytes"

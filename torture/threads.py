@@ -14,7 +14,7 @@ PYTHON_THREADS, ROUNDS = 96, 16
 
 
 def threads(times, count=PYTHON_THREADS, rounds=ROUNDS):
-    """Train and predict in many Python threads, half of them unknown to `threading`, beside a ``prange`` of a user's."""
+    """Train and predict in many Python threads, half of them unknown to `threading`, beside a user's ``prange``."""
     result = Result(f"{count} Python threads x {rounds} rounds of step, predict, shared predict; {', '.join(layers())}")
     for layer in layers():
         for _ in range(times):

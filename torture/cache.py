@@ -1,0 +1,90 @@
+"""The cache of compiled kernels, damaged, full, unwritable, filled by many at once: right results, one warning."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from .frame import Result
+from .room import LEAK_001, Room
+
+
+def expect_right(result, label, found, hits=None):
+    """Count a try that had to give the right result and at most one warning; from the cache, if `hits` is 1."""
+    right = found["result"] == LEAK_001 and len(found["warnings"]) <= 1 and hits in (None, found["hits"])
+    result.expect(right, f"{label}: {found}")
+
+
+def cut(data, rng):
+    return data[: rng.integers(len(data))]
+
+
+def garbage(data, rng):
+    return rng.bytes(rng.integers(1, 2 * len(data)))
+
+
+def flip(data, rng):
+    data = bytearray(data)
+    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    return bytes(data)
+
+
+def damaged(times):
+    """Cut, replace and flip a bit of one file of the cache, or of all; the run after has to find it mended."""
+    result = Result("index and data files of the cache truncated, garbage, a bit flipped")
+    with tempfile.TemporaryDirectory() as folder:
+        room = Room(Path(folder) / "room")
+        room.run()
+        shutil.copytree(room.cache, whole := Path(folder) / "whole")
+        rng = np.random.default_rng(0)
+        for i in range(times):
+            damage, pattern = (cut, garbage, flip)[i % 3], ("*.nbi", "*.nbc")[i // 3 % 2]
+            shutil.rmtree(room.cache)
+            shutil.copytree(whole, room.cache)
+            files = room.files(pattern)
+            for path in files if i % 5 == 0 else [files[rng.integers(len(files))]]:
+                path.write_bytes(damage(path.read_bytes(), rng))
+            attempt(result, f"{damage.__name__}, {pattern}, try {i}", room)
+    return result
+
+
+def attempt(result, label, room, hits=None, **options):
+    """Run, and count a crash as a failure too."""
+    try:
+        found = room.run(**options)
+    except AssertionError as problem:
+        result.expect(False, f"{label}: {str(problem)[-200:]}")
+    else:
+        expect_right(result, label, found, hits)
+
+
+def unwritable(times):
+    """Run where the folder is full, or cannot be made, or site-packages can only be read."""
+    result = Result("a full cache folder, none that can be made, read-only site-packages")
+    for i in range(times):
+        with tempfile.TemporaryDirectory() as folder:
+            room = Room(Path(folder) / "room")
+            attempt(result, "full", room, most_bytes=i * 20_000 // times)
+            attempt(result, "after a full one", room)
+            blocked = Path(folder) / "file"
+            blocked.touch()
+            attempt(result, "no folder", room, cache=blocked / "cache")
+            (room.kernels / "__pycache__").touch()  # as good as read-only, for root too
+            homes = {"XDG_CACHE_HOME": "", "NUMBA_CACHE_DIR": ""}
+            attempt(result, "read-only", room, HOME=str(folder), **homes)
+            attempt(result, "read-only, from the home folder", room, hits=1, HOME=str(folder), **homes)
+            attempt(result, "read-only, and no home", room, HOME=str(blocked), **homes)
+    return result
+
+
+def cold(times, processes=8):
+    """Let processes compile into an empty cache at once; the next loads all of it."""
+    result = Result(f"{processes} processes that compile at once into an empty cache, and one after")
+    for i in range(times):
+        with tempfile.TemporaryDirectory() as folder:
+            room = Room(Path(folder) / "room")
+            for found in room.run_at_once(processes):
+                expect_right(result, f"try {i}", found)
+            attempt(result, f"after try {i}", room, hits=1)
+    return result
