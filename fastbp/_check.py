@@ -74,8 +74,7 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
     same = _as_it_is(x, dtype)
     if same is not None:
         return same
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{who} expects {name} without a mask, got a masked array; fill it first")
+    no_mask(x, who, name)
     if type(x).__module__.split(".")[0] == "scipy":
         raise TypeError(f"{who} expects {name} to be a dense array, got {type(x).__name__}; call .toarray() first")
     try:
@@ -87,6 +86,12 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got dtype {array.dtype}")
     return np.require(array, dtype, ("C", "A", "W"))
+
+
+def no_mask(x: Any, who: str, name: str) -> None:
+    """Refuse a masked array: NumPy's conversions drop the mask and show what it hides."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{who} expects {name} without a mask, got a masked array; fill it first")
 
 
 def _as_it_is(x: Any, dtype: np.dtype[Any]) -> Array | None:
@@ -113,6 +118,19 @@ def _alias(x: Array) -> Array:
     return np.asarray(Alias())
 
 
+def overlaps(x: Array, *written: Array) -> bool:
+    """Return whether x may share memory with one of these arrays, which own theirs."""
+    owner = x if x.base is None else x.base
+    if type(owner) is np.ndarray and owner.base is None:  # the usual case: five times as fast
+        return any(owner is array for array in written)
+    return any(np.may_share_memory(x, array) for array in written)
+
+
+def apart(x: Array, *written: Array) -> Array:
+    """Return x, or a copy of it if it may share memory with what a kernel writes while it reads x."""
+    return x.copy() if overlaps(x, *written) else x
+
+
 def shape_text(shape: Sequence[int]) -> str:
     """Return a shape as it is written: (3, 4)."""
     return str(tuple(int(n) for n in shape))
@@ -137,6 +155,7 @@ def exact_shape(array: Array, shape: tuple[int, ...], who: str, name: str) -> Ar
 
 def labels(y: Any, batch: int, classes: int, who: str, ignore_index: int) -> Array:
     """Return class indices 0..classes-1 (or `ignore_index`), int64, (batch,)."""
+    no_mask(y, who, "targets")
     array = np.asarray(y)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{who} expects targets of class indices to be integers, got dtype {array.dtype}")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp import _check
 from fastbp._interrupts import held_back
 from fastbp._threads import tasks_for
 from fastbp.kernels import network, updates
@@ -150,6 +151,8 @@ class Steps:
             and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
             and x.flags.carray
             and y.flags.carray
+            and not _check.overlaps(x, self._model._params, self._model._grads)
+            and not _check.overlaps(y, self._model._params, self._model._grads)
             and vars(self.optimizer) == self._numbers
             and self.optimizer.code == self._code
         )

@@ -149,7 +149,14 @@ class Dense:
         """
         return self._forward(_check.rows(x, self.in_features, self.dtype, "Dense"))
 
+    @property
+    def _all_grads(self) -> Array:
+        """What a backward pass writes: the gradients of all layers of the model, or of this one alone."""
+        base = self._grads.base
+        return self._grads if base is None else base
+
     def _forward(self, x: Array) -> Array:
+        x = _check.apart(x, self._all_grads)
         a = np.empty((len(x), self.out_features), self.dtype)
         stored = self._code >= activations.FIRST_STORED_SLOPE
         slope = np.empty_like(a) if stored else np.empty((0, self.out_features), self.dtype)
@@ -184,6 +191,7 @@ class Dense:
             raise RuntimeError(f"{who}.backward needs forward before it: there is no output to take the gradient of")
         _, a, slope = self._saved
         d = _check.exact_shape(_check.floats(da, self.dtype, who, "da"), a.shape, who, "da")
+        d = _check.apart(d, self._all_grads)
         if self._code == activations.IDENTITY:
             return d
         dz = np.empty_like(a)

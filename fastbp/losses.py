@@ -80,7 +80,9 @@ class Loss:
         batch, outputs = z.shape
         targets = self.targets(y, batch, outputs, z.dtype)
         weight = _check.weights(sample_weight, batch, z.dtype, self._who, "sample_weight")
-        gradient = _check.output(out, z.shape, z.dtype, self._who, z, targets.values)
+        gradient = _check.output(
+            out, z.shape, z.dtype, self._who, z, targets.values, targets.labels, targets.class_weight, weight
+        )
         rows = np.empty((3, batch))
         total = kernels.loss_and_gradient(
             targets.code,
@@ -150,7 +152,7 @@ class CrossEntropyLoss(Loss):
                 _check.floats(y, dtype, self._who, "targets"), (batch, outputs), self._who, "targets"
             )
             return Targets(kernels.SOFTMAX_PROBABILITIES, _NO_LABELS, values, class_weight)
-        labels = _check.labels(array, batch, outputs, self._who, self.ignore_index)
+        labels = _check.labels(y, batch, outputs, self._who, self.ignore_index)
         return Targets(kernels.SOFTMAX_LABELS, labels, np.empty((0, 0), dtype), class_weight)
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp import _check
+
 __all__ = ["Scaler"]
 
 Kind = Literal["none", "scale", "standardize"]
@@ -56,16 +58,16 @@ class Scaler:
 
         Raises
         ------
+        TypeError
+            For a masked array.
         ValueError
             For another kind, a shape other than (rows, features), no rows, NaN or infinity.
         """
-        x = np.asarray(x)
+        x = _numbers(x)
         if kind not in get_args(Kind):
             raise ValueError(f"kind should be one of {', '.join(get_args(Kind))}, got {kind!r}")
         if x.ndim != 2 or x.size == 0:
             raise ValueError(f"Scaler expects x of shape (rows, features), got {x.shape}")
-        if x.dtype.kind not in "biuf":
-            raise ValueError(f"Scaler expects numbers, got dtype {x.dtype}")
         low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
         infinite = ~(np.isfinite(low) & np.isfinite(high))
         if infinite.any():
@@ -85,10 +87,12 @@ class Scaler:
 
         Raises
         ------
+        TypeError
+            For a masked array.
         ValueError
-            If `x` does not have the shape (rows, features) with the features of `fit`.
+            If `x` holds no numbers, or does not have the shape (rows, features) with the features of `fit`.
         """
-        x = np.asarray(x)
+        x = _numbers(x)
         if x.ndim != 2 or (self.shift.ndim == 1 and x.shape[1] != len(self.shift)):
             features = len(self.shift) if self.shift.ndim else "features"
             raise ValueError(f"Scaler expects x of shape (rows, {features}), got {x.shape}")
@@ -135,6 +139,14 @@ class Scaler:
                 f"or lists of one length; got shift {state['shift']} and scale {state['scale']}"
             )
         return cls(state["kind"], shift, scale)
+
+
+def _numbers(x: ArrayLike) -> NDArray[Any]:
+    _check.no_mask(x, "Scaler", "x")
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"Scaler expects numbers, got dtype {x.dtype}")
+    return x
 
 
 def _mean(x: NDArray[Any], shift: NDArray[np.float64], power: int) -> NDArray[np.float64]:

@@ -231,7 +231,8 @@ class Sequential:
             raise KeyError(f"load_state_dict expects no {', '.join(unknown)}; the names are {', '.join(current)}")
         checked = {}
         for name, value in current.items():
-            array = np.asarray(state_dict[name])
+            _check.no_mask(state_dict[name], "load_state_dict", name)
+            array = _check.apart(np.asarray(state_dict[name]), self._params)
             if array.dtype != self.dtype:
                 raise TypeError(f"load_state_dict expects {name} of dtype {self.dtype}, got {array.dtype}")
             _check.exact_shape(array, value.shape, "load_state_dict", name)

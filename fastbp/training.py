@@ -95,7 +95,9 @@ class Trainer(Steps):
         rows = _check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
         targets = self.loss.targets(y, len(rows), self.model.out_features, self.model.dtype)
         weight = _check.weights(sample_weight, len(rows), self.model.dtype, "Trainer", "sample_weight")
-        return rows, targets, weight
+        written = self.model._params, self.model._grads
+        targets = targets._replace(values=_check.apart(targets.values, *written))
+        return _check.apart(rows, *written), targets, _check.apart(weight, *written)
 
     def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Make one training step: forward, loss, backward, update.
