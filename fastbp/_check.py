@@ -118,12 +118,17 @@ def _alias(x: Array) -> Array:
     return np.asarray(Alias())
 
 
-def overlaps(x: Array, *written: Array) -> bool:
-    """Return whether x may share memory with one of these arrays, which own theirs."""
+def overlaps(x: Array, *others: Array) -> bool:
+    """Return whether x may share memory with one of these arrays."""
     owner = x if x.base is None else x.base
-    if type(owner) is np.ndarray and owner.base is None:  # the usual case: five times as fast
-        return any(owner is array for array in written)
-    return any(np.may_share_memory(x, array) for array in written)
+    known = type(owner) is np.ndarray and owner.base is None
+    for other in others:
+        if known and other.base is None:  # the usual case, and three times as fast
+            if owner is other:
+                return True
+        elif np.may_share_memory(x, other):
+            return True
+    return False
 
 
 def apart(x: Array, *written: Array) -> Array:
@@ -194,7 +199,7 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], who: str, *in
     exact_shape(out, shape, who, "out")
     if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
         raise ValueError(f"{who} expects out to be C-contiguous, aligned and writable")
-    if any(np.may_share_memory(out, array) for array in inputs):
+    if overlaps(out, *inputs):
         raise ValueError(f"{who} expects out to share no memory with its inputs")
     return out
 

@@ -151,8 +151,8 @@ class Steps:
             and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
             and x.flags.carray
             and y.flags.carray
-            and not _check.overlaps(x, self._model._params, self._model._grads)
-            and not _check.overlaps(y, self._model._params, self._model._grads)
+            # y is read before anything is written
+            and (x.base is None or not _check.overlaps(x, self._model._params, self._model._grads))
             and vars(self.optimizer) == self._numbers
             and self.optimizer.code == self._code
         )
