@@ -139,8 +139,8 @@ def _on_workqueue() -> bool:
     if slow and not _named:
         _named = True
         warnings.warn(
-            "Numba found no threading layer but its own 'workqueue'. A parallel region then takes some 100 microseconds "
-            "to open, where GNU OpenMP takes one. Install libgomp, or 'pip install tbb'.",
+            "Numba found no threading layer but its own 'workqueue'. A parallel region then takes some 100 "
+            "microseconds to open, where GNU OpenMP takes one. Install libgomp, or 'pip install tbb'.",
             RuntimeWarning,
             stacklevel=4,
         )
