@@ -10,7 +10,6 @@ Prints a table and ends with 1 if a bound is broken. Takes the names of function
 import argparse
 import functools
 import math
-import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -278,7 +277,7 @@ def main(arguments=None):
     failed = False
     for name in options.functions:
         for format_name, run in [
-            ("float32", lambda name: sweep32(name, options.step, len(os.sched_getaffinity(0)))),
+            ("float32", lambda name: sweep32(name, options.step, numba.config.NUMBA_NUM_THREADS)),
             ("float64", lambda name: sweep64(name, options.count)),
         ]:
             start = time.perf_counter()
