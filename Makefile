@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint sweep bench bench-peers bench-scaling clean
+.PHONY: demo test torture lint sweep bench bench-peers bench-scaling clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/fastbp train digits --out runs/digits
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n 2
+
+torture: $(VENV)/.torture-installed
+	$(BIN)/python -m torture
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check
@@ -47,6 +50,10 @@ $(VENV)/.demo-installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.dev-installed: $(VENV)/.created pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/.torture-installed: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[torture]'
 	touch $@
 
 # This torch is a file for CPUs alone; the newest one would bring gigabytes for GPUs.

@@ -1,26 +1,27 @@
 """Too little memory: MemoryError, a model as it was, and never a crash."""
 
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import numpy as np
 
 import fastbp
 
-from .frame import Result, layers
+from .frame import Result, layers, threads_always
 from .networks import digest, make
 
 MIB = 1 << 20
 SIZES = (500, 1000, 1000, 10)  # 6 MB of parameters
 ROWS = 1000
 MOST = 64 * MIB  # is enough for everything
-DEEDS = ("construct", "trainer", "fit", "predict")
+DEEDS = ("construct", "trainer", "fit", "predict", "predict in a new thread")
 
 
-def memory(times):
+def memory(times, most_layers=None):
     """Take away all but so much of the address space, in many steps, before each thing that needs memory."""
-    result = Result(f"RLIMIT_AS swept over {MOST // MIB} MB: {', '.join(DEEDS)}; {', '.join(layers())}")
-    for layer in layers():
+    result = Result(f"RLIMIT_AS swept over {MOST // MIB} MB: {', '.join(DEEDS)}; {', '.join(layers()[:most_layers])}")
+    for layer in layers()[:most_layers]:
         environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
         for outcome in result.call(layer, 60 + 2 * times, sweep, times, **environment) or ["crash"]:
             result.expect(outcome in ("MemoryError", "done"), f"{layer}: {outcome}")
@@ -71,6 +72,7 @@ def fit(trainer, x, y):
 
 def sweep(times):
     """Return the outcome of each try: "done", "MemoryError", or what was wrong."""
+    threads_always()
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((ROWS, SIZES[0])), rng.integers(0, SIZES[-1], ROWS)  # float64: it has to be converted
     fit(fastbp.Trainer(model := fastbp.mlp(SIZES, rng=0)), x, y)
@@ -87,6 +89,8 @@ def _starve(deed, room, x, y, reference):
     model = fastbp.mlp(SIZES, rng=0)
     trainer = None if deed in ("construct", "trainer") else fastbp.Trainer(model)
     before = digest(model._params)
+    thread = ThreadPoolExecutor(1)
+    thread.submit(int).result()  # it is there, and has opened no region yet
 
     def act():
         nonlocal model, trainer
@@ -96,14 +100,17 @@ def _starve(deed, room, x, y, reference):
             trainer = fastbp.Trainer(model)
         elif deed == "fit":
             fit(trainer, x, y)
-        else:
+        elif deed == "predict":
             model.predict(x)
+        else:
+            thread.submit(model.predict, x).result()
 
     outcome = starved(room, act)
     if outcome != "done":
         if digest(model._params) != before:
             return f"{deed} changed the model with {room} bytes"
         act()
+    thread.shutdown()
     if deed != "fit":
         fit(trainer or fastbp.Trainer(model), x, y)
     return outcome if digest(model.predict(x)) == reference else f"{deed}: other bits after {outcome}"

@@ -1,0 +1,63 @@
+"""Short forms of the long runs in torture/."""
+
+import os
+import time
+from functools import partial
+
+import pytest
+
+from torture import bits, cache, forks, frame, memory, threads
+from torture.__main__ import CHECKS
+
+SHORT = {
+    "bits": partial(bits.bits, 1, threads=(1, 7)),
+    "rows": partial(bits.rows, 1, threads=(3,)),
+    "resume": partial(bits.resume, 1),
+    "threads": partial(threads.threads, 1, count=24, rounds=4),
+    "nested": partial(threads.nested, 1),
+    "forks": partial(forks.forks, 2, ways=("os.fork",)),
+    "compiling": partial(forks.compiling, 1),
+    "memory": partial(memory.memory, 2, most_layers=1),
+    "first call": partial(memory.first_call, 1),
+    "damaged cache": partial(cache.damaged, 4),
+    "unwritable cache": partial(cache.unwritable, 1),
+    "cold cache": partial(cache.cold, 1, processes=2),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_nothing_fails_in(name):
+    result = SHORT[name]()
+    assert result.failures == []
+    assert result.times > 0
+
+
+def test_every_check_has_a_short_form():
+    assert SHORT.keys() == CHECKS.keys()
+
+
+def add(a, b):
+    return a + b
+
+
+def crash():
+    os.abort()
+
+
+def hang():
+    time.sleep(60)
+
+
+def test_a_crash_a_hang_and_an_error_in_a_process_are_failures():
+    """Functions of this file have a name that a process can import."""
+    for function in (add, crash, hang):
+        function.__module__ = "tests.test_torture"
+    result = frame.Result("these")
+    assert result.call("sum", 30, add, 2, 3) == 5
+    assert result.failures == []
+    for function, seconds in ((crash, 30), (hang, 2)):
+        assert result.call(function.__name__, seconds, function) is None
+    assert result.call("wrong", 30, add, 2, "3") is None
+    assert result.failures[0].startswith("crash: SIGABRT")
+    assert result.failures[1] == "hang: not at its end after 2 s"
+    assert result.failures[2].startswith("wrong: exit code 1: TypeError")
