@@ -66,11 +66,15 @@ class Training:
 
     def predict(self, module, tasks=1):
         """Return the network's output for all samples."""
-        samples = len(self.x)
-        layout = plan.make_plan(self.layers, self.itemsize, samples, train=False)
-        out = np.full((samples, self.outs), np.nan, self.x.dtype)
-        module.predict(layout[0], self.params, np.full(layout[1][plan.SIZE], np.nan, self.x.dtype), self.x, out, tasks)
+        table, size = self.prediction_plan(len(self.x))
+        out = np.full((len(self.x), self.outs), np.nan, self.x.dtype)
+        module.predict(table, self.params, np.full(size, np.nan, self.x.dtype), self.x, out, tasks)
         return out
+
+    def prediction_plan(self, samples):
+        """Return the plan for `predict` on so many rows, and the workspace's size."""
+        table, layout = plan.make_plan(self.layers, self.itemsize, samples, train=False)
+        return table, layout[plan.SIZE]
 
 
 @pytest.fixture(scope="session")

@@ -3,38 +3,18 @@
 Every array ends where the next page may not be touched: reading or writing past it kills the process.
 """
 
-import ctypes
 import json
-import mmap
 import sys
 
 import numba
 import numpy as np
+from fences import fenced
 
 from fastbp.kernels import frame, losses, network, plan, reference, updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, activate_with_slope
 from fastbp.kernels.isa import isa
 from fastbp.kernels.matmul import PLAIN, product
 from fastbp.kernels.pointers import at, doubles_at
-
-kept = []
-
-
-def fenced(values):
-    """Return a copy of an array that ends at a page of its own without any right."""
-    values = np.ascontiguousarray(values)
-    pages = -(-values.nbytes // mmap.PAGESIZE) + 1
-    memory = mmap.mmap(-1, pages * mmap.PAGESIZE)
-    kept.append(memory)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    end = (pages - 1) * mmap.PAGESIZE
-    protect = ctypes.CDLL(None, use_errno=True).mprotect
-    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    if protect(address + end, mmap.PAGESIZE, 0) != 0:
-        raise OSError(ctypes.get_errno(), "mprotect")
-    copy = np.frombuffer(memory, values.dtype, values.size, end - values.nbytes).reshape(values.shape)
-    copy[...] = values
-    return copy
 
 
 @numba.njit

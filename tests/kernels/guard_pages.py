@@ -1,0 +1,145 @@
+"""Run every entry on fenced arrays of odd sizes, and compare with plain ones: test_guard_pages.py runs this."""
+
+import copy
+import ctypes
+import sys
+
+import numpy as np
+from conftest import Training
+from fences import fenced, kept
+
+from fastbp.kernels import dense, losses, network, updates
+from fastbp.kernels.activations import CODES
+from fastbp.kernels.dense import CHUNK_ROWS, gradient_chunks
+from fastbp.kernels.matmul import K_BLOCK, PACK_STRIDE
+
+rng = np.random.default_rng(0)
+FENCES = [np.copy, lambda x: fenced(x, at_end=True), lambda x: fenced(x, at_end=False)]
+
+
+def numbers(*shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def same(call, *arrays):
+    """Call with arrays that are plain, fenced behind, fenced before; all must hold the same bits afterwards."""
+    results = []
+    for fence in FENCES:
+        given = [fence(array) for array in arrays]
+        call(*given)
+        results.append([array.tobytes() for array in given])
+    kept.clear()
+    assert results[0] == results[1] == results[2], call
+
+
+def layers():
+    shapes = [(1, 1, 1), (1, 67, 33), (3, 5, 7), (7, K_BLOCK + 1, 9), (97, 33, 130), (5, PACK_STRIDE + 3, 31)]
+    for (batch, ins, outs), code in zip([*shapes, (2 * CHUNK_ROWS + 1, 3, 5)] * 2, [*CODES.values()] * 2, strict=False):
+        x, w, dz = numbers(batch, ins), numbers(ins, outs), numbers(batch, outs)
+        for b in (numbers(outs), numbers(0)):
+            same(
+                lambda *given, code=code: dense.dense_forward(*given[:3], code, True, 3, *given[3:]),
+                x, w, b, 0 * dz, 0 * dz,
+            )  # fmt: skip
+            partials = np.zeros(gradient_chunks.py_func(batch, ins, outs) * (ins + 1) * outs, np.float32)
+            same(
+                lambda x, w, dz, below, slope, partials, *results, code=code: dense.dense_backward(
+                    x, w, dz, code, below, slope, True, partials, 3, *results
+                ),
+                x, w, dz, numbers(batch, ins), numbers(batch, ins), partials, 0 * x, 0 * w, 0 * b,
+            )  # fmt: skip
+        same(
+            lambda da, a, slope, out, code=code: dense.activation_backward(da, code, a, slope, out), dz, dz, dz, 0 * dz
+        )
+
+
+def all_losses():
+    for batch, n in [(1, 1), (3, 2), (9, 10), (17, 31), (8, 64), (5, 66), (3, 131)]:
+        for code in range(5):
+            if code == losses.GAUSSIAN_NLL and n % 2:
+                continue
+            width = {losses.SOFTMAX_LABELS: 0, losses.GAUSSIAN_NLL: n // 2}.get(code, n)
+            labels = np.arange(batch) % n if width == 0 else np.zeros(0, np.int64)
+            softmax = code in (losses.SOFTMAX_LABELS, losses.SOFTMAX_PROBABILITIES)
+            for smoothing in (0.0, 0.1):
+                options = np.array([losses.MEAN, -100, smoothing, 1e-6, 0.0])
+                same(
+                    lambda z, labels, targets, class_weight, options, sample_weight, rows, gradient, code=code:
+                    losses.loss_and_gradient(
+                        code, z, labels, targets, class_weight, options, sample_weight, rows, 3, gradient
+                    ),
+                    numbers(batch, n), labels, np.abs(numbers(batch if width else 0, width)),
+                    np.ones(n if softmax else 0, np.float32), options, np.ones(batch, np.float32), np.zeros((3, batch)),
+                    numbers(batch, n),
+                )  # fmt: skip
+        same(
+            lambda mean, target, var, sums, dmean, dvar: losses.gaussian_nll(
+                mean, target, var, *np.float32([1, 1e-6, 0]), sums, dmean, dvar
+            ),
+            numbers(batch, n), numbers(batch, n), np.ones((batch, n), np.float32), np.zeros(batch), numbers(batch, n),
+            numbers(batch, n),
+        )  # fmt: skip
+        same(lambda labels: losses.first_wrong_label(labels, 3, -100), np.arange(batch) % 3)
+
+
+NETWORKS = [
+    [(1, 1, CODES["identity"], False)],
+    [(5, 33, CODES["relu"], True), (33, 3, CODES["identity"], True)],
+    [(65, 17, CODES["tanh"], True), (17, 9, CODES["gelu"], False), (9, 67, CODES["silu"], True)],
+]
+BATCHES = [(1, 1), (7, 3), (2 * CHUNK_ROWS + 9, CHUNK_ROWS * 2 + 1)]
+
+
+def train(problem, fence, way):
+    """Train on a copy of a problem, all of its arrays fenced; return what it wrote."""
+    p = copy.copy(problem)
+    for name, value in vars(problem).items():
+        if isinstance(value, np.ndarray):
+            setattr(p, name, fence(value))
+    table = fence(p.frame().addresses())
+    if way == "whole batch":
+        p.settings[2:5] = len(p.x), 0, 1
+        if p.labels.size:
+            network.train_on_labels(table, p.x, p.labels)
+        else:
+            network.train_on_targets(table, p.x, p.targets)
+    else:
+        network.train_steps(table, p.x, p.labels, p.targets, p.sample_weight, p.order, p.record)
+    return [array.tobytes() for array in (p.params, p.grads, p.state, p.record)]
+
+
+def networks():
+    loss_codes = [losses.SOFTMAX_LABELS, losses.MSE, losses.BCE_LOGITS, losses.SOFTMAX_PROBABILITIES]
+    for i, (layers, optimizer) in enumerate([(layers, o) for layers in NETWORKS for o in updates.STATE_ARRAYS]):
+        for j, (samples, batch) in enumerate(BATCHES):
+            loss = loss_codes[(i + j) % 4]
+            p = Training(layers, np.float32, loss=loss, optimizer=optimizer, samples=samples, batch=batch)
+            if loss == losses.SOFTMAX_LABELS and samples > 1:
+                p.labels[::3] = -100
+            p.params *= 0.1
+            if i % 2:
+                p.sample_weight = np.ones(samples, np.float32)
+            for way in ("steps", "whole batch"):
+                results = [train(p, fence, way) for fence in FENCES]
+                assert results[0] == results[1] == results[2], (layers, optimizer, samples, loss, way)
+            p.x = p.x[: 2 * 9 + 1]
+            predictions = []
+            for fence in FENCES:
+                q = copy.copy(p)
+                q.x, q.params = fence(p.x), fence(p.params)
+                table, layout = p.prediction_plan(len(q.x))
+                work, out = fence(np.full(layout, np.nan, np.float32)), fence(numbers(len(q.x), p.outs))
+                network.predict(fence(table), q.params, work, q.x, out, 3)
+                predictions.append(out.tobytes())
+            assert predictions[0] == predictions[1] == predictions[2]
+            kept.clear()
+
+
+if __name__ == "__main__":
+    if "--past" in sys.argv:  # to see that the fences hold
+        ctypes.string_at(fenced(np.zeros(3)).ctypes.data, 25)
+    if "--before" in sys.argv:
+        ctypes.string_at(fenced(np.zeros(3), at_end=False).ctypes.data - 1, 1)
+    layers()
+    all_losses()
+    networks()
