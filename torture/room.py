@@ -88,7 +88,8 @@ class Room:
     def run(self, function="probe", cache=None, most_bytes=-1, **environment):
         """Call a function in a new process that writes files of at most so many bytes; return what happened."""
         environment = {"NUMBA_CACHE_DIR": str(cache or self.cache), "PYTHONPATH": str(self.root)} | environment
-        environment = os.environ | environment
+        # Python writes its own caches to a full folder as well, and would find them cut short.
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment
         command = [sys.executable, "-c", RUN, function, str(most_bytes)]
         done = subprocess.run(command, env=environment, cwd=self.root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

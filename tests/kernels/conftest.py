@@ -7,6 +7,9 @@ import pytest
 
 from fastbp.kernels import frame, losses, plan, reference, updates
 
+# Scripts, which tests run in processes of their own
+collect_ignore = ["fences.py", "guard_pages.py", "neon_code.py", "other_cpu.py"]
+
 
 class Training:
     """Everything that `train_steps` takes, for a small random problem.
