@@ -83,7 +83,9 @@ def resume(times, threads=(1, 3)):
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "checkpoint")
             result.call(label, 120, begin, path, i % 20 + 1, **first)
-            result.expect(result.call(label, 120, go_on, path, **second) == expected, f"{label}: other bits")
+            found = result.call(label, 120, go_on, path, **second)
+            if found is not None:
+                result.expect(found == expected, f"{label}: other bits")
     return result
 
 

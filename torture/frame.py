@@ -33,11 +33,11 @@ class Result:
             self.failures.append(failure)
 
     def call(self, label, seconds, function, *args, **environment):
-        """`call` a function in another process; note under `label` if that fails, and return None."""
+        """`call` a function in another process; if that fails, it is a try that failed, and None is returned."""
         try:
             return call(seconds, function, *args, **environment)
         except ChildFailed as problem:
-            self.failures.append(f"{label}: {problem}")
+            self.expect(False, f"{label}: {problem}")
             return None
 
 

@@ -23,7 +23,7 @@ def memory(times, most_layers=None):
     result = Result(f"RLIMIT_AS swept over {MOST // MIB} MB: {', '.join(DEEDS)}; {', '.join(layers()[:most_layers])}")
     for layer in layers()[:most_layers]:
         environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
-        for outcome in result.call(layer, 60 + 2 * times, sweep, times, **environment) or ["crash"]:
+        for outcome in result.call(layer, 60 + 2 * times, sweep, times, **environment) or []:
             result.expect(outcome in ("MemoryError", "done"), f"{layer}: {outcome}")
     return result
 
@@ -34,7 +34,8 @@ def first_call(times):
     for layer, i in product(layers(), range(times)):
         environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
         outcome = result.call(layer, 120, first, 2 * MOST * i // times, **environment)
-        result.expect(outcome in ("MemoryError", "done"), f"{layer}: {outcome}")
+        if outcome is not None:
+            result.expect(outcome in ("MemoryError", "done"), f"{layer}: {outcome}")
     return result
 
 

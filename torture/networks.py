@@ -10,7 +10,7 @@ import fastbp
 CASES = [
     ((300, 200, 10), "relu", "float32", "softmax_cross_entropy", fastbp.Adam(1e-3), 257),
     ((17, 64, 64, 6), "tanh", "float32", "softmax_cross_entropy", fastbp.SGD(0.05, momentum=0.9), 256),
-    ((40, 100, 4), "gelu", "float64", "mse", fastbp.AdamW(1e-3), 1000),
+    ((40, 100, 4), "gelu", "float64", "mse", fastbp.AdamW(1e-3), 1700),
 ]
 
 
