@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import warnings
 
 import pytest
@@ -127,6 +128,45 @@ def test_workqueue_is_named_once_and_used_for_large_work_alone():
     quiet = run(code, NUMBA_THREADING_LAYER="omp", NUMBA_NUM_THREADS="2")
     assert "RuntimeWarning" not in quiet.stderr
     assert quiet.stdout.split() == ["2", "2"]
+
+
+def test_no_room_for_the_stacks_of_a_pool_means_one_thread(monkeypatch):
+    monkeypatch.setattr(_threads, "_threads", 7)
+    monkeypatch.setattr(_threads, "_masked", threading.local())
+    monkeypatch.setattr(_threads.numba, "set_num_threads", lambda n: None)
+    sizes = []
+    monkeypatch.setattr(_threads, "is_room_for", lambda size: sizes.append(size) or len(sizes) > 1)
+    assert [_threads.tasks_for(1e12) for _ in range(3)] == [1, 7, 7]
+    assert sizes[0] >= 7 * 2**20
+    assert len(sizes) == 2  # asked no more once there is a pool
+
+
+def test_a_large_first_call_starts_the_pool_with_a_short_spin():
+    code = (
+        "import os, numpy as np, fastbp\n"
+        "from fastbp.kernels import pool\n"
+        "launch = pool.parallel._launch_threads\n"
+        "spins = []\n"
+        "def note(): spins.append(os.environ.get('GOMP_SPINCOUNT')); launch()\n"
+        "pool.parallel._launch_threads = note\n"
+        "fastbp.set_num_threads(2)\n"
+        "fastbp.mlp([256, 256]).predict(np.ones((512, 256), np.float32))\n"
+        "print(spins[0])\n"
+    )
+    assert run(code, NUMBA_NUM_THREADS="2").stdout.strip() == pool.SPIN_COUNT
+
+
+def test_a_forked_child_shows_its_configuration():
+    """With no region: GNU OpenMP would kill it."""
+    code = (
+        "import os, numpy as np, fastbp\n"
+        "fastbp.set_num_threads(2)\n"
+        "fastbp.mlp([256, 256]).predict(np.ones((512, 256), np.float32))\n"
+        "child = os.fork()\n"
+        "if child: print(os.waitpid(child, 0)[1])\n"
+        "else: fastbp.show_config()\n"
+    )
+    assert run(code, NUMBA_NUM_THREADS="2").stdout.splitlines()[-1] == "0"
 
 
 class TestPace:

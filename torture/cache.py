@@ -11,7 +11,7 @@ from .room import LEAK_001, LOADED, Room
 
 
 def expect_right(result, label, found, loads=None):
-    """Count a try: the right result, at most one warning, and if asked, that all code comes from the cache or not all."""
+    """Count a try: the right result, one warning at most; all code from the cache, or not, where `loads` says so."""
     right = found["result"] == LEAK_001 and len(found["warnings"]) <= 1
     result.expect(right and loads in (None, found == LOADED), f"{label}: {found}")
 
