@@ -1,43 +1,71 @@
 """NumPy's files, and the two forms that every reader ends in: features and targets."""
 
+import math
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
+
+# The format's two versions for arrays of numbers; a third is for names of fields.
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+# Deflate, which .npz files use, makes nothing smaller by more than this factor.
+MOST_DEFLATED = 1032
+
+
+# A damaged file can raise nearly anything in the libraries that read it, so all of it is caught here, once the file is
+# open, and gets the file's name.
 
 
 def read_npy(path: Path) -> NDArray[np.generic]:
     """Read the one array of an ``.npy`` file; pickled objects are refused."""
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as an .npy file: {error}") from error
-    if not isinstance(values, np.ndarray):
-        values.close()
-        raise ValueError(f"{path} is an .npz archive, expected one .npy array")
-    return values
+    with path.open("rb") as file:
+        if file.read(2) == b"PK":
+            raise ValueError(f"{path} is an .npz archive, expected one .npy array")
+        file.seek(0)
+        try:
+            return _read_array(file, path.stat().st_size)
+        except Exception as error:
+            raise ValueError(f"{path} cannot be read as an .npy file: {error}") from error
 
 
 def npz_keys(path: Path) -> list[str]:
     """Name the arrays of an ``.npz`` file."""
-    # np.load takes whatever is no archive for an array or a pickle; zipfile says what is wrong.
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is damaged or not an .npz file: {error}") from error
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+        except Exception as error:
+            raise ValueError(f"{path} is damaged or not an .npz file: {error}") from error
 
 
 def read_npz(path: Path, key: str) -> NDArray[np.generic]:
     """Read one array of an ``.npz`` file, and no other; pickled objects are refused."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            values: NDArray[np.generic] = archive[key]
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: array {key!r} cannot be read: {error}") from error
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as member:
+                size = archive.getinfo(f"{key}.npy").file_size
+                return _read_array(member, min(size, MOST_DEFLATED * path.stat().st_size))
+        except Exception as error:
+            raise ValueError(f"{path}: array {key!r} cannot be read: {error}") from error
+
+
+def _read_array(file: IO[bytes], size: int) -> NDArray[np.generic]:
+    """Read an array of the .npy format, of at most `size` bytes: NumPy takes what memory the header asks for."""
+    version = npy.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"expected format 1.0 or 2.0, got {version[0]}.{version[1]}")
+    shape, _, dtype = _HEADERS[version](file)
+    wanted, held = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if wanted > held and not dtype.hasobject:
+        raise ValueError(f"its header asks for {wanted} bytes, and there are at most {held}")
+    file.seek(0)
+    values: NDArray[np.generic] = npy.read_array(file, allow_pickle=False)
+    if file.read(1):  # at the end an archive compares its checksum
+        raise ValueError("there are bytes after its end")
     return values
 
 
@@ -101,7 +129,10 @@ def as_labels(
             raise ValueError(f"{name} should hold class labels, got {values[abs(values).argmax()]}, too large for one")
         values = values.astype(np.int64)
     if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8")
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{name} should hold class labels in UTF-8: {error}") from error
     found, labels = np.unique(values, return_inverse=True)
     names = [str(label) for label in found.tolist()]
     if classes is None:

@@ -1,5 +1,6 @@
 """Columns of ``.csv`` and ``.parquet`` files, read by pyarrow (extra ``data``)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SUFFIXES = (".csv", ".parquet")
+LONGEST_LABEL = 1000
 
 
 def read_table(path: Path) -> Any:
@@ -26,9 +28,10 @@ def read_table(path: Path) -> Any:
             # ones: a "?" far down makes a text column, reported by name, not a parse error.
             block = min(max(path.stat().st_size, 1) + 1, 2**31 - 1)
             table = csv.read_csv(path, read_options=csv.ReadOptions(block_size=block))
-    except pa.ArrowException as error:
+        names = table.column_names
+    except (pa.ArrowException, OSError, UnicodeError) as error:  # a damaged file raises any of them
         raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
-    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
+    repeated = {name for name, count in Counter(names).items() if count > 1}
     if repeated:
         raise ValueError(f"{path} has several columns named {_listed(sorted(repeated))}")
     if table.num_rows == 0:
@@ -41,10 +44,15 @@ def read_target(table: Any, path: Path, target: str) -> NDArray[np.generic]:
     _check_columns(table, path, [target])
     column = _plain(table.column(target))
     if _is_text(column):
-        labels = column.to_pylist()
+        labels = _texts(column, path, target)
         for row, label in enumerate(labels, start=1):
             if not label:  # an empty field of a CSV file is an empty string
                 raise ValueError(f"{path}: column {target!r} has no value in row {row}")
+            if len(label) > LONGEST_LABEL:  # as an array, all labels take the room of the longest
+                raise ValueError(
+                    f"{path}: column {target!r} should hold class labels of up to {LONGEST_LABEL} characters, "
+                    f"got {len(label)} in row {row}"
+                )
         return np.array(labels, dtype=np.str_)
     return _numbers(column, path, target)
 
@@ -77,7 +85,7 @@ def read_features(
     for j, name in enumerate(names):
         column = _plain(table.column(name))
         if _is_text(column):
-            texts = column.to_pylist()
+            texts = _texts(column, path, name)
             example = next((text for text in texts if not _is_number(text)), texts[0])
             raise ValueError(f"{path}: column {name!r} should hold numbers, got text such as {example!r}")
         values = _numbers(column, path, name)
@@ -117,6 +125,14 @@ def _plain(column: Any) -> Any:
     if pa.types.is_dictionary(column.type):
         return column.cast(column.type.value_type)
     return column
+
+
+def _texts(column: Any, path: Path, name: str) -> list[str | None]:
+    try:
+        texts: list[str | None] = column.to_pylist()
+    except UnicodeError as error:
+        raise ValueError(f"{path}: column {name!r} should hold text in UTF-8: {error}") from error
+    return texts
 
 
 def _is_text(column: Any) -> bool:
