@@ -1,10 +1,6 @@
 """Checkpoints: a run goes on from anywhere to the same bits, and a damaged file is an error with a name."""
 
 import json
-import os
-import signal
-import time
-import warnings
 
 import numpy as np
 import pytest
@@ -304,24 +300,11 @@ def content(tmp_path_factory):
 
 
 class TestDamage:
-    def test_a_file_cut_anywhere_is_a_named_error(self, content, tmp_path):
+    def test_bytes_after_the_end_are_a_named_error(self, content, tmp_path):
         path = tmp_path / "c"
-        for length in range(len(content)):
-            path.write_bytes(content[:length])
-            with pytest.raises(ValueError, match="c is no safetensors file, or is damaged"):
-                fastbp.Trainer.load_checkpoint(path)
         for more in (b"\0", content):
             path.write_bytes(content + more)
             with pytest.raises(ValueError, match="c is no safetensors file, or is damaged"):
-                fastbp.Trainer.load_checkpoint(path)
-
-    def test_a_bit_flipped_anywhere_is_a_named_error(self, content, tmp_path):
-        path = tmp_path / "c"
-        for bit in np.random.default_rng(0).choice(8 * len(content), 4000, replace=False):
-            spoilt = bytearray(content)
-            spoilt[bit // 8] ^= 1 << bit % 8
-            path.write_bytes(spoilt)
-            with pytest.raises(ValueError, match=r"c (is|holds|should)"):
                 fastbp.Trainer.load_checkpoint(path)
 
     @pytest.mark.parametrize(
@@ -448,56 +431,3 @@ def test_what_a_checkpoint_cannot_hold_is_refused_and_the_old_one_stays(data, tm
         trainer.save_checkpoint(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
-
-
-def save_for_ever(path, told):
-    """Go on with the run of a checkpoint, or begin it, and save at the end of each step, saying so."""
-
-    class Save(fastbp.Callback):
-        def on_steps_end(self, trainer):
-            params = trainer.model._params
-            trainer.model.metadata = {"step": trainer.steps, "sum": float(params.sum(dtype=float))}
-            trainer.save_checkpoint(path)
-            os.write(told, b"%d\n" % trainer.steps)
-
-    x, y = fastbp.load_digits()
-    model = fastbp.mlp([64, 2000, 10], rng=0)  # a file that takes a moment to write
-    trainer = fastbp.Trainer.load_checkpoint(path) if path.exists() else fastbp.Trainer(model)
-    trainer.fit(x, y, epochs=10**6, batch_size=64, rng=0, callbacks=[Save()], progress=False, resume=True)
-
-
-def kill_while_saving(folder, times, seed=0):
-    """Kill a run that saves all the time, at random moments; return the steps of the checkpoints that were found.
-
-    Each has to be whole, and the last one that was told of or the one after.
-    """
-    path, rng, found = folder / "c", np.random.default_rng(seed), []
-    for _ in range(times):
-        read, write = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads
-            child = os.fork()
-        if child == 0:
-            try:
-                save_for_ever(path, write)
-            finally:
-                os._exit(1)
-        os.close(write)
-        with open(read) as told:
-            first = told.readline()
-            time.sleep(rng.uniform(0, 0.05))
-            os.kill(child, signal.SIGKILL)
-            steps = int((first + told.read()).splitlines()[-1])
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        trainer = fastbp.Trainer.load_checkpoint(path)
-        total = float(trainer.model._params.sum(dtype=float))
-        assert trainer.model.metadata == {"step": trainer.steps, "sum": total}
-        assert trainer.steps - steps in (0, 1)
-        found.append(trainer.steps)
-    return found
-
-
-def test_a_run_killed_at_random_moments_leaves_a_whole_checkpoint(tmp_path, single_steps):
-    steps = kill_while_saving(tmp_path, 20)
-    assert steps == sorted(steps)
-    assert len(set(steps)) == 20

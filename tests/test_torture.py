@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from torture import bits, cache, forks, frame, memory, threads
+from torture import bits, cache, files, forks, frame, memory, readers, threads
 from torture.__main__ import CHECKS
 
 SHORT = {
@@ -22,6 +22,9 @@ SHORT = {
     "damaged cache": partial(cache.damaged, 4),
     "unwritable cache": partial(cache.unwritable, 1),
     "cold cache": partial(cache.cold, 1, processes=2),
+    "kills": partial(files.kills, 20),
+    "damaged files": partial(files.damage, 1000),
+    "readers": partial(readers.readers, 60),
 }
 
 

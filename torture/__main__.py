@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import bits, cache, forks, memory, threads
+from . import bits, cache, files, forks, memory, readers, threads
 
 # Each check and how often the long run tries it. Another check is another line.
 CHECKS = {
@@ -24,6 +24,9 @@ CHECKS = {
     "damaged cache": (cache.damaged, 100),
     "unwritable cache": (cache.unwritable, 6),
     "cold cache": (cache.cold, 6),
+    "kills": (files.kills, 200),
+    "damaged files": (files.damage, 10_000),
+    "readers": (readers.readers, 2_000),
 }
 
 

@@ -2,6 +2,7 @@
 
 import resource
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import product
 
 import numpy as np
@@ -49,17 +50,25 @@ def first(room):
     return outcome
 
 
-def starved(room, act):
-    """Call `act` with so many bytes of address space and no more; return "done" or the name of what it raised."""
+@contextmanager
+def room_for(size):
+    """Leave the process so many bytes of address space and no more."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + room, limits[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + size, limits[1]))
     try:
-        act()
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def starved(size, act):
+    """Call `act` with so much room; return "done" or the name of what it raised."""
+    try:
+        with room_for(size):
+            act()
         return "done"
     except Exception as problem:
         return type(problem).__name__
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def address_space():
