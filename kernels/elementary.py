@@ -196,8 +196,8 @@ def normal_tail(v: Lanes, t: Vec) -> tuple[Vec, Vec, Vec]:
     return bell, polynomial * inverse, polynomial * s
 
 
-def exp_of_cubic(v: Lanes, t: Vec) -> Vec:
-    """Return exp(-y) * 2**SCALE for y = 2 sqrt(2/pi) (t + 0.044715 t**3), 0 <= t <= 40.
+def exp_of_cubic(v: Lanes, t: Vec) -> tuple[Vec, Vec]:
+    """Return power and p for y = 2 sqrt(2/pi) (t + 0.044715 t**3), 0 <= t <= 40: exp(-y) * 2**SCALE is power * (1 + p).
 
     exp magnifies the rounding of y by y: what is rounded off is kept apart. The factor CUBIC is left to the range
     reduction, so that it does not round y once more.
@@ -209,5 +209,4 @@ def exp_of_cubic(v: Lanes, t: Vec) -> Vec:
     w = t * factor
     w_low = v.fma(t, factor_low, v.fma(t, factor, -w))
     w = v.minimum(w, -LOWEST[v.bits] / CUBIC)
-    power, p = reduce_exp(v, w, v.exponent_shift(SCALE[v.bits]), w_low, -CUBIC, CUBIC_PERIOD[v.bits])
-    return v.fma(power, p, power)
+    return reduce_exp(v, w, v.exponent_shift(SCALE[v.bits]), w_low, -CUBIC, CUBIC_PERIOD[v.bits])
