@@ -18,7 +18,7 @@ SHORT = {
     "forks": partial(forks.forks, 2, ways=("os.fork",)),
     "compiling": partial(forks.compiling, 1),
     "memory": partial(memory.memory, 2, most_layers=1),
-    "first call": partial(memory.first_call, 1),
+    "first call": partial(memory.first_call, 2),
     "damaged cache": partial(cache.damaged, 4),
     "unwritable cache": partial(cache.unwritable, 1),
     "cold cache": partial(cache.cold, 1, processes=2),

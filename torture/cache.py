@@ -39,7 +39,7 @@ def damaged(times):
         shutil.copytree(room.cache, whole := Path(folder) / "whole")
         rng = np.random.default_rng(0)
         for i in range(times):
-            damage, pattern = (cut, garbage, flip)[i % 3], ("*.nbi", "*.nbc")[i // 3 % 2]
+            damage, pattern = (flip, cut, garbage)[i % 3], ("*.nbc", "*.nbi")[i % 2]
             shutil.rmtree(room.cache)
             shutil.copytree(whole, room.cache)
             files = room.files(pattern)

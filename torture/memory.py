@@ -34,7 +34,8 @@ def first_call(times):
     result = Result(f"RLIMIT_AS before the first call of a process; {', '.join(layers())}")
     for layer, i in product(layers(), range(times)):
         environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
-        outcome = result.call(layer, 120, first, 2 * MOST * i // times, **environment)
+        size = int(2 * MOST * 2 ** (-7 * (i + 1) / times))  # down to a megabyte
+        outcome = result.call(layer, 120, first, size, **environment)
         if outcome is not None:
             result.expect(outcome in ("MemoryError", "done"), f"{layer}: {outcome}")
     return result

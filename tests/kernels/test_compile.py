@@ -2,8 +2,10 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
+from fastbp.kernels.compile import CheckedFile
 from torture.room import LEAK_001, LEAK_025, LOADED, Room
 
 
@@ -40,3 +42,19 @@ def test_a_change_in_a_called_file_is_seen_though_the_cache_is_warm(room):
     path.write_text(source.replace("\nLEAK = 0.01\n", "\nLEAK = 0.25\n"))
     changed = room.run()
     assert changed == {"result": LEAK_025, "hits": 0, "outlined_hits": [0, 0], "warnings": []}
+
+
+def test_no_changed_byte_of_the_data_is_loaded(tmp_path):
+    """An error, or nothing found; machine code that were run with a bit flipped could do anything."""
+    file, code = CheckedFile(str(tmp_path), "probe", "stamp"), np.random.default_rng(0).bytes(300)
+    file.save("types", code)
+    assert file.load("types") == code
+    (data,) = tmp_path.glob("*.nbc")
+    whole = data.read_bytes()
+    for i in range(len(whole)):
+        data.write_bytes(whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :])
+        try:
+            found = file.load("types")
+        except Exception:
+            continue
+        assert found in (None, code), f"byte {i}"
