@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture lint sweep bench bench-peers bench-scaling clean
+.PHONY: demo test torture lint sweep bench bench-peers bench-scaling bench-quick
+.PHONY: dashboard dashboard-offline compare clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/fastbp train digits --out runs/digits
@@ -32,6 +33,26 @@ bench-peers: $(VENV)/.peers-installed
 bench-scaling: $(VENV)/.demo-installed
 	$(BIN)/python benchmarks/scaling.py
 
+# Over commits: docs/benchmarking.md
+RANGE ?= 823d0a5^..main
+STEPS ?= 10
+BENCH ?= .
+PORT ?= 8080
+ROUNDS ?= 3
+
+dashboard: $(VENV)/.asv-installed
+	$(BIN)/python benchmarks/dashboard.py run --commits '$(RANGE)' --steps $(STEPS) --bench '$(BENCH)' --port $(PORT)
+
+dashboard-offline: $(VENV)/.asv-installed
+	$(BIN)/python benchmarks/dashboard.py offline --port $(PORT)
+
+compare: $(VENV)/.asv-installed
+	@test -n '$(BASE)' && test -n '$(HEAD)' || { echo "usage: make compare BASE=main~1 HEAD=main" >&2; exit 2; }
+	$(BIN)/python benchmarks/compare.py '$(BASE)' '$(HEAD)' --bench '$(BENCH)' --rounds $(ROUNDS)
+
+bench-quick: $(VENV)/.dev-installed
+	$(BIN)/python benchmarks/quick.py --bench '$(BENCH)' $(if $(COMPLETE),--complete)
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -54,6 +75,10 @@ $(VENV)/.dev-installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.torture-installed: $(VENV)/.created pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[torture]'
+	touch $@
+
+$(VENV)/.asv-installed: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[asv]'
 	touch $@
 
 # This torch is a file for CPUs alone; the newest one would bring gigabytes for GPUs.

@@ -1,0 +1,73 @@
+"""The libraries of asv's pages, kept beside them.
+
+The pages load jQuery, flot and others from the net each time they are opened. Here npm brings them once, so that the
+pages work on a machine, or in a test, that reaches a package mirror and no more.
+"""
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+# What a page loads, by the end of its address: the package of npm, and the file in it.
+PACKAGES = {
+    "/jquery-3.3.1.min.js": ("jquery@3.3.1", "dist/jquery.min.js"),
+    "/jquery.flot.min.js": ("flot@0.8.3", "jquery.flot.js"),
+    "/jquery.flot.time.min.js": ("flot@0.8.3", "jquery.flot.time.js"),
+    "/jquery.flot.selection.min.js": ("flot@0.8.3", "jquery.flot.selection.js"),
+    "/jquery.flot.categories.min.js": ("flot@0.8.3", "jquery.flot.categories.js"),
+    "/jquery.flot.orderBars.js": ("flot-orderbars@1.0.0", "js/jquery.flot.orderBars.js"),
+    "/stupidtable.min.js": ("stupid-table-plugin@1.1.3", "stupidtable.js"),
+    "/md5.min.js": ("blueimp-md5@2.19.0", "js/md5.min.js"),
+    "/bootstrap.min.js": ("bootstrap@3.1.1", "dist/js/bootstrap.min.js"),
+    "/bootstrap.min.css": ("bootstrap@3.1.1", "dist/css/bootstrap.min.css"),
+}
+# The page has the digest of a shortened copy of these; npm has them as they were written.
+WRITTEN_OUT = {"flot@0.8.3", "stupid-table-plugin@1.1.3"}
+TAG = re.compile(r'<(?:script|link)\b[^>]*?(?:src|href)="(https://[^"]*)"[^>]*>')
+
+
+def npm():
+    """Return the command, or None."""
+    return shutil.which("npm")
+
+
+def bring(cache):
+    """Fetch what is not in the folder yet; return the folders of the packages by name."""
+    folders = {package: Path(cache) / package for package, _ in PACKAGES.values()}
+    missing = [package for package, folder in folders.items() if not folder.exists()]
+    if missing:
+        Path(cache).mkdir(parents=True, exist_ok=True)
+        subprocess.run([npm(), "pack", "--silent", *missing], cwd=cache, check=True, stdout=subprocess.DEVNULL)
+        for package in missing:
+            name, version = package.split("@")
+            with tarfile.open(Path(cache) / f"{name}-{version}.tgz") as archive:
+                archive.extractall(folders[package], filter="data")
+    return {package: folder / "package" for package, folder in folders.items()}
+
+
+def keep_beside(html, cache):
+    """Copy the libraries into the folder of the pages, and let the pages load those copies."""
+    html, folders = Path(html), bring(cache)
+    page = html / "index.html"
+    (html / "libraries").mkdir(exist_ok=True)
+
+    def local(found):
+        tag, address = found[0], found[1]
+        ending = f"/{address.rsplit('/', 1)[1]}"
+        if ending not in PACKAGES:
+            raise ValueError(f"asv's pages load {address}, which benchmarks/_libraries.py does not know")
+        package, name = PACKAGES[ending]
+        content = (folders[package] / name).read_bytes()
+        (html / "libraries" / ending[1:]).write_bytes(content)
+        method, digest = re.search(r'integrity="(sha\d+)-([^"]+)"', tag).groups()
+        if package in WRITTEN_OUT:
+            tag = re.sub(r' integrity="[^"]*"', "", tag)
+        elif base64.b64encode(hashlib.new(method, content).digest()).decode() != digest:
+            raise ValueError(f"{name} of {package} is not what asv's pages expect of {address}")
+        return tag.replace(address, f"libraries{ending}")
+
+    page.write_text(TAG.sub(local, page.read_text()))

@@ -1,0 +1,140 @@
+"""Two commits in turns, row by row: `make compare BASE=main~1 HEAD=main`.
+
+Each round measures both, in the environment of asv.conf.json, and each round begins with the other. A row is worse
+where the median of its ratios, round by round, passes a factor and no round says otherwise: 1.5 for seconds, which
+move on a shared machine, 1.10 for figures that are measured against another in the same process, and for bytes.
+The exit code is 1 if a row is worse.
+"""
+
+import re
+import shutil
+from dataclasses import dataclass
+from statistics import median
+from typing import Annotated
+
+import typer
+from _asv import OWN, Row, asv, benchmarks, configuration, configured, measured, resolve, values
+from asv.util import human_value
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+TIME_FACTOR, FACTOR = 1.5, 1.10
+MACHINE = "compare"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a row: its values in each round, of which larger ones are worse, or better."""
+
+    row: Row
+    unit: str
+    base: list[float]
+    head: list[float]
+    larger_is_better: bool = False
+
+    @property
+    def ratios(self):
+        """Return how many times worse each round was."""
+        pairs = zip(self.base, self.head, strict=True)
+        return [_ratio(a, b) for a, b in ((h, b) if self.larger_is_better else (b, h) for b, h in pairs)]
+
+    @property
+    def factor(self):
+        """Return by how much it may move on its own."""
+        return TIME_FACTOR if self.unit == "seconds" else FACTOR
+
+    @property
+    def verdict(self):
+        """Return "worse", "better", or "same"."""
+        ratios = self.ratios
+        if median(ratios) > self.factor and min(ratios) > 1:
+            return "worse"
+        if median(ratios) < 1 / self.factor and max(ratios) < 1:
+            return "better"
+        return "same"
+
+
+def _ratio(base, head):
+    if base == head:
+        return 1.0
+    return head / base if base else float("inf")
+
+
+def changes(rounds, about, larger_is_better):
+    """Compare rounds, pairs of what `values` returned; return the changes, and the rows that only one commit has."""
+    numbers = [tuple({row for row, value in side.items() if measured(value)} for side in pair) for pair in rounds]
+    both = set.intersection(*(side for pair in numbers for side in pair))
+    some = set.union(*(side for pair in numbers for side in pair))
+    found = [
+        Change(
+            row, about[row.benchmark]["unit"], [base[row] for base, _ in rounds], [head[row] for _, head in rounds],
+            any(re.match(pattern, row.benchmark) for pattern in larger_is_better),
+        )
+        for row in sorted(both)
+    ]  # fmt: skip
+    return found, sorted(some - both)
+
+
+def show(console, found, every):
+    """Print what changed, the worst first, or every row."""
+    table = Table("", "benchmark", "base", "head", "times worse", "rounds", box=box.SIMPLE_HEAD)
+    for change in sorted(found, key=lambda change: -median(change.ratios)):
+        if every or change.verdict != "same":
+            ratios = sorted(change.ratios)
+            table.add_row(
+                {"worse": "[red]worse[/]", "better": "[green]better[/]", "same": ""}[change.verdict], str(change.row),
+                human_value(median(change.base), change.unit), human_value(median(change.head), change.unit),
+                f"{median(ratios):.2f}", f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
+            )  # fmt: skip
+    if table.row_count:
+        console.print(table)
+    counts = [sum(change.verdict == verdict for change in found) for verdict in ("worse", "better", "same")]
+    console.print("{} worse, {} better, {} the same".format(*counts))
+
+
+def main(
+    base: Annotated[str, typer.Argument(help="A commit.")],
+    head: Annotated[str, typer.Argument(help="Another, which may be worse.")],
+    bench: Annotated[str, typer.Option(help="A regular expression: only benchmarks whose name it finds.")] = ".",
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 3,
+    every: Annotated[bool, typer.Option("--all", help="Show rows that did not change too.")] = False,
+) -> None:
+    """Measure, print, judge."""
+    console = Console(highlight=False)
+    try:
+        commits = resolve(base), resolve(head)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if commits[0] == commits[1]:
+        raise typer.BadParameter(f"{base} and {head} are the same commit")
+    folder = OWN / "compare"
+    shutil.rmtree(folder, ignore_errors=True)
+    measurements = []
+    for i in range(rounds):
+        results = folder / f"round-{i}"
+        config = configured(folder, results_dir=str(results))
+        asv("machine", "--yes", "--machine", MACHINE, config=config, quiet=True)
+        for commit in commits if i % 2 == 0 else reversed(commits):
+            console.print(f"round {i + 1} of {rounds}: {commit[:8]}")
+            code = asv("run", "--machine", MACHINE, "--bench", bench, "--attribute", "rounds=1", f"{commit}^!",
+                       config=config, quiet=True)  # fmt: skip
+            if code:
+                console.print(f"asv run ended with {code}: see above")
+        measurements.append(tuple(values(results, commit) for commit in commits))
+        about = benchmarks(results)
+    if not all(side for pair in measurements for side in pair):
+        console.print("nothing was measured")
+        raise typer.Exit(2)
+    # asv looks for no step of these, because a larger value is a better one.
+    larger = [pattern for pattern, first in configuration().regressions_first_commits.items() if first is None]
+    found, alone = changes(measurements, about, larger)
+    show(console, found, every)
+    for row in alone:
+        console.print(f"not measured on both sides in every round: {row}", markup=False)
+    if any(change.verdict == "worse" for change in found):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

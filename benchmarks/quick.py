@@ -1,0 +1,55 @@
+"""Every benchmark of the suite once, in the environment at hand, counted: `make bench-quick`.
+
+It is no measurement. It shows that the suite runs: a row without a number fails, unless a library or a core that it
+needs is missing here; with --complete nothing may be missing.
+"""
+
+import itertools
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from _asv import asv, benchmarks, configured, measured, resolve, values
+from rich.console import Console
+
+MACHINE = "quick"
+
+
+def main(
+    bench: Annotated[str, typer.Option(help="A regular expression: only benchmarks whose name it finds.")] = ".",
+    complete: Annotated[bool, typer.Option(help="A skipped row fails too.")] = False,
+) -> None:
+    """Run, count, judge."""
+    console, head = Console(highlight=False), resolve("HEAD")
+    with tempfile.TemporaryDirectory() as folder:
+        config = configured(folder, results_dir=str(Path(folder) / "results"))
+        asv("machine", "--yes", "--machine", MACHINE, config=config, quiet=True)
+        asv("run", "--python=same", "--quick", "--show-stderr", "--set-commit-hash", head,
+            "--machine", MACHINE, "--bench", bench, config=config)  # fmt: skip
+        results = Path(folder) / "results"
+        found = values(results, head)
+        expected = {
+            (name, row)
+            for name, about in benchmarks(results).items()
+            if name in {row.benchmark for row in found}
+            for row in itertools.product(*about["params"])
+        }
+    failed = [row for row, value in found.items() if value is None]
+    failed += [f"{name}{row}: no row" for name, row in expected - set(found)]
+    skipped = [row for row, value in found.items() if value is not None and not measured(value)]
+    counts = Counter(row.benchmark for row, value in found.items() if measured(value))
+    for name, count in sorted(counts.items()):
+        console.print(f"{count:4} {name}")
+    console.print(f"{sum(counts.values()):4} rows measured, {len(skipped)} skipped, {len(failed)} failed")
+    for row in skipped:
+        console.print(f"skipped: {row}", markup=False)
+    for row in failed:
+        console.print(f"failed: {row}", markup=False)
+    if failed or not counts or (complete and skipped):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,74 @@
+"""Before the first result: imports, compilation, memory. In processes of their own."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from statistics import median
+
+from ._work import labels, numbers, read_sizes, trainer
+
+FIRST_STEP = """
+import time
+import numba, numpy as np
+began = time.perf_counter()
+import fastbp
+trainer = fastbp.Trainer(fastbp.mlp((784, 128, 10), rng=0), optimizer=fastbp.SGD(0.01))
+trainer.step(np.ones((32, 784), np.float32), np.zeros(32, np.int64))
+print(time.perf_counter() - began)
+"""
+
+
+def first_step(cache):
+    """Return the seconds of `import fastbp` and a first step in a new process, past `import numba`."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+    run = subprocess.run([sys.executable, "-c", FIRST_STEP], env=environment, capture_output=True, text=True)
+    if run.returncode:
+        raise RuntimeError(run.stderr)
+    return float(run.stdout.splitlines()[-1])
+
+
+class Import:
+    """`import fastbp` in a new process, and the part of it that is Numba's."""
+
+    rounds, repeat, number = 1, (3, 7, 5.0), 1
+
+    def timeraw_fastbp(self):
+        return "import fastbp"
+
+    def timeraw_numba(self):
+        return "import numba"
+
+
+class FirstStep:
+    """A first training step in a new process."""
+
+    timeout = 300
+    REPEATS = 5
+
+    def track_compiling(self):
+        """With an empty cache, once."""
+        with tempfile.TemporaryDirectory() as cache:
+            return first_step(cache)
+
+    def track_from_the_cache(self):
+        cache = os.environ["NUMBA_CACHE_DIR"]
+        first_step(cache)
+        return median(first_step(cache) for _ in range(self.REPEATS))
+
+    track_compiling.unit = track_from_the_cache.unit = "seconds"
+
+
+class Memory:
+    """The most memory that a process had, interpreter, Numba and compiled code with it."""
+
+    timeout = 300
+    params = (["64-100-10, 128", "1024-4096-4096-1000, 512"],)
+    param_names = ("network, batch",)
+
+    def peakmem_training(self, case):
+        network, batch = case.split(", ")
+        sizes, rows = read_sizes(network), int(batch)
+        it = trainer(sizes)
+        for _ in range(2):
+            it.step(numbers(rows, sizes[0]), labels(rows, sizes[-1]))

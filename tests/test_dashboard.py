@@ -1,0 +1,151 @@
+"""The dashboard in a real browser, and what compares two commits.
+
+The pages are made of the results that the project keeps, in a repository of the test's own with a commit for each:
+so they are the same in a shallow clone or an unpacked sdist.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "benchmarks" / "results"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FEWEST_COMMITS = 10
+LAYER, THREADS = "kernels.Forward.time_dense", ("1", "2")
+SLOWED = "figures.OverNumPy.track_dense_forward"  # in the newest commits of the test's repository
+
+
+def required(found, what):
+    """Skip without what is needed, but fail where FASTBP_REQUIRE_BROWSER=1 (as in .ci/run) says that it has to be."""
+    if not found:
+        if os.environ.get("FASTBP_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{what} is not installed")
+        pytest.skip(f"{what} is not installed")
+    return found
+
+
+def git(folder, *arguments, **environment):
+    person = {f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    line = ["git", "-c", "commit.gpgsign=false", *arguments]
+    run = subprocess.run(line, cwd=folder, env={**os.environ, **person, **environment}, check=True, capture_output=True)
+    return run.stdout.decode().strip()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Publish the kept results and four commits more: two like the last one kept, two with one figure doubled."""
+    required(shutil.which("npm"), "npm")
+    folder = tmp_path_factory.mktemp("dashboard")
+    copy = folder / "copy"
+    shutil.copytree(ROOT / "benchmarks", copy / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "asv.conf.json", copy)
+    results = copy / "benchmarks" / "results"
+    (machine,) = (path for path in results.iterdir() if path.is_dir())
+    files = sorted(machine.glob("*-*.json"), key=lambda path: json.loads(path.read_text())["date"])
+    contents = [json.loads(path.read_text()) for path in files]
+    for path in files:
+        path.unlink()
+    for slower in (1, 1, 2, 1):
+        newest = json.loads(json.dumps(contents[-1]))
+        newest["date"] += 3_600_000
+        newest["results"][SLOWED][0] = [slower * value for value in newest["results"][SLOWED][0]]
+        contents.append(newest)
+    git(copy, "init", "--quiet", "--initial-branch", "main")
+    for content in contents:
+        date = f"{content['date'] // 1000} +0000"
+        git(copy, "commit", "--quiet", "--allow-empty", "-m", "a commit", GIT_AUTHOR_DATE=date, GIT_COMMITTER_DATE=date)
+        content["commit_hash"] = git(copy, "rev-parse", "HEAD")
+        name = f"{content['commit_hash'][:8]}-{content['env_name']}.json"
+        (machine / name).write_text(json.dumps(content))
+    command = [sys.executable, "benchmarks/dashboard.py", "offline", "--no-serve"]
+    run = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return copy / ".asv" / "offline" / "html"
+
+
+@pytest.fixture(scope="module")
+def address(pages):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(pages)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    executable = required(next(filter(None, map(shutil.which, BROWSERS)), None), "Chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """Open a page; fail on what its console says, and on anything that it wants from elsewhere."""
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: request.url.startswith((address, "data:")) or complaints.append(request.url))
+    page.on("response", lambda response: response.ok or complaints.append(f"{response.status} {response.url}"))
+    yield page
+    page.close()
+    assert not complaints
+
+
+def points(page):
+    """Return the values in the graph that is shown, line by line."""
+    page.wait_for_function("$('#main-graph').data('plot') !== undefined")
+    return page.evaluate(
+        "$('#main-graph').data('plot').getData().map(line => line.data.filter(p => p[1] !== null).map(p => p[1]))"
+    )
+
+
+def test_grid_names_every_benchmark(page, address):
+    page.goto(address)
+    page.wait_for_selector(".benchmark-container")
+    shown = page.locator(".benchmark-container").count()
+    known = json.loads((KEPT / "benchmarks.json").read_text())
+    assert shown == sum(isinstance(about, dict) for about in known.values()) > 20
+
+
+def test_graph_has_a_point_for_each_commit(page, address):
+    page.goto(f"{address}#{LAYER}")
+    lines = points(page)
+    assert lines
+    assert all(len(line) >= FEWEST_COMMITS for line in lines)
+    assert all(value > 0 for line in lines for value in line)
+
+
+def test_parameters_switch(page, address):
+    page.goto(f"{address}#{LAYER}")
+    both = points(page)
+    buttons = page.locator("#graphdisplay-navigation .btn-group a, #graphdisplay-navigation button")
+    (button,) = (b for b in buttons.all() if b.inner_text().strip() == "1024x1024x1024")
+    button.click()  # one line less, or more
+    page.wait_for_function(f"$('#main-graph').data('plot').getData().length !== {len(both)}")
+    assert points(page) != both
+
+
+def test_list_of_regressions_names_what_became_slower(page, address):
+    page.goto(f"{address}#regressions")
+    page.wait_for_selector("#regressions-body table tbody tr")
+    rows = page.locator("#regressions-body table tbody tr").all_inner_texts()
+    assert any(SLOWED in row for row in rows)
+    assert not any("accuracy" in row or "percent_of_peak" in row for row in rows)
