@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 
 TIME_FACTOR, FACTOR = 1.5, 1.10
-MACHINE = "compare"
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,10 @@ def main(
     for i in range(rounds):
         results = folder / f"round-{i}"
         config = configured(folder, results_dir=str(results))
-        asv("machine", "--yes", "--machine", MACHINE, config=config, quiet=True)
+        asv("machine", "--yes", config=config, quiet=True)
         for commit in commits if i % 2 == 0 else reversed(commits):
             console.print(f"round {i + 1} of {rounds}: {commit[:8]}")
-            code = asv("run", "--machine", MACHINE, "--bench", bench, "--attribute", "rounds=1", f"{commit}^!",
+            code = asv("run", "--bench", bench, "--attribute", "rounds=1", f"{commit}^!",
                        config=config, quiet=True)  # fmt: skip
             if code:
                 console.print(f"asv run ended with {code}: see above")

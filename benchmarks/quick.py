@@ -14,8 +14,6 @@ import typer
 from _asv import asv, benchmarks, configured, measured, resolve, values
 from rich.console import Console
 
-MACHINE = "quick"
-
 
 def main(
     bench: Annotated[str, typer.Option(help="A regular expression: only benchmarks whose name it finds.")] = ".",
@@ -25,9 +23,9 @@ def main(
     console, head = Console(highlight=False), resolve("HEAD")
     with tempfile.TemporaryDirectory() as folder:
         config = configured(folder, results_dir=str(Path(folder) / "results"))
-        asv("machine", "--yes", "--machine", MACHINE, config=config, quiet=True)
+        asv("machine", "--yes", config=config, quiet=True)
         asv("run", "--python=same", "--quick", "--show-stderr", "--set-commit-hash", head,
-            "--machine", MACHINE, "--bench", bench, config=config)  # fmt: skip
+            "--bench", bench, config=config)  # fmt: skip
         results = Path(folder) / "results"
         found = values(results, head)
         expected = {

@@ -142,11 +142,11 @@ def test_peak_is_nothing_but_fused_multiply_adds_in_registers():
         pytest.skip("a CPU without FMA")
     assembly = peak.compiler().emit_assembly(peak.llvm.parse_assembly(peak.source()))
     fused = re.findall(r"vfmadd\w+\s+(.*)", assembly)
-    assert len(fused) == peak.CHAINS
+    assert len(fused) == peak.chains()
     assert not any("(" in operands for operands in fused)
     call, operations = peak.fma_peak(1)
     call()
-    assert operations == 2 * peak.lanes() * peak.CHAINS * peak.REPEATS
+    assert operations == 2 * peak.lanes() * peak.chains() * peak.REPEATS
 
 
 def test_suite_uses_what_fastbp_offers_and_nothing_below():
@@ -157,10 +157,12 @@ def test_suite_uses_what_fastbp_offers_and_nothing_below():
 
 
 def test_a_commit_that_lacks_a_feature_skips():
+    from asv_runner.benchmarks.mark import SkipNotImplemented  # what asv takes for a skip, in a setup and in a body
+
     work = importlib.import_module("suite._work")
-    with pytest.raises(NotImplementedError, match="no teleporter here"):
+    with pytest.raises(SkipNotImplemented, match="no teleporter here"):
         work.offered("teleporter")
-    with pytest.raises(NotImplementedError, match="100000 threads"):
+    with pytest.raises(SkipNotImplemented, match="100000 threads"):
         work.use_threads(100_000)
 
 

@@ -49,7 +49,7 @@ def pages(tmp_path_factory):
     shutil.copytree(ROOT / "benchmarks", copy / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "asv.conf.json", copy)
     results = copy / "benchmarks" / "results"
-    (machine,) = (path for path in results.iterdir() if path.is_dir())
+    machine = max((path for path in results.iterdir() if path.is_dir()), key=lambda path: len(list(path.iterdir())))
     files = sorted(machine.glob("*-*.json"), key=lambda path: json.loads(path.read_text())["date"])
     contents = [json.loads(path.read_text()) for path in files]
     for path in files:

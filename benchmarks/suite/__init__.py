@@ -25,3 +25,7 @@ def _kernels() -> str:
 os.environ["NUMBA_CACHE_DIR"] = str(Path(sys.prefix) / "numba-cache" / _kernels())
 # Ratios to NumPy are of one thread to one thread. OpenBLAS reads this when NumPy is imported.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+# asv's server has what takes long to import, and forks for each row. fastbp is imported after: in a child of a process
+# that had it, it would keep to one thread.
+import numba  # noqa: E402, F401

@@ -3,7 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from ._clock import Timed, loop
+from asv_runner.benchmarks.mark import SkipNotImplemented
+
+from ._clock import Timed, Tracked, loop
 from ._work import THREADS, labels, numbers, offered, read_sizes, trainer, use_threads
 
 # The cases of the table of peers
@@ -74,7 +76,7 @@ class Checkpoint(Timed):
     def prepare(self, network):
         it = trainer(read_sizes(network), optimizer=offered("Adam")(1e-3))
         if not hasattr(it, "save_checkpoint"):
-            raise NotImplementedError("a Trainer has no save_checkpoint here")
+            raise SkipNotImplemented("a Trainer has no save_checkpoint here")
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / "run.checkpoint"
         return lambda: it.save_checkpoint(path), 1
@@ -83,23 +85,21 @@ class Checkpoint(Timed):
         loop(self.call, self.calls)
 
 
-class Learning:
+class Learning(Tracked):
     """A run on the digits from a seed: the same network, the same order, the same bits."""
 
-    timeout = 300
-
-    def setup(self):
+    def setup_cache(self):
         x, y, x_test, y_test = digits()
         it = trainer((64, 100, 10), optimizer=offered("Adam")(3e-3))
         it.fit(x, y, epochs=10, batch_size=128, rng=0, progress=False)
-        self.found = it.evaluate(x_test, y_test)
+        return it.evaluate(x_test, y_test)
 
-    def track_final_loss(self):
-        return self.found["loss"]
+    def track_final_loss(self, found):
+        return found["loss"]
 
     track_final_loss.unit = "nats"
 
-    def track_accuracy(self):
-        return 100 * self.found["accuracy"]
+    def track_accuracy(self, found):
+        return 100 * found["accuracy"]
 
     track_accuracy.unit = "% of the test"
