@@ -34,20 +34,19 @@ bench-scaling: $(VENV)/.demo-installed
 	$(BIN)/python benchmarks/scaling.py
 
 # Over commits: docs/benchmarking.md
-RANGE ?= 823d0a5^..main
 STEPS ?= 10
 BENCH ?= .
 PORT ?= 8080
 ROUNDS ?= 3
 
 dashboard: $(VENV)/.asv-installed
-	$(BIN)/python benchmarks/dashboard.py run --commits '$(RANGE)' --steps $(STEPS) --bench '$(BENCH)' --port $(PORT)
+	$(BIN)/python benchmarks/dashboard.py run $(if $(RANGE),--commits '$(RANGE)') --steps $(STEPS) --bench '$(BENCH)' --port $(PORT)
 
 dashboard-offline: $(VENV)/.asv-installed
 	$(BIN)/python benchmarks/dashboard.py offline --port $(PORT)
 
 compare: $(VENV)/.asv-installed
-	@test -n '$(BASE)' && test -n '$(HEAD)' || { echo "usage: make compare BASE=main~1 HEAD=main" >&2; exit 2; }
+	@test -n '$(BASE)' && test -n '$(HEAD)' || { echo "usage: make compare BASE=HEAD~1 HEAD=HEAD" >&2; exit 2; }
 	$(BIN)/python benchmarks/compare.py '$(BASE)' '$(HEAD)' --bench '$(BENCH)' --rounds $(ROUNDS)
 
 bench-quick: $(VENV)/.dev-installed

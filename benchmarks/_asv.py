@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asv import util
-from asv.config import Config
+from asv.machine import Machine, MachineCollection
 from asv.results import Results
 
 ROOT = Path(__file__).parents[1]
@@ -28,14 +28,11 @@ class Row(NamedTuple):
         return f"{self.benchmark}({', '.join(self.parameters)})" if self.parameters else self.benchmark
 
 
-def configuration():
-    """Return what asv.conf.json says."""
-    return Config.load(str(CONFIGURATION))
-
-
 def configured(folder, **changes):
     """Write another configuration: that of the project with some entries changed. Return its path."""
     entries = util.load_json(str(CONFIGURATION), js_comments=True) | changes
+    if not is_commit(entries["branches"][0]):
+        entries["branches"] = ["HEAD"]  # a clone of another branch, or of a commit
     for name in ("repo", "benchmark_dir", "env_dir", "results_dir", "html_dir"):
         entries[name] = str(ROOT / entries[name])  # asv takes them from the folder of the file
     path = Path(folder) / "asv.conf.json"
@@ -55,6 +52,14 @@ def asv(command, *arguments, config=CONFIGURATION, quiet=False):
     return done.returncode
 
 
+def know_machine():
+    """Let asv describe this machine, if nobody has."""
+    try:
+        MachineCollection.load(Machine.get_unique_machine_name())
+    except util.UserError:
+        asv("machine", "--yes", quiet=True)
+
+
 def resolve(name):
     """Return the hash of a commit."""
     line = ["git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
@@ -62,6 +67,14 @@ def resolve(name):
     if done.returncode:
         raise ValueError(f"{name} is no commit of this repository")
     return done.stdout.strip()
+
+
+def is_commit(name):
+    """Tell whether a name is one of a commit here."""
+    try:
+        return bool(resolve(name))
+    except ValueError:
+        return False
 
 
 def benchmarks(results):
@@ -77,7 +90,7 @@ def values(results, commit):
         result = Results.load(str(path))
         for name in result.get_all_result_keys():
             parameters = result.get_result_params(name)
-            # asv writes null for a benchmark that failed as a whole, and for each row that was skipped NaN.
+            # asv writes null for a row that failed, or for all of a benchmark, and NaN for one that was skipped.
             listed = result.get_result_value(name, parameters)
             rows = list(itertools.product(*parameters))
             found |= {

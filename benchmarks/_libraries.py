@@ -7,9 +7,9 @@ pages work on a machine, or in a test, that reaches a package mirror and no more
 import base64
 import hashlib
 import re
-import shutil
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 # What a page loads, by the end of its address: the package of npm, and the file in it.
@@ -30,23 +30,23 @@ WRITTEN_OUT = {"flot@0.8.3", "stupid-table-plugin@1.1.3"}
 TAG = re.compile(r'<(?:script|link)\b[^>]*?(?:src|href)="(https://[^"]*)"[^>]*>')
 
 
-def npm():
-    """Return the command, or None."""
-    return shutil.which("npm")
-
-
 def bring(cache):
-    """Fetch what is not in the folder yet; return the folders of the packages by name."""
+    """Fetch what is not in the folder yet; return the folders of the packages by name.
+
+    Raises OSError without npm, CalledProcessError where it reaches no packages.
+    """
     folders = {package: Path(cache) / package for package, _ in PACKAGES.values()}
     missing = [package for package, folder in folders.items() if not folder.exists()]
     if missing:
         Path(cache).mkdir(parents=True, exist_ok=True)
-        subprocess.run([npm(), "pack", "--silent", *missing], cwd=cache, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["npm", "pack", "--silent", *missing], cwd=cache, check=True, stdout=subprocess.DEVNULL)
         for package in missing:
             name, version = package.split("@")
-            with tarfile.open(Path(cache) / f"{name}-{version}.tgz") as archive:
-                archive.extractall(folders[package], filter="data")
-    return {package: folder / "package" for package, folder in folders.items()}
+            with tempfile.TemporaryDirectory(dir=cache) as unpacked:
+                with tarfile.open(Path(cache) / f"{name}-{version}.tgz") as archive:
+                    archive.extractall(unpacked, filter="data")
+                Path(unpacked, "package").rename(folders[package])
+    return folders
 
 
 def keep_beside(html, cache):

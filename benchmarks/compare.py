@@ -1,42 +1,43 @@
-"""Two commits in turns, row by row: `make compare BASE=main~1 HEAD=main`.
+"""Two commits in turns, row by row: `make compare BASE=HEAD~1 HEAD=HEAD`.
 
 Each round measures both, in the environment of asv.conf.json, and each round begins with the other. A row is worse
 where the median of its ratios, round by round, passes a factor and no round says otherwise: 1.5 for seconds, which
 move on a shared machine, 1.10 for figures that are measured against another in the same process, and for bytes.
-The exit code is 1 if a row is worse.
+The exit code is 1 if a row is worse, or fails in the second commit.
 """
 
-import re
 import shutil
 from dataclasses import dataclass
 from statistics import median
 from typing import Annotated
 
 import typer
-from _asv import OWN, Row, asv, benchmarks, configuration, configured, measured, resolve, values
+from _asv import OWN, Row, asv, benchmarks, configured, know_machine, measured, resolve, values
 from asv.util import human_value
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 TIME_FACTOR, FACTOR = 1.5, 1.10
+LARGER_IS_BETTER = ("percent_of_peak", "accuracy")  # parts of names; asv.conf.json lets asv look for no step of theirs
 
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a row: its values in each round, of which larger ones are worse, or better."""
+    """What became of a row: its values in each round."""
 
     row: Row
     unit: str
     base: list[float]
     head: list[float]
-    larger_is_better: bool = False
 
     @property
     def ratios(self):
         """Return how many times worse each round was."""
         pairs = zip(self.base, self.head, strict=True)
-        return [_ratio(a, b) for a, b in ((h, b) if self.larger_is_better else (b, h) for b, h in pairs)]
+        if any(part in self.row.benchmark for part in LARGER_IS_BETTER):
+            return [_ratio(head, base) for base, head in pairs]
+        return [_ratio(base, head) for base, head in pairs]
 
     @property
     def factor(self):
@@ -60,19 +61,22 @@ def _ratio(base, head):
     return head / base if base else float("inf")
 
 
-def changes(rounds, about, larger_is_better):
-    """Compare rounds, pairs of what `values` returned; return the changes, and the rows that only one commit has."""
+def changes(rounds, about):
+    """Compare rounds, pairs of what `values` returned.
+
+    Return the changes, the rows that the head broke, and those that one side skipped or never had.
+    """
     numbers = [tuple({row for row, value in side.items() if measured(value)} for side in pair) for pair in rounds]
     both = set.intersection(*(side for pair in numbers for side in pair))
     some = set.union(*(side for pair in numbers for side in pair))
     found = [
         Change(
             row, about[row.benchmark]["unit"], [base[row] for base, _ in rounds], [head[row] for _, head in rounds],
-            any(re.match(pattern, row.benchmark) for pattern in larger_is_better),
         )
         for row in sorted(both)
     ]  # fmt: skip
-    return found, sorted(some - both)
+    broken = {row for base, head in rounds for row in some if measured(base.get(row)) and head.get(row, 0) is None}
+    return found, sorted(broken), sorted(some - both - broken)
 
 
 def show(console, found, every):
@@ -113,25 +117,23 @@ def main(
     for i in range(rounds):
         results = folder / f"round-{i}"
         config = configured(folder, results_dir=str(results))
-        asv("machine", "--yes", config=config, quiet=True)
+        know_machine()
         for commit in commits if i % 2 == 0 else reversed(commits):
             console.print(f"round {i + 1} of {rounds}: {commit[:8]}")
-            code = asv("run", "--bench", bench, "--attribute", "rounds=1", f"{commit}^!",
-                       config=config, quiet=True)  # fmt: skip
-            if code:
-                console.print(f"asv run ended with {code}: see above")
+            asv("run", "--bench", bench, "--attribute", "rounds=1", "--show-stderr", f"{commit}^!",
+                config=config, quiet=True)  # fmt: skip
         measurements.append(tuple(values(results, commit) for commit in commits))
         about = benchmarks(results)
-    if not all(side for pair in measurements for side in pair):
-        console.print("nothing was measured")
+    found, broken, alone = changes(measurements, about)
+    if not found:
+        console.print("nothing was measured on both sides")
         raise typer.Exit(2)
-    # asv looks for no step of these, because a larger value is a better one.
-    larger = [pattern for pattern, first in configuration().regressions_first_commits.items() if first is None]
-    found, alone = changes(measurements, about, larger)
     show(console, found, every)
+    for row in broken:
+        console.print(f"fails at {head}: {row}", markup=False)
     for row in alone:
         console.print(f"not measured on both sides in every round: {row}", markup=False)
-    if any(change.verdict == "worse" for change in found):
+    if broken or any(change.verdict == "worse" for change in found):
         raise typer.Exit(1)
 
 

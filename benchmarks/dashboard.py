@@ -1,11 +1,14 @@
 """The pages of asv: measured here, `make dashboard`, or from results that are kept, `make dashboard-offline`."""
 
+import contextlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from _asv import KEPT, OWN, asv, configured
-from _libraries import keep_beside, npm
+from _asv import KEPT, OWN, asv, configured, know_machine
+from _libraries import keep_beside
 from rich.console import Console
 
 FIRST = "823d0a5"  # the first commit that trains
@@ -18,17 +21,21 @@ def publish(serve, port, *, config, html):
     """Make the pages of a configuration, and serve them."""
     if asv("publish", "--no-pull", config=config):
         raise typer.Exit(1)
-    if npm():
+    try:
         keep_beside(html, OWN / "libraries")
-    else:
-        Console().print("Without npm the pages load jQuery, flot and Bootstrap from the net when they are opened.")
+    except (OSError, subprocess.CalledProcessError) as error:
+        Console().print(
+            f"The pages load jQuery, flot and Bootstrap from the net when they are opened: npm says {error}"
+        )
     if serve:
-        asv("preview", "--port", port, config=config)
+        with contextlib.suppress(KeyboardInterrupt):
+            line = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(html)]
+            subprocess.run(line)
 
 
 @app.command()
 def run(
-    commits: Annotated[str, typer.Option(help="A range of git's.")] = f"{FIRST}^..main",
+    commits: Annotated[str, typer.Option(help="A range of git's.")] = f"{FIRST}^..HEAD",
     steps: Annotated[int, typer.Option(min=1, help="How many of them, evenly spread.")] = 10,
     bench: Annotated[str, typer.Option(help="A regular expression: only benchmarks whose name it finds.")] = ".",
     serve: Serve = True,
@@ -37,7 +44,7 @@ def run(
     """Measure commits that have not been measured here, and show all that have."""
     html = OWN / "html"
     config = configured(OWN / "dashboard", html_dir=str(html))
-    asv("machine", "--yes", config=config, quiet=True)
+    know_machine()
     code = asv("run", "--steps", steps, "--skip-existing-successful", "--bench", bench, commits, config=config)
     if code:
         Console().print(f"asv run ended with {code}: some benchmarks failed, as it says above; the others are shown")

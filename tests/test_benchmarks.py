@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import os
 import platform
 import re
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -156,6 +159,13 @@ def test_suite_uses_what_fastbp_offers_and_nothing_below():
         assert not found, path.name
 
 
+def test_fastbp_is_not_imported_before_a_row_has_its_process():
+    """asv forks for each row, and fastbp keeps to one thread in a child of a process that had it."""
+    names = [f"suite.{path.stem}" for path in (BENCHMARKS / "suite").glob("[a-z]*.py")]
+    code = f"import sys, {', '.join(names)}; sys.exit('fastbp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS).returncode == 0
+
+
 def test_a_commit_that_lacks_a_feature_skips():
     from asv_runner.benchmarks.mark import SkipNotImplemented  # what asv takes for a skip, in a setup and in a body
 
@@ -175,8 +185,8 @@ def compare():
     return importlib.import_module("compare")
 
 
-def change(compare, base, head, unit="times", **options):
-    return compare.Change(compare.Row("figures.track_it", ()), unit, base, head, **options).verdict
+def change(compare, base, head, unit="times", name="figures.track_it"):
+    return compare.Change(compare.Row(name, ()), unit, base, head).verdict
 
 
 def test_a_tenth_is_worse_for_a_figure_and_half_for_seconds(compare):
@@ -193,8 +203,9 @@ def test_one_busy_round_is_no_verdict(compare):
 
 
 def test_less_of_the_peak_is_worse(compare):
-    assert change(compare, [80.0] * 3, [60.0] * 3, larger_is_better=True) == "worse"
-    assert change(compare, [60.0] * 3, [80.0] * 3, larger_is_better=True) == "better"
+    name = "figures.OfThePeak.track_percent_of_peak"
+    assert change(compare, [80.0] * 3, [60.0] * 3, name=name) == "worse"
+    assert change(compare, [60.0] * 3, [80.0] * 3, name=name) == "better"
 
 
 def test_from_zero_is_worse_and_zero_to_zero_the_same(compare):
@@ -205,32 +216,61 @@ def test_from_zero_is_worse_and_zero_to_zero_the_same(compare):
 def test_rows_of_one_side_are_named(compare):
     row, new, failed = (compare.Row("k.time_it", (name,)) for name in ("a", "new", "failed"))
     rounds = [({row: 1.0, new: math.nan, failed: 2.0}, {row: 1.0, new: 2.0, failed: None})] * 2
-    found, alone = compare.changes(rounds, {"k.time_it": {"unit": "seconds"}}, [])
+    found, broken, alone = compare.changes(rounds, {"k.time_it": {"unit": "seconds"}})
     assert [each.row for each in found] == [row]
-    assert alone == [failed, new]
+    assert broken == [failed]
+    assert alone == [new]
 
 
-def test_larger_is_better_where_asv_looks_for_no_step(compare):
-    patterns = compare.configuration().regressions_first_commits
-    row = compare.Row("figures.OfThePeak.track_percent_of_peak", ())
-    found, _ = compare.changes([({row: 80.0}, {row: 60.0})], {row.benchmark: {"unit": "%"}}, patterns)
-    assert found[0].verdict == "worse"
+def test_asv_looks_for_no_step_where_larger_is_better(compare):
+    asv = importlib.import_module("_asv")
+    silent = asv.util.load_json(str(asv.CONFIGURATION), js_comments=True)["regressions_first_commits"]
+    assert set(silent) == {f".*{part}.*" for part in compare.LARGER_IS_BETTER}
 
 
-def test_same_commit_twice_is_an_error():
+def measured_by(compare, monkeypatch, sides, *arguments):
+    """Run the command with results of the test's own in place of asv's; return its exit code and what it printed."""
+    row = compare.Row("figures.track_it", ())
+    monkeypatch.setattr(compare, "resolve", lambda name: name * 8)
+    monkeypatch.setattr(compare, "asv", lambda *line, **options: 0)
+    monkeypatch.setattr(compare, "know_machine", lambda: None)
+    monkeypatch.setattr(compare, "benchmarks", lambda results: {"figures.track_it": {"unit": "times"}})
+    monkeypatch.setattr(compare, "values", lambda results, commit: {row: sides[commit[0]]})
+    app = typer.Typer()
+    app.command()(compare.main)
+    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize(("base", "head", "code", "word"), [
+    (1.0, 1.0, 0, "0 worse, 0 better, 1 the same"),
+    (1.0, 1.3, 1, "figures.track_it"),
+    (1.3, 1.0, 0, "better"),
+    (1.0, None, 2, "nothing was measured on both sides"),
+])  # fmt: skip
+def test_exit_code_is_the_verdict(compare, monkeypatch, tmp_path, base, head, code, word):
+    monkeypatch.setattr(compare, "OWN", tmp_path)
+    got, printed = measured_by(compare, monkeypatch, {"a": base, "b": head}, "a", "b")
+    assert got == code, printed
+    assert word in printed
+
+
+@pytest.mark.parametrize("commits", [("HEAD", "no-such-commit"), ("HEAD", "HEAD")])
+def test_commits_have_to_be_two(commits):
     pytest.importorskip("asv")
-    line = [sys.executable, "benchmarks/compare.py", "HEAD", "no-such-commit"]
+    line = [sys.executable, "benchmarks/compare.py", *commits]
     run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 2
-    assert "is no commit" in run.stdout + run.stderr
+    assert "commit" in run.stdout + run.stderr
 
 
-def test_a_run_that_measured_nothing_fails():
+def test_a_run_that_measured_nothing_fails(tmp_path):
     pytest.importorskip("asv")
     if not (ROOT / ".git").exists():
         pytest.skip("asv needs the repository")
     line = [sys.executable, "benchmarks/quick.py", "--bench", "no_such_benchmark"]
-    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    home = {**os.environ, "HOME": str(tmp_path)}  # asv describes the machine there
+    run = subprocess.run(line, cwd=ROOT, env=home, capture_output=True, text=True)
     assert run.returncode == 1, run.stdout + run.stderr
     assert "0 rows measured" in run.stdout
 
@@ -249,4 +289,15 @@ def test_kept_results_are_of_ten_commits_at_least():
     results = [json.loads(path.read_text()) for path in KEPT.glob("*/*-*.json")]
     assert len({result["commit_hash"] for result in results}) >= 10
     for result in results:
-        assert all(values[0] is not None for values in result["results"].values())
+        for name, values in result["results"].items():
+            assert None not in (values[0] or [None]), name
+
+
+def test_kept_results_are_of_the_suite_as_it_is():
+    """asv shows results of one version of a benchmark: others would be lost without a word."""
+    known = json.loads((KEPT / "benchmarks.json").read_text())
+    for path in KEPT.glob("*/*-*.json"):
+        result = json.loads(path.read_text())
+        version = result["result_columns"].index("version")
+        for name, values in result["results"].items():
+            assert values[version] == known[name]["version"], (path, name)

@@ -4,6 +4,7 @@ The pages are made of the results that the project keeps, in a repository of the
 so they are the same in a shallow clone or an unpacked sdist.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "benchmarks" / "results"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FEWEST_COMMITS = 10
-LAYER, THREADS = "kernels.Forward.time_dense", ("1", "2")
+LAYER = "kernels.Forward.time_dense"
 SLOWED = "figures.OverNumPy.track_dense_forward"  # in the newest commits of the test's repository
 
 
@@ -88,7 +89,8 @@ def address(pages):
 @pytest.fixture(scope="module")
 def browser():
     executable = required(next(filter(None, map(shutil.which, BROWSERS)), None), "Chromium")
-    api = pytest.importorskip("playwright.sync_api")
+    required(importlib.util.find_spec("playwright"), "playwright")
+    api = importlib.import_module("playwright.sync_api")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser
