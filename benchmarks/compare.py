@@ -81,19 +81,27 @@ def changes(rounds, about):
 
 def show(console, found, every):
     """Print what changed, the worst first, or every row."""
-    table = Table("", "benchmark", "base", "head", "times worse", "rounds", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column()
+    table.add_column("benchmark", overflow="fold")
+    for name in ("base", "head", "times worse", "rounds"):
+        table.add_column(name, no_wrap=True)
     for change in sorted(found, key=lambda change: -median(change.ratios)):
         if every or change.verdict != "same":
             ratios = sorted(change.ratios)
             table.add_row(
                 {"worse": "[red]worse[/]", "better": "[green]better[/]", "same": ""}[change.verdict], str(change.row),
-                human_value(median(change.base), change.unit), human_value(median(change.head), change.unit),
+                _readable(median(change.base), change.unit), _readable(median(change.head), change.unit),
                 f"{median(ratios):.2f}", f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
             )  # fmt: skip
     if table.row_count:
         console.print(table)
     counts = [sum(change.verdict == verdict for change in found) for verdict in ("worse", "better", "same")]
     console.print("{} worse, {} better, {} the same".format(*counts))
+
+
+def _readable(value, unit):
+    return human_value(value, unit) if unit in ("seconds", "bytes") else f"{value:.4g}"
 
 
 def main(
