@@ -31,27 +31,31 @@ TAG = re.compile(r'<(?:script|link)\b[^>]*?(?:src|href)="(https://[^"]*)"[^>]*>'
 
 
 def bring(cache):
-    """Fetch what is not in the folder yet; return the folders of the packages by name.
+    """Fetch the packages that are not in the folder yet; return their archives by name.
 
     Raises OSError without npm, CalledProcessError where it reaches no packages.
     """
-    folders = {package: Path(cache) / package for package, _ in PACKAGES.values()}
-    missing = [package for package, folder in folders.items() if not folder.exists()]
+    cache = Path(cache)
+    archives = {package: cache / f"{package.replace('@', '-')}.tgz" for package, _ in PACKAGES.values()}
+    missing = [package for package, archive in archives.items() if not archive.exists()]
     if missing:
-        Path(cache).mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", "--silent", *missing], cwd=cache, check=True, stdout=subprocess.DEVNULL)
-        for package in missing:
-            name, version = package.split("@")
-            with tempfile.TemporaryDirectory(dir=cache) as unpacked:
-                with tarfile.open(Path(cache) / f"{name}-{version}.tgz") as archive:
-                    archive.extractall(unpacked, filter="data")
-                Path(unpacked, "package").rename(folders[package])
-    return folders
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as aside:
+            subprocess.run(["npm", "pack", "--silent", *missing], cwd=aside, check=True, stdout=subprocess.DEVNULL)
+            for package in missing:
+                Path(aside, archives[package].name).rename(archives[package])
+    return archives
+
+
+def read(archive, name):
+    """A file's bytes from an npm package."""
+    with tarfile.open(archive) as files:
+        return files.extractfile(f"package/{name}").read()
 
 
 def keep_beside(html, cache):
     """Copy the libraries into the folder of the pages, and let the pages load those copies."""
-    html, folders = Path(html), bring(cache)
+    html, archives = Path(html), bring(cache)
     page = html / "index.html"
     (html / "libraries").mkdir(exist_ok=True)
 
@@ -61,7 +65,7 @@ def keep_beside(html, cache):
         if ending not in PACKAGES:
             raise ValueError(f"asv's pages load {address}, which benchmarks/_libraries.py does not know")
         package, name = PACKAGES[ending]
-        content = (folders[package] / name).read_bytes()
+        content = read(archives[package], name)
         (html / "libraries" / ending[1:]).write_bytes(content)
         method, digest = re.search(r'integrity="(sha\d+)-([^"]+)"', tag).groups()
         if package in WRITTEN_OUT:
