@@ -6,7 +6,7 @@ points, near the smallest largest error, in units of the result that the polynom
 """
 
 import numpy as np
-from mpmath import atanh, cos, erfc, exp, linspace, ln, matrix, mp, mpf, nstr, pi, polyval, qr_solve, sqrt
+from mpmath import atanh, cos, erfc, exp, linspace, ln, matrix, mp, mpf, nstr, pi, qr_solve, sqrt
 
 mp.dps = 60
 
@@ -56,9 +56,11 @@ def fit(function, weight, low, high, terms, real):
         c = float(real(float(qr_solve(powers, matrix(left))[0][0])))
         coefficients.append(c)
         left = [value - w * c * x**done for value, w, x in zip(left, weights, points, strict=True)]
-    falling = coefficients[::-1]
-    error = max(abs(weight(x) * (function(x) - polyval(falling, x))) for x in linspace(low, high, 1000))
-    return coefficients, error
+
+    def off(x):
+        return weight(x) * (function(x) - sum(c * x**j for j, c in enumerate(coefficients)))
+
+    return coefficients, max(abs(off(x)) for x in linspace(low, high, 1000))
 
 
 def coefficients():
