@@ -228,16 +228,20 @@ def test_asv_looks_for_no_step_where_larger_is_better(compare):
     assert set(silent) == {f".*{part}.*" for part in compare.LARGER_IS_BETTER}
 
 
-def measured_by(compare, monkeypatch, sides, *arguments):
-    """Run the command with results of the test's own in place of asv's; return its exit code and what it printed."""
-    row = compare.Row("figures.track_it", ())
-    monkeypatch.setattr(compare, "resolve", lambda name: name * 8)
-    monkeypatch.setattr(compare, "asv", lambda *line, **options: 0)
-    monkeypatch.setattr(compare, "know_machine", lambda: None)
-    monkeypatch.setattr(compare, "benchmarks", lambda results: {"figures.track_it": {"unit": "times"}})
-    monkeypatch.setattr(compare, "values", lambda results, commit: {row: sides[commit[0]]})
+def measured_by(command, monkeypatch, sides, *arguments):
+    """Run a command with results of the test's own in place of asv's; return its exit code and what it printed."""
+
+    def values(results, commit):
+        row = importlib.import_module("_asv").Row
+        return {row("figures.track_it", (str(i),)): value for i, value in enumerate(sides[commit[0]])}
+
+    monkeypatch.setattr(command, "resolve", lambda name: name * 8)
+    monkeypatch.setattr(command, "asv", lambda *line, **options: 0)
+    monkeypatch.setattr(command, "know_machine", lambda: None)
+    monkeypatch.setattr(command, "benchmarks", lambda results: {"figures.track_it": {"unit": "times"}})
+    monkeypatch.setattr(command, "values", values)
     app = typer.Typer()
-    app.command()(compare.main)
+    app.command()(command.main)
     done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
     return done.exit_code, done.output
 
@@ -250,7 +254,7 @@ def measured_by(compare, monkeypatch, sides, *arguments):
 ])  # fmt: skip
 def test_exit_code_is_the_verdict(compare, monkeypatch, tmp_path, base, head, code, word):
     monkeypatch.setattr(compare, "OWN", tmp_path)
-    got, printed = measured_by(compare, monkeypatch, {"a": base, "b": head}, "a", "b")
+    got, printed = measured_by(compare, monkeypatch, {"a": [base], "b": [head]}, "a", "b")
     assert got == code, printed
     assert word in printed
 
@@ -262,6 +266,21 @@ def test_commits_have_to_be_two(commits):
     run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 2
     assert "commit" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(("values", "arguments", "code", "word"), [
+    ([1.0, 2.0], ["--complete"], 0, "2 rows measured, 0 skipped, 0 failed"),
+    ([1.0, None], [], 1, "failed: figures.track_it(1)"),
+    ([1.0, math.nan], [], 0, "skipped: figures.track_it(1)"),
+    ([1.0, math.nan], ["--complete"], 1, "skipped: figures.track_it(1)"),
+    ([], [], 1, "failed: figures.track_it"),
+])  # fmt: skip
+def test_a_row_without_a_number_fails(monkeypatch, values, arguments, code, word):
+    pytest.importorskip("asv")
+    quick = importlib.import_module("quick")
+    got, printed = measured_by(quick, monkeypatch, {"H": values}, *arguments)
+    assert got == code, printed
+    assert word in printed
 
 
 def test_a_run_that_measured_nothing_fails(tmp_path):
