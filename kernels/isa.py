@@ -1,4 +1,4 @@
-"""What the CPU that LLVM compiles for can do: vector width, registers, fused multiply-add, masks.
+"""What the CPU that LLVM compiles for can do: vector width, registers, fused multiply-add.
 
 LLVM itself is asked: three operations are compiled for the CPU name and features that Numba will use
 (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` included), and the assembly is read. So the answer is right for
@@ -18,16 +18,12 @@ WIDEST_LANES = 16
 
 
 class Isa(NamedTuple):
-    """An instruction set as the kernels see it.
-
-    masks : whether a load or store under a mask costs no more than another; AVX2 has masks, and they do
-    """
+    """An instruction set as the kernels see it."""
 
     name: str
     vector_bytes: int
     registers: int
     fma: bool
-    masks: bool
 
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in one vector register."""
@@ -74,11 +70,11 @@ def isa() -> Isa:
     machine = target_machine()
     text = machine.emit_assembly(llvm.parse_assembly(_PROBE))
     if re.search(r"vfmadd\w*ps.*%zmm", text):
-        return Isa("avx512", 64, 32, fma=True, masks=True)
+        return Isa("avx512", 64, 32, fma=True)
     if re.search(r"vfmadd\w*ps.*%ymm", text):
-        return Isa("avx2", 32, 16, fma=True, masks=False)
+        return Isa("avx2", 32, 16, fma=True)
     if re.search(r"fmla\s+v\d+\.4s", text):
-        return Isa("neon", 16, 32, fma=True, masks=False)
+        return Isa("neon", 16, 32, fma=True)
     # Baseline x86-64 and anything unknown: 128-bit vectors, products and sums rounded apart, because an
     # `fma` that the hardware lacks would become a call to libm for each element.
-    return Isa("sse" if machine.triple.startswith("x86") else "generic", 16, 16, fma=False, masks=False)
+    return Isa("sse" if machine.triple.startswith("x86") else "generic", 16, 16, fma=False)

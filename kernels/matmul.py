@@ -49,7 +49,6 @@ PACK_SPREAD = 4096
 # multiple of so much apart, if there are many: they would compete for the same few lines of the first-level cache.
 PACK_STRIDE = 512
 RIVAL_STRIDE = 256
-MASKS = isa().masks
 
 
 @kernel
@@ -63,6 +62,15 @@ def panel_of(vectors, panels, p, width):
     """Return where panel `p` of a group begins and how wide it is: `vectors` shared out to `panels`."""
     first = vectors * p // panels
     return first * width, (vectors * (p + 1) // panels - first) * width
+
+
+@kernel
+def exposed_rows(overhang, ldb, later, depth):
+    """Return how many of the last of `depth` rows, whole vectors of them, would be read past the end of B.
+
+    The vectors reach `overhang` elements past the columns, and so many rows follow `later`, `ldb` apart.
+    """
+    return max(0, min(depth, (overhang + ldb - 1) // ldb - later))
 
 
 @kernel
@@ -127,8 +135,7 @@ def product(
         group = min(group_cols, cols - j0)
         vectors = (group + width - 1) // width
         panels = (vectors + tile_vectors - 1) // tile_vectors
-        readable = MASKS or single or group % width == 0 or flags & B_ROOM != 0
-        packed = transposed or not readable or (rows >= PACK_ROWS and min(depth, K_BLOCK) * ldb > PACK_SPREAD)
+        packed = transposed or (rows >= PACK_ROWS and min(depth, K_BLOCK) * ldb > PACK_SPREAD)
         if flags & BIAS:
             pack(at(bias, j0), 0, 1, group, addends, 0)
         k0 = 0
@@ -158,9 +165,11 @@ def product(
                 for p in range(panels):
                     first, panel_width = panel_of(vectors, panels, p, width)
                     panel_cols = min(panel_width, group - first)
-                    panel, ld_panel = at(b, k0 * ldb + j0 + first), ldb
+                    panel, ld_panel, exposed = at(b, k0 * ldb + j0 + first), ldb, 0
                     if packed:
                         panel, ld_panel = at(block, first * BLOCK_ROWS), panel_width
+                    elif flags & B_ROOM == 0:
+                        exposed = exposed_rows(panel_width - panel_cols, ldb, depth - k0 - k_size, k_size)
                     i = i0
                     while i < i1:
                         height = 1 if single else tile_height(i1 - i)
@@ -168,7 +177,7 @@ def product(
                         corner = i * ldc + j0 + first
                         tile(
                             height, tile_rows, at(source, (i - i0) * source_row), source_row, source_k, panel,
-                            ld_panel, at(c, corner), ldc, k_size, panel_cols, at(addends, first), at(below, corner),
+                            ld_panel, exposed, at(c, corner), ldc, k_size, panel_cols, at(addends, first), at(below, corner),
                             mode,
                         )  # fmt: skip
                         i += tile_rows

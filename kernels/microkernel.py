@@ -39,7 +39,7 @@ def _tile_shapes() -> list[tuple[int, int]]:
 
 def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]) -> None:
     """Write the code of one tile of `height` by `vectors` registers."""
-    rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, below, mode = args
+    rows, a, row_stride, k_stride, b, ldb, exposed, c, ldc, depth, cols, bias, below, mode = args
     builder, width = lanes.builder, lanes.width
     edge = lanes.first_lanes(builder.sub(cols, I64((vectors - 1) * width)))
     last = builder.sub(rows, I64(1))
@@ -70,19 +70,26 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
     # One pointer walks along A, and the rows stand at fixed distances from it: addresses that cost no instruction.
     distances = [opaque(builder, builder.mul(row_stride, row(i))) for i in range(height)]
     a_now, b_now = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, b)
-    with count_loop(builder, I64(0), depth, 1):
-        a_k, b_k = opaque(builder, builder.load(a_now)), builder.load(b_now)
-        if height == 1:
-            ahead = builder.gep(b_k, [builder.mul(ldb, I64(ROWS_AHEAD))])
-            for line in range(0, vectors * isa().vector_bytes, 64):
-                lanes.prefetch(builder.gep(ahead, [I64(line // (lanes.bits // 8))]))
-        b_vectors = [column(b_k, j, masked=isa().masks or height == 1) for j in range(vectors)]
-        for i in range(height):
-            element = lanes.splat(builder.load(builder.gep(a_k, [distances[i]])))
-            for j in range(vectors):
-                tile[i][j].set(lanes.fma(element, b_vectors[j], tile[i][j].get()))
-        builder.store(builder.gep(a_k, [k_stride]), a_now)
-        builder.store(builder.gep(b_k, [ldb]), b_now)
+    def links(count: ir.Value, masked: bool) -> None:
+        """Add so many links to each chain."""
+        with count_loop(builder, I64(0), count, 1):
+            a_k, b_k = opaque(builder, builder.load(a_now)), builder.load(b_now)
+            if height == 1:
+                ahead = builder.gep(b_k, [builder.mul(ldb, I64(ROWS_AHEAD))])
+                for line in range(0, vectors * isa().vector_bytes, 64):
+                    lanes.prefetch(builder.gep(ahead, [I64(line // (lanes.bits // 8))]))
+            b_vectors = [column(b_k, j, masked) for j in range(vectors)]
+            for i in range(height):
+                element = lanes.splat(builder.load(builder.gep(a_k, [distances[i]])))
+                for j in range(vectors):
+                    tile[i][j].set(lanes.fma(element, b_vectors[j], tile[i][j].get()))
+            builder.store(builder.gep(a_k, [k_stride]), a_now)
+            builder.store(builder.gep(b_k, [ldb]), b_now)
+
+    # A row of B may be read up to whole vectors while others follow it: what stands there is no lane of C. A mask
+    # costs something on every CPU, so the last rows alone are read under one.
+    links(builder.sub(depth, exposed), masked=False)
+    links(exposed, masked=True)
 
     with builder.if_then(asked(BIAS)):
         addends = [column(bias, j, masked=False) for j in range(vectors)]
@@ -109,7 +116,7 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
 def _codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     height, *tile_args = args
     lanes = Lanes(builder, signature.args[2].dtype)
-    cols = tile_args[9]
+    cols = tile_args[10]
     vectors = builder.sdiv(builder.add(cols, I64(lanes.width - 1)), I64(lanes.width))
     end = builder.append_basic_block("tile.end")
     switch = builder.switch(builder.add(builder.mul(height, I64(16)), vectors), end)
@@ -125,7 +132,7 @@ def _codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence
 
 def _signature(height: Any, rows: Any, p: Any, *rest: Any) -> Any:
     i = types.int64
-    return types.void(i, i, p, i, i, p, i, p, i, i, i, p, p, i)
+    return types.void(i, i, p, i, i, p, i, i, p, i, i, i, p, p, i)
 
 
 # tile(height, rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, below, mode): `height` is TILE_ROWS or
@@ -135,7 +142,7 @@ def _signature(height: Any, rows: Any, p: Any, *rest: Any) -> Any:
 # must be readable up to whole vectors, but for a single row.
 tile = make_intrinsic(
     "tile",
-    ["height", "rows", "a", "row_stride", "k_stride", "b", "ldb", "c", "ldc", "depth", "cols", "bias", "below", "mode"],
+    ["height", "rows", "a", "row_stride", "k_stride", "b", "ldb", "exposed", "c", "ldc", "depth", "cols", "bias", "below", "mode"],
     _signature,
     _codegen,
 )

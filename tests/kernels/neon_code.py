@@ -15,7 +15,7 @@ from numba import types
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import kernels.isa
 
-NEON = kernels.isa.Isa("neon", 16, 32, fma=True, masks=False)
+NEON = kernels.isa.Isa("neon", 16, 32, fma=True)
 kernels.isa.isa = lambda: NEON  # before the kernels ask
 from kernels import control, microkernel  # noqa: E402
 
