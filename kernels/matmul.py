@@ -9,6 +9,7 @@ into tasks in any way: the bits stay.
 from numba import types
 
 from .activations import IDENTITY, RELU, activate, activate_with_slope, apply_slope
+from .caches import cache_sizes
 from .compile import kernel, outlined
 from .isa import WIDEST_LANES, isa
 from .microkernel import (
@@ -35,7 +36,9 @@ PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD, UPDATE = range(5)
 # A block of B, K_BLOCK rows of GROUP panels, stays in the second-level cache while ROW_BLOCK rows of A after another
 # meet it; one panel stays in the first-level cache while the tiles of those rows pass.
 K_BLOCK = 256
-GROUP = 1024 // (TILE_VECTORS * isa().vector_bytes)
+LARGEST_BLOCK = 1 << 20
+PANEL_BYTES = K_BLOCK * TILE_VECTORS * isa().vector_bytes
+GROUP = max(1, min(LARGEST_BLOCK, cache_sizes().get(2, 1 << 19) // 2) // PANEL_BYTES)
 ROW_BLOCK = 96
 # A transposed block may be written up to whole vectors of k; one more row holds the bias.
 BLOCK_ROWS = K_BLOCK + WIDEST_LANES
@@ -45,6 +48,8 @@ a_scratch = stack_block(BLOCK_ROWS * ROW_BLOCK * 8)
 # from its first row to its last) is no longer at home in the first-level cache.
 PACK_ROWS = 64
 PACK_SPREAD = 4096
+# Rows of B copied at a time, into one panel after another: the reader of B stays on so many pages.
+PACK_TURN = 16
 # Columns of A so far apart are on a page or two of their own: they are copied next to each other. So are rows of A a
 # multiple of so much apart, if there are many: they would compete for the same few lines of the first-level cache.
 PACK_STRIDE = 512
@@ -100,6 +105,23 @@ def in_memory(kind, code):
     return kind == UPDATE or (kind != PLAIN and code != IDENTITY and fused(kind, code) == 0)
 
 
+@kernel
+def pack_block(b, ldb, transposed, k0, k_size, j0, cols, vectors, panels, block):
+    """Copy rows k0 … k0 + k_size of so many columns of B into panels."""
+    width = lanes_of(b)
+    turn = k_size if transposed else PACK_TURN
+    for k in range(0, k_size, turn):
+        rows = min(turn, k_size - k)
+        for p in range(panels):
+            first, panel_width = panel_of(vectors, panels, p, width)
+            panel_cols = min(panel_width, cols - first)
+            panel = at(block, first * BLOCK_ROWS + k * panel_width)
+            if transposed:
+                pack_transposed(at(b, (j0 + first) * ldb + k0 + k), ldb, rows, panel_cols, panel, panel_width)
+            else:
+                pack(at(b, (k0 + k) * ldb + j0 + first), ldb, rows, panel_cols, panel, panel_width)
+
+
 def _product_types(dtype):
     p, i = types.CPointer(dtype), types.int64
     return types.void(p, i, i, p, i, i, p, i, i, i, i, p, i, i, i, p, p, types.CPointer(types.float64), i)
@@ -127,13 +149,15 @@ def product(
     addends = at(block, BLOCK_ROWS * GROUP * TILE_VECTORS * width)
     single = rows == 1 and not transposed
     tile_vectors = ROW_VECTORS if single else TILE_VECTORS
-    group_cols = GROUP * TILE_VECTORS * width
+    all_vectors = (cols + width - 1) // width
+    groups = (all_vectors + GROUP * TILE_VECTORS - 1) // (GROUP * TILE_VECTORS)
     far_columns = row_stride == 1 and k_stride > PACK_STRIDE
     rival_rows = k_stride == 1 and row_stride % RIVAL_STRIDE == 0 and rows >= TILE_ROWS and cols >= PACK_ROWS
     finish = flags & ROOM | fused(kind, code)
-    for j0 in range(0, cols, group_cols):
-        group = min(group_cols, cols - j0)
-        vectors = (group + width - 1) // width
+    for g in range(groups):
+        j0, vectors = panel_of(all_vectors, groups, g, width)
+        group = min(vectors, cols - j0)
+        vectors = vectors // width
         panels = (vectors + tile_vectors - 1) // tile_vectors
         packed = transposed or (rows >= PACK_ROWS and min(depth, K_BLOCK) * ldb > PACK_SPREAD)
         if flags & BIAS:
@@ -145,14 +169,7 @@ def product(
             last = k0 + k_size == depth
             mode |= finish | flags & BIAS if last else flags & ROOM
             if packed:
-                for p in range(panels):
-                    first, panel_width = panel_of(vectors, panels, p, width)
-                    panel_cols = min(panel_width, group - first)
-                    panel = at(block, first * BLOCK_ROWS)
-                    if transposed:
-                        pack_transposed(at(b, (j0 + first) * ldb + k0), ldb, k_size, panel_cols, panel, panel_width)
-                    else:
-                        pack(at(b, k0 * ldb + j0 + first), ldb, k_size, panel_cols, panel, panel_width)
+                pack_block(b, ldb, transposed, k0, k_size, j0, group, vectors, panels, block)
             for i0 in range(0, rows, ROW_BLOCK):
                 i1 = min(rows, i0 + ROW_BLOCK)
                 source, source_row, source_k = at(a, i0 * row_stride + k0 * k_stride), row_stride, k_stride

@@ -4,25 +4,56 @@ A panel is ``depth`` rows of a few whole vectors, zero-padded. The transposed fo
 in memory, as the weights do in ``dX = dZ @ W``: squares of one vector by one vector are turned in registers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 
+from .isa import isa
 from .simd import I32, I64, Lanes, Vec, count_loop, make_intrinsic, vector_loop
+
+TILE_VECTORS = isa().tile[1]
 
 
 def _pack_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     source, ld, depth, cols, panel, width = args
     lanes = Lanes(b, signature.args[0].dtype)
-    with count_loop(b, I64(0), depth, 1) as k:
-        row, target = b.gep(source, [b.mul(k, ld)]), b.gep(panel, [b.mul(k, width)])
-        vector_loop(
-            lanes,
-            cols,
-            lambda j, mask: lanes.store(lanes.load(b.gep(row, [j]), mask), b.gep(target, [j])),
+
+    def each_row(copy: Callable[[ir.Value, ir.Value], None]) -> None:
+        with count_loop(b, I64(0), depth, 1) as k:
+            copy(b.gep(source, [b.mul(k, ld)]), b.gep(panel, [b.mul(k, width)]))
+
+    def few(vectors: int) -> None:
+        # Most panels are as wide as a tile. Their few vectors are copied without a loop of their own.
+        edge = lanes.first_lanes(b.sub(cols, I64((vectors - 1) * lanes.width)))
+
+        def copy(row: ir.Value, target: ir.Value) -> None:
+            for j in range(vectors):
+                at = [I64(j * lanes.width)]
+                lanes.store(lanes.load(b.gep(row, at), edge if j == vectors - 1 else None), b.gep(target, at))
+
+        each_row(copy)
+
+    def many() -> None:
+        each_row(
+            lambda row, target: vector_loop(
+                lanes, cols, lambda j, mask: lanes.store(lanes.load(b.gep(row, [j]), mask), b.gep(target, [j]))
+            )
         )
+
+    end, otherwise = b.append_basic_block("pack.end"), b.append_basic_block("pack.many")
+    switch = b.switch(b.sdiv(b.add(cols, I64(lanes.width - 1)), I64(lanes.width)), otherwise)
+    for vectors in range(1, TILE_VECTORS + 1):
+        block = b.append_basic_block(f"pack.{vectors}")
+        switch.add_case(I64(vectors), block)
+        b.position_at_end(block)
+        few(vectors)
+        b.branch(end)
+    b.position_at_end(otherwise)
+    many()
+    b.branch(end)
+    b.position_at_end(end)
     return context.get_dummy_value()
 
 
