@@ -9,7 +9,7 @@ into tasks in any way: the bits stay.
 from numba import types
 
 from .activations import IDENTITY, RELU, activate, activate_with_slope, apply_slope
-from .caches import cache_sizes
+from .caches import caches
 from .compile import kernel, outlined
 from .isa import WIDEST_LANES, isa
 from .microkernel import (
@@ -38,7 +38,7 @@ PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD, UPDATE = range(5)
 K_BLOCK = 256
 LARGEST_BLOCK = 1 << 20
 PANEL_BYTES = K_BLOCK * TILE_VECTORS * isa().vector_bytes
-GROUP = max(1, min(LARGEST_BLOCK, cache_sizes().get(2, 1 << 19) // 2) // PANEL_BYTES)
+GROUP = max(1, min(LARGEST_BLOCK, caches()[2].size // 2) // PANEL_BYTES)
 ROW_BLOCK = 96
 # A transposed block may be written up to whole vectors of k; one more row holds the bias.
 BLOCK_ROWS = K_BLOCK + WIDEST_LANES
@@ -54,6 +54,7 @@ PACK_TURN = 16
 # multiple of so much apart, if there are many: they would compete for the same few lines of the first-level cache.
 PACK_STRIDE = 512
 RIVAL_STRIDE = 256
+RIVALS = caches()[1].ways < TILE_ROWS + 4
 
 
 @kernel
@@ -152,7 +153,7 @@ def product(
     all_vectors = (cols + width - 1) // width
     groups = (all_vectors + GROUP * TILE_VECTORS - 1) // (GROUP * TILE_VECTORS)
     far_columns = row_stride == 1 and k_stride > PACK_STRIDE
-    rival_rows = k_stride == 1 and row_stride % RIVAL_STRIDE == 0 and rows >= TILE_ROWS and cols >= PACK_ROWS
+    rival_rows = RIVALS and k_stride == 1 and row_stride % RIVAL_STRIDE == 0 and rows >= TILE_ROWS and cols >= PACK_ROWS
     finish = flags & ROOM | fused(kind, code)
     for g in range(groups):
         j0, vectors = panel_of(all_vectors, groups, g, width)

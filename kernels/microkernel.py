@@ -67,6 +67,13 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
     with cgutils.if_unlikely(builder, asked(ACCUMULATE)):
         each(lambda i, j, _: column(builder.gep(c, [c_rows[i]]), j, masked=True))
 
+    if height > 1:
+        # The tile below is next. What it will write to, or go on from, comes meanwhile.
+        for i in range(height):
+            next_row = builder.gep(c, [builder.mul(ldc, I64(height + i))])
+            for j in range(vectors):
+                lanes.prefetch(builder.gep(next_row, [I64(j * width)]))
+
     # One pointer walks along A, and the rows stand at fixed distances from it: addresses that cost no instruction.
     distances = [opaque(builder, builder.mul(row_stride, row(i))) for i in range(height)]
     a_now, b_now = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, b)
