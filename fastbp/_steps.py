@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import _check
+from fastbp import _check, _memory
 from fastbp._interrupts import held_back
 from fastbp._threads import tasks_for
 from fastbp.kernels import network, updates
@@ -45,7 +45,7 @@ class Steps:
         self._target_width = model.out_features // loss.outputs_for(1)
         self._code = optimizer.code
         dtype, size = model.dtype, model._params.size
-        self._state = np.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
+        self._state = _memory.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
         self._hyper = np.zeros(updates.HYPER_SIZE)
         self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
         self._options = loss.options()
@@ -73,7 +73,7 @@ class Steps:
         """Make room for batches of this many rows."""
         plan, layout = self.model._plan(batch, train=True, target_width=self._target_width)
         # All of it before any of it replaces the old: a MemoryError leaves the trainer as it was.
-        buffers = np.empty(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
+        buffers = _memory.zeros(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
         with held_back():
             self._plan, self._layout = plan, layout
             self._work, self._rows, self._labels = buffers
@@ -99,12 +99,15 @@ class Steps:
         self._addresses = self._frame.addresses()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Addresses are of these arrays; a copy has arrays of its own.
-        return {name: value for name, value in vars(self).items() if name not in ("_frame", "_addresses")}
+        # What a step works in, and where it is, is no state: a copy makes its own.
+        own = ("_frame", "_addresses", "_plan", "_layout", "_work", "_rows", "_labels")
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._bind()
+        self._state = _memory.zeros(self._state.size, self._state.dtype)
+        self._state[:] = state["_state"]
+        self._reserve(0)
 
     def _prepare(self, batch: int) -> None:
         if batch > self._layout[CAPACITY]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import _check
+from fastbp import _check, _memory
 from fastbp._threads import tasks_for
 from fastbp.initializers import INITIALIZERS, Initializer
 from fastbp.kernels import activations, dense
@@ -91,7 +91,7 @@ class Dense:
             initial = _check.floats(initial, self.dtype, "Dense", "init's weights")
         _check.exact_shape(initial, shape, "Dense", "init's weights")
         size = parameter_count(self.in_features, self.out_features, self.has_bias)
-        self._bind(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
+        self._bind(_memory.zeros(size, self.dtype), _memory.zeros(size, self.dtype))
         with np.errstate(over="ignore"):
             self._w[...] = initial.T
         if not np.isfinite([self._w.min(), self._w.max()]).all():  # NaN is both

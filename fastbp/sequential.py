@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import _check
+from fastbp import _check, _memory
 from fastbp._modelfile import MODEL, write_tensors
 from fastbp._threads import tasks_for
 from fastbp.initializers import Initializer
@@ -63,7 +63,7 @@ class Sequential:
         self.dtype = layers[0].dtype
         self.metadata: dict[str, Any] = {}
         size = sum(layer._params.size for layer in layers)
-        self._params, self._grads = np.empty(size, self.dtype), np.zeros(size, self.dtype)
+        self._params, self._grads = _memory.zeros(size, self.dtype), _memory.zeros(size, self.dtype)
         start = 0
         for layer in layers:
             part = slice(start, start + layer._params.size)
@@ -184,7 +184,7 @@ class Sequential:
         saved = getattr(self._local, "saved", None)
         if saved is None or saved[0] < capacity:
             plan, layout = self._plan(capacity, train=False)
-            saved = self._local.saved = (int(layout[CAPACITY]), plan, np.empty(int(layout[SIZE]), self.dtype))
+            saved = self._local.saved = (int(layout[CAPACITY]), plan, _memory.zeros(int(layout[SIZE]), self.dtype))
         return saved[1], saved[2]
 
     def parameters(self) -> dict[str, Array]:

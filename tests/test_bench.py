@@ -16,7 +16,7 @@ from rich.console import Console
 
 from fastbp.bench import report, workers
 from fastbp.bench.cases import KINDS, PEERS, Case
-from fastbp.bench.limits import LIMITS, last_level_cache
+from fastbp.bench.limits import LIMITS
 from fastbp.bench.measure import Outcome, Timing, measure
 from fastbp.bench.roofline import roofline
 from fastbp.bench.workers import LIBRARIES, WorkerError, started
