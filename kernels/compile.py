@@ -209,11 +209,11 @@ class Outlined:
         value = builder.call(self.declare(context, builder.module, element_type(signature.args)), args)
         return context.get_dummy_value() if signature.return_type is types.void else value
 
-    def intrinsic(self) -> Any:
-        """Return what a kernel calls."""
+    def intrinsic(self, call: Callable[..., Any] | None = None) -> Any:
+        """Return what a kernel calls; `call` writes the call."""
         names = list(inspect.signature(self.function).parameters)
         return make_intrinsic(
-            self.function.__name__, names, lambda *args: self.signature(element_type(args)), self.call
+            self.function.__name__, names, lambda *args: self.signature(element_type(args)), call or self.call
         )
 
 

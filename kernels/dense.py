@@ -1,8 +1,8 @@
 """The dense layer: ``Z = X @ W + b``, ``A = g(Z)`` forward; ``dX``, ``dW`` and ``db`` backward.
 
 ``W`` stands as it is stored, (in_features, out_features): the transpose of the lecture's. Three levels: a ``*_part``
-does one task's share, on pointers; `forward`, `input_gradient` and `weight_gradient` say how many tasks there are, on
-flat arrays and offsets, for `network` too; `dense_forward` and `dense_backward` are the same for plain arrays.
+does one task's share, on pointers; `forward`, `input_gradient` and `weight_gradient` say how many tasks there are, for
+`passes` too; `dense_forward` and `dense_backward` are the same for plain arrays.
 
 ``tasks`` says into how many tasks the work is cut; 1 opens no parallel region. It changes no bit.
 """
@@ -13,9 +13,9 @@ from .activations import IDENTITY, apply_slope
 from .columns import column_sums
 from .compile import entry, kernel
 from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, UPDATE, product
-from .microkernel import B_ROOM, BIAS, TILE_ROWS
+from .microkernel import B_ROOM, BIAS, TAKE, TILE_ROWS
 from .pointers import at, doubles_at, lanes_of
-from .region import shared
+from .region import one_piece, shared
 from .tasks import grid, share, worth
 from .updates import update
 
@@ -34,10 +34,10 @@ def gradient_chunks(batch, in_features, out_features):
 
 
 @kernel
-def block_of(rows, cols, pointer, tasks, task):
-    """Return the block (i0, i1, j0, j1) of a (rows, cols) matrix that `task` of `tasks` computes."""
+def block_of(rows, cols, pointer, tasks, task, lengthwise):
+    """Return the block (i0, i1, j0, j1) of a (rows, cols) matrix that `task` of `tasks` computes; see `grid`."""
     width = lanes_of(pointer)
-    across = grid(rows, cols, width, tasks)
+    across = grid(rows, cols, width, tasks, lengthwise)
     down = tasks // across
     y, x = task // across, task % across
     return (
@@ -56,7 +56,7 @@ def _forward_types(dtype):
 @shared(_forward_types)
 def forward_part(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks, task):
     """One task's block of ``A = g(X @ W + b)``, and of ``g'(Z)`` where `kind` keeps the slope."""
-    i0, i1, j0, j1 = block_of(batch, outs, x, tasks, task)
+    i0, i1, j0, j1 = block_of(batch, outs, x, tasks, task, False)
     c = i0 * ld_a + j0
     product(
         at(x, i0 * ld_x), ld_x, 1, at(w, j0), outs, False, at(a, c), ld_a, i1 - i0, j1 - j0, ins,
@@ -72,7 +72,7 @@ def _input_gradient_types(dtype):
 @shared(_input_gradient_types)
 def input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, tasks, task):
     """One task's block of ``dX = dZ @ W.T``, times g' of the layer below."""
-    i0, i1, j0, j1 = block_of(batch, ins, dz, tasks, task)
+    i0, i1, j0, j1 = block_of(batch, ins, dz, tasks, task, False)
     c = i0 * ld_dx + j0
     product(
         at(dz, i0 * ld_dz), ld_dz, 1, at(w, j0 * outs), outs, True, at(dx, c), ld_dx, i1 - i0, j1 - j0, outs,
@@ -90,13 +90,13 @@ def weight_gradient_part(
     x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, kind, code, params, state, hyper, n, tasks, task
 ):
     """One task's block of ``dW = X.T @ dZ``, and its update; the blocks at the top also sum their part of ``db``."""
-    i0, i1, j0, j1 = block_of(ins, outs, x, tasks, task)
+    i0, i1, j0, j1 = block_of(ins, outs, x, tasks, task, True)
     c = i0 * outs + j0
     product(
         at(x, i0), 1, ld_x, at(dz, j0), ld_dz, False, at(dw, c), outs, i1 - i0, j1 - j0, batch,
-        at(dz, 0), flags & B_ROOM, kind, code, at(params, c), at(state, c), hyper, n,
+        at(dz, 0), flags & (B_ROOM | TAKE), kind, code, at(params, c), at(state, c), hyper, n,
     )  # fmt: skip
-    if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks):
+    if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks, True):
         column_sums(at(dz, j0), ld_dz, batch, j1 - j0, at(db, j0))
         if kind == UPDATE:
             b = ins * outs + j0
@@ -121,61 +121,59 @@ def weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs,
         column_sums(dz, ld_dz, stop - start, outs, at(part, ins * outs))
 
 
+# For a task that computes its piece of every layer's gradient.
+weight_gradient_piece, weight_gradient_one_chunk = one_piece(weight_gradient_part), one_piece(weight_gradient_chunk)
+
+
 @kernel
-def forward(x, x0, ld_x, w, w0, b, b0, flags, code, kind, a, a0, slope, slope0, ld_a, batch, ins, outs, tasks):
-    """Compute ``A = g(X @ W + b)``; X begins at ``x.flat[x0]``, and so on, rows `ld_x` and `ld_a` apart."""
+def forward(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks):
+    """Compute ``A = g(X @ W + b)``; rows of X stand `ld_x` apart, those of A and the slope `ld_a`."""
     tasks = worth(2 * batch * ins * outs, tasks)
-    forward_part(
-        at(x, x0), ld_x, at(w, w0), at(b, b0), flags, code, kind, at(a, a0), at(slope, slope0), ld_a, batch, ins, outs,
-        tasks, tasks,
-    )  # fmt: skip
+    forward_part(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks, tasks)
 
 
 @kernel
-def input_gradient(
-    dz, dz0, ld_dz, w, w0, dx, dx0, ld_dx, flags, code, below, below0, slope, slope0, batch, ins, outs, tasks
-):
+def input_gradient(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, tasks):
     """Compute ``dX = dZ @ W.T * g'``: the dz of the layer below, of activation `code`.
 
     below, slope : that layer's output and stored slope, laid out as dX; read as its activation needs them
     """
     tasks = worth(2 * batch * ins * outs, tasks)
-    input_gradient_part(
-        at(dz, dz0), ld_dz, at(w, w0), at(dx, dx0), ld_dx, flags, code, at(below, below0), at(slope, slope0), batch,
-        ins, outs, tasks, tasks,
-    )  # fmt: skip
+    input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, tasks, tasks)
 
 
 @kernel
 def weight_gradient(
-    x, x0, ld_x, dz, dz0, ld_dz, dw, dw0, db, db0, flags, partials, batch, ins, outs, kind, code, params, state, hyper,
-    n, tasks,
-):  # fmt: skip
+    x, ld_x, dz, ld_dz, dw, db, flags, partials, batch, ins, outs, kind, code, params, state, hyper, n, tasks
+):
     """Compute ``dW = X.T @ dZ`` and ``db = dZ.sum(0)``.
 
     partials : room for ``gradient_chunks(...) * (ins + 1) * outs`` elements where there are several chunks
     kind : UPDATE, to update W and b at once, while the gradient is in a cache; else PLAIN
-    code, params, state, hyper, n : for that, as `updates.update` takes them. W begins at ``params.flat[dw0]``, and b
-        follows it.
+    code, params, state, hyper, n : for that, as `updates.update` takes them; W, and b behind it
     """
     chunks = gradient_chunks(batch, ins, outs)
     tasks = worth(2 * batch * ins * outs, tasks)
     if chunks == 1:
         weight_gradient_part(
-            at(x, x0), ld_x, at(dz, dz0), ld_dz, at(dw, dw0), at(db, db0), flags, batch, ins, outs, kind, code,
-            at(params, dw0), at(state, dw0), hyper, n, tasks, tasks,
-        )  # fmt: skip
-        return
-    weight_gradient_chunk(at(x, x0), ld_x, at(dz, dz0), ld_dz, at(partials, 0), flags, batch, ins, outs, chunks, tasks)
-    size = (ins + 1) * outs
-    column_sums(at(partials, 0), size, chunks, ins * outs, at(dw, dw0))
+            x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, kind, code, params, state, hyper, n, tasks, tasks
+        )
+    else:
+        weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks)
+        put_together(partials, chunks, dw, db, flags, ins, outs, kind, code, params, state, hyper, n)
+
+
+@kernel
+def put_together(partials, chunks, dw, db, flags, ins, outs, kind, code, params, state, hyper, n):
+    """Add up the chunks of dW and db, and update W and b where `kind` is UPDATE."""
+    size, weights = (ins + 1) * outs, ins * outs
+    column_sums(partials, size, chunks, weights, dw)
     if flags & BIAS:
-        column_sums(at(partials, ins * outs), size, chunks, outs, at(db, db0))
+        column_sums(at(partials, weights), size, chunks, outs, db)
     if kind == UPDATE:
-        update(code, at(params, dw0), at(dw, dw0), at(state, dw0), hyper, n, outs, ins, outs)
+        update(code, params, dw, state, hyper, n, outs, ins, outs)
         if flags & BIAS:
-            b = dw0 + ins * outs
-            update(code, at(params, b), at(db, db0), at(state, b), hyper, n, outs, 1, outs)
+            update(code, at(params, weights), db, at(state, weights), hyper, n, outs, 1, outs)
 
 
 @entry
@@ -196,7 +194,10 @@ def dense_forward(x, w, b, activation, with_slope, tasks, a, slope):
     outs = w.shape[1]
     kind = FORWARD_WITH_SLOPE if with_slope else FORWARD
     flags = BIAS if b.size > 0 else 0
-    forward(x, 0, ins, w, 0, b, 0, flags, activation, kind, a, 0, slope, 0, outs, batch, ins, outs, tasks)
+    forward(
+        at(x, 0), ins, at(w, 0), at(b, 0), flags, activation, kind, at(a, 0), at(slope, 0), outs, batch, ins, outs,
+        tasks,
+    )  # fmt: skip
 
 
 @entry
@@ -219,11 +220,14 @@ def dense_backward(x, w, dz, below_activation, below, slope, with_dx, partials, 
     batch, ins = x.shape
     outs = w.shape[1]
     if with_dx:
-        input_gradient(dz, 0, outs, w, 0, dx, 0, ins, 0, below_activation, below, 0, slope, 0, batch, ins, outs, tasks)
+        input_gradient(
+            at(dz, 0), outs, at(w, 0), at(dx, 0), ins, 0, below_activation, at(below, 0), at(slope, 0), batch, ins,
+            outs, tasks,
+        )  # fmt: skip
     flags = BIAS if db.size > 0 else 0
     weight_gradient(
-        x, 0, ins, dz, 0, outs, dw, 0, db, 0, flags, partials, batch, ins, outs, PLAIN, IDENTITY, dw, dw, doubles_at(0),
-        0, tasks,
+        at(x, 0), ins, at(dz, 0), outs, at(dw, 0), at(db, 0), flags, at(partials, 0), batch, ins, outs, PLAIN, IDENTITY,
+        at(dw, 0), at(dw, 0), doubles_at(0), 0, tasks,
     )  # fmt: skip
 
 

@@ -158,12 +158,17 @@ def softmax_probabilities_row(z, z0, q, q0, class_weight, smoothing, scale, d, d
 
 
 @kernel
-def row_scales(code, labels, class_weight, options, sample_weight, scales, batch, terms):
-    """Write what each row's loss counts for; return what the sum was divided by: 1 without a mean.
+def row_scales(code, labels, class_weight, options, sample_weight, scales, batch, n):
+    """Write what the loss of each row, of n numbers, counts for; return what the sum was divided by: 1 without a mean.
 
     Mean: for class labels the weighted mean over the rows that are not ignored, divided by the sum of their classes'
-    weights; else over all `terms` numbers of a row. Sample weights weigh the mean as well.
+    weights; else over all terms of a row. Sample weights weigh the mean as well.
     """
+    terms = 1
+    if code in (MSE, BCE_LOGITS):
+        terms = n
+    elif code == GAUSSIAN_NLL:
+        terms = n // 2
     total = 0.0
     for i in range(batch):
         weight = 1.0
@@ -313,6 +318,28 @@ def loss_part(
 
 
 @kernel
+def losses_of_rows(
+    code, z, ld, room, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope, d,
+    batch, tasks,
+):  # fmt: skip
+    """Compute the losses of rows and their gradients, shared out; see `loss_part`."""
+    tasks = worth(ELEMENT_WORK * batch * n, tasks)
+    loss_part(
+        code, z, ld, room, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope,
+        d, batch, tasks, tasks,
+    )  # fmt: skip
+
+
+@kernel
+def total_loss(rows, batch, divisor):
+    """Add up the losses as they count, in order; NaN where no row counts."""
+    total = 0.0
+    for i in range(batch):
+        total += rows[0, i] * rows[1, i]
+    return total if divisor > 0.0 else np.nan
+
+
+@kernel
 def loss(
     code, z, z0, ld, room, batch, n, labels, targets, t0, ld_t, class_weight, options, sample_weight, rows, activation,
     slope, slope0, d, d0, tasks,
@@ -334,22 +361,12 @@ def loss(
 
     One task owns a range of rows.
     """
-    terms = 1
-    if code in (MSE, BCE_LOGITS):
-        terms = n
-    elif code == GAUSSIAN_NLL:
-        terms = n // 2
-    divisor = row_scales(code, labels, class_weight, options, sample_weight, rows[0], batch, terms)
-    weights, ld_rows = class_weight.size, rows.shape[1]
-    tasks = worth(ELEMENT_WORK * batch * n, tasks)
-    loss_part(
-        code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), weights,
-        at(options, 0), at(rows, 0), ld_rows, activation, at(slope, slope0), at(d, d0), batch, tasks, tasks,
+    divisor = row_scales(code, labels, class_weight, options, sample_weight, rows[0], batch, n)
+    losses_of_rows(
+        code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), class_weight.size,
+        at(options, 0), at(rows, 0), rows.shape[1], activation, at(slope, slope0), at(d, d0), batch, tasks,
     )  # fmt: skip
-    total = 0.0
-    for i in range(batch):
-        total += rows[0, i] * rows[1, i]
-    return total if divisor > 0.0 else np.nan, divisor
+    return total_loss(rows, batch, divisor), divisor
 
 
 @kernel

@@ -22,6 +22,7 @@ from .microkernel import (
     ROOM,
     ROW_VECTORS,
     START,
+    TAKE,
     TILE_ROWS,
     TILE_VECTORS,
     tile,
@@ -139,7 +140,7 @@ def product(
     b : B's element (k, j) stands at ``b[k * ldb + j]``, or at ``b[j * ldb + k]`` where `transposed`
     c : (rows, cols), rows `ldc` apart; written
     bias : (cols,), added where `flags` has BIAS
-    flags : BIAS, and ROOM where c, below and beside have room up to whole vectors
+    flags : BIAS, B_ROOM and TAKE, as `tile` has them; ROOM where c, below and beside have room up to whole vectors
     kind, code : which epilogue, of which activation or optimizer
     below, beside : laid out as C, read or written by the epilogue; activations and their slopes, or the parameters and
         the optimizer's state
@@ -154,7 +155,7 @@ def product(
     groups = (all_vectors + GROUP * TILE_VECTORS - 1) // (GROUP * TILE_VECTORS)
     far_columns = row_stride == 1 and k_stride > PACK_STRIDE
     rival_rows = RIVALS and k_stride == 1 and row_stride % RIVAL_STRIDE == 0 and rows >= TILE_ROWS and cols >= PACK_ROWS
-    finish = flags & ROOM | fused(kind, code)
+    finish = flags & (ROOM | TAKE) | fused(kind, code)
     for g in range(groups):
         j0, vectors = panel_of(all_vectors, groups, g, width)
         group = min(vectors, cols - j0)

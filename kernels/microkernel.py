@@ -18,8 +18,9 @@ from .simd import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, opaque
 
 # Mode, a sum of flags. The chains begin at zero, or at what C holds (ACCUMULATE). Where they end, a bias is added
 # (BIAS), relu is applied (RECTIFY), or a gradient passes where relu's output, in `below`, is not zero (GATE). C, and
-# what is laid out as C, may have ROOM up to whole vectors: then no store needs a mask. So may B (B_ROOM).
-START, ACCUMULATE, BIAS, RECTIFY, GATE, ROOM, B_ROOM = 0, 1, 2, 4, 8, 16, 32
+# what is laid out as C, may have ROOM up to whole vectors: then no store needs a mask. So may B (B_ROOM). What stands in
+# `below` may be written soon after (TAKE): it is fetched for that, which takes it from other cores.
+START, ACCUMULATE, BIAS, RECTIFY, GATE, ROOM, B_ROOM, TAKE = 0, 1, 2, 4, 8, 16, 32, 64
 
 TILE_ROWS, TILE_VECTORS = isa().tile
 # A lower tile ends a block of rows; of two vectors or more it still has the eight accumulators that keep two FMA units
@@ -67,16 +68,22 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
     with cgutils.if_unlikely(builder, asked(ACCUMULATE)):
         each(lambda i, j, _: column(builder.gep(c, [c_rows[i]]), j, masked=True))
 
-    if height > 1:
-        # The tile below is next. What it will write to, or go on from, comes meanwhile.
-        for i in range(height):
-            next_row = builder.gep(c, [builder.mul(ldc, I64(height + i))])
+    def fetch(matrix: ir.Value, first: int, write: bool) -> None:
+        for i in range(first, first + height):
+            row = builder.gep(matrix, [builder.mul(ldc, I64(i))])
             for j in range(vectors):
-                lanes.prefetch(builder.gep(next_row, [I64(j * width)]))
+                lanes.prefetch(builder.gep(row, [I64(j * width)]), write=write)
+
+    # While the chains grow, there comes what the next tile, the one below, will write to or go on from.
+    if height > 1:
+        fetch(c, height, write=False)
+    with builder.if_then(asked(TAKE)):
+        fetch(below, 0, write=True)
 
     # One pointer walks along A, and the rows stand at fixed distances from it: addresses that cost no instruction.
     distances = [opaque(builder, builder.mul(row_stride, row(i))) for i in range(height)]
     a_now, b_now = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, b)
+
     def links(count: ir.Value, masked: bool) -> None:
         """Add so many links to each chain."""
         with count_loop(builder, I64(0), count, 1):
@@ -149,7 +156,23 @@ def _signature(height: Any, rows: Any, p: Any, *rest: Any) -> Any:
 # must be readable up to whole vectors, but for a single row.
 tile = make_intrinsic(
     "tile",
-    ["height", "rows", "a", "row_stride", "k_stride", "b", "ldb", "exposed", "c", "ldc", "depth", "cols", "bias", "below", "mode"],
+    [
+        "height",
+        "rows",
+        "a",
+        "row_stride",
+        "k_stride",
+        "b",
+        "ldb",
+        "exposed",
+        "c",
+        "ldc",
+        "depth",
+        "cols",
+        "bias",
+        "below",
+        "mode",
+    ],
     _signature,
     _codegen,
 )

@@ -5,14 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from .activations import FIRST_STORED_SLOPE
+from .caches import caches
 from .dense import gradient_chunks
 from .isa import isa
 
-# Columns of a plan. W and B are offsets in the parameters (B is -1 without a bias); A, SLOPE and D in the workspace:
-# the layer's output, its stored slope and the gradient dz, each (capacity, LD).
-IN, OUT, ACTIVATION, W, B, A, SLOPE, D, LD, COLUMNS = range(10)
-# Entries of a layout: offsets in the workspace of a gathered batch, and of the partial sums of weight gradients.
-X, TARGETS, SAMPLE_WEIGHT, PARTIALS, CAPACITY, SIZE, ENTRIES = range(7)
+# Columns of a plan. W and B are offsets in the parameters (B is -1 without a bias); A, SLOPE, D and PARTIALS in the
+# workspace: the layer's output, its stored slope and the gradient dz, each (capacity, LD), and the partial sums of its
+# weight gradient.
+IN, OUT, ACTIVATION, W, B, A, SLOPE, D, LD, PARTIALS, COLUMNS = range(11)
+# Entries of a layout: offsets in the workspace of a gathered batch; how many rows it holds and its size; and whether
+# training goes `BY_ROWS` (see `passes`).
+X, TARGETS, SAMPLE_WEIGHT, CAPACITY, SIZE, BY_ROWS, ENTRIES = range(7)
+# Parameters of so many bytes are at home in the second-level cache of each core.
+SMALL = caches()[2].size
 
 
 def leading_dimension(features: int, itemsize: int) -> int:
@@ -79,14 +84,19 @@ def make_plan(
             row[A] = arena.take(capacity * row[LD])
             if row[ACTIVATION] >= FIRST_STORED_SLOPE:
                 row[SLOPE] = arena.take(capacity * row[LD])
-        # When a layer's dz is written, the output of the layer above has been read for the last time.
-        fits = np.append(plan[:-1, LD] <= plan[1:, LD], False)
-        plan[:-1, D] = plan[1:, A]
-        _take_turns(plan, D, arena, capacity, ~fits)
+            row[PARTIALS] = arena.take(partials_size(row[IN], row[OUT], capacity))
+        layout[BY_ROWS] = offset * itemsize <= SMALL
+        if layout[BY_ROWS]:  # all dz are there before the first weight gradient
+            for row in plan:
+                row[D] = arena.take(capacity * row[LD])
+        else:
+            # When a layer's dz is written, the output of the layer above has been read for the last time.
+            fits = np.append(plan[:-1, LD] <= plan[1:, LD], False)
+            plan[:-1, D] = plan[1:, A]
+            _take_turns(plan, D, arena, capacity, ~fits)
         layout[X] = arena.take(capacity * layers[0][0])
         layout[TARGETS] = arena.take(capacity * target_width)
         layout[SAMPLE_WEIGHT] = arena.take(capacity)
-        layout[PARTIALS] = arena.take(max(partials_size(r[IN], r[OUT], capacity) for r in plan))
     else:
         _take_turns(plan, A, arena, capacity, np.arange(len(plan)) < len(plan) - 1)
     layout[CAPACITY], layout[SIZE] = capacity, arena.size

@@ -4,6 +4,7 @@ Numba takes more than a second to compile a ``prange``, whatever is in it. So th
 tasks is the address of a function and the address of the arguments, and it serves every kernel.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -97,6 +98,22 @@ class Shared(Outlined):
         return task
 
 
+_parts: dict[Any, Shared] = {}
+
+
 def shared(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
     """Make a function a shared one; ``signature(dtype)`` gives its types for an element type."""
-    return lambda function: Shared(function, signature).intrinsic()
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        part = Shared(function, signature)
+        all_pieces = part.intrinsic()
+        _parts[all_pieces] = part
+        return all_pieces
+
+    return decorate
+
+
+def one_piece(all_pieces: Any) -> Any:
+    """Return the shared function as it is written, for a task that computes a piece of several of them."""
+    part = _parts[all_pieces]
+    return part.intrinsic(functools.partial(Outlined.call, part))

@@ -183,10 +183,10 @@ class Lanes:
             args = (x.value, pointer, I32(align), mask)
             self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), *args)
 
-    def prefetch(self, pointer: ir.Value) -> None:
-        """Fetch the cache line at an address that will be read soon; one that may not be read does no harm."""
+    def prefetch(self, pointer: ir.Value, *, write: bool = False) -> None:
+        """Fetch the cache line at an address that will be read, or written, soon; any address does no harm."""
         pointer = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
-        self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(0), I32(3), I32(1))
+        self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(int(write)), I32(3), I32(1))
 
     # Other formats, and all lanes to one
 

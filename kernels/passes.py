@@ -1,0 +1,256 @@
+"""The passes of a training step over a plan: over the rows of a batch, and over the weights.
+
+A small network goes *by rows*: a task takes some rows through everything that concerns them alone, all layers forward, the
+loss, and all dz backward; then a task takes a block of each layer's weight gradient. Both passes are shared out once,
+and what a task reads in the first it has written itself. The weights of a large network would not stay in its cache. There
+each operation is shared out, layer after layer, and a layer's dz takes the place of the output above it.
+"""
+
+from numba import carray, types
+
+from .compile import kernel
+from .dense import (
+    forward,
+    gradient_chunks,
+    input_gradient,
+    put_together,
+    weight_gradient,
+    weight_gradient_one_chunk,
+    weight_gradient_piece,
+)
+from .frame import (
+    CLASS_WEIGHT,
+    CLASS_WEIGHTS,
+    FRAME_SIZE,
+    GRADS,
+    HYPER,
+    LAYERS,
+    LAYOUT,
+    LOSS,
+    OPTIMIZER,
+    OPTIONS,
+    PARAMETERS,
+    PARAMS,
+    PLAN,
+    ROOM_ROWS,
+    ROWS,
+    SETTINGS,
+    SETTINGS_SIZE,
+    STATE,
+    WORK,
+)
+from .losses import IGNORE_INDEX, OPTIONS_SIZE, losses_of_rows
+from .matmul import FORWARD_WITH_SLOPE, UPDATE
+from .microkernel import B_ROOM, BIAS, ROOM, TAKE, TILE_ROWS
+from .plan import ACTIVATION, BY_ROWS, COLUMNS, ENTRIES, IN, LD, OUT, PARTIALS, SLOPE, TARGETS, A, B, D, W, X
+from .pointers import at, doubles_at, pointer_to
+from .region import shared
+from .simd import Lanes, Vec, lanewise
+from .tasks import TASK_WORK, share
+
+# Fewer rows do not repay that each piece reads all weights.
+FEWEST_ROWS = 2 * TILE_ROWS
+# In the time that a number takes from one core's cache to another's, there and back, a core does so many operations: it
+# comes in a line of sixteen, in some ten nanoseconds.
+EXCHANGE = 70
+
+
+@kernel
+def forward_pass(plan, params, work, first, x, ld_x, kind, out, ld_out, room_out, batch, tasks):
+    """Run all layers on the rows of x. In the workspace they are the rows from `first` on.
+
+    params, work, x, out : pointers; the last layer's output goes to `out`
+    """
+    layers = plan.shape[0]
+    for i in range(layers):
+        ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
+        source, ld_source = at(work, plan[i - 1, A] + first * plan[i - 1, LD]), plan[i - 1, LD]
+        if i == 0:
+            source, ld_source = at(x, 0), ld_x
+        target, ld_target, room = at(work, plan[i, A] + first * plan[i, LD]), plan[i, LD], ROOM
+        if i == layers - 1:
+            target, ld_target, room = at(out, 0), ld_out, room_out
+        forward(
+            source, ld_source, at(params, w0), at(params, max(b0, 0)), BIAS * (b0 >= 0) + room, plan[i, ACTIVATION],
+            kind, target, at(work, plan[i, SLOPE] + first * ld_target), ld_target, batch, ins, outs, tasks,
+        )  # fmt: skip
+
+
+@kernel
+def dz_below(plan, params, work, i, first, batch, tasks):
+    """From the dz of layer i to that of the layer below, for `batch` rows from `first` on."""
+    below, dz = first * plan[i - 1, LD], first * plan[i, LD]
+    input_gradient(
+        at(work, plan[i, D] + dz), plan[i, LD], at(params, plan[i, W]), at(work, plan[i - 1, D] + below),
+        plan[i - 1, LD], ROOM, plan[i - 1, ACTIVATION], at(work, plan[i - 1, A] + below),
+        at(work, plan[i - 1, SLOPE] + below), batch, plan[i, IN], plan[i, OUT], tasks,
+    )  # fmt: skip
+
+
+@kernel
+def layer_input(plan, work, i, x, ld_x):
+    """Return where the input of layer i stands, and how far apart its rows are."""
+    if i == 0:
+        return at(x, 0), ld_x
+    return at(work, plan[i - 1, A]), plan[i - 1, LD]
+
+
+@kernel
+def backward_pass(plan, params, grads, code, state, hyper, n, work, x, ld_x, batch, tasks):
+    """From the dz of the last layer: all gradients and updates, layer after layer.
+
+    code, state, hyper, n : the optimizer, see `updates`. A layer's weights are read for the dz of the layer below
+        before they change.
+    """
+    for i in range(plan.shape[0] - 1, -1, -1):
+        if i > 0:
+            dz_below(plan, params, work, i, 0, batch, tasks)
+        source, ld_source = layer_input(plan, work, i, x, ld_x)
+        w0, b0 = plan[i, W], plan[i, B]
+        weight_gradient(
+            source, ld_source, at(work, plan[i, D]), plan[i, LD], at(grads, w0), at(grads, max(b0, 0)),
+            BIAS * (b0 >= 0) + B_ROOM, at(work, plan[i, PARTIALS]), batch, plan[i, IN], plan[i, OUT], UPDATE, code,
+            at(params, w0), at(state, w0), hyper, n, tasks,
+        )  # fmt: skip
+
+
+def _copied(v: Lanes, x: Vec) -> Vec:
+    return x
+
+
+copy_row = lanewise(_copied, reads=1, writes=1)
+
+
+@kernel
+def gather(x, width, order, ordered, start, stop, out):
+    """Copy rows start:stop of a batch to `out`: rows ``order[start:stop]`` of x, or those of x as they stand."""
+    for i in range(start, stop):
+        row = order[i] if ordered else i
+        copy_row(at(x, row * width), at(out, i * width), width)
+
+
+@kernel
+def blank_ignored(x, width, labels, ignore_index, start, stop):
+    """Make zeros of the rows of x whose label is ignored: a NaN in one would be 0 * NaN in the weights' gradients."""
+    x = carray(x, stop * width)
+    for i in range(start, stop):
+        if labels[i] == ignore_index:
+            x[i * width : (i + 1) * width] = 0
+
+
+def _rows_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    ints = types.CPointer(i)
+    return types.void(p, ints, p, i, ints, i, i, ints, i, i, i, i)
+
+
+@shared(_rows_types)
+def pass_over_rows(x, labels, targets, width, order, ordered, ignoring, frame, batch, tasks, pieces, piece):
+    """One piece's rows of a batch: gathered, forward through all layers, their losses, and, by rows, all their dz.
+
+    x, targets : of the batch, or where `ordered` of all samples; targets are `width` numbers a row
+    labels : of the batch
+    order : which samples the batch is of, where `ordered`
+    ignoring : whether a row's label is ignored
+    frame : addresses, see `frame`; rows[0] has what each row's loss counts for
+    tasks : into how many an operation is cut; 1 where the rows are shared out to several pieces
+    """
+    frame = carray(frame, FRAME_SIZE)
+    layout = carray(pointer_to(labels, frame[LAYOUT]), ENTRIES)
+    plan = carray(pointer_to(labels, frame[PLAN]), (frame[LAYERS], COLUMNS))
+    settings = carray(pointer_to(labels, frame[SETTINGS]), SETTINGS_SIZE)
+    options = carray(doubles_at(frame[OPTIONS]), OPTIONS_SIZE)
+    params, work = pointer_to(x, frame[PARAMS]), pointer_to(x, frame[WORK])
+    last, ins = frame[LAYERS] - 1, plan[0, IN]
+    start, stop = share(batch, 1, pieces, piece), share(batch, 1, pieces, piece + 1)
+    rows = stop - start
+    if rows == 0:
+        return
+    batch_x, batch_targets = at(x, start * ins), at(targets, start * width)
+    if ordered or ignoring:
+        batch_x = at(work, layout[X])
+        gather(x, ins, order, ordered, start, stop, batch_x)
+        if ignoring:
+            blank_ignored(batch_x, ins, labels, options[IGNORE_INDEX], start, stop)
+        batch_x = at(batch_x, start * ins)
+    if ordered and width > 0:
+        batch_targets = at(work, layout[TARGETS])
+        gather(targets, width, order, ordered, start, stop, batch_targets)
+        batch_targets = at(batch_targets, start * width)
+    ld = plan[last, LD]
+    z, d = at(work, plan[last, A] + start * ld), at(work, plan[last, D] + start * ld)
+    forward_pass(plan, params, work, start, batch_x, ins, FORWARD_WITH_SLOPE, z, ld, ROOM, rows, tasks)
+    losses_of_rows(
+        settings[LOSS], z, ld, ROOM, plan[last, OUT], at(labels, start), batch_targets, width,
+        pointer_to(x, frame[CLASS_WEIGHT]), frame[CLASS_WEIGHTS], at(options, 0),
+        at(doubles_at(frame[ROWS]), start), frame[ROOM_ROWS], plan[last, ACTIVATION],
+        at(work, plan[last, SLOPE] + start * ld), d, rows, tasks,
+    )  # fmt: skip
+    if layout[BY_ROWS]:
+        for i in range(last, 0, -1):
+            dz_below(plan, params, work, i, start, rows, tasks)
+
+
+def _weights_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    return types.void(p, types.CPointer(i), i, i, i)
+
+
+@shared(_weights_types)
+def pass_over_weights(x, frame, batch, pieces, piece):
+    """One piece's block of every layer's weight gradient and its update; of small ones over large batches, its chunks.
+
+    x : of the batch; the dz of all layers stand in the workspace
+    """
+    like = frame
+    frame = carray(frame, FRAME_SIZE)
+    plan = carray(pointer_to(like, frame[PLAN]), (frame[LAYERS], COLUMNS))
+    settings = carray(pointer_to(like, frame[SETTINGS]), SETTINGS_SIZE)
+    params, grads, state = pointer_to(x, frame[PARAMS]), pointer_to(x, frame[GRADS]), pointer_to(x, frame[STATE])
+    work = pointer_to(x, frame[WORK])
+    for i in range(frame[LAYERS] - 1, -1, -1):
+        source, ld = layer_input(plan, work, i, x, plan[0, IN])
+        ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
+        dz, ld_dz, flags = at(work, plan[i, D]), plan[i, LD], BIAS * (b0 >= 0) + B_ROOM + TAKE
+        chunks = gradient_chunks(batch, ins, outs)
+        if chunks == 1:
+            weight_gradient_piece(
+                source, ld, dz, ld_dz, at(grads, w0), at(grads, max(b0, 0)), flags, batch, ins, outs, UPDATE,
+                settings[OPTIMIZER], at(params, w0), at(state, w0), doubles_at(frame[HYPER]), frame[PARAMETERS], pieces,
+                piece,
+            )  # fmt: skip
+        else:
+            partials = at(work, plan[i, PARTIALS])
+            for chunk in range(share(chunks, 1, pieces, piece), share(chunks, 1, pieces, piece + 1)):
+                weight_gradient_one_chunk(source, ld, dz, ld_dz, partials, flags, batch, ins, outs, chunks, chunk)
+
+
+@kernel
+def worth_sharing(plan, batch, tasks):
+    """Return into how many pieces, at most `tasks`, the work of a step by rows is cut.
+
+    What is saved has to repay what the cores take from each other: every piece reads weights that others have updated,
+    and in the second pass rows that others have written.
+    """
+    work, exchanged = 0, 0
+    for i in range(plan.shape[0]):
+        ins, outs = plan[i, IN], plan[i, OUT]
+        work += (3 if i > 0 else 2) * 2 * batch * ins * outs
+        exchanged += ins * outs
+        if gradient_chunks(batch, ins, outs) == 1:
+            exchanged += 2 * batch * plan[i, LD]
+    pieces = max(1, min(tasks, work // (2 * TASK_WORK)))
+    return pieces if work - work // pieces > EXCHANGE * exchanged else 1
+
+
+@kernel
+def put_chunks_together(plan, params, grads, code, state, hyper, n, work, batch):
+    """End a pass over the weights: add up the chunks where there are several, and update."""
+    for i in range(plan.shape[0]):
+        ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
+        chunks = gradient_chunks(batch, ins, outs)
+        if chunks > 1:
+            put_together(
+                at(work, plan[i, PARTIALS]), chunks, at(grads, w0), at(grads, max(b0, 0)), BIAS * (b0 >= 0), ins, outs,
+                UPDATE, code, at(params, w0), at(state, w0), hyper, n,
+            )  # fmt: skip
