@@ -111,7 +111,7 @@ def in_memory(kind, code):
 def pack_block(b, ldb, transposed, k0, k_size, j0, cols, vectors, panels, block):
     """Copy rows k0 … k0 + k_size of so many columns of B into panels."""
     width = lanes_of(b)
-    turn = k_size if transposed else PACK_TURN
+    turn = K_BLOCK if transposed else PACK_TURN
     for k in range(0, k_size, turn):
         rows = min(turn, k_size - k)
         for p in range(panels):

@@ -30,6 +30,8 @@ LOW_ROWS = 4
 ROW_VECTORS = 8
 # It meets each row of B once, and waits for it unless the row is fetched so many turns ahead.
 ROWS_AHEAD = 16
+# Chains of so many links outlast a line's way from the memory.
+LONG = 32
 
 
 def _tile_shapes() -> list[tuple[int, int]]:
@@ -74,9 +76,10 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
             for j in range(vectors):
                 lanes.prefetch(builder.gep(row, [I64(j * width)]), write=write)
 
-    # While the chains grow, there comes what the next tile, the one below, will write to or go on from.
+    # While long chains grow, there comes what the next tile, the one below, will write to or go on from.
     if height > 1:
-        fetch(c, height, write=False)
+        with builder.if_then(builder.icmp_signed(">=", depth, I64(LONG))):
+            fetch(c, height, write=False)
     with builder.if_then(asked(TAKE)):
         fetch(below, 0, write=True)
 

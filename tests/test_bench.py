@@ -17,6 +17,7 @@ from rich.console import Console
 from fastbp.bench import report, workers
 from fastbp.bench.cases import KINDS, PEERS, Case
 from fastbp.bench.limits import LIMITS
+from fastbp.kernels.caches import caches
 from fastbp.bench.measure import Outcome, Timing, measure
 from fastbp.bench.roofline import roofline
 from fastbp.bench.workers import LIBRARIES, WorkerError, started
@@ -80,8 +81,9 @@ def test_timing_is_the_median_and_the_quartiles():
     assert timing.spread == pytest.approx(1 / 3)
 
 
-def test_the_cache_has_a_size():
-    assert 1 << 16 <= last_level_cache() <= 1 << 34
+def test_the_caches_have_sizes():
+    sizes = [caches()[level].size for level in (1, 2, 3)]
+    assert 1 << 13 <= sizes[0] <= sizes[1] <= sizes[2] <= 1 << 34
 
 
 # Reports

@@ -79,7 +79,7 @@ def guarded_store(builder, arguments):
 if __name__ == "__main__":
     found = [
         {"fmla": sum("fmla" in line for line in loop), "stack": sum("[sp" in line for line in loop)}
-        for loop in inner_loops(assembly("iipiipipiiippi", tile))
+        for loop in inner_loops(assembly("iipiipiipiiippi", tile))
     ]
     order = re.findall(r"\b(mrs|msr|ldr|fmul|str)\b", assembly("p", guarded_store))
     print(json.dumps({"tile": NEON.tile, "loops": found, "guarded_store": order}))

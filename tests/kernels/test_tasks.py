@@ -45,24 +45,30 @@ def test_shares_cover_everything_once_at_whole_units(count, unit, parts):
     assert units.max() - units.min() <= 1
 
 
-@given(lengths, st.integers(1, 5000), st.sampled_from([2, 4, 8, 16]), counts)
-def test_a_grid_has_a_place_for_each_task(rows, cols, width, tasks_):
-    across = grid(rows, cols, width, tasks_)
+@given(lengths, st.integers(1, 5000), st.sampled_from([2, 4, 8, 16]), counts, st.booleans())
+def test_a_grid_has_a_place_for_each_task(rows, cols, width, tasks_, lengthwise):
+    across = grid(rows, cols, width, tasks_, lengthwise)
     assert 1 <= across <= tasks_
     assert tasks_ % across == 0
 
 
+@pytest.mark.parametrize("lengthwise", [False, True])
 @pytest.mark.parametrize("tasks_", [2, 4, 8])
-def test_a_grid_cuts_where_there_is_something_to_cut(tasks_):
-    assert grid(10**4, 1, 8, tasks_) == 1
-    assert grid(1, 10**4, 8, tasks_) == tasks_
+def test_a_grid_cuts_where_there_is_something_to_cut(tasks_, lengthwise):
+    assert grid(10**4, 1, 8, tasks_, lengthwise) == 1
+    assert grid(1, 10**4, 8, tasks_, lengthwise) == tasks_
+
+
+def test_what_is_updated_is_cut_between_rows():
+    assert grid(784, 128, 16, 2, True) == 1
+    assert grid(784, 128, 16, 2, False) == 2
 
 
 @numba.njit
-def visit(visits, like, rows, cols, tasks_):
+def visit(visits, like, rows, cols, tasks_, lengthwise):
     outside = 0
     for task in range(tasks_):
-        i0, i1, j0, j1 = block_of(rows, cols, at(like, 0), tasks_, task)
+        i0, i1, j0, j1 = block_of(rows, cols, at(like, 0), tasks_, task, lengthwise)
         outside += i0 > i1 or j0 > j1 or i0 < 0 or j0 < 0 or i1 > rows or j1 > cols
         for i in range(i0, i1):
             for j in range(j0, j1):
@@ -70,12 +76,13 @@ def visit(visits, like, rows, cols, tasks_):
     return outside
 
 
-def test_the_blocks_of_a_product_cover_it_once(dtype):
+@pytest.mark.parametrize("lengthwise", [False, True])
+def test_the_blocks_of_a_product_cover_it_once(dtype, lengthwise):
     width = isa().lanes(np.dtype(dtype).itemsize)
     sizes = [0, 1, 2, TILE_ROWS, TILE_ROWS + 1, width, width + 1, 37, 100, 257]
     for rows in sizes:
         for cols in sizes:
             for tasks_ in (1, 2, 3, 4, 6, 7, 16, 40):
                 visits = np.zeros((rows, cols), np.int64)
-                assert visit(visits, np.zeros(1, dtype), rows, cols, tasks_) == 0
+                assert visit(visits, np.zeros(1, dtype), rows, cols, tasks_, lengthwise) == 0
                 assert (visits == 1).all(), (rows, cols, tasks_)
