@@ -9,8 +9,8 @@ from numba import types
 from .isa import isa
 from .simd import I64, Lanes, Variable, count_loop, make_intrinsic, vector_loop
 
-# Rows are added up in so many chains, row i to chain i % CHAINS, because one addition waits for the one before. The chains
-# are added up in pairs. That number is part of what a sum is: its bits depend on it.
+# Rows are added up in so many chains, row i to chain i % CHAINS, because one addition waits for the one before; then
+# the chains in pairs. That number is part of what a sum is: its bits depend on it.
 CHAINS = 4
 # Columns of vectors side by side: the sums take half of the registers.
 ABREAST = isa().registers // 2 // CHAINS

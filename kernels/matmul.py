@@ -196,8 +196,8 @@ def product(
                         corner = i * ldc + j0 + first
                         tile(
                             height, tile_rows, at(source, (i - i0) * source_row), source_row, source_k, panel,
-                            ld_panel, exposed, at(c, corner), ldc, k_size, panel_cols, at(addends, first), at(below, corner),
-                            mode,
+                            ld_panel, exposed, at(c, corner), ldc, k_size, panel_cols, at(addends, first),
+                            at(below, corner), mode,
                         )  # fmt: skip
                         i += tile_rows
                 if last and in_memory(kind, code):

@@ -18,8 +18,8 @@ from .simd import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, opaque
 
 # Mode, a sum of flags. The chains begin at zero, or at what C holds (ACCUMULATE). Where they end, a bias is added
 # (BIAS), relu is applied (RECTIFY), or a gradient passes where relu's output, in `below`, is not zero (GATE). C, and
-# what is laid out as C, may have ROOM up to whole vectors: then no store needs a mask. So may B (B_ROOM). What stands in
-# `below` may be written soon after (TAKE): it is fetched for that, which takes it from other cores.
+# what is laid out as C, may have ROOM up to whole vectors: then no store needs a mask. So may B (B_ROOM). What stands
+# in `below` may be written soon after (TAKE): it is fetched for that, which takes it from other cores.
 START, ACCUMULATE, BIAS, RECTIFY, GATE, ROOM, B_ROOM, TAKE = 0, 1, 2, 4, 8, 16, 32, 64
 
 TILE_ROWS, TILE_VECTORS = isa().tile
@@ -152,30 +152,13 @@ def _signature(height: Any, rows: Any, p: Any, *rest: Any) -> Any:
     return types.void(i, i, p, i, i, p, i, i, p, i, i, i, p, p, i)
 
 
-# tile(height, rows, a, row_stride, k_stride, b, ldb, c, ldc, depth, cols, bias, below, mode): `height` is TILE_ROWS or
-# LOW_ROWS and `rows` at most as many; or both are 1. `cols` is at most TILE_VECTORS vectors, ROW_VECTORS
+# tile(height, rows, a, row_stride, k_stride, b, ldb, exposed, c, ldc, depth, cols, bias, below, mode): `height` is
+# TILE_ROWS or LOW_ROWS and `rows` at most as many; or both are 1. `cols` is at most TILE_VECTORS vectors, ROW_VECTORS
 # for a single row. A's element (i, k) stands at a[i * row_stride + k * k_stride], B's at b[k * ldb + j], C's
-# at c[i * ldc + j]. C's last vector is loaded and, without ROOM, stored under a mask; where masks cost time, B
-# must be readable up to whole vectors, but for a single row.
-tile = make_intrinsic(
-    "tile",
-    [
-        "height",
-        "rows",
-        "a",
-        "row_stride",
-        "k_stride",
-        "b",
-        "ldb",
-        "exposed",
-        "c",
-        "ldc",
-        "depth",
-        "cols",
-        "bias",
-        "below",
-        "mode",
-    ],
-    _signature,
-    _codegen,
-)
+# at c[i * ldc + j]. B must be readable up to whole vectors but for its last `exposed` rows, whose last vector is loaded
+# under a mask. So is C's, and it is stored so without ROOM.
+_PARAMETERS = (
+    "height", "rows", "a", "row_stride", "k_stride", "b", "ldb", "exposed", "c", "ldc", "depth", "cols", "bias",
+    "below", "mode",
+)  # fmt: skip
+tile = make_intrinsic("tile", _PARAMETERS, _signature, _codegen)

@@ -1,9 +1,11 @@
 """The passes of a training step over a plan: over the rows of a batch, and over the weights.
 
-A small network goes *by rows*: a task takes some rows through everything that concerns them alone, all layers forward, the
-loss, and all dz backward; then a task takes a block of each layer's weight gradient. Both passes are shared out once,
-and what a task reads in the first it has written itself. The weights of a large network would not stay in its cache. There
-each operation is shared out, layer after layer, and a layer's dz takes the place of the output above it.
+A small network goes *by rows*. A task takes some rows through everything that concerns them alone: all layers forward,
+the loss, and all dz backward. Then a task takes a block of each layer's weight gradient. So a step is shared out twice,
+not for each operation, and what a task reads in the first pass it has written itself.
+
+The weights of a large network would not stay in a core's cache. There each operation is shared out, layer after layer,
+and a layer's dz takes the place of the output above it.
 """
 
 from numba import carray, types

@@ -17,10 +17,10 @@ from rich.console import Console
 from fastbp.bench import report, workers
 from fastbp.bench.cases import KINDS, PEERS, Case
 from fastbp.bench.limits import LIMITS
-from fastbp.kernels.caches import caches
 from fastbp.bench.measure import Outcome, Timing, measure
 from fastbp.bench.roofline import roofline
 from fastbp.bench.workers import LIBRARIES, WorkerError, started
+from fastbp.kernels.caches import caches
 
 SMALL = {
     "step": Case("step", (3, 5, 2), 4),
