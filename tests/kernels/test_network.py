@@ -1,10 +1,11 @@
 """Whole networks in one call: against the twin, and independent of tasks, gathering and what the workspace held."""
 
+import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels import frame, losses, network, reference, updates
-from fastbp.kernels.activations import CODES
+from fastbp.kernels import frame, losses, network, passes, plan, reference, updates
+from fastbp.kernels.activations import CODES, IDENTITY, RELU, TANH
 from fastbp.kernels.dense import CHUNK_ROWS
 
 # (in_features, out_features, activation, bias) of each layer
@@ -23,7 +24,7 @@ PLANS = {
     ],
 }
 EACH_PLAN = pytest.mark.parametrize(
-    "layers", [[(i, o, CODES[g], bias) for i, o, g, bias in plan] for plan in PLANS.values()], ids=PLANS.keys()
+    "layers", [[(i, o, CODES[g], bias) for i, o, g, bias in rows] for rows in PLANS.values()], ids=PLANS.keys()
 )
 OPTIMIZERS = {
     "sgd": updates.SGD,
@@ -118,6 +119,49 @@ def test_bits_of_a_chunked_weight_gradient_do_not_depend_on_tasks(training):
 
 
 @EACH_PLAN
+def test_by_rows_and_layer_after_layer_give_the_same_bits(layers, training, monkeypatch):
+    small = training(layers, np.float32)
+    assert small.layout[plan.BY_ROWS]
+    monkeypatch.setattr(plan, "SMALL", -1)
+    large = training(layers, np.float32)
+    assert not large.layout[plan.BY_ROWS]
+    for tasks in (1, 3):
+        assert_same_bits(large.run(network, tasks), small.run(network))
+
+
+@numba.njit
+def pieces(table, batch, tasks):
+    return passes.worth_sharing(table, batch, tasks)
+
+
+# Two that are worth sharing out. The weight gradients of the second are summed in chunks.
+@pytest.mark.parametrize(
+    ("layers", "batch"),
+    [([(300, 100, TANH, True), (100, 10, RELU, False), (10, 5, IDENTITY, True)], 611),
+     ([(20, 100, TANH, True), (100, 40, RELU, True), (40, 5, IDENTITY, True)], 4 * CHUNK_ROWS + 3)],
+)  # fmt: skip
+def test_bits_of_what_is_shared_out_do_not_depend_on_tasks(layers, batch, training):
+    problem = training(layers, np.float32, samples=batch + 40, batch=batch)
+    problem.labels[::7] = -100
+    problem.sample_weight = np.random.default_rng(0).uniform(0.1, 2, batch + 40).astype(np.float32)
+    alone = problem.run(network)
+    for tasks in (2, 3, 7, 16):
+        assert 1 < pieces(problem.plan, batch, tasks) <= tasks
+        assert_same_bits(problem.run(network, tasks), alone)
+    in_place = training(layers, np.float32, loss=losses.MSE, samples=batch, batch=batch)
+    in_place.order = in_place.order[:0]
+    assert_same_bits(in_place.run(network, 3), in_place.run(network))
+
+
+def test_little_is_shared_out_where_cores_would_take_more_from_each_other(training):
+    narrow = training([(10, 46, RELU, True), (46, 46, RELU, True), (46, 10, IDENTITY, True)], np.float32)
+    wide = training([(784, 128, RELU, True), (128, 10, IDENTITY, True)], np.float32)
+    assert pieces(narrow.plan, 128, 2) == 1  # two million operations a step, and 30 000 numbers to exchange
+    assert pieces(wide.plan, 16, 2) == 1
+    assert pieces(wide.plan, 128, 2) == 2
+
+
+@EACH_PLAN
 def test_a_row_is_predicted_alike_in_any_batch(layers, training):
     problem = training(layers, np.float32)
     together = problem.predict(network)
@@ -168,8 +212,8 @@ def test_what_the_workspace_held_does_not_matter(layers, training):
 def test_five_architectures_share_one_compiled_training_step(training):
     architectures = list(PLANS.values())[:5]
     counts = []
-    for plan in architectures:
-        problem = training([(i, o, CODES[g], bias) for i, o, g, bias in plan], np.float32)
+    for rows in architectures:
+        problem = training([(i, o, CODES[g], bias) for i, o, g, bias in rows], np.float32)
         before = problem.params.copy()
         trained = problem.run(network)
         trained.predict(network)
