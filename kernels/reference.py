@@ -227,6 +227,11 @@ def advance(hyper):
     hyper[_updates.SECOND_POWER] *= hyper[_updates.SECOND]
 
 
+def _settled(x):
+    """Zero where a state is below the normal numbers."""
+    return np.where(np.abs(x) < np.finfo(x.dtype).tiny, 0, x)
+
+
 def update(code, params, grads, state, hyper, n, ld, rows, cols):
     """Update a block of parameters and of the state; flat arrays that begin with the block in place of pointers."""
 
@@ -244,16 +249,16 @@ def update(code, params, grads, state, hyper, n, ld, rows, cols):
         p -= lr * g
     elif code in (_updates.MOMENTUM, _updates.NESTEROV):
         m = first_state
-        m[...] = first * m + g
+        m[...] = _settled(first * m + g)
         p -= lr * (g + first * m if code == _updates.NESTEROV else m)
     elif code == _updates.RMSPROP:
         s = first_state
-        s[...] = second * s + (1 - second) * g**2
+        s[...] = _settled(second * s + (1 - second) * g**2)
         p -= lr * g / (np.sqrt(s) + eps)
     else:
         m, s = first_state, second_state
-        m[...] = first * m + (1 - first) * g
-        s[...] = second * s + (1 - second) * g**2
+        m[...] = _settled(first * m + (1 - first) * g)
+        s[...] = _settled(second * s + (1 - second) * g**2)
         p -= lr * (m / (1 - first_power)) / (np.sqrt(s / (1 - second_power)) + eps)
 
 

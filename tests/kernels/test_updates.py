@@ -139,3 +139,18 @@ def test_first_step_of_adam_is_the_learning_rate(dtype):
     train(updates.ADAM, params, grads[:1], state, hyper)
     # the bias corrections cancel: p - lr * g / (|g| + eps)
     np.testing.assert_allclose(params, before - 0.01 * np.sign(grads[0]), atol=8 * np.finfo(dtype).eps + 1e-8)
+
+
+@pytest.mark.parametrize("code", [c for c in CODES.values() if updates.STATE_ARRAYS[c]], ids=lambda c: str(c))
+def test_a_state_never_stays_below_the_normal_numbers(code, dtype):
+    params, grads, state, hyper = problem(code, 40, dtype, 0.0)
+    tiny = np.finfo(dtype).tiny
+    grads[:] = tiny * np.geomspace(0.25, 1e4, 40).astype(dtype)  # squares of them, and some of them, are subnormal
+    for gradients in (grads, np.zeros_like(grads)):
+        for _ in range(3):
+            train(code, params, gradients, state, hyper)
+            assert ((state == 0) | (np.abs(state) >= tiny)).all()
+            assert np.isfinite(params).all()
+    state[:] = np.nan  # is no small number
+    train(code, params, grads, state, hyper)
+    assert np.isnan(state).all()
