@@ -28,7 +28,8 @@ TILE_ROWS, TILE_VECTORS = isa().tile
 LOW_ROWS = 4
 # A single row is a tile of many vectors instead.
 ROW_VECTORS = 8
-# It meets each row of B once, and waits for it unless the row is fetched so many turns ahead.
+# Rows of B are fetched so many turns ahead. A single row meets each of them once, and would wait for it. Tiles find
+# them in the second-level cache, which is slow to answer while another process uses it too.
 ROWS_AHEAD = 16
 # Chains of so many links outlast a line's way from the memory.
 LONG = 32
@@ -91,7 +92,7 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
         """Add so many links to each chain."""
         with count_loop(builder, I64(0), count, 1):
             a_k, b_k = opaque(builder, builder.load(a_now)), builder.load(b_now)
-            if height == 1:
+            if not masked:
                 ahead = builder.gep(b_k, [builder.mul(ldb, I64(ROWS_AHEAD))])
                 for line in range(0, vectors * isa().vector_bytes, 64):
                     lanes.prefetch(builder.gep(ahead, [I64(line // (lanes.bits // 8))]))
