@@ -5,6 +5,8 @@ import resource
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numba
@@ -111,9 +113,23 @@ def set_num_threads(n: int) -> None:
     _threads = int(n)
 
 
+@contextmanager
+def at_most(n: int | None) -> Iterator[None]:
+    """Let this Python thread's calls use at most `n` threads meanwhile; None sets no limit of its own."""
+    before = getattr(_masked, "limit", None)
+    _masked.limit = n
+    try:
+        yield
+    finally:
+        _masked.limit = before
+
+
 def tasks_for(work: float) -> int:
     """Return into how many tasks to cut a call of `work` floating-point operations; 1 opens no parallel region."""
     n = get_num_threads()
+    limit = getattr(_masked, "limit", None)
+    if limit is not None:
+        n = min(n, limit)
     if n == 1 or work < SERIAL_WORK or _forked:
         return 1
     if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
