@@ -37,16 +37,23 @@ class Objective:
         What a row's gradient is multiplied with.
     value_scale : float
         What the loss that is so weighted is multiplied with, to be what `loss_` says.
+    smoothing : float
+        The part of a yes or no that is spread over both; `CrossEntropyLoss` smooths by itself.
     """
 
     loss: Loss
     weight_scale: float = 1.0
     value_scale: float = 1.0
+    smoothing: float = 0.0
 
     compiled: ClassVar[bool] = True  # whether a `Trainer`'s steps know the loss
 
     def targets(self, y: Array, outputs: int, dtype: np.dtype[Any]) -> Targets:
-        """Return targets as the kernels take them, for a network of so many outputs."""
+        """Return targets as the kernels take them; a class out of many comes as a row with one 1."""
+        if isinstance(self.loss, CrossEntropyLoss):
+            y = y.argmax(axis=1)
+        elif self.smoothing:
+            y = y + self.smoothing * (0.5 - y)
         return self.loss.targets(y, len(y), outputs, dtype)
 
     def value_and_gradient(self, z: Array, targets: Targets, weight: Array) -> tuple[float, Array]:
@@ -83,9 +90,9 @@ def softmax(label_smoothing: float) -> Objective:
     return Objective(CrossEntropyLoss(label_smoothing=label_smoothing, reduction="sum"))
 
 
-def logistic() -> Objective:
+def logistic(label_smoothing: float) -> Objective:
     """Return the cross-entropy of yes or no, for each output."""
-    return Objective(BCEWithLogitsLoss(reduction="sum"))
+    return Objective(BCEWithLogitsLoss(reduction="sum"), smoothing=label_smoothing)
 
 
 def regression(name: str, n_targets: int) -> Objective:
