@@ -50,6 +50,12 @@ def is_of(model: Sequential, coefs: Sequence[Array], intercepts: Sequence[Array]
     )
 
 
+def weight_blocks(model: Sequential) -> NDArray[np.int64]:
+    """Return for each layer where its weights begin in the flat parameters, and how many they are."""
+    sizes = [layer._params.size for layer in model.layers]
+    return np.array([(sum(sizes[:i]), layer._w.size) for i, layer in enumerate(model.layers)], np.int64)
+
+
 def sum_of_squares(model: Sequential) -> float:
     """Return the sum of the squares of all weights, biases left out."""
-    return sum(float(np.vdot(layer._w, layer._w)) for layer in model.layers)
+    return sum(float(np.einsum("ij,ij->", layer._w, layer._w)) for layer in model.layers)

@@ -13,17 +13,20 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 from fastbp import optimizers
 from fastbp._steps import Steps
 from fastbp._threads import Pace, tasks_for
-from fastbp.kernels import network, updates
-from fastbp.kernels.frame import FIRST_STEP, LAST_STEP, RECORD_LOSS, RECORD_ROWS, TASKS
+from fastbp.kernels import penalized, updates
+from fastbp.kernels.frame import RECORD_LOSS, RECORD_ROWS
 from fastbp.kernels.losses import REDUCTION
+from fastbp.losses import Targets
 from fastbp.sequential import Sequential
 from fastbp.sklearn._batches import Samples, epoch_of, piece_of, pieces
 from fastbp.sklearn._by_hand import loss_and_gradients
-from fastbp.sklearn._networks import biases_of, sum_of_squares, weights_of
+from fastbp.sklearn._networks import biases_of, sum_of_squares, weight_blocks, weights_of
 from fastbp.sklearn._objectives import Objective
 
 Array = NDArray[Any]
 Schedule = SGDOptimizer | AdamOptimizer
+# A compiled call takes about this long, so that Ctrl-C lives.
+CALL_SECONDS = 0.05
 
 
 def schedule_of(estimator: Any, params: list[Array]) -> Schedule:
@@ -45,7 +48,7 @@ def _optimizer_of(schedule: Schedule) -> optimizers.Optimizer:
 
 
 class CompiledSolver(Steps):
-    """Steps in compiled code, a call for each: what the weights are penalized with differs from batch to batch.
+    """Steps in compiled code, some milliseconds' worth a call.
 
     Parameters
     ----------
@@ -67,6 +70,7 @@ class CompiledSolver(Steps):
         self._state = np.concatenate([self._state, exempt])
         self._hyper[updates.EXEMPT] = arrays + 1
         self._moments = arrays * model._params.size
+        self._blocks, self._at_once = weight_blocks(model), 1
         self._bind()
 
     def moments(self) -> tuple[Array, Array]:
@@ -86,63 +90,51 @@ class CompiledSolver(Steps):
 
     def epoch(self, samples: Samples, objective: Objective, order: Array, batch: int, alpha: float) -> Array:
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
+        self._objective = objective
         self._follow_schedule()
         self._prepare(batch)
         epoch = epoch_of(samples, objective, order, batch, samples.targets.values.shape[1])
         self._options[REDUCTION] = epoch.reduction
-        losses = np.zeros(len(epoch.counts))
         if not samples.sparse:
-            weight = epoch.weight
-            return self._steps(samples.x, samples.targets, weight, order, batch, epoch.totals, alpha, losses, objective)
+            return self._steps(samples.x, samples.targets, epoch.weight, order, batch, epoch.totals, alpha)
+        losses = []
         for part in pieces(samples.x, samples.dtype, batch):
-            steps = slice(part.start // batch, -(-part.stop // batch))
             x, targets = piece_of(samples, order[part])
             weight = epoch.weight[order[part]] if epoch.weight.size else epoch.weight
-            here = np.arange(len(x), dtype=np.int64)
-            self._steps(x, targets, weight, here, batch, epoch.totals[steps], alpha, losses[steps], objective)
-        return losses
+            totals = epoch.totals[part.start // batch : -(-part.stop // batch)]
+            losses.append(self._steps(x, targets, weight, np.arange(len(x)), batch, totals, alpha))
+        return np.concatenate(losses)
 
     def _steps(
-        self,
-        x: Array,
-        targets: Any,
-        weight: Array,
-        order: Array,
-        batch: int,
-        totals: Array,
-        alpha: float,
-        losses: Array,
-        objective: Objective,
+        self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, totals: Array, alpha: float
     ) -> Array:
-        record = np.zeros((RECORD_ROWS, len(totals)))
-        settings, hyper, model, pace = self._settings, self._hyper, self._model, self._pace
-        at_most = tasks_for(self._step_work * batch)
-        self._begin(targets, batch, range(0), at_most)
-        hyper[updates.WEIGHT_DECAY] = 0.0
-        arguments = self._addresses, x, targets.labels, targets.values, weight, order, record
-        second = float(hyper[updates.SECOND])
-        correct = self._eps > 0.0
-        penalty = 0.0
-        for step, total in enumerate(totals.tolist()):
-            if total <= 0.0:  # nothing counts
-                continue
-            if alpha:
-                hyper[updates.WEIGHT_DECAY] = alpha / total
-                penalty = 0.5 * alpha / total * sum_of_squares(model)
-            if correct:
-                # scikit-learn adds eps to the root of the second moment before that is corrected
-                hyper[updates.EPS] = self._eps / (1.0 - float(hyper[updates.SECOND_POWER]) * second) ** 0.5
-            settings[FIRST_STEP], settings[LAST_STEP] = step, step + 1
-            if at_most == 1:
-                network.train_steps(*arguments)
-            else:
-                settings[TASKS], trial = pace.choose(at_most)
-                began = time.perf_counter()
-                network.train_steps(*arguments)
-                pace.note(int(settings[TASKS]), trial, time.perf_counter() - began)
-            losses[step] = penalty
-        losses += objective.value_scale * record[RECORD_LOSS]
-        return losses
+        record, numbers = np.zeros((RECORD_ROWS, len(totals))), self._numbers_of_steps(totals, alpha)
+        most, done = tasks_for(self._step_work * batch), 0
+        while done < len(totals):
+            tasks, trial = self._pace.choose(most)
+            some = range(done, min(len(totals), done + (max(1, self._at_once // 10) if trial else self._at_once)))
+            self._begin(targets, batch, some, tasks)
+            began = time.perf_counter()
+            penalized.train_penalized(
+                self._addresses, x, targets.labels, targets.values, weight, order, record, numbers, self._blocks
+            )
+            seconds = (time.perf_counter() - began) / len(some)
+            self._pace.note(tasks, trial, seconds)
+            done = some.stop
+            if not trial:  # never more than double: the first call may have compiled
+                self._at_once = max(1, min(2 * len(some), int(CALL_SECONDS / max(seconds, 1e-9))))
+        penalty = 0.5 * numbers[penalized.DECAY] * numbers[penalized.SQUARES]
+        return self._objective.value_scale * record[RECORD_LOSS] + np.where(totals > 0, penalty, 0.0)
+
+    def _numbers_of_steps(self, totals: Array, alpha: float) -> Array:
+        """Return what differs from step to step, as `train_penalized` takes it."""
+        numbers = np.zeros((penalized.NUMBERS, len(totals)))
+        counts = totals > 0
+        numbers[penalized.DECAY] = np.where(counts, alpha / np.where(counts, totals, 1.0), -1.0)
+        if self._eps:  # scikit-learn adds it to the root of the second moment before that is corrected
+            power = self._hyper[updates.SECOND_POWER] * self._hyper[updates.SECOND] ** np.cumsum(counts)
+            numbers[penalized.STEP_EPS] = self._eps / np.sqrt(1.0 - power)
+        return numbers
 
 
 class ByHandSolver:
