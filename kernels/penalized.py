@@ -1,4 +1,4 @@
-"""Training steps with a penalty on the squared weights, ``loss + decay / 2 * |W|**2``, whose numbers differ from step to step."""
+"""Training steps of ``loss + decay / 2 * |W|**2``: a penalty on the weights, its factor another in each step."""
 
 from numba import carray
 

@@ -64,7 +64,7 @@ out_activation_, n_features_in_, feature_names_in_
     >>> from sklearn.datasets import load_digits
     >>> from fastbp.sklearn import MLPClassifier
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier((64,), max_iter=30, random_state=0, tol=0.05).fit(X[:1000] / 16, y[:1000])
+    >>> model = MLPClassifier((64,), learning_rate_init=0.01, random_state=0).fit(X[:1000] / 16, y[:1000])
     >>> model.score(X[1000:] / 16, y[1000:]) > 0.9
     True
     """

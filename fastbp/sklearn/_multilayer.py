@@ -39,12 +39,23 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-class Multilayer(CallbackSupportMixin):  # type: ignore[misc]
+class Multilayer(CallbackSupportMixin):
     """Comes before one of scikit-learn's two classes: its fitting and predicting by fastbp's steps.
 
     `coefs_` and `intercepts_` are the truth. `_model` is a fastbp model whose parameters they are views of; it is made
     anew where a user, or pickle, put other arrays there. `_solver` holds the moments of "sgd" and "adam".
     """
+
+    coefs_: list[Array]
+    intercepts_: list[Array]
+    validation_loss_curve_: Any
+    validation_scores_: Any
+    best_loss_: Any
+    best_validation_score_: Any
+    _best_coefs: list[Array]
+    _best_intercepts: list[Array]
+    _no_improvement_count: int
+    _optimizer: Any
 
     def _objective(self) -> Objective:
         """Return what is minimized."""
@@ -80,8 +91,8 @@ class Multilayer(CallbackSupportMixin):  # type: ignore[misc]
             state["_moments"] = solver.moments()
         return state
 
-    @with_callbacks  # type: ignore[untyped-decorator]
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit the model to X and y.
 

@@ -21,7 +21,13 @@ def network_of(coefs: Sequence[Array], intercepts: Sequence[Array], activation: 
     dtype = np.float32 if all(c.dtype == np.float32 for c in (*coefs, *intercepts)) else np.float64
     last = len(coefs) - 1
     layers = [
-        Dense(*c.shape, "identity" if i == last else NAMES.get(activation, activation), init="zeros", dtype=dtype)
+        Dense(
+            c.shape[0],
+            c.shape[1],
+            "identity" if i == last else NAMES.get(activation, activation),
+            init="zeros",
+            dtype=dtype,
+        )
         for i, c in enumerate(coefs)
     ]
     model = Sequential(*layers)

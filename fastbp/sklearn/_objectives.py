@@ -79,7 +79,7 @@ class Poisson(Objective):
 
     compiled = False
 
-    def value_and_gradient(self, z: Array, targets: Targets, weight: Array) -> tuple[float, Array]:  # noqa: D102
+    def value_and_gradient(self, z: Array, targets: Targets, weight: Array) -> tuple[float, Array]:
         y, mean, column = targets.values, np.exp(z), weight[:, np.newaxis].astype(z.dtype, copy=False)
         terms = xlogy(y, y / mean) - y + mean
         return float((column * terms).sum()), column * (mean - y)

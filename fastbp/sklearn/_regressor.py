@@ -57,8 +57,9 @@ out_activation_, n_features_in_, feature_names_in_
     >>> from sklearn.datasets import make_regression
     >>> from fastbp.sklearn import MLPRegressor
     >>> X, y = make_regression(200, 10, noise=1.0, random_state=0)
-    >>> MLPRegressor((50,), solver="lbfgs", random_state=0).fit(X, y / 100).score(X, y / 100) > 0.99
-    np.True_
+    >>> model = MLPRegressor(hidden_layer_sizes=(50,), solver="lbfgs", random_state=0).fit(X, y / 100)
+    >>> model.score(X, y / 100) > 0.99
+    True
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

@@ -4,7 +4,7 @@ scikit-learn's optimizer objects keep the learning rate and say when to stop; by
 """
 
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from fastbp.sklearn._networks import biases_of, sum_of_squares, weight_blocks, w
 from fastbp.sklearn._objectives import Objective
 
 Array = NDArray[Any]
-Schedule = SGDOptimizer | AdamOptimizer
+Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types
 # A compiled call takes about this long, so that Ctrl-C lives.
 CALL_SECONDS = 0.05
 
@@ -124,7 +124,8 @@ class CompiledSolver(Steps):
             if not trial:  # never more than double: the first call may have compiled
                 self._at_once = max(1, min(2 * len(some), int(CALL_SECONDS / max(seconds, 1e-9))))
         penalty = 0.5 * numbers[penalized.DECAY] * numbers[penalized.SQUARES]
-        return self._objective.value_scale * record[RECORD_LOSS] + np.where(totals > 0, penalty, 0.0)
+        losses: Array = self._objective.value_scale * record[RECORD_LOSS] + np.where(totals > 0, penalty, 0.0)
+        return losses
 
     def _numbers_of_steps(self, totals: Array, alpha: float) -> Array:
         """Return what differs from step to step, as `train_penalized` takes it."""
@@ -132,7 +133,8 @@ class CompiledSolver(Steps):
         counts = totals > 0
         numbers[penalized.DECAY] = np.where(counts, alpha / np.where(counts, totals, 1.0), -1.0)
         if self._eps:  # scikit-learn adds it to the root of the second moment before that is corrected
-            power = self._hyper[updates.SECOND_POWER] * self._hyper[updates.SECOND] ** np.cumsum(counts)
+            steps = np.maximum(np.cumsum(counts), 1)
+            power = self._hyper[updates.SECOND_POWER] * self._hyper[updates.SECOND] ** steps
             numbers[penalized.STEP_EPS] = self._eps / np.sqrt(1.0 - power)
         return numbers
 
