@@ -208,6 +208,25 @@ class TestPace:
             clock[0] += 0.1
 
 
+def test_a_limit_holds_inside_and_for_one_python_thread(monkeypatch):
+    monkeypatch.setattr(_threads, "_threads", 4)
+    monkeypatch.setattr(_threads, "_on_workqueue", lambda: False)
+    monkeypatch.setattr(_threads, "_room_for_stacks", lambda n: True)
+    monkeypatch.setattr(_threads.numba, "set_num_threads", lambda n: None)
+    elsewhere = []
+    with _threads.at_most(2):
+        with _threads.at_most(1):
+            assert _threads.tasks_for(1e12) == 1
+        assert _threads.tasks_for(1e12) == 2
+        thread = threading.Thread(target=lambda: elsewhere.append(_threads.tasks_for(1e12)))
+        thread.start()
+        thread.join()
+        with _threads.at_most(None):
+            assert _threads.tasks_for(1e12) == 4
+    assert elsewhere == [4]
+    _threads._masked.__dict__.pop("threads", None)  # what this thread was told is not what Numba was
+
+
 def test_config_names_what_decides_speed(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
