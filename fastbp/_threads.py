@@ -166,14 +166,15 @@ def _on_workqueue() -> bool:
 class Pace:
     """Keeps a long run from being slower on many threads than on one, as where others want the same cores.
 
-    Both are timed: the one that is not in use is tried for a moment every second.
+    Both are timed: the one that is not in use is tried for a moment every second, and the first time after `first_trial`.
     """
 
     TRIAL_SECONDS = 1.0
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
     MARGIN = 0.9
 
-    def __init__(self) -> None:
+    def __init__(self, first_trial: float = TRIAL_SECONDS) -> None:
+        self._wait = first_trial
         self._seconds: dict[bool, float] = {}  # of a step, by whether it was serial
         self._serial = False
         self._tried = time.perf_counter()
@@ -182,7 +183,7 @@ class Pace:
         """Return into how many tasks to cut the next call, and whether that is a trial, to be kept short."""
         if tasks == 1:
             return 1, False
-        trial = time.perf_counter() - self._tried > self.TRIAL_SECONDS
+        trial = time.perf_counter() - self._tried > self._wait
         serial = self._serial != trial
         return (1 if serial else tasks), trial
 
@@ -192,5 +193,5 @@ class Pace:
             self._tried = time.perf_counter()
         self._seconds[tasks == 1] = seconds
         if trial:
-            self._tried = time.perf_counter()
+            self._tried, self._wait = time.perf_counter(), self.TRIAL_SECONDS
             self._serial = self._seconds[True] < self.MARGIN * self._seconds.get(False, 0.0)

@@ -226,6 +226,9 @@ def test_label_smoothing_is_softer_targets(digits):
     log_p = start.predict_log_proba(x)
     targets = 0.7 * np.eye(10)[y] + 0.03
     assert model.loss_ == pytest.approx(-(targets * log_p).sum(1).mean(), rel=1e-12)
+    log_p = model.predict_log_proba(x)
+    model.set_params(label_smoothing=0.0).partial_fit(x, y)
+    assert model.loss_ == pytest.approx(-log_p[np.arange(400), y].mean(), rel=1e-12)
 
 
 def test_steps_by_hand_are_the_compiled_ones(digits, monkeypatch):
@@ -246,8 +249,16 @@ def test_dropout_leaves_out_its_part_and_repeats(digits):
     assert a.score(x, y) > 0.9
     plain = ours.MLPClassifier(**{**arguments, "dropout": 0.0}).fit(x, y)
     assert a.loss_ > 2 * plain.loss_  # of steps in which half the units are missing
-    a.partial_fit(x, y)
-    pickle.loads(pickle.dumps(a)).partial_fit(x, y)
+    twin = pickle.loads(pickle.dumps(a))
+    for model in (a, twin):
+        model.partial_fit(x, y)
+    np.testing.assert_array_equal(a.coefs_[1], twin.coefs_[1])
+    before = a.coefs_[1].copy()
+    a.set_params(dropout=0.0).partial_fit(x, y)
+    b = a.coefs_[1].copy()
+    a.set_params(dropout=0.5).partial_fit(x, y)
+    assert (before != b).all()
+    assert (b != a.coefs_[1]).any()
 
 
 def test_every_activation_learns(digits):

@@ -198,6 +198,15 @@ class TestPace:
         assert tasks[:10] == [4] * 10
         assert tasks[12:].count(4) <= 3
 
+    def test_the_first_trial_may_come_early(self, clock):
+        pace, tasks = _threads.Pace(first_trial=0.25), []
+        for _ in range(12):
+            n, trial = pace.choose(4)
+            pace.note(n, trial, 1.0)
+            tasks.append(n)
+            clock[0] += 0.1
+        assert tasks == [4, 4, 4, 1, *[4] * 8]
+
     def test_a_small_difference_changes_nothing(self, clock):
         assert self.used(clock, {False: 1.0, True: 0.95}).count(1) <= 4
 

@@ -56,6 +56,7 @@ class Multilayer(CallbackSupportMixin):
     _best_intercepts: list[Array]
     _no_improvement_count: int
     _optimizer: Any
+    _is_compiled: bool
 
     def _objective(self) -> Objective:
         """Return what is minimized."""
@@ -84,7 +85,7 @@ class Multilayer(CallbackSupportMixin):
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
+        state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_model", None)
         solver = state.pop("_solver", None)
         if isinstance(solver, CompiledSolver):
@@ -168,8 +169,10 @@ class Multilayer(CallbackSupportMixin):
     def _new_solver(self, model: Sequential, objective: Objective, incremental: bool) -> CompiledSolver | ByHandSolver:
         """Return a solver; where fitting is incremental, one that goes on where the last ended."""
         old = self.__dict__.get("_solver")
-        fresh = not incremental or not hasattr(self, "_optimizer")
         compiled = objective.compiled and not self.dropout
+        # The two kinds keep their moments in different places.
+        fresh = not incremental or not hasattr(self, "_optimizer") or self._is_compiled != compiled
+        self._is_compiled = compiled
         if not fresh and old is not None and old.model is model and isinstance(old, CompiledSolver) == compiled:
             return old  # type: ignore[no-any-return]
         moments = old.moments() if isinstance(old, CompiledSolver) else self.__dict__.pop("_moments", None)

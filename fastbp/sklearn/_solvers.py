@@ -27,6 +27,8 @@ Array = NDArray[Any]
 Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types
 # A compiled call takes about this long, so that Ctrl-C lives.
 CALL_SECONDS = 0.05
+# Many a fit is over in less than a second: so early one thread is tried in place of many.
+FIRST_TRIAL = 0.01
 
 
 def schedule_of(estimator: Any, params: list[Array]) -> Schedule:
@@ -59,7 +61,7 @@ class CompiledSolver(Steps):
 
     def __init__(self, model: Sequential, objective: Objective, schedule: Schedule) -> None:
         super().__init__(model, objective.loss, _optimizer_of(schedule))
-        self._schedule, self._pace = schedule, Pace()
+        self._schedule, self._pace = schedule, Pace(FIRST_TRIAL)
         self._eps = schedule.epsilon if isinstance(schedule, AdamOptimizer) else 0.0
         arrays = updates.STATE_ARRAYS[self._code]
         exempt = np.zeros(model._params.size, model.dtype)
@@ -94,6 +96,7 @@ class CompiledSolver(Steps):
         self._follow_schedule()
         self._prepare(batch)
         epoch = epoch_of(samples, objective, order, batch, samples.targets.values.shape[1])
+        self._options[:] = objective.loss.options()  # its numbers may be others than in the call before
         self._options[REDUCTION] = epoch.reduction
         if not samples.sparse:
             return self._steps(samples.x, samples.targets, epoch.weight, order, batch, epoch.totals, alpha)
@@ -122,7 +125,7 @@ class CompiledSolver(Steps):
             self._pace.note(tasks, trial, seconds)
             done = some.stop
             if not trial:  # never more than double: the first call may have compiled
-                self._at_once = max(1, min(2 * len(some), int(CALL_SECONDS / max(seconds, 1e-9))))
+                self._at_once = max(1, min(2 * self._at_once, int(CALL_SECONDS / max(seconds, 1e-9))))
         penalty = 0.5 * numbers[penalized.DECAY] * numbers[penalized.SQUARES]
         losses: Array = self._objective.value_scale * record[RECORD_LOSS] + np.where(totals > 0, penalty, 0.0)
         return losses
