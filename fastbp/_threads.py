@@ -166,7 +166,7 @@ def _on_workqueue() -> bool:
 class Pace:
     """Keeps a long run from being slower on many threads than on one, as where others want the same cores.
 
-    Both are timed: the one that is not in use is tried for a moment every second, and the first time after `first_trial`.
+    Both are timed: the one that is not in use is tried for a moment every second, the first time after `first_trial`.
     """
 
     TRIAL_SECONDS = 1.0

@@ -81,13 +81,19 @@ class Epoch(NamedTuple):
         return SUM if self.weight.size else MEAN
 
 
+def batch_sizes(samples: int, batch: int) -> NDArray[np.int64]:
+    """Return how many samples each batch of an epoch has."""
+    counts = np.full(-(-samples // batch), batch)
+    counts[-1] -= counts.size * batch - samples
+    return counts
+
+
 def epoch_of(samples: Samples, objective: Objective, order: NDArray[np.int64], batch: int, width: int) -> Epoch:
     """Return what the rows count for where batches follow one another in this order.
 
     width : columns of the targets; a kernel's mean over numbers is one over all of them
     """
-    starts = np.arange(0, len(order), batch)
-    counts = np.diff(starts, append=len(order))
+    counts = batch_sizes(len(order), batch)
     if samples.weight is None:
         totals = counts.astype(np.float64)
         if objective.weight_scale == 1.0 and width <= 1:
@@ -95,7 +101,7 @@ def epoch_of(samples: Samples, objective: Objective, order: NDArray[np.int64], b
         each: Any = objective.weight_scale
     else:
         ordered = samples.weight[order].astype(np.float64)
-        totals = np.add.reduceat(ordered, starts)
+        totals = np.add.reduceat(ordered, np.arange(0, len(order), batch))
         each = objective.weight_scale * ordered
     weight = np.empty(len(order), samples.dtype)
     # A batch in which nothing counts is left out by the solver.

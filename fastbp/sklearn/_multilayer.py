@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastbp._threads import at_most
 from fastbp.sequential import Sequential
-from fastbp.sklearn._batches import Samples, dense_rows, pieces
+from fastbp.sklearn._batches import Samples, batch_sizes, dense_rows, pieces
 from fastbp.sklearn._by_hand import minimize
 from fastbp.sklearn._networks import ACTIVATIONS, biases_of, is_of, network_of, weights_of
 from fastbp.sklearn._objectives import Objective
@@ -168,19 +168,19 @@ class Multilayer(CallbackSupportMixin):
 
     def _new_solver(self, model: Sequential, objective: Objective, incremental: bool) -> CompiledSolver | ByHandSolver:
         """Return a solver; where fitting is incremental, one that goes on where the last ended."""
-        old = self.__dict__.get("_solver")
+        old, moments = self.__dict__.get("_solver"), self.__dict__.pop("_moments", None)
         compiled = objective.compiled and not self.dropout
         # The two kinds keep their moments in different places.
         fresh = not incremental or not hasattr(self, "_optimizer") or self._is_compiled != compiled
         self._is_compiled = compiled
-        if not fresh and old is not None and old.model is model and isinstance(old, CompiledSolver) == compiled:
-            return old  # type: ignore[no-any-return]
-        moments = old.moments() if isinstance(old, CompiledSolver) else self.__dict__.pop("_moments", None)
         if fresh:
-            self.__dict__.pop("_moments", None)
             self._optimizer = schedule_of(self, [] if compiled else weights_of(model) + biases_of(model))
         if not compiled:
             return ByHandSolver(model, self._optimizer, self.dropout, self._random_state)
+        if not fresh and isinstance(old, CompiledSolver):
+            if old.model is model:
+                return old
+            moments = old.moments()
         solver = CompiledSolver(model, objective, self._optimizer)
         if not fresh and moments is not None:
             solver.go_on_from(moments)
@@ -205,7 +205,7 @@ class Multilayer(CallbackSupportMixin):
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
                 )
             batch = int(np.clip(self.batch_size, 1, n))
-        counts = np.diff(np.arange(0, n, batch), append=n)
+        counts = batch_sizes(n, batch)
         order = np.arange(n, dtype=np.int64)
         try:
             self.n_iter_ = 0

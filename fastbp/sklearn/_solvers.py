@@ -126,15 +126,17 @@ class CompiledSolver(Steps):
             done = some.stop
             if not trial:  # never more than double: the first call may have compiled
                 self._at_once = max(1, min(2 * self._at_once, int(CALL_SECONDS / max(seconds, 1e-9))))
-        penalty = 0.5 * numbers[penalized.DECAY] * numbers[penalized.SQUARES]
-        losses: Array = self._objective.value_scale * record[RECORD_LOSS] + np.where(totals > 0, penalty, 0.0)
-        return losses
+        # Both are 0 where a step was left out.
+        penalty: Array = 0.5 * numbers[penalized.DECAY] * numbers[penalized.SQUARES]
+        penalty += self._objective.value_scale * record[RECORD_LOSS]
+        return penalty
 
     def _numbers_of_steps(self, totals: Array, alpha: float) -> Array:
         """Return what differs from step to step, as `train_penalized` takes it."""
         numbers = np.zeros((penalized.NUMBERS, len(totals)))
         counts = totals > 0
-        numbers[penalized.DECAY] = np.where(counts, alpha / np.where(counts, totals, 1.0), -1.0)
+        numbers[penalized.DECAY] = -1.0  # a step that is left out
+        np.divide(alpha, totals, out=numbers[penalized.DECAY], where=counts)
         if self._eps:  # scikit-learn adds it to the root of the second moment before that is corrected
             steps = np.maximum(np.cumsum(counts), 1)
             power = self._hyper[updates.SECOND_POWER] * self._hyper[updates.SECOND] ** steps
