@@ -24,7 +24,7 @@ except ImportError as error:
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning") if not sklearn_missing else []
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _peers(peer):
     peer("sklearn")
     if sklearn_missing:

@@ -25,7 +25,7 @@ NOTHING_TO_CHECK = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _peers(peer):
     peer("sklearn")
     peer("pandas")  # without it scikit-learn skips checks of data frames
