@@ -134,12 +134,16 @@ class Steps:
         record: Array,
     ) -> None:
         """Run the compiled steps."""
+        self._begin(targets, batch, steps, tasks)
+        network.train_steps(self._addresses, x, targets.labels, targets.values, sample_weight, order, record)
+
+    def _begin(self, targets: Targets, batch: int, steps: range, tasks: int) -> None:
+        """Say what the next compiled steps are."""
         if not np.array_equal(targets.class_weight, self._class_weight):
             with held_back():
                 self._class_weight = targets.class_weight
                 self._bind()
         self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks
-        network.train_steps(self._addresses, x, targets.labels, targets.values, sample_weight, order, record)
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""

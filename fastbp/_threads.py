@@ -5,6 +5,8 @@ import resource
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numba
@@ -111,9 +113,23 @@ def set_num_threads(n: int) -> None:
     _threads = int(n)
 
 
+@contextmanager
+def at_most(n: int | None) -> Iterator[None]:
+    """Let this Python thread's calls use at most `n` threads meanwhile; None sets no limit of its own."""
+    before = getattr(_masked, "limit", None)
+    _masked.limit = n
+    try:
+        yield
+    finally:
+        _masked.limit = before
+
+
 def tasks_for(work: float) -> int:
     """Return into how many tasks to cut a call of `work` floating-point operations; 1 opens no parallel region."""
     n = get_num_threads()
+    limit = getattr(_masked, "limit", None)
+    if limit is not None:
+        n = min(n, limit)
     if n == 1 or work < SERIAL_WORK or _forked:
         return 1
     if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
@@ -150,14 +166,15 @@ def _on_workqueue() -> bool:
 class Pace:
     """Keeps a long run from being slower on many threads than on one, as where others want the same cores.
 
-    Both are timed: the one that is not in use is tried for a moment every second.
+    Both are timed: the one that is not in use is tried for a moment every second, the first time after `first_trial`.
     """
 
     TRIAL_SECONDS = 1.0
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
     MARGIN = 0.9
 
-    def __init__(self) -> None:
+    def __init__(self, first_trial: float = TRIAL_SECONDS) -> None:
+        self._wait = first_trial
         self._seconds: dict[bool, float] = {}  # of a step, by whether it was serial
         self._serial = False
         self._tried = time.perf_counter()
@@ -166,7 +183,7 @@ class Pace:
         """Return into how many tasks to cut the next call, and whether that is a trial, to be kept short."""
         if tasks == 1:
             return 1, False
-        trial = time.perf_counter() - self._tried > self.TRIAL_SECONDS
+        trial = time.perf_counter() - self._tried > self._wait
         serial = self._serial != trial
         return (1 if serial else tasks), trial
 
@@ -176,5 +193,5 @@ class Pace:
             self._tried = time.perf_counter()
         self._seconds[tasks == 1] = seconds
         if trial:
-            self._tried = time.perf_counter()
+            self._tried, self._wait = time.perf_counter(), self.TRIAL_SECONDS
             self._serial = self._seconds[True] < self.MARGIN * self._seconds.get(False, 0.0)

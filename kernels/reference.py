@@ -240,7 +240,9 @@ def update(code, params, grads, state, hyper, n, ld, rows, cols):
 
     p, g = block(params), block(grads).copy()
     first_state, second_state = (block(state[k * n :]) if len(state) > k * n else None for k in (0, 1))
-    lr, decay, first, second, eps, first_power, second_power = hyper
+    lr, decay, first, second, eps, first_power, second_power, exempt = hyper
+    if exempt:
+        decay = np.where(block(state[int(exempt - 1) * n :]) != 0, 0, decay)
     if code == _updates.ADAMW:
         p *= 1 - lr * decay
     else:

@@ -17,8 +17,9 @@ SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP = range(6)
 # Arrays of optimizer state beside the parameters
 STATE_ARRAYS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, ADAMW: 2, RMSPROP: 1}
 
-# Places in `hyper`, float64; the last two are advanced by `advance` with every step
-LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, HYPER_SIZE = range(8)
+# Places in `hyper`, float64; the powers are advanced by `advance` with every step. EXEMPT is 0, or one more than the
+# place of one more array of the state: where a block begins with another number than 0 there, it does not decay.
+LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, EXEMPT, HYPER_SIZE = range(9)
 
 
 def _settled(v: Lanes, x: Vec) -> Vec:
@@ -97,21 +98,24 @@ def update(code, params, grads, state, hyper, n, ld, rows, cols):
     code : one of SGD ... RMSPROP
     params, grads, state : (rows, cols), rows `ld` apart: read and written; read; read and written
     hyper : (HYPER_SIZE,) float64: learning rate, weight decay, first (momentum or beta1), second (beta2 or alpha), eps,
-        beta1**t, beta2**t
+        beta1**t, beta2**t, exempt
     n : how far apart the arrays of the state stand, STATE_ARRAYS[code] of them
 
     The elements are independent.
     """
     hyper = carray(hyper, HYPER_SIZE)
     real = carray(params, cols).dtype.type
-    lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
+    rate_of_decay = hyper[WEIGHT_DECAY]
+    if hyper[EXEMPT] > 0.0 and carray(at(state, n * (int(hyper[EXEMPT]) - 1)), 1)[0] != 0.0:
+        rate_of_decay = 0.0
+    lr, decay = real(hyper[LR]), real(rate_of_decay)
     first, eps = real(hyper[FIRST]), real(hyper[EPS])
     less_first, less_second = real(1.0 - hyper[FIRST]), real(1.0 - hyper[SECOND])
     rate = real(hyper[LR] / (1.0 - hyper[FIRST_POWER]))
     scale = real(1.0 / math.sqrt(1.0 - hyper[SECOND_POWER]))
     keep = real(1.0)
     if code == ADAMW:
-        keep, decay = real(1.0 - hyper[LR] * hyper[WEIGHT_DECAY]), real(0.0)
+        keep, decay = real(1.0 - hyper[LR] * rate_of_decay), real(0.0)
     if cols == ld:  # one long row
         rows, cols = 1, rows * cols
     for i in range(rows):

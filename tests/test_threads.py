@@ -198,6 +198,15 @@ class TestPace:
         assert tasks[:10] == [4] * 10
         assert tasks[12:].count(4) <= 3
 
+    def test_the_first_trial_may_come_early(self, clock):
+        pace, tasks = _threads.Pace(first_trial=0.25), []
+        for _ in range(12):
+            n, trial = pace.choose(4)
+            pace.note(n, trial, 1.0)
+            tasks.append(n)
+            clock[0] += 0.1
+        assert tasks == [4, 4, 4, 1, *[4] * 8]
+
     def test_a_small_difference_changes_nothing(self, clock):
         assert self.used(clock, {False: 1.0, True: 0.95}).count(1) <= 4
 
@@ -206,6 +215,25 @@ class TestPace:
         for _ in range(30):
             assert pace.choose(1) == (1, False)
             clock[0] += 0.1
+
+
+def test_a_limit_holds_inside_and_for_one_python_thread(monkeypatch):
+    monkeypatch.setattr(_threads, "_threads", 4)
+    monkeypatch.setattr(_threads, "_on_workqueue", lambda: False)
+    monkeypatch.setattr(_threads, "_room_for_stacks", lambda n: True)
+    monkeypatch.setattr(_threads.numba, "set_num_threads", lambda n: None)
+    elsewhere = []
+    with _threads.at_most(2):
+        with _threads.at_most(1):
+            assert _threads.tasks_for(1e12) == 1
+        assert _threads.tasks_for(1e12) == 2
+        thread = threading.Thread(target=lambda: elsewhere.append(_threads.tasks_for(1e12)))
+        thread.start()
+        thread.join()
+        with _threads.at_most(None):
+            assert _threads.tasks_for(1e12) == 4
+    assert elsewhere == [4]
+    _threads._masked.__dict__.pop("threads", None)  # what this thread was told is not what Numba was
 
 
 def test_config_names_what_decides_speed(capsys):

@@ -36,7 +36,7 @@ class Training:
             self.params /= max(1, i) ** 0.5
         self.grads = np.zeros(n, dtype)
         self.state = np.zeros(updates.STATE_ARRAYS[optimizer] * n, dtype)
-        self.hyper = np.array([0.05, 0.01, 0.9, 0.99, 1e-3, 1, 1])
+        self.hyper = np.array([0.05, 0.01, 0.9, 0.99, 1e-3, 1, 1, 0])
         # What no step has written must not matter.
         self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
         self.rows = np.full((3, samples), np.nan)

@@ -284,7 +284,7 @@ def gradient_and_update(x, dz, kind, code, c, params, state, hyper):
 def test_update_in_the_epilogue_is_the_update_of_the_whole_gradient(code, rows, cols, depth, dtype):
     x, dz, params = random(dtype, depth, rows), random(dtype, depth, cols, seed=1), random(dtype, rows * cols, seed=2)
     state = np.abs(random(dtype, updates.STATE_ARRAYS[code] * params.size, seed=3))
-    hyper = np.array([0.01, 0.1, 0.9, 0.99, 1e-8, 0.9, 0.99])
+    hyper = np.array([0.01, 0.1, 0.9, 0.99, 1e-8, 0.9, 0.99, 0])
     plain, fused = np.empty((rows, cols), dtype), np.empty((rows, cols), dtype)
     gradient_and_update(x, dz, PLAIN, IDENTITY, plain, params, state, hyper)
     expected, expected_state = params.copy(), state.copy()

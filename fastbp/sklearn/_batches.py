@@ -1,0 +1,114 @@
+"""The rows of a solver's steps: which they are, what they count for, and sparse ones made dense a few at a time."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from fastbp.kernels.losses import MEAN, SUM
+from fastbp.losses import Targets
+from fastbp.sequential import Sequential
+from fastbp.sklearn._objectives import Objective, subset
+
+Array = NDArray[Any]
+# Sparse rows are made dense in pieces of about so many bytes, or of one batch if that is more.
+DENSE_BYTES = 1 << 25
+_NO_WEIGHTS = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
+
+
+class Samples:
+    """All samples of a fit, as the kernels take them.
+
+    Parameters
+    ----------
+    x : ndarray or sparse matrix of shape (samples, features)
+    y : ndarray of shape (samples, targets)
+    weight : ndarray of shape (samples,), optional
+    model : Sequential
+    objective : Objective
+    """
+
+    def __init__(self, x: Any, y: Array, weight: Array | None, model: Sequential, objective: Objective) -> None:
+        self.sparse = sparse.issparse(x)
+        self.x = x.tocsr() if self.sparse else np.ascontiguousarray(x, model.dtype)
+        self.targets = objective.targets(y, model.out_features, model.dtype)
+        self.weight = weight
+        self.dtype = model.dtype
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def rows(self, which: Any) -> Array:
+        """Return some rows, dense."""
+        return dense_rows(self.x[which], self.dtype)
+
+
+def dense_rows(x: Any, dtype: np.dtype[Any]) -> Array:
+    """Return rows, sparse or dense, as the kernels take them."""
+    return np.ascontiguousarray(x.toarray() if sparse.issparse(x) else x, dtype)
+
+
+def pieces(x: Any, dtype: np.dtype[Any], batch: int = 1) -> Iterator[slice]:
+    """Yield slices of rows: all at once, or of a sparse matrix whole batches that fit into `DENSE_BYTES`."""
+    samples, features = x.shape
+    size = samples
+    if sparse.issparse(x):
+        size = max(1, DENSE_BYTES // (batch * features * dtype.itemsize)) * batch
+    for start in range(0, samples, size):
+        yield slice(start, min(samples, start + size))
+
+
+class Epoch(NamedTuple):
+    """What the rows of an epoch count for.
+
+    Attributes
+    ----------
+    counts, totals : ndarray of shape (steps,)
+        Rows of each batch, and what the batch's sum is divided by.
+    weight : ndarray of shape (samples,), or empty
+        What each sample counts for in its batch's sum, `Objective.weight_scale` included; empty where a mean will do.
+    """
+
+    counts: NDArray[np.int64]
+    totals: NDArray[np.float64]
+    weight: Array
+
+    @property
+    def reduction(self) -> int:
+        """How the kernels put the rows' losses together."""
+        return SUM if self.weight.size else MEAN
+
+
+def batch_sizes(samples: int, batch: int) -> NDArray[np.int64]:
+    """Return how many samples each batch of an epoch has."""
+    counts = np.full(-(-samples // batch), batch)
+    counts[-1] -= counts.size * batch - samples
+    return counts
+
+
+def epoch_of(samples: Samples, objective: Objective, order: NDArray[np.int64], batch: int, width: int) -> Epoch:
+    """Return what the rows count for where batches follow one another in this order.
+
+    width : columns of the targets; a kernel's mean over numbers is one over all of them
+    """
+    counts = batch_sizes(len(order), batch)
+    if samples.weight is None:
+        totals = counts.astype(np.float64)
+        if objective.weight_scale == 1.0 and width <= 1:
+            return Epoch(counts, totals, _NO_WEIGHTS[samples.dtype])
+        each: Any = objective.weight_scale
+    else:
+        ordered = samples.weight[order].astype(np.float64)
+        totals = np.add.reduceat(ordered, np.arange(0, len(order), batch))
+        each = objective.weight_scale * ordered
+    weight = np.empty(len(order), samples.dtype)
+    # A batch in which nothing counts is left out by the solver.
+    weight[order] = each / np.repeat(np.where(totals > 0, totals, 1.0), counts)
+    return Epoch(counts, totals, weight)
+
+
+def piece_of(samples: Samples, which: Any) -> tuple[Array, Targets]:
+    """Return some rows and their targets, in this order."""
+    return samples.rows(which), subset(samples.targets, which)

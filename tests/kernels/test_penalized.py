@@ -1,0 +1,50 @@
+"""Steps with a penalty on the weights alone, and with numbers of their own: against the twin, step by step."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from fastbp.kernels import frame, penalized, plan, reference, updates
+from fastbp.kernels.activations import CODES
+
+LAYERS = [(5, 17, CODES["tanh"], True), (17, 4, CODES["identity"], True)]
+DECAYS, EPS = [0.3, -1.0, 0.1], [1e-3, np.nan, 2e-3]
+
+
+def problem(training, code, dtype):
+    p = training(LAYERS, dtype, optimizer=code)
+    exempt = np.ones(p.params.size, dtype)
+    blocks = np.array([(row[plan.W], row[plan.IN] * row[plan.OUT]) for row in p.plan])
+    for start, count in blocks:
+        exempt[start : start + count] = 0
+    p.state = np.concatenate([p.state, exempt])
+    p.hyper[updates.EXEMPT] = 1 + updates.STATE_ARRAYS[code]
+    numbers = np.zeros((penalized.NUMBERS, 3))
+    numbers[penalized.DECAY], numbers[penalized.STEP_EPS] = DECAYS, EPS
+    return p, exempt != 0, blocks, numbers
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("code", updates.STATE_ARRAYS)
+def test_only_weights_decay_each_step_by_its_own_number(training, code, dtype):
+    p, is_bias, blocks, numbers = problem(training, code, dtype)
+    exact = copy.deepcopy(p)
+    for name in ("params", "grads", "state", "x", "work", "class_weight", "targets", "sample_weight"):
+        setattr(exact, name, getattr(exact, name).astype(np.float64))
+    penalized.train_penalized(
+        p.frame().addresses(), p.x, p.labels, p.targets, p.sample_weight, p.order, p.record, numbers, blocks
+    )
+    tolerance = {"rtol": 1e-9, "atol": 1e-12} if dtype == np.float64 else {"rtol": 2e-4, "atol": 2e-6}
+    for step in (0, 2):  # the one between is left out
+        squares = (exact.params[~is_bias] ** 2).sum()
+        np.testing.assert_allclose(numbers[penalized.SQUARES, step], squares, rtol=tolerance["rtol"])
+        exact.hyper[[updates.WEIGHT_DECAY, updates.EPS]] = DECAYS[step], EPS[step]
+        exact.settings[[frame.FIRST_STEP, frame.LAST_STEP]] = step, step + 1
+        reference.train_steps(
+            exact.frame(), exact.x, exact.labels, exact.targets, exact.sample_weight, exact.order, exact.record
+        )
+    np.testing.assert_allclose(p.params, exact.params, **tolerance)
+    np.testing.assert_allclose(p.state, exact.state, **tolerance)
+    assert numbers[penalized.SQUARES, 1] == 0
+    np.testing.assert_allclose(p.record, exact.record, **tolerance)
