@@ -14,6 +14,7 @@ from fastbp._position import NOT_MADE, Listener, Position
 from fastbp._version import __version__
 from fastbp.history import History
 from fastbp.kernels.frame import RECORD_ROWS
+from fastbp.kernels.updates import EXEMPT
 from fastbp.losses import LOSSES
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.saving import build, parameter_shapes
@@ -41,7 +42,7 @@ def write_checkpoint(path: str | os.PathLike[str], trainer: "Trainer") -> None:
         "history": list(trainer.history),
         "position": None,
     }
-    arrays = {"params": model._params, "state": trainer._state, "hyper": trainer._hyper}
+    arrays = {"params": model._params, "state": trainer._state, "hyper": trainer._hyper[:EXEMPT]}
     arrays["history"] = _columns(trainer.history)
     if position is not None:
         header["position"], more = _take_down(position)
@@ -64,7 +65,7 @@ def _restored(header: Table, arrays: dict[str, Array], make: "type[Trainer]") ->
         raise ValueError(f"its layers do not have the {arrays['params'].size} parameters that are there")
     model = build(header["layers"], header["metadata"])
     trainer = make(model, _made(header["loss"], _LOSSES), _made(header["optimizer"], _OPTIMIZERS))
-    for name, target in (("params", model._params), ("state", trainer._state), ("hyper", trainer._hyper)):
+    for name, target in (("params", model._params), ("state", trainer._state), ("hyper", trainer._hyper[:EXEMPT])):
         if arrays[name].dtype != target.dtype:
             raise TypeError(f"its {name} should be {target.dtype}, got {arrays[name].dtype}")
         target[...] = _check.exact_shape(arrays[name], target.shape, "load_checkpoint", name)

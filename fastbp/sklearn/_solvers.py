@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from fastbp import optimizers
+from fastbp import _memory, optimizers
 from fastbp._steps import Steps
 from fastbp._threads import Pace, tasks_for
 from fastbp.kernels import penalized, updates
@@ -69,7 +69,9 @@ class CompiledSolver(Steps):
         for layer in model.layers:
             start += layer._params.size
             exempt[start - layer.out_features : start] = 1  # biases are not penalized
-        self._state = np.concatenate([self._state, exempt])
+        moments = self._state
+        self._state = _memory.zeros(moments.size + exempt.size, model.dtype)
+        self._state[: moments.size], self._state[moments.size :] = moments, exempt
         self._hyper[updates.EXEMPT] = arrays + 1
         self._moments = arrays * model._params.size
         self._blocks, self._at_once = weight_blocks(model), 1
