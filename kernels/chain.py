@@ -207,7 +207,7 @@ def chain_forward(chain, like, params, x, batch, keep, work, out, tasks):
 
 @entry
 def chain_backward(chain, like, params, x, batch, work, out, dout, grads, dx, turns, partials, lowest, tasks):
-    """Compute a chain's gradients: from the last layer to `lowest`, ``dW = dZ.T @ X``, ``db = dZ.sum(0)``, ``dX = dZ @ W``.
+    """Compute a chain's gradients: ``dW = dZ.T @ X``, ``db = dZ.sum(0)``, ``dX = dZ @ W``, from the last layer down.
 
     chain, like, params, x, batch, work, out : as `chain_forward` had them, and left them with `keep`; read
     dout : address of the gradient of the output, (batch, out_features), read

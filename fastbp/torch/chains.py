@@ -51,7 +51,8 @@ class Chain:
         for i, layer in enumerate(layers):
             if len(layer.weight) != 2 or layer.bias not in (None, layer.weight[:1]):
                 raise RuntimeError(
-                    f"a Linear expects weight (out, in) and bias (out,), got {layer.weight} and {layer.bias} in layer {i}"
+                    f"a Linear expects weight (out, in) and bias (out,), got {tuple(layer.weight)} and "
+                    f"{layer.bias} in layer {i}"
                 )
         for i, (below, layer) in enumerate(pairwise(layers), 1):
             if layer.weight[1] != below.weight[0]:
@@ -109,6 +110,7 @@ class Chain:
     ) -> list[Tensor | None]:
         """Return the gradients by x and by the parameters, None where one is not wanted."""
         table, base = self.table(parameters)
+        dout = contiguous(dout)
         batch = x.numel() // self.in_features
         dx = torch.empty_like(x) if wanted[0] else None
         grads = [torch.empty_like(p) if w else None for p, w in zip(parameters, wanted[1:], strict=True)]
@@ -123,12 +125,12 @@ class Chain:
             table[self.rows, self.gradients] = [ABSENT if g is None else g.data_ptr() for g in grads]
             if dx is None:
                 lowest = next(int(row) for row, g in zip(self.rows, grads, strict=True) if g is not None)
-        turns = torch.empty(batch * self.tables[x.dtype][2] + chain_partials(table, batch), dtype=x.dtype)
-        room = turns.data_ptr()
+        turns = batch * self.tables[x.dtype][2]
+        room = torch.empty(turns + _partials(self, batch), dtype=x.dtype)
         chain_backward(
             table, LIKE[x.dtype], base, x.data_ptr(), batch, work.data_ptr(), 0 if out is None else out.data_ptr(),
-            contiguous(dout).data_ptr(), grads_base, 0 if dx is None else dx.data_ptr(), room,
-            room + batch * self.tables[x.dtype][2] * x.itemsize, lowest, tasks(2 * self.work * batch),
+            dout.data_ptr(), grads_base, 0 if dx is None else dx.data_ptr(), room.data_ptr(),
+            room.data_ptr() + turns * x.itemsize, lowest, tasks(2 * self.work * batch),
         )  # fmt: skip
         return [dx, *grads]
 
@@ -146,6 +148,11 @@ class Chain:
         shapes = [shape for layer in self.layers for shape in (layer.weight, layer.bias) if shape is not None]
         pieces = flat.split([int(np.prod(shape)) for shape in shapes])
         return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+
+@functools.lru_cache(1024)
+def _partials(chain: Chain, batch: int) -> int:
+    return chain_partials(chain.tables[torch.float32][0], batch)
 
 
 @functools.lru_cache(1024)

@@ -257,7 +257,7 @@ class MLP(nn.Module):
         return run(self._chain, x, (self.flat,))
 
     def views(self) -> dict[str, Tensor]:
-        """Return each weight and bias, by its name in the state_dict, as a view of `flat` that autograd sees through."""
+        """Return each weight and bias, by its name in the state_dict, as a differentiable view of `flat`."""
         return dict(zip(self._names, self._chain.views(self.flat), strict=True))
 
     def extra_repr(self) -> str:  # noqa: D102

@@ -1,5 +1,6 @@
 """The cross-entropy of logits: value and gradient in one visit to each row."""
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ __all__ = ["CrossEntropyLoss"]
 
 # Where no gradient is wanted, so many logits at a time have theirs written into the same scratch, in a cache.
 SCRATCH = 1 << 17
+# Bytes from which the system gives memory back and clears it anew for each call.
+LARGE = 1 << 20
 
 
 class Problem(NamedTuple):
@@ -59,6 +62,27 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     >>> loss(torch.zeros(2, 4), torch.tensor([0, 3]))
     tensor(1.3863)
     """
+
+    def room_for(self, z: Tensor) -> Tensor:
+        """Return an uninitialised tensor like z: that of the call before, if it is large and nobody holds it any more.
+
+        The system hands out large memory page by page and cleared, which takes longer than the loss.
+        """
+        if z.numel() * z.itemsize < LARGE:
+            return torch.empty_like(z)
+        spare = self.__dict__.setdefault("_spare", [])
+        try:
+            room = spare.pop()  # another thread finds none
+        except IndexError:
+            room = None
+        # Two references: this name's, and the call's own.
+        if room is None or room.shape != z.shape or room.dtype != LIKE[z.dtype].dtype or sys.getrefcount(room) > 2:
+            room = np.empty(z.shape, LIKE[z.dtype].dtype)
+        spare[:] = [room]
+        return torch.from_numpy(room)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_spare"}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits against class indices or probabilities."""
@@ -127,9 +151,7 @@ def _problem(loss: CrossEntropyLoss, z: Tensor, target: Tensor, rows: Tensor) ->
     return Problem(kernels.SOFTMAX_LABELS, labels, like[:0].reshape(0, 0), class_weight, options)
 
 
-def _compute(
-    z: NDArray[Any], problem: Problem, gradient: NDArray[Any]
-) -> tuple[float, NDArray[np.float64]]:
+def _compute(z: NDArray[Any], problem: Problem, gradient: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
     rows = np.empty((3, len(z)))
     value = loss_and_gradient(
         problem.code, z, problem.labels, problem.values, problem.class_weight, problem.options, z.reshape(-1)[:0], rows,
@@ -174,7 +196,7 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, loss: CrossEntropyLoss, z: Tensor, problem: Problem) -> Tensor:
-        gradient = torch.empty_like(z)
+        gradient = loss.room_for(z)
         value, rows = _compute(z.detach().numpy(), problem, gradient.numpy())
         ctx.loss, ctx.problem, ctx.gradient = loss, problem, gradient
         ctx.save_for_backward(z)
