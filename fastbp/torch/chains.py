@@ -91,8 +91,9 @@ class Chain:
         table, base = self.table(parameters)
         _, kept, turns = self.tables[x.dtype]
         batch = x.numel() // self.in_features
-        work = torch.empty(batch * (kept if keep else turns), dtype=x.dtype)
-        out = torch.empty((*x.shape[:-1], self.out_features), dtype=x.dtype)
+        # An allocation takes as long as a small product, so the backward pass finds its room here too.
+        work = torch.empty(batch * turns if not keep else batch * (kept + turns) + _partials(self, batch), dtype=x.dtype)
+        out = x.new_empty((batch, self.out_features) if x.dim() == 2 else (*x.shape[:-1], self.out_features))
         chain_forward(
             table, LIKE[x.dtype], base, x.data_ptr(), batch, keep, work.data_ptr(), out.data_ptr(),
             tasks(self.work * batch),
@@ -125,12 +126,12 @@ class Chain:
             table[self.rows, self.gradients] = [ABSENT if g is None else g.data_ptr() for g in grads]
             if dx is None:
                 lowest = next(int(row) for row, g in zip(self.rows, grads, strict=True) if g is not None)
-        turns = batch * self.tables[x.dtype][2]
-        room = torch.empty(turns + _partials(self, batch), dtype=x.dtype)
+        _, kept, turns = self.tables[x.dtype]
+        room = work.data_ptr() + batch * kept * x.itemsize
         chain_backward(
             table, LIKE[x.dtype], base, x.data_ptr(), batch, work.data_ptr(), 0 if out is None else out.data_ptr(),
-            dout.data_ptr(), grads_base, 0 if dx is None else dx.data_ptr(), room.data_ptr(),
-            room.data_ptr() + turns * x.itemsize, lowest, tasks(2 * self.work * batch),
+            dout.data_ptr(), grads_base, 0 if dx is None else dx.data_ptr(), room,
+            room + batch * turns * x.itemsize, lowest, tasks(2 * self.work * batch),
         )  # fmt: skip
         return [dx, *grads]
 
@@ -197,19 +198,17 @@ def run(chain: Chain, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     RuntimeError
         If x does not have in_features columns.
     """
-    first = parameters[0]
-    dtype = first.dtype
-    if not (
-        dtype in LIKE
-        and readable(x, dtype)
-        and all(readable(p, dtype) and p.is_contiguous() for p in parameters)
-        and x.dim() > 0
-        and eager()
-    ):
+    dtype = parameters[0].dtype
+    wanted = x.requires_grad
+    usable = dtype in LIKE and readable(x, dtype) and x.dim() > 0 and eager()
+    for p in parameters:
+        usable = usable and readable(p, dtype) and p.is_contiguous()
+        wanted = wanted or p.requires_grad
+    if not usable:
         return chain.by_torch(x, parameters)
     if x.shape[-1] != chain.in_features:
-        raise RuntimeError(f"Linear expects x of shape (..., {chain.in_features}), got {tuple(x.shape)}")
+        raise RuntimeError(f"Linear expects input of shape (..., {chain.in_features}), got {tuple(x.shape)}")
     x = contiguous(x)
-    if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters)):
+    if wanted and torch.is_grad_enabled():
         return _Function.apply(chain, x, *parameters)  # type: ignore[no-any-return, no-untyped-call]
     return chain.forward(x, parameters, keep=False)[0]

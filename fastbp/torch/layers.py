@@ -63,7 +63,7 @@ class Linear(nn.Linear):
     ValueError
         If there is no such activation.
     RuntimeError
-        If x does not have `in_features` columns.
+        If an input does not have `in_features` columns.
 
     Notes
     -----
@@ -94,11 +94,11 @@ class Linear(nn.Linear):
         super().__init__(in_features, out_features, bias, device, dtype)
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``g(x @ weight.T + bias)`` for x of shape (*, in_features)."""
+    def forward(self, input: Tensor) -> Tensor:
+        """Return ``g(input @ weight.T + bias)`` for an input of shape (*, in_features)."""
         weight, bias = self.weight, self.bias
         parameters = (weight,) if bias is None else (weight, bias)
-        return run(chain_of(_layer(weight, bias, self._code)), x, parameters)
+        return run(chain_of(_layer(weight, bias, self._code)), input, parameters)
 
     def extra_repr(self) -> str:  # noqa: D102
         own = "" if self.activation is None else f", activation={self.activation!r}"
@@ -127,16 +127,16 @@ class Sequential(nn.Sequential):
     torch.Size([5, 3])
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Run the children one after another, chains of them at once."""
         children = self._modules.values()
         if _module._has_any_global_hook() or any(  # type: ignore[no-untyped-call]
             c._forward_hooks or c._forward_pre_hooks or c._backward_hooks or c._backward_pre_hooks for c in children
         ):
-            return super().forward(x)  # type: ignore[no-any-return]
+            return super().forward(input)  # type: ignore[no-any-return]
         for part in parts(children):
-            x = part(x) if isinstance(part, nn.Module) else _run(part, x)
-        return x
+            input = part(input) if isinstance(part, nn.Module) else _run(part, input)
+        return input
 
 
 Dense = tuple[Tensor, Tensor | None, int]
@@ -202,7 +202,7 @@ class MLP(nn.Module):
     ValueError
         If there are fewer than two sizes, or no such activation.
     RuntimeError
-        If x does not have ``sizes[0]`` columns.
+        If an input does not have ``sizes[0]`` columns.
 
     Notes
     -----
@@ -252,9 +252,9 @@ class MLP(nn.Module):
     def _chain(self) -> Chain:
         return chain_of(*self._layers, flat=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the network's output for x of shape (*, sizes[0])."""
-        return run(self._chain, x, (self.flat,))
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the network's output for an input of shape (*, sizes[0])."""
+        return run(self._chain, input, (self._parameters["flat"],))  # sooner than the attribute
 
     def views(self) -> dict[str, Tensor]:
         """Return each weight and bias, by its name in the state_dict, as a differentiable view of `flat`."""
