@@ -92,7 +92,9 @@ class Chain:
         _, kept, turns = self.tables[x.dtype]
         batch = x.numel() // self.in_features
         # An allocation takes as long as a small product, so the backward pass finds its room here too.
-        work = torch.empty(batch * turns if not keep else batch * (kept + turns) + _partials(self, batch), dtype=x.dtype)
+        work = torch.empty(
+            batch * turns if not keep else batch * (kept + turns) + _partials(self, batch), dtype=x.dtype
+        )
         out = x.new_empty((batch, self.out_features) if x.dim() == 2 else (*x.shape[:-1], self.out_features))
         chain_forward(
             table, LIKE[x.dtype], base, x.data_ptr(), batch, keep, work.data_ptr(), out.data_ptr(),

@@ -177,9 +177,7 @@ def _value(z: Tensor, problem: Problem) -> Tensor:
     rows = np.empty((2, batch))
     for start in range(0, batch, step):
         stop = min(start + step, batch)
-        part = problem._replace(
-            labels=problem.labels[start:stop], values=problem.values[start:stop], options=each
-        )
+        part = problem._replace(labels=problem.labels[start:stop], values=problem.values[start:stop], options=each)
         rows[:, start:stop] = _compute(logits[start:stop], part, scratch[: stop - start])[1][:2]
     total = float((rows[0] * rows[1]).sum())
     if problem.options[kernels.REDUCTION] == kernels.MEAN:
