@@ -37,7 +37,7 @@ import fastbp
 def main(epochs=60):
     """Train, print and return what Keras's lines above would: the history and the figures of the test."""
     digits = fastbp.load_dataset("digits")
-    x, y, x_val, y_val = fastbp.train_validation_split(digits.x_train / 16, digits.y_train, rng=0)
+    x, x_val, y, y_val = fastbp.train_validation_split(digits.x_train / 16, digits.y_train, fraction=0.1, seed=0)
     x_test, y_test = digits.x_test / 16, digits.y_test
 
     model = fastbp.Sequential(

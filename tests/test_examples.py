@@ -45,7 +45,7 @@ def test_keras_words_learn_digits(capsys):
 
 
 def test_a_torch_script_learns_the_same_with_the_import_changed(torch, capsys):
-    found = example("torch_digits").main(epochs=3)
+    found = example("torch_fashion_mnist").main(epochs=3)
     before, after = found["torch"], found["fastbp.torch"]
     np.testing.assert_allclose(after["losses"], before["losses"], rtol=1e-3)
     assert abs(after["accuracy"] - before["accuracy"]) < 0.01

@@ -6,6 +6,7 @@ import io
 import pickle
 import threading
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def plain(torch):
     def make(sizes=(5, 8, 7, 3), activation=torch.nn.ReLU, dtype=torch.float64):
         torch.manual_seed(0)
         layers = []
-        for ins, outs in zip(sizes[:-1], sizes[1:], strict=True):
+        for ins, outs in pairwise(sizes):
             layers += [torch.nn.Linear(ins, outs, dtype=dtype), activation()]
         return torch.nn.Sequential(*layers[:-1])
 
@@ -118,7 +119,7 @@ def test_gradients_of_gradients_are_those_of_differences(torch, door, numbers):
 def test_chains_are_torch_chains(torch, door, modules, sizes, batch, name, bias, seed):
     torch.manual_seed(seed)
     layers = []
-    for ins, outs in zip(sizes[:-1], sizes[1:], strict=True):
+    for ins, outs in pairwise(sizes):
         layers += [torch.nn.Linear(ins, outs, bias, dtype=torch.float64), modules[name]()]
     model = torch.nn.Sequential(*layers[:-1])
     x = torch.randn(batch, sizes[0], dtype=torch.float64)

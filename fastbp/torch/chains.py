@@ -175,7 +175,7 @@ class _Function(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, dout: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dout: Tensor) -> tuple[Any, ...]:
         x, out, work, *parameters = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():  # create_graph: this gradient is to be differentiated too
@@ -212,5 +212,5 @@ def run(chain: Chain, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         raise RuntimeError(f"Linear expects input of shape (..., {chain.in_features}), got {tuple(x.shape)}")
     x = contiguous(x)
     if wanted and torch.is_grad_enabled():
-        return _Function.apply(chain, x, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+        return _Function.apply(chain, x, *parameters)
     return chain.forward(x, parameters, keep=False)[0]

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.autograd import forward_ad
 
 from fastbp._threads import tasks_for
 
 # An array of each element type that kernels are compiled for.
-LIKE = {torch.float32: np.empty(1, np.float32), torch.float64: np.empty(1, np.float64)}
+LIKE: dict[torch.dtype, NDArray[Any]] = {torch.float32: np.empty(1, np.float32), torch.float64: np.empty(1, np.float64)}
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 

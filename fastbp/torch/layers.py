@@ -102,7 +102,7 @@ class Linear(nn.Linear):
 
     def extra_repr(self) -> str:  # noqa: D102
         own = "" if self.activation is None else f", activation={self.activation!r}"
-        return super().extra_repr() + own
+        return f"{super().extra_repr()}{own}"
 
 
 def _layer(weight: Tensor, bias: Tensor | None, code: int) -> Layer:
@@ -130,10 +130,10 @@ class Sequential(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         """Run the children one after another, chains of them at once."""
         children = self._modules.values()
-        if _module._has_any_global_hook() or any(  # type: ignore[no-untyped-call]
+        if _module._has_any_global_hook() or any(
             c._forward_hooks or c._forward_pre_hooks or c._backward_hooks or c._backward_pre_hooks for c in children
         ):
-            return super().forward(input)  # type: ignore[no-any-return]
+            return super().forward(input)
         for part in parts(children):
             input = part(input) if isinstance(part, nn.Module) else _run(part, input)
         return input

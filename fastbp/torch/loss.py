@@ -93,12 +93,12 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         if rows is None or problem is None:
             return super().forward(input, target)
         if torch.is_grad_enabled() and rows.requires_grad:
-            value = _Function.apply(self, rows, problem)  # type: ignore[no-untyped-call]
+            value = _Function.apply(self, rows, problem)
         else:
             value = _value(rows, problem)
         if self.reduction != "none":
-            return value  # type: ignore[no-any-return]
-        return value.view(target.shape if problem.code == kernels.SOFTMAX_LABELS else _without_classes(input))  # type: ignore[no-any-return]
+            return value
+        return value.view(target.shape if problem.code == kernels.SOFTMAX_LABELS else _without_classes(input))
 
 
 def _ours(z: Tensor, target: Tensor, weight: Tensor | None, smoothing: float) -> bool:
@@ -201,7 +201,7 @@ class _Function(torch.autograd.Function):
         return _as_tensor(problem, value, rows, z.dtype)
 
     @staticmethod
-    def backward(ctx: Any, dvalue: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dvalue: Tensor) -> tuple[Any, ...]:
         problem = ctx.problem
         if torch.is_grad_enabled():  # create_graph: this gradient is to be differentiated too
             (z,) = ctx.saved_tensors

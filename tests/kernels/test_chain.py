@@ -71,7 +71,7 @@ def test_only_what_is_wanted_is_written(dtype):
     layers = [(9, 8, RELU, True), (8, 7, TANH, True), (7, 3, IDENTITY, True)]
     whole = run(chain, layers, dtype, 20)[1]
     absent = [(0, chain.DW), (0, chain.DB), (1, chain.DW), (2, chain.DB)]
-    out, grads, dx = run(chain, layers, dtype, 20, absent=absent, lowest=1, with_dx=False)
+    _, grads, dx = run(chain, layers, dtype, 20, absent=absent, lowest=1, with_dx=False)
     assert np.isnan(dx).all()
     written = np.zeros(grads.size, bool)
     written[80 + 56 : 80 + 63] = written[80 + 63 : 80 + 63 + 21] = True

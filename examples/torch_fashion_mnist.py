@@ -1,6 +1,6 @@
 """A PyTorch training script, and the same with its import changed: Fashion-MNIST from a folder of IDX files, or digits.
 
-    python examples/torch_digits.py [/usr/share/datasets/fashion-mnist] [--epochs 5]
+    python examples/torch_fashion_mnist.py [/usr/share/datasets/fashion-mnist] [--epochs 5]
 
 The folder is what Debian's package dataset-fashion-mnist installs; without one the digits that come with fastbp are
 taken. Both runs begin with the same weights and see the same batches.
