@@ -34,8 +34,8 @@ def replace_(model: nn.Module) -> Replaced:
     """Fuse every chain of Linear and activation in a module's ``nn.Sequential``s, in place.
 
     Each such ``nn.Sequential`` becomes a `fastbp.torch.Sequential`. It stays the same object with the same children and
-    Parameters, so whatever refers to it, an optimizer or a checkpoint, goes on. How much faster it is, if at all, depends
-    on the sizes: measure yours. A small network trains fastest as an `MLP`.
+    Parameters, so whatever refers to it, an optimizer or a checkpoint, goes on. How much faster it is, if at all,
+    depends on the sizes: measure yours. A small network trains fastest as an `MLP`.
 
     Parameters
     ----------
