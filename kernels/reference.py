@@ -4,11 +4,13 @@ A twin says what a kernel computes, as a formula over whole arrays, in any float
 that the kernel needs for itself (``partials``, ``work``).
 """
 
+import ctypes
 import math
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from . import chain as _chain
 from . import frame as _frame
 from . import losses as _losses
 from . import updates as _updates
@@ -322,6 +324,63 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
 
         advance(frame.hyper)
         update(settings[_frame.OPTIMIZER], params, grads, frame.state, frame.hyper, params.size, 0, 1, params.size)
+
+
+# A chain of layers by addresses
+
+
+def _at(address, shape, dtype):
+    """Return the array at an address."""
+    count = math.prod(int(n) for n in shape)
+    memory = (ctypes.c_char * (count * dtype.itemsize)).from_address(int(address))
+    return np.frombuffer(memory, dtype, count).reshape(shape)
+
+
+def _chain_layers(chain, params, dtype):
+    """Yield each layer's activation code, W as (in, out), and b; b is empty without a bias."""
+    for row in chain:
+        w = _at(params + row[_chain.W], (row[_chain.OUT], row[_chain.IN]), dtype)
+        has_bias = row[_chain.B] != _chain.ABSENT
+        b = _at(params + row[_chain.B], (row[_chain.OUT],), dtype) if has_bias else np.zeros(0, dtype)
+        yield row[_chain.ACTIVATION], w.T, b
+
+
+def _run_chain(chain, params, x):
+    """Return the input and every layer's output, and every layer's slope."""
+    outputs, slopes = [x], []
+    for code, w, b in _chain_layers(chain, params, x.dtype):
+        a, slope = np.empty((2, len(x), w.shape[1]), x.dtype)
+        dense_forward(outputs[-1], w, b, code, True, 1, a, slope)
+        outputs.append(a)
+        slopes.append(slope)
+    return outputs, slopes
+
+
+def chain_forward(chain, like, params, x, batch, keep, work, out, tasks):
+    """``A = g(X @ W.T + b)``, layer by layer."""
+    x = _at(x, (batch, chain[0, _chain.IN]), like.dtype)
+    _at(out, (batch, chain[-1, _chain.OUT]), like.dtype)[...] = _run_chain(chain, params, x)[0][-1]
+
+
+def chain_backward(chain, like, params, x, batch, work, out, dout, grads, dx, turns, partials, lowest, tasks):
+    """``dW = dZ.T @ X``, ``db = dZ.sum(0)``, ``dX = dZ @ W``, from the last layer to `lowest`."""
+    given = _at(x, (batch, chain[0, _chain.IN]), like.dtype)
+    outputs, slopes = _run_chain(chain, params, given)
+    layers = list(_chain_layers(chain, params, like.dtype))
+    dz = _at(dout, outputs[-1].shape, like.dtype).copy()
+    activation_backward(dz, layers[-1][0], outputs[-1], slopes[-1], dz)
+    for i in range(len(layers) - 1, lowest - 1, -1):
+        w, row = layers[i][1], chain[i]
+        if row[_chain.DW] != _chain.ABSENT:
+            _at(grads + row[_chain.DW], w.T.shape, like.dtype)[...] = dz.T @ outputs[i]
+        if row[_chain.DB] != _chain.ABSENT:
+            _at(grads + row[_chain.DB], (w.shape[1],), like.dtype)[...] = dz.sum(axis=0)
+        da = dz @ w.T
+        if i > lowest:
+            dz = np.empty_like(da)
+            activation_backward(da, layers[i - 1][0], outputs[i], slopes[i - 1], dz)
+        elif dx:
+            _at(dx, given.shape, like.dtype)[...] = da
 
 
 # Limits

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # A module may import those of its own row and of the rows below, in no circle. A new one gets its
-# place here. "kernels", "bench" and "sklearn" are whole rooms.
+# place here. "kernels", "bench", "sklearn" and "torch" are whole rooms.
 ROWS = [
     ["__main__", "cli", "sklearn", "torch", "mpi", "onnx"],
     ["bench"],
@@ -48,7 +48,7 @@ def modules():
     """Yield each module's dotted name below fastbp and its file."""
     for path in sorted((ROOT / "fastbp").glob("*.py")):
         yield path.stem, path
-    for folder in (ROOT / "kernels", ROOT / "fastbp" / "bench", ROOT / "fastbp" / "sklearn"):
+    for folder in (ROOT / "kernels", *(ROOT / "fastbp" / name for name in ("bench", "sklearn", "torch"))):
         for path in sorted(folder.rglob("*.py")):
             inner = path.relative_to(folder).with_suffix("").parts
             yield ".".join([folder.name, *(part for part in inner if part != "__init__")]), path

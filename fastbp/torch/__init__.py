@@ -1,0 +1,29 @@
+"""Layers for PyTorch programs: change the import, keep the program.
+
+`Linear`, `Sequential`, `MLP` and `CrossEntropyLoss` are modules of PyTorch that compute with fastbp's kernels on the
+tensors' own memory. `replace_` makes those of an existing module faster in place.
+
+fastbp computes on dense float32 and float64 tensors on the CPU. Where its kernels cannot, PyTorch's own functions
+compute, with the same result as before the import was changed: on other devices and dtypes, under autocast, in
+``torch.func`` transforms and forward-mode derivatives, under ``torch.compile`` and tracing, for empty batches, and for
+gradients that are to be differentiated once more (``create_graph=True``).
+
+>>> import torch
+>>> from fastbp.torch import MLP, CrossEntropyLoss
+>>> model = MLP([4, 16, 3])
+>>> loss = CrossEntropyLoss()(model(torch.zeros(8, 4)), torch.zeros(8, dtype=torch.long))
+>>> loss.backward()
+>>> model.flat.grad.shape
+torch.Size([131])
+"""
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError("fastbp.torch needs PyTorch: pip install 'fastbp[torch]'") from error
+
+from fastbp.torch.layers import MLP, Linear, Sequential
+from fastbp.torch.loss import CrossEntropyLoss
+from fastbp.torch.replace import Replaced, replace_
+
+__all__ = ["MLP", "CrossEntropyLoss", "Linear", "Replaced", "Sequential", "replace_"]

@@ -1,0 +1,52 @@
+"""The scripts in examples/ run, and find what they say. `test_lecture` has the lecture's numbers."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).parents[1] / "examples"
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_from_scratch_is_the_same_before_and_after(capsys):
+    numbers = example("from_scratch").main(epochs=10)
+    assert numbers["apart"] < 1e-3  # roundings, through 120 steps
+    assert min(numbers["accuracy"]) > 0.9
+    assert "fastbp.kernels" in capsys.readouterr().out
+
+
+def test_from_scratch_gradients_agree():
+    module = example("from_scratch")
+    rng = np.random.default_rng(0)
+    shapes = (32, 64), (64, module.HIDDEN), (module.HIDDEN,), (module.HIDDEN, module.CLASSES), (module.CLASSES,)
+    x, w1, b1, w2, b2 = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes)
+    hidden, logits = module.forward(x, w1, b1, w2, b2)
+    fast_hidden, fast_logits = module.fast_forward(x, w1, b1, w2, b2)
+    np.testing.assert_allclose(fast_hidden, hidden, atol=1e-4)
+    np.testing.assert_allclose(fast_logits, logits, atol=1e-3)
+    dlogits = module.loss_gradient(logits, rng.integers(0, module.CLASSES, 32))
+    before = module.backward(x, hidden, dlogits, w1, w2)
+    for a, b in zip(module.fast_backward(x, hidden, dlogits, w1, w2), before, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_keras_words_learn_digits(capsys):
+    found = example("keras_words").main(epochs=20)
+    assert found["figures"]["accuracy"] > 0.95
+    assert found["same"]
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_torch_script_learns_the_same_with_the_import_changed(torch, capsys):
+    found = example("torch_fashion_mnist").main(epochs=3)
+    before, after = found["torch"], found["fastbp.torch"]
+    np.testing.assert_allclose(after["losses"], before["losses"], rtol=1e-3)
+    assert abs(after["accuracy"] - before["accuracy"]) < 0.01
+    assert "s/epoch" in capsys.readouterr().out
