@@ -1,8 +1,10 @@
 """A pytest plugin: whoever imports scikit-learn's MLPClassifier and MLPRegressor afterwards gets fastbp's."""
 
-import sklearn.neural_network
 
-import fastbp.sklearn
+def pytest_configure():
+    import sklearn.neural_network
 
-sklearn.neural_network.MLPClassifier = fastbp.sklearn.MLPClassifier
-sklearn.neural_network.MLPRegressor = fastbp.sklearn.MLPRegressor
+    import fastbp.sklearn
+
+    sklearn.neural_network.MLPClassifier = fastbp.sklearn.MLPClassifier
+    sklearn.neural_network.MLPRegressor = fastbp.sklearn.MLPRegressor

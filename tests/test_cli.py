@@ -210,6 +210,9 @@ def test_predict_and_evaluate_agree(succeeds, digits, tmp_path, ending):
         said, probability = [r["class"] for r in rows], np.array([float(r["probability"]) for r in rows])
     else:
         answers = np.load(out)
+        if ending == ".npz":
+            with answers as file:
+                answers = dict(file)
         said, probability = answers["class"].tolist(), answers["probability"]
         if ending == ".npz":
             assert answers["probabilities"].sum(axis=1) == pytest.approx(1)

@@ -20,7 +20,7 @@ def test_zeros_are_aligned_writable_and_zero(size, dtype):
     array = _memory.zeros(size, dtype)
     assert array.shape == (size,)
     assert array.dtype == dtype
-    assert begins_a_pair(array)
+    assert size == 0 or begins_a_pair(array)
     assert not array.any()
     array += 1
 
