@@ -148,9 +148,10 @@ def test_bits_of_what_is_shared_out_do_not_depend_on_tasks(layers, batch, traini
     for tasks in (2, 3, 7, 16):
         assert 1 < pieces(problem.plan, batch, tasks) <= tasks
         assert_same_bits(problem.run(network, tasks), alone)
-    in_place = training(layers, np.float32, loss=losses.MSE, samples=batch, batch=batch)
-    in_place.order = in_place.order[:0]
-    assert_same_bits(in_place.run(network, 3), in_place.run(network))
+    numbers = training(layers, np.float32, loss=losses.MSE, samples=batch, batch=batch)
+    assert_same_bits(numbers.run(network, 3), numbers.run(network))
+    numbers.order = numbers.order[:0]
+    assert_same_bits(numbers.run(network, 3), numbers.run(network))
 
 
 def test_little_is_shared_out_where_cores_would_take_more_from_each_other(training):
