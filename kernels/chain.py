@@ -13,7 +13,7 @@ from numba import types
 from .activations import FIRST_STORED_SLOPE, IDENTITY, apply_slope
 from .columns import column_sums
 from .compile import entry, kernel
-from .dense import block_of, gradient_chunks
+from .dense import block_of, gradient_chunks, put_together
 from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, product
 from .microkernel import B_ROOM, BIAS, ROOM
 from .plan import leading_dimension, partials_size
@@ -155,10 +155,7 @@ def turned_weight_gradient(x, ld_x, dz, ld_dz, dw, db, flags, partials, batch, i
         turned_weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, tasks, tasks)
         return
     turned_weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks)
-    size = (ins + 1) * outs
-    column_sums(partials, size, chunks, ins * outs, dw)
-    if flags & BIAS:
-        column_sums(at(partials, ins * outs), size, chunks, outs, db)
+    put_together(partials, chunks, dw, db, flags, ins, outs, PLAIN, IDENTITY, dw, dw, doubles_at(0), 0)
 
 
 def _slope_types(dtype):
