@@ -39,7 +39,7 @@ PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD, UPDATE = range(5)
 K_BLOCK = 256
 LARGEST_BLOCK = 1 << 20
 PANEL_BYTES = K_BLOCK * TILE_VECTORS * isa().vector_bytes
-GROUP = max(1, min(LARGEST_BLOCK, caches()[2].size // 2) // PANEL_BYTES)
+GROUP = max(1, min(LARGEST_BLOCK, caches()[2] // 2) // PANEL_BYTES)
 ROW_BLOCK = 96
 # A transposed block may be written up to whole vectors of k; one more row holds the bias.
 BLOCK_ROWS = K_BLOCK + WIDEST_LANES
@@ -51,11 +51,8 @@ PACK_ROWS = 64
 PACK_SPREAD = 4096
 # Rows of B copied at a time, into one panel after another: the reader of B stays on so many pages.
 PACK_TURN = 16
-# Columns of A so far apart are on a page or two of their own: they are copied next to each other. So are rows of A a
-# multiple of so much apart, if there are many: they would compete for the same few lines of the first-level cache.
+# Columns of A so far apart are on a page or two of their own: they are copied next to each other.
 PACK_STRIDE = 512
-RIVAL_STRIDE = 256
-RIVALS = caches()[1].ways < TILE_ROWS + 4
 
 
 @kernel
@@ -154,7 +151,6 @@ def product(
     all_vectors = (cols + width - 1) // width
     groups = (all_vectors + GROUP * TILE_VECTORS - 1) // (GROUP * TILE_VECTORS)
     far_columns = row_stride == 1 and k_stride > PACK_STRIDE
-    rival_rows = RIVALS and k_stride == 1 and row_stride % RIVAL_STRIDE == 0 and rows >= TILE_ROWS and cols >= PACK_ROWS
     finish = flags & (ROOM | TAKE) | fused(kind, code)
     for g in range(groups):
         j0, vectors = panel_of(all_vectors, groups, g, width)
@@ -174,13 +170,10 @@ def product(
                 pack_block(b, ldb, transposed, k0, k_size, j0, group, vectors, panels, block)
             for i0 in range(0, rows, ROW_BLOCK):
                 i1 = min(rows, i0 + ROW_BLOCK)
-                source, source_row, source_k = at(a, i0 * row_stride + k0 * k_stride), row_stride, k_stride
+                source, source_k = at(a, i0 * row_stride + k0 * k_stride), k_stride
                 if far_columns:
                     pack(source, k_stride, k_size, i1 - i0, a_block, ROW_BLOCK)
                     source, source_k = a_block, ROW_BLOCK
-                elif rival_rows:
-                    pack(source, row_stride, i1 - i0, k_size, a_block, BLOCK_ROWS)
-                    source, source_row = a_block, BLOCK_ROWS
                 for p in range(panels):
                     first, panel_width = panel_of(vectors, panels, p, width)
                     panel_cols = min(panel_width, group - first)
@@ -195,7 +188,7 @@ def product(
                         tile_rows = min(height, i1 - i)
                         corner = i * ldc + j0 + first
                         tile(
-                            height, tile_rows, at(source, (i - i0) * source_row), source_row, source_k, panel,
+                            height, tile_rows, at(source, (i - i0) * row_stride), row_stride, source_k, panel,
                             ld_panel, exposed, at(c, corner), ldc, k_size, panel_cols, at(addends, first),
                             at(below, corner), mode,
                         )  # fmt: skip

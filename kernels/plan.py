@@ -17,7 +17,7 @@ IN, OUT, ACTIVATION, W, B, A, SLOPE, D, LD, PARTIALS, COLUMNS = range(11)
 # training goes `BY_ROWS` (see `passes`).
 X, TARGETS, SAMPLE_WEIGHT, CAPACITY, SIZE, BY_ROWS, ENTRIES = range(7)
 # Parameters of so many bytes are at home in the second-level cache of each core.
-SMALL = caches()[2].size
+SMALL = caches()[2]
 
 
 def leading_dimension(features: int, itemsize: int) -> int:

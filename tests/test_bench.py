@@ -82,7 +82,7 @@ def test_timing_is_the_median_and_the_quartiles():
 
 
 def test_the_caches_have_sizes():
-    sizes = [caches()[level].size for level in (1, 2, 3)]
+    sizes = [caches()[level] for level in (1, 2, 3)]
     assert 1 << 13 <= sizes[0] <= sizes[1] <= sizes[2] <= 1 << 34
 
 

@@ -27,7 +27,7 @@ def _fma() -> Run:
 
 def _copy() -> Run:
     threads = get_num_threads()
-    n = min(CACHES * max(cache.size for cache in caches().values()), LARGEST_ARRAY) // FLOAT
+    n = min(CACHES * max(caches().values()), LARGEST_ARRAY) // FLOAT
     source, target = _memory.zeros(n, np.float32), _memory.zeros(n, np.float32)
     source[:] = 1.0
     run = repeated(lambda: limits.copy(source, target, threads))

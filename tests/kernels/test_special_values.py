@@ -10,7 +10,7 @@ from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
 from fastbp.kernels.dense import CHUNK_ROWS, activation_backward, dense_backward, dense_forward, gradient_chunks
 from fastbp.kernels.isa import isa
-from fastbp.kernels.matmul import K_BLOCK, PACK_ROWS, PACK_SPREAD, PACK_STRIDE, RIVAL_STRIDE, ROW_BLOCK
+from fastbp.kernels.matmul import K_BLOCK, PACK_ROWS, PACK_SPREAD, PACK_STRIDE, ROW_BLOCK
 from fastbp.kernels.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
 
 SPECIALS = [np.nan, np.inf, -np.inf]
@@ -21,7 +21,7 @@ SHAPES = [
     (LOW_ROWS + 1, 1, 1),
     (TILE_ROWS, K_BLOCK + 1, LANES),
     (TILE_ROWS + 1, K_BLOCK - 1, 2 * LANES + 1),  # its last vector is half full
-    (ROW_BLOCK + 1, RIVAL_STRIDE, PACK_ROWS + 1),  # rows of X are copied, and so is W
+    (ROW_BLOCK + 1, 256, PACK_ROWS + 1),  # W is copied
     (3, PACK_STRIDE + 1, 9),  # columns of X are copied for dW
     (2 * CHUNK_ROWS + 1, 3, 5),  # dW is summed in chunks
 ]
