@@ -1,6 +1,7 @@
 """Compiled training steps of one model: the arrays they need, and the calls."""
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastbp import _check, _memory
 from fastbp._interrupts import held_back
-from fastbp._threads import tasks_for
+from fastbp._threads import Pace, tasks_for
 from fastbp.kernels import network, updates
 from fastbp.kernels.frame import RECORD_ROWS, SETTINGS_SIZE, TASKS, Frame
 from fastbp.kernels.plan import CAPACITY, SIZE
@@ -57,6 +58,7 @@ class Steps:
         # Floating-point operations of a step for one row; the first layer's input needs no gradient.
         self._step_work = 3 * model._work - model.layers[0]._work
         self._alone = Alone()
+        self._pace = Pace(0)
         self._reserve(0)
 
     @property
@@ -100,14 +102,21 @@ class Steps:
 
     def __getstate__(self) -> dict[str, Any]:
         # What a step works in, and where it is, is no state: a copy makes its own.
-        own = ("_frame", "_addresses", "_plan", "_layout", "_work", "_rows", "_labels")
+        own = ("_frame", "_addresses", "_plan", "_layout", "_work", "_rows", "_labels", "_pace")
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._state = _memory.zeros(self._state.size, self._state.dtype)
         self._state[:] = state["_state"]
+        self._pace = Pace(0)
         self._reserve(0)
+
+    def _paced(self, rows: int) -> Pace:
+        """Return the pace of steps on so many rows: that of the steps before, if they had as many."""
+        if self._pace.rows != rows:
+            self._pace = Pace(rows)
+        return self._pace
 
     def _prepare(self, batch: int) -> None:
         if batch > self._layout[CAPACITY]:
@@ -169,10 +178,19 @@ class Steps:
 
         x and y are `_as_before`.
         """
-        self._settings[TASKS] = tasks_for(self._step_work * len(x))
+        most = tasks_for(self._step_work * len(x))
+        if most == 1:
+            return self._quick_call(x, y, 1)
+        pace = self._paced(len(x))
+        tasks, _ = pace.choose(most, 1)
+        began = time.perf_counter()
+        done = self._quick_call(x, y, tasks)
+        pace.note(tasks, 1, time.perf_counter() - began)
+        return done
+
+    def _quick_call(self, x: Any, y: Any, tasks: int) -> bool:
+        self._settings[TASKS] = tasks
         if y.dtype is INT64:
-            if network.train_on_labels(self._addresses, x, y) >= 0:
-                return False
-        else:
-            network.train_on_targets(self._addresses, x, y)
+            return bool(network.train_on_labels(self._addresses, x, y) < 0)
+        network.train_on_targets(self._addresses, x, y)
         return True

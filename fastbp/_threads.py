@@ -19,6 +19,8 @@ from fastbp.kernels.pool import is_room_for, threading_layer
 # same for each operation.
 SERIAL_WORK = 2e6
 SERIAL_WORK_OF_WORKQUEUE = 5e7
+# A compiled call of many steps takes about this long, so that Ctrl-C and the progress bar live.
+CALL_SECONDS = 0.05
 # Bytes of a thread's stack where their number is not limited.
 LARGE_STACK = 8 << 20
 
@@ -164,34 +166,43 @@ def _on_workqueue() -> bool:
 
 
 class Pace:
-    """Keeps a long run from being slower on many threads than on one, as where others want the same cores.
+    """Cuts a long run into calls, and keeps it from being slower on many threads than on one.
 
-    Both are timed: the one that is not in use is tried for a moment every second, the first time after `first_trial`.
+    Many are slower where others want the same cores, or where the cores are far from each other. Both are timed: the
+    one that is not in use is tried for a moment every second, and first so soon that a short run gains by it.
+
+    Parameters
+    ----------
+    rows : int
+        Of a batch; another batch size is another pace.
     """
 
-    TRIAL_SECONDS = 1.0
+    FIRST_TRIAL, TRIAL_SECONDS = 0.01, 1.0
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
     MARGIN = 0.9
 
-    def __init__(self, first_trial: float = TRIAL_SECONDS) -> None:
-        self._wait = first_trial
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._steps = 1  # of a call that is no trial
+        self._wait = self.FIRST_TRIAL
         self._seconds: dict[bool, float] = {}  # of a step, by whether it was serial
-        self._serial = False
+        self._serial = self._trial = False
         self._tried = time.perf_counter()
 
-    def choose(self, tasks: int) -> tuple[int, bool]:
-        """Return into how many tasks to cut the next call, and whether that is a trial, to be kept short."""
-        if tasks == 1:
-            return 1, False
-        trial = time.perf_counter() - self._tried > self._wait
-        serial = self._serial != trial
-        return (1 if serial else tasks), trial
+    def choose(self, tasks: int, left: int) -> tuple[int, int]:
+        """Return into how many tasks to cut the next call, and how many of the steps that are left it makes."""
+        self._trial = tasks > 1 and time.perf_counter() - self._tried > self._wait
+        steps = max(1, self._steps // 10) if self._trial else self._steps
+        return (1 if self._serial != self._trial else tasks), min(steps, left)
 
-    def note(self, tasks: int, trial: bool, seconds: float) -> None:
-        """Note how long a step took."""
+    def note(self, tasks: int, steps: int, seconds: float) -> None:
+        """Note how long the call took."""
+        each = seconds / steps
         if not self._seconds:  # the first call may have compiled
             self._tried = time.perf_counter()
-        self._seconds[tasks == 1] = seconds
-        if trial:
+        self._seconds[tasks == 1] = each
+        if self._trial:
             self._tried, self._wait = time.perf_counter(), self.TRIAL_SECONDS
             self._serial = self._seconds[True] < self.MARGIN * self._seconds.get(False, 0.0)
+        else:
+            self._steps = max(1, min(2 * self._steps, int(CALL_SECONDS / max(each, 1e-9))))

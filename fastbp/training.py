@@ -13,7 +13,7 @@ from fastbp import _check
 from fastbp._interrupts import held_back
 from fastbp._position import Position
 from fastbp._steps import INT64, Steps
-from fastbp._threads import Pace, tasks_for
+from fastbp._threads import tasks_for
 from fastbp.callbacks import Callback
 from fastbp.checkpoint import read_checkpoint, write_checkpoint
 from fastbp.history import History
@@ -26,8 +26,6 @@ from fastbp.sequential import Sequential
 __all__ = ["Trainer"]
 
 Array = NDArray[Any]
-# A compiled call of `fit` takes about this long, so that Ctrl-C and the progress bar live.
-CALL_SECONDS = 0.05
 _NO_ORDER = np.empty(0, np.int64)
 
 
@@ -270,13 +268,12 @@ class Trainer(Steps):
         progress: Progress,
     ) -> None:
         """Go on with a run from where it is to the end of its last epoch."""
-        pace = Pace()
         with progress.fit(epochs, len(x), self._step_work, position.history.epochs):
             while True:
                 position.tell(self)  # of an epoch whose end some callbacks did not see: there was an interruption
                 if position.stopped or position.history.epochs >= epochs:
                     break
-                figures = self._epoch(x, targets, weight, position, callbacks, progress, pace)
+                figures = self._epoch(x, targets, weight, position, callbacks, progress)
                 if validation_data is not None:
                     figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
                 with held_back():
@@ -293,26 +290,20 @@ class Trainer(Steps):
         position: Position,
         callbacks: list[Callback],
         progress: Progress,
-        pace: Pace,
     ) -> dict[str, float]:
         """Make the steps that are left of an epoch."""
         position.begin_epoch()
         order, record = position.order, position.record
         batch, steps = position.batch_size, position.steps
-        done, at_once = position.done, 1
+        done, most, pace = position.done, tasks_for(self._step_work * batch), self._paced(batch)
         self._usual = None
         self._prepare(batch)
         while done < steps:
-            tasks, trial = pace.choose(tasks_for(self._step_work * batch))
-            some = range(done, min(steps, done + (max(1, at_once // 10) if trial else at_once)))
+            tasks, count = pace.choose(most, steps - done)
             began = time.perf_counter()
-            self._run(x, targets, weight, order, batch, some, tasks, record)
-            seconds = (time.perf_counter() - began) / len(some)
-            pace.note(tasks, trial, seconds)
-            done = some.stop
-            if not trial:
-                # Never more than double: the first call may have compiled, and a call must stay short.
-                at_once = max(1, min(2 * len(some), int(CALL_SECONDS / max(seconds, 1e-9))))
+            self._run(x, targets, weight, order, batch, range(done, done + count), tasks, record)
+            pace.note(tasks, count, time.perf_counter() - began)
+            done += count
             progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
             for callback in callbacks:
                 callback.on_steps_end(self)

@@ -52,9 +52,10 @@ from .tasks import TASK_WORK, share
 
 # Fewer rows do not repay that each piece reads all weights.
 FEWEST_ROWS = 2 * TILE_ROWS
-# In the time that a number takes from one core's cache to another's, there and back, a core does so many operations: it
-# comes in a line of sixteen, in some ten nanoseconds.
-EXCHANGE = 70
+# In the time that a number takes from one core's cache to another's, there and back, a core does so many operations. It
+# comes in a line of sixteen, in three nanoseconds on one CPU and ten on another; who calls finds out whether one thread
+# is faster after all (`_threads.Pace`).
+EXCHANGE = 55
 
 
 @kernel

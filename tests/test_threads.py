@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 
+import numpy as np
 import pytest
 
 import fastbp
@@ -180,10 +181,10 @@ class TestPace:
 
     def used(self, clock, seconds, calls=40):
         """Return the tasks of each call, 0.1 s apart, where a step takes ``seconds[serial]``."""
-        pace, tasks = _threads.Pace(), []
+        pace, tasks = _threads.Pace(8), []
         for _ in range(calls):
-            n, trial = pace.choose(4)
-            pace.note(n, trial, seconds[n == 1])
+            n, steps = pace.choose(4, 10**9)
+            pace.note(n, steps, steps * seconds[n == 1])
             tasks.append(n)
             clock[0] += 0.1
         return tasks
@@ -191,30 +192,58 @@ class TestPace:
     def test_many_threads_are_kept_while_they_are_faster(self, clock):
         tasks = self.used(clock, {False: 1.0, True: 2.0})
         assert set(tasks) == {1, 4}
-        assert tasks.count(1) <= 4
+        assert tasks.count(1) <= 5
 
     def test_one_thread_is_kept_while_it_is_faster(self, clock):
         tasks = self.used(clock, {False: 5.0, True: 2.0})
-        assert tasks[:10] == [4] * 10
-        assert tasks[12:].count(4) <= 3
+        assert tasks[0] == 4
+        assert tasks[2:].count(4) <= 4
 
-    def test_the_first_trial_may_come_early(self, clock):
-        pace, tasks = _threads.Pace(first_trial=0.25), []
-        for _ in range(12):
-            n, trial = pace.choose(4)
-            pace.note(n, trial, 1.0)
-            tasks.append(n)
-            clock[0] += 0.1
-        assert tasks == [4, 4, 4, 1, *[4] * 8]
+    def test_one_thread_is_tried_soon_and_then_every_second(self, clock):
+        tasks = self.used(clock, {False: 1.0, True: 1.0})
+        trials = [i for i, n in enumerate(tasks) if n == 1]
+        assert trials[0] == 1
+        assert set(np.diff(trials)) <= {10, 11}
 
     def test_a_small_difference_changes_nothing(self, clock):
-        assert self.used(clock, {False: 1.0, True: 0.95}).count(1) <= 4
+        assert self.used(clock, {False: 1.0, True: 0.95}).count(1) <= 5
 
     def test_work_for_one_thread_is_never_tried_on_more(self, clock):
-        pace = _threads.Pace()
+        pace = _threads.Pace(8)
         for _ in range(30):
-            assert pace.choose(1) == (1, False)
+            assert pace.choose(1, 1) == (1, 1)
             clock[0] += 0.1
+
+    def test_calls_grow_to_their_time_and_no_further(self, clock):
+        pace, made = _threads.Pace(8), []
+        for _ in range(9):
+            _, steps = pace.choose(1, 30)
+            pace.note(1, steps, steps * _threads.CALL_SECONDS / 20)
+            made.append(steps)
+        assert made == [1, 2, 4, 8, 16, 20, 20, 20, 20]
+        assert pace.choose(1, 3) == (1, 3)
+
+    def test_a_trial_is_short(self, clock):
+        pace = _threads.Pace(8)
+        for _ in range(8):
+            n, steps = pace.choose(4, 10**9)
+            pace.note(n, steps, steps * _threads.CALL_SECONDS / 60)
+        assert pace.choose(4, 10**9) == (4, 60)
+        clock[0] += 5
+        assert pace.choose(4, 10**9) == (1, 6)
+
+
+def test_steps_of_another_batch_size_begin_anew(monkeypatch):
+    trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
+    x, y = np.zeros((512, 64), np.float32), np.zeros(512, np.int64)
+    monkeypatch.setattr("fastbp._steps.tasks_for", lambda work: 2)
+    paces = []
+    for rows in (512, 512, 512, 256):
+        trainer.step(x[:rows], y[:rows])
+        paces.append(trainer._pace)
+    assert paces[1] is paces[2]
+    assert paces[3] is not paces[2]
+    assert paces[3].rows == 256
 
 
 def test_a_limit_holds_inside_and_for_one_python_thread(monkeypatch):

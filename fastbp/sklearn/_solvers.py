@@ -12,7 +12,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from fastbp import _memory, optimizers
 from fastbp._steps import Steps
-from fastbp._threads import Pace, tasks_for
+from fastbp._threads import tasks_for
 from fastbp.kernels import penalized, updates
 from fastbp.kernels.frame import RECORD_LOSS, RECORD_ROWS
 from fastbp.kernels.losses import REDUCTION
@@ -25,10 +25,6 @@ from fastbp.sklearn._objectives import Objective
 
 Array = NDArray[Any]
 Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types
-# A compiled call takes about this long, so that Ctrl-C lives.
-CALL_SECONDS = 0.05
-# Many a fit is over in less than a second: so early one thread is tried in place of many.
-FIRST_TRIAL = 0.01
 
 
 def schedule_of(estimator: Any, params: list[Array]) -> Schedule:
@@ -61,7 +57,7 @@ class CompiledSolver(Steps):
 
     def __init__(self, model: Sequential, objective: Objective, schedule: Schedule) -> None:
         super().__init__(model, objective.loss, _optimizer_of(schedule))
-        self._schedule, self._pace = schedule, Pace(FIRST_TRIAL)
+        self._schedule = schedule
         self._eps = schedule.epsilon if isinstance(schedule, AdamOptimizer) else 0.0
         arrays = updates.STATE_ARRAYS[self._code]
         exempt = np.zeros(model._params.size, model.dtype)
@@ -74,7 +70,7 @@ class CompiledSolver(Steps):
         self._state[: moments.size], self._state[moments.size :] = moments, exempt
         self._hyper[updates.EXEMPT] = arrays + 1
         self._moments = arrays * model._params.size
-        self._blocks, self._at_once = weight_blocks(model), 1
+        self._blocks = weight_blocks(model)
         self._bind()
 
     def moments(self) -> tuple[Array, Array]:
@@ -114,20 +110,16 @@ class CompiledSolver(Steps):
         self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, totals: Array, alpha: float
     ) -> Array:
         record, numbers = np.zeros((RECORD_ROWS, len(totals))), self._numbers_of_steps(totals, alpha)
-        most, done = tasks_for(self._step_work * batch), 0
+        most, pace, done = tasks_for(self._step_work * batch), self._paced(batch), 0
         while done < len(totals):
-            tasks, trial = self._pace.choose(most)
-            some = range(done, min(len(totals), done + (max(1, self._at_once // 10) if trial else self._at_once)))
-            self._begin(targets, batch, some, tasks)
+            tasks, count = pace.choose(most, len(totals) - done)
+            self._begin(targets, batch, range(done, done + count), tasks)
             began = time.perf_counter()
             penalized.train_penalized(
                 self._addresses, x, targets.labels, targets.values, weight, order, record, numbers, self._blocks
             )
-            seconds = (time.perf_counter() - began) / len(some)
-            self._pace.note(tasks, trial, seconds)
-            done = some.stop
-            if not trial:  # never more than double: the first call may have compiled
-                self._at_once = max(1, min(2 * self._at_once, int(CALL_SECONDS / max(seconds, 1e-9))))
+            pace.note(tasks, count, time.perf_counter() - began)
+            done += count
         # Both are 0 where a step was left out.
         penalty: Array = 0.5 * numbers[penalized.DECAY] * numbers[penalized.SQUARES]
         penalty += self._objective.value_scale * record[RECORD_LOSS]
