@@ -177,32 +177,45 @@ class Pace:
         Of a batch; another batch size is another pace.
     """
 
-    FIRST_TRIAL, TRIAL_SECONDS = 0.01, 1.0
+    # Seconds to the first trial, between trials, and of one: data come from the other core first.
+    FIRST, BETWEEN, TRIAL = 0.01, 1.0, CALL_SECONDS / 10
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
-    MARGIN = 0.9
+    MARGIN = 0.95
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
         self._steps = 1  # of a call that is no trial
-        self._wait = self.FIRST_TRIAL
-        self._seconds: dict[bool, float] = {}  # of a step, by whether it was serial
-        self._serial = self._trial = False
-        self._tried = time.perf_counter()
+        self._seconds: dict[bool, float] = {}  # of a step lately, by whether it was serial
+        self._serial = self._trial = self._begun = False
+        self._wait, self._since = self.FIRST, time.perf_counter()
 
     def choose(self, tasks: int, left: int) -> tuple[int, int]:
         """Return into how many tasks to cut the next call, and how many of the steps that are left it makes."""
-        self._trial = tasks > 1 and time.perf_counter() - self._tried > self._wait
+        if tasks == 1:
+            return 1, min(self._steps, left)
+        known = self._serial in self._seconds  # what a trial is compared with
+        if known and time.perf_counter() - self._since > (self.TRIAL if self._trial else self._wait):
+            self._turn()
         steps = max(1, self._steps // 10) if self._trial else self._steps
         return (1 if self._serial != self._trial else tasks), min(steps, left)
 
+    def _turn(self) -> None:
+        """Begin a trial, or end it and decide."""
+        if self._trial:
+            self._wait = self.BETWEEN
+            if len(self._seconds) == 2:  # a call may have been interrupted
+                self._serial = self._seconds[True] < self.MARGIN * self._seconds[False]
+        self._trial = not self._trial
+        self._seconds.pop(self._serial != self._trial, None)
+        self._since = time.perf_counter()
+
     def note(self, tasks: int, steps: int, seconds: float) -> None:
         """Note how long the call took."""
-        each = seconds / steps
-        if not self._seconds:  # the first call may have compiled
-            self._tried = time.perf_counter()
-        self._seconds[tasks == 1] = each
-        if self._trial:
-            self._tried, self._wait = time.perf_counter(), self.TRIAL_SECONDS
-            self._serial = self._seconds[True] < self.MARGIN * self._seconds.get(False, 0.0)
-        else:
+        each, serial = seconds / steps, tasks == 1
+        if not self._trial:
             self._steps = max(1, min(2 * self._steps, int(CALL_SECONDS / max(each, 1e-9))))
+        if self._begun:
+            before = self._seconds.get(serial, each)
+            self._seconds[serial] = before + (each - before) / 4
+        else:  # the first call may have compiled
+            self._begun, self._since = True, time.perf_counter()

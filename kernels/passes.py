@@ -55,7 +55,7 @@ FEWEST_ROWS = 2 * TILE_ROWS
 # In the time that a number takes from one core's cache to another's, there and back, a core does so many operations. It
 # comes in a line of sixteen, in three nanoseconds on one CPU and ten on another; who calls finds out whether one thread
 # is faster after all (`_threads.Pace`).
-EXCHANGE = 55
+EXCHANGE = 40
 
 
 @kernel

@@ -196,17 +196,17 @@ class TestPace:
 
     def test_one_thread_is_kept_while_it_is_faster(self, clock):
         tasks = self.used(clock, {False: 5.0, True: 2.0})
-        assert tasks[0] == 4
-        assert tasks[2:].count(4) <= 4
+        assert tasks[:2] == [4, 4]
+        assert tasks[3:].count(4) <= 4
 
     def test_one_thread_is_tried_soon_and_then_every_second(self, clock):
         tasks = self.used(clock, {False: 1.0, True: 1.0})
         trials = [i for i, n in enumerate(tasks) if n == 1]
-        assert trials[0] == 1
-        assert set(np.diff(trials)) <= {10, 11}
+        assert trials[0] == 2
+        assert set(np.diff(trials)) <= {11, 12}
 
     def test_a_small_difference_changes_nothing(self, clock):
-        assert self.used(clock, {False: 1.0, True: 0.95}).count(1) <= 5
+        assert self.used(clock, {False: 1.0, True: 0.96}).count(1) <= 5
 
     def test_work_for_one_thread_is_never_tried_on_more(self, clock):
         pace = _threads.Pace(8)
@@ -222,6 +222,28 @@ class TestPace:
             made.append(steps)
         assert made == [1, 2, 4, 8, 16, 20, 20, 20, 20]
         assert pace.choose(1, 3) == (1, 3)
+
+    def test_what_a_trial_costs_at_first_does_not_count(self, clock):
+        """Where one thread follows many, the data are in the other core's cache."""
+        pace, tasks = _threads.Pace(8), []
+        for i in range(3000):
+            n, _ = pace.choose(4, 1)
+            cold = i and tasks[-1] != n
+            tasks.append(n)
+            seconds = 1e-3 if cold else 1e-4 if n == 4 else 5e-5
+            pace.note(n, 1, seconds)
+            clock[0] += seconds
+        assert tasks[-1] == 1
+
+    def test_a_trial_that_is_interrupted_decides_nothing(self, clock):
+        pace = _threads.Pace(8)
+        for _ in range(3):
+            n, _ = pace.choose(4, 1)
+            pace.note(n, 1, 1.0)
+            clock[0] += 0.005
+        assert pace.choose(4, 1)[0] == 1
+        clock[0] += 1
+        assert pace.choose(4, 1)[0] == 4
 
     def test_a_trial_is_short(self, clock):
         pace = _threads.Pace(8)
