@@ -58,7 +58,7 @@ class Steps:
         # Floating-point operations of a step for one row; the first layer's input needs no gradient.
         self._step_work = 3 * model._work - model.layers[0]._work
         self._alone = Alone()
-        self._pace = Pace(0)
+        self._pace = Pace(0, 1)
         self._reserve(0)
 
     @property
@@ -109,13 +109,13 @@ class Steps:
         vars(self).update(state)
         self._state = _memory.zeros(self._state.size, self._state.dtype)
         self._state[:] = state["_state"]
-        self._pace = Pace(0)
+        self._pace = Pace(0, 1)
         self._reserve(0)
 
-    def _paced(self, rows: int) -> Pace:
-        """Return the pace of steps on so many rows: that of the steps before, if they had as many."""
-        if self._pace.rows != rows:
-            self._pace = Pace(rows)
+    def _paced(self, rows: int, tasks: int) -> Pace:
+        """Return the pace of such steps: that of the steps before, if it was theirs."""
+        if self._pace.rows != rows or self._pace.tasks != tasks:
+            self._pace = Pace(rows, tasks)
         return self._pace
 
     def _prepare(self, batch: int) -> None:
@@ -181,8 +181,8 @@ class Steps:
         most = tasks_for(self._step_work * len(x))
         if most == 1:
             return self._quick_call(x, y, 1)
-        pace = self._paced(len(x))
-        tasks, _ = pace.choose(most, 1)
+        pace = self._paced(len(x), most)
+        tasks, _ = pace.choose(1)
         began = time.perf_counter()
         done = self._quick_call(x, y, tasks)
         pace.note(tasks, 1, time.perf_counter() - began)

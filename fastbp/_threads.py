@@ -175,6 +175,8 @@ class Pace:
     ----------
     rows : int
         Of a batch; another batch size is another pace.
+    tasks : int
+        Into how many a call may be cut.
     """
 
     # Seconds to the first trial, between trials, and of one: data come from the other core first.
@@ -182,22 +184,21 @@ class Pace:
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
     MARGIN = 0.95
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, rows: int, tasks: int) -> None:
+        self.rows, self.tasks = rows, tasks
         self._steps = 1  # of a call that is no trial
         self._seconds: dict[bool, float] = {}  # of a step lately, by whether it was serial
         self._serial = self._trial = self._begun = False
         self._wait, self._since = self.FIRST, time.perf_counter()
 
-    def choose(self, tasks: int, left: int) -> tuple[int, int]:
+    def choose(self, left: int) -> tuple[int, int]:
         """Return into how many tasks to cut the next call, and how many of the steps that are left it makes."""
-        if tasks == 1:
-            return 1, min(self._steps, left)
         known = self._serial in self._seconds  # what a trial is compared with
-        if known and time.perf_counter() - self._since > (self.TRIAL if self._trial else self._wait):
+        wait = self.TRIAL if self._trial else self._wait
+        if self.tasks > 1 and known and time.perf_counter() - self._since > wait:
             self._turn()
         steps = max(1, self._steps // 10) if self._trial else self._steps
-        return (1 if self._serial != self._trial else tasks), min(steps, left)
+        return (1 if self._serial != self._trial else self.tasks), min(steps, left)
 
     def _turn(self) -> None:
         """Begin a trial, or end it and decide."""

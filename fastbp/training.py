@@ -295,11 +295,11 @@ class Trainer(Steps):
         position.begin_epoch()
         order, record = position.order, position.record
         batch, steps = position.batch_size, position.steps
-        done, most, pace = position.done, tasks_for(self._step_work * batch), self._paced(batch)
+        done, pace = position.done, self._paced(batch, tasks_for(self._step_work * batch))
         self._usual = None
         self._prepare(batch)
         while done < steps:
-            tasks, count = pace.choose(most, steps - done)
+            tasks, count = pace.choose(steps - done)
             began = time.perf_counter()
             self._run(x, targets, weight, order, batch, range(done, done + count), tasks, record)
             pace.note(tasks, count, time.perf_counter() - began)

@@ -181,9 +181,9 @@ class TestPace:
 
     def used(self, clock, seconds, calls=40):
         """Return the tasks of each call, 0.1 s apart, where a step takes ``seconds[serial]``."""
-        pace, tasks = _threads.Pace(8), []
+        pace, tasks = _threads.Pace(8, 4), []
         for _ in range(calls):
-            n, steps = pace.choose(4, 10**9)
+            n, steps = pace.choose(10**9)
             pace.note(n, steps, steps * seconds[n == 1])
             tasks.append(n)
             clock[0] += 0.1
@@ -209,25 +209,26 @@ class TestPace:
         assert self.used(clock, {False: 1.0, True: 0.96}).count(1) <= 5
 
     def test_work_for_one_thread_is_never_tried_on_more(self, clock):
-        pace = _threads.Pace(8)
+        pace = _threads.Pace(8, 1)
         for _ in range(30):
-            assert pace.choose(1, 1) == (1, 1)
+            assert pace.choose(1) == (1, 1)
+            pace.note(1, 1, 0.1)
             clock[0] += 0.1
 
     def test_calls_grow_to_their_time_and_no_further(self, clock):
-        pace, made = _threads.Pace(8), []
+        pace, made = _threads.Pace(8, 1), []
         for _ in range(9):
-            _, steps = pace.choose(1, 30)
+            _, steps = pace.choose(30)
             pace.note(1, steps, steps * _threads.CALL_SECONDS / 20)
             made.append(steps)
         assert made == [1, 2, 4, 8, 16, 20, 20, 20, 20]
-        assert pace.choose(1, 3) == (1, 3)
+        assert pace.choose(3) == (1, 3)
 
     def test_what_a_trial_costs_at_first_does_not_count(self, clock):
         """Where one thread follows many, the data are in the other core's cache."""
-        pace, tasks = _threads.Pace(8), []
+        pace, tasks = _threads.Pace(8, 4), []
         for i in range(3000):
-            n, _ = pace.choose(4, 1)
+            n, _ = pace.choose(1)
             cold = i and tasks[-1] != n
             tasks.append(n)
             seconds = 1e-3 if cold else 1e-4 if n == 4 else 5e-5
@@ -236,36 +237,36 @@ class TestPace:
         assert tasks[-1] == 1
 
     def test_a_trial_that_is_interrupted_decides_nothing(self, clock):
-        pace = _threads.Pace(8)
+        pace = _threads.Pace(8, 4)
         for _ in range(3):
-            n, _ = pace.choose(4, 1)
+            n, _ = pace.choose(1)
             pace.note(n, 1, 1.0)
             clock[0] += 0.005
-        assert pace.choose(4, 1)[0] == 1
+        assert pace.choose(1)[0] == 1
         clock[0] += 1
-        assert pace.choose(4, 1)[0] == 4
+        assert pace.choose(1)[0] == 4
 
     def test_a_trial_is_short(self, clock):
-        pace = _threads.Pace(8)
+        pace = _threads.Pace(8, 4)
         for _ in range(8):
-            n, steps = pace.choose(4, 10**9)
+            n, steps = pace.choose(10**9)
             pace.note(n, steps, steps * _threads.CALL_SECONDS / 60)
-        assert pace.choose(4, 10**9) == (4, 60)
+        assert pace.choose(10**9) == (4, 60)
         clock[0] += 5
-        assert pace.choose(4, 10**9) == (1, 6)
+        assert pace.choose(10**9) == (1, 6)
 
 
-def test_steps_of_another_batch_size_begin_anew(monkeypatch):
+def test_steps_of_another_batch_size_or_on_other_threads_begin_anew(monkeypatch):
     trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
     x, y = np.zeros((512, 64), np.float32), np.zeros(512, np.int64)
-    monkeypatch.setattr("fastbp._steps.tasks_for", lambda work: 2)
     paces = []
-    for rows in (512, 512, 512, 256):
+    for rows, tasks in ((512, 2), (512, 2), (512, 2), (256, 2), (256, 3)):
+        monkeypatch.setattr("fastbp._steps.tasks_for", lambda work, tasks=tasks: tasks)
         trainer.step(x[:rows], y[:rows])
         paces.append(trainer._pace)
     assert paces[1] is paces[2]
-    assert paces[3] is not paces[2]
-    assert paces[3].rows == 256
+    assert len(set(paces[2:])) == 3
+    assert (paces[4].rows, paces[4].tasks) == (256, 3)
 
 
 def test_a_limit_holds_inside_and_for_one_python_thread(monkeypatch):

@@ -110,9 +110,9 @@ class CompiledSolver(Steps):
         self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, totals: Array, alpha: float
     ) -> Array:
         record, numbers = np.zeros((RECORD_ROWS, len(totals))), self._numbers_of_steps(totals, alpha)
-        most, pace, done = tasks_for(self._step_work * batch), self._paced(batch), 0
+        pace, done = self._paced(batch, tasks_for(self._step_work * batch)), 0
         while done < len(totals):
-            tasks, count = pace.choose(most, len(totals) - done)
+            tasks, count = pace.choose(len(totals) - done)
             self._begin(targets, batch, range(done, done + count), tasks)
             began = time.perf_counter()
             penalized.train_penalized(
