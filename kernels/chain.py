@@ -125,7 +125,7 @@ def turned_weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, o
         flags & B_ROOM, PLAIN, IDENTITY, at(dw, c), at(dw, c), doubles_at(0), 0,
     )  # fmt: skip
     if flags & BIAS and j0 == 0:
-        column_sums(at(dz, i0), ld_dz, batch, i1 - i0, at(db, i0))
+        column_sums(at(dz, i0), ld_dz, batch, i1 - i0, at(db, i0), 0)
 
 
 def _weight_gradient_chunk_types(dtype):
@@ -143,7 +143,7 @@ def turned_weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins
         part, doubles_at(0), 0,
     )  # fmt: skip
     if flags & BIAS:
-        column_sums(dz, ld_dz, stop - start, outs, at(part, ins * outs))
+        column_sums(dz, ld_dz, stop - start, outs, at(part, ins * outs), 0)
 
 
 @kernel
@@ -241,7 +241,7 @@ def chain_backward(chain, like, params, x, batch, work, out, dout, grads, dx, tu
                 ins, outs, tasks,
             )  # fmt: skip
         elif db != ABSENT:
-            column_sums(pointer_to(pointer, dz), ld, batch, outs, pointer_to(pointer, grads + db))
+            column_sums(pointer_to(pointer, dz), ld, batch, outs, pointer_to(pointer, grads + db), 0)
         below = dx
         code, slope, ld_below, room = IDENTITY, source, ins, 0
         if i > lowest:

@@ -17,7 +17,7 @@ ABREAST = isa().registers // 2 // CHAINS
 
 
 def _codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-    x, ld, rows, cols, sums = args
+    x, ld, rows, cols, sums, more = args
     lanes = Lanes(b, signature.args[0].dtype)
     whole = b.mul(b.sdiv(rows, I64(CHAINS)), I64(CHAINS))
     rest = b.sub(rows, whole)
@@ -41,7 +41,11 @@ def _codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Va
             parts = [chain.get() for chain in chains]
             while len(parts) > 1:
                 parts = [first + second for first, second in zip(parts[::2], parts[1::2], strict=True)]
-            lanes.store(parts[0], b.gep(sums, [start]), mask)
+            place = b.gep(sums, [start])
+            before = b.select(
+                b.icmp_signed("!=", more, I64(0)), lanes.load(place, mask).value, lanes.constant(0.0).value
+            )
+            lanes.store(lanes.wrap(before) + parts[0], place, mask)
 
     abreast = I64(ABREAST * lanes.width)
     blocks = b.mul(b.sdiv(cols, abreast), abreast)
@@ -51,10 +55,11 @@ def _codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Va
     return context.get_dummy_value()
 
 
-# column_sums(x, ld, rows, cols, sums): sums[j] = sum over i < rows of x[i * ld + j]
+# column_sums(x, ld, rows, cols, sums, more): sums[j] = sum over i < rows of x[i * ld + j]; with `more` it is added to
+# what stands there.
 column_sums = make_intrinsic(
     "column_sums",
-    ["x", "ld", "rows", "cols", "sums"],
-    lambda p, *rest: types.void(p, types.int64, types.int64, types.int64, p),
+    ["x", "ld", "rows", "cols", "sums", "more"],
+    lambda p, *rest: types.void(p, types.int64, types.int64, types.int64, p, types.int64),
     _codegen,
 )

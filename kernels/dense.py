@@ -13,24 +13,34 @@ from .activations import IDENTITY, apply_slope
 from .columns import column_sums
 from .compile import entry, kernel
 from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, UPDATE, product
-from .microkernel import B_ROOM, BIAS, TAKE, TILE_ROWS
+from .microkernel import ACCUMULATE, B_ROOM, BIAS, TAKE, TILE_ROWS
 from .pointers import at, doubles_at, lanes_of
 from .region import one_piece, shared
 from .tasks import grid, share, worth
 from .updates import update
 
-# The gradient of a small weight matrix over a large batch is summed in chunks of the batch, to be shared out.
+# The gradient of a small weight matrix over a large batch is summed in chunks of the batch, to be shared out. A chunk
+# is added up so many rows at a time: `passes` has no more of them in a cache.
 CHUNKED_WEIGHTS = 1 << 14
 CHUNK_ROWS = 512
-MOST_CHUNKS = 16
+MOST_CHUNKS = 32
+ROWS_AT_ONCE = 256
 
 
 @kernel
 def gradient_chunks(batch, in_features, out_features):
     """Return how many partial sums make the weight gradient: a matter of the shape alone, as the bits depend on it."""
-    if in_features * out_features > CHUNKED_WEIGHTS:
-        return 1
-    return max(1, min(MOST_CHUNKS, batch // CHUNK_ROWS))
+    chunks = 1
+    # A power of two, so that two, four or eight tasks have as many.
+    while in_features * out_features <= CHUNKED_WEIGHTS and chunks < MOST_CHUNKS and 2 * chunks * CHUNK_ROWS <= batch:
+        chunks *= 2
+    return chunks
+
+
+@kernel
+def blocks_of(rows):
+    """Return how many blocks a chunk of so many rows is added up in: `share` has them as long as each other."""
+    return (rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE
 
 
 @kernel
@@ -97,10 +107,21 @@ def weight_gradient_part(
         at(dz, 0), flags & (B_ROOM | TAKE), kind, code, at(params, c), at(state, c), hyper, n,
     )  # fmt: skip
     if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks, True):
-        column_sums(at(dz, j0), ld_dz, batch, j1 - j0, at(db, j0))
+        column_sums(at(dz, j0), ld_dz, batch, j1 - j0, at(db, j0), 0)
         if kind == UPDATE:
             b = ins * outs + j0
             update(code, at(params, b), at(db, j0), at(state, b), hyper, n, outs, 1, j1 - j0)
+
+
+@kernel
+def add_gradient(x, ld_x, dz, ld_dz, part, flags, rows, ins, outs, more):
+    """Sum dW and db over some rows; with `more`, on top of what stands in `part`."""
+    product(
+        x, 1, ld_x, dz, ld_dz, False, part, outs, ins, outs, rows, dz, flags & B_ROOM | ACCUMULATE * more, PLAIN,
+        IDENTITY, part, part, doubles_at(0), 0,
+    )  # fmt: skip
+    if flags & BIAS:
+        column_sums(dz, ld_dz, rows, outs, at(part, ins * outs), more)
 
 
 def _weight_gradient_chunk_types(dtype):
@@ -112,13 +133,11 @@ def _weight_gradient_chunk_types(dtype):
 def weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, chunk):
     """The sums of dW and db over one chunk of the batch."""
     start, stop = share(batch, 1, chunks, chunk), share(batch, 1, chunks, chunk + 1)
-    x, dz, part = at(x, start * ld_x), at(dz, start * ld_dz), at(partials, chunk * (ins + 1) * outs)
-    product(
-        x, 1, ld_x, dz, ld_dz, False, part, outs, ins, outs, stop - start, dz, flags & B_ROOM, PLAIN, IDENTITY, part,
-        part, doubles_at(0), 0,
-    )  # fmt: skip
-    if flags & BIAS:
-        column_sums(dz, ld_dz, stop - start, outs, at(part, ins * outs))
+    part = at(partials, chunk * (ins + 1) * outs)
+    blocks = blocks_of(stop - start)
+    for block in range(blocks):
+        row, end = start + share(stop - start, 1, blocks, block), start + share(stop - start, 1, blocks, block + 1)
+        add_gradient(at(x, row * ld_x), ld_x, at(dz, row * ld_dz), ld_dz, part, flags, end - row, ins, outs, block > 0)
 
 
 # For a task that computes its piece of every layer's gradient.
@@ -167,9 +186,9 @@ def weight_gradient(
 def put_together(partials, chunks, dw, db, flags, ins, outs, kind, code, params, state, hyper, n):
     """Add up the chunks of dW and db, and update W and b where `kind` is UPDATE."""
     size, weights = (ins + 1) * outs, ins * outs
-    column_sums(partials, size, chunks, weights, dw)
+    column_sums(partials, size, chunks, weights, dw, 0)
     if flags & BIAS:
-        column_sums(at(partials, weights), size, chunks, outs, db)
+        column_sums(at(partials, weights), size, chunks, outs, db, 0)
     if kind == UPDATE:
         update(code, params, dw, state, hyper, n, outs, ins, outs)
         if flags & BIAS:

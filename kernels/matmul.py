@@ -21,7 +21,6 @@ from .microkernel import (
     RECTIFY,
     ROOM,
     ROW_VECTORS,
-    START,
     TAKE,
     TILE_ROWS,
     TILE_VECTORS,
@@ -137,7 +136,8 @@ def product(
     b : B's element (k, j) stands at ``b[k * ldb + j]``, or at ``b[j * ldb + k]`` where `transposed`
     c : (rows, cols), rows `ldc` apart; written
     bias : (cols,), added where `flags` has BIAS
-    flags : BIAS, B_ROOM and TAKE, as `tile` has them; ROOM where c, below and beside have room up to whole vectors
+    flags : BIAS, B_ROOM and TAKE, as `tile` has them; ACCUMULATE to go on from what stands in c; ROOM where c, below
+        and beside have room up to whole vectors
     kind, code : which epilogue, of which activation or optimizer
     below, beside : laid out as C, read or written by the epilogue; activations and their slopes, or the parameters and
         the optimizer's state
@@ -163,7 +163,7 @@ def product(
         k0 = 0
         while True:
             k_size = min(K_BLOCK, depth - k0)
-            mode = START if k0 == 0 else ACCUMULATE
+            mode = ACCUMULATE if k0 > 0 else flags & ACCUMULATE
             last = k0 + k_size == depth
             mode |= finish | flags & BIAS if last else flags & ROOM
             if packed:

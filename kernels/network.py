@@ -41,9 +41,10 @@ from .frame import (
 from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, first_wrong, row_scales, total_loss
 from .matmul import FORWARD
 from .passes import (
-    FEWEST_ROWS,
     backward_pass,
+    chunks_of_rows,
     forward_pass,
+    most_pieces,
     pass_over_rows,
     pass_over_weights,
     put_chunks_together,
@@ -139,20 +140,20 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
             batch_x = at(work, layout[X])
         divisor = row_scales(code, step_labels, class_weight, options, step_weight, rows[0], batch, outs)
         advance(hyper)
-        pieces, shared_out = 1, tasks
+        pieces, shared_out, chunks = 1, tasks, chunks_of_rows(plan, by_rows, batch)
         if by_rows:
             shared_out = worth_sharing(plan, batch, tasks)
-            if batch >= FEWEST_ROWS * shared_out:
-                pieces = shared_out
+            pieces = most_pieces(batch, chunks, shared_out)
         pass_over_rows(
             x, at(step_labels, 0), targets, width, at(order, start), ordered > 0, counts < batch, addresses, batch,
-            shared_out // pieces, pieces, pieces,
+            shared_out if pieces == 1 else 1, pieces, pieces,
         )  # fmt: skip
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = total_loss(rows, batch, divisor), divisor
         if labelled:
             record[RECORD_HITS, step], record[RECORD_COUNTED, step] = rows[2, :batch].sum(), counts
         if by_rows:
-            pass_over_weights(batch_x, addresses, batch, shared_out, shared_out)
+            if chunks == 0:
+                pass_over_weights(batch_x, addresses, batch, shared_out, shared_out)
             put_chunks_together(plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch)
         else:
             backward_pass(

@@ -10,8 +10,12 @@ and a layer's dz takes the place of the output above it.
 
 from numba import carray, types
 
-from .compile import kernel
+from .compile import kernel, outlined
 from .dense import (
+    MOST_CHUNKS,
+    ROWS_AT_ONCE,
+    add_gradient,
+    blocks_of,
     forward,
     gradient_chunks,
     input_gradient,
@@ -125,20 +129,79 @@ copy_row = lanewise(_copied, reads=1, writes=1)
 
 
 @kernel
-def gather(x, width, order, ordered, start, stop, out):
-    """Copy rows start:stop of a batch to `out`: rows ``order[start:stop]`` of x, or those of x as they stand."""
-    for i in range(start, stop):
-        row = order[i] if ordered else i
+def gather(x, width, order, ordered, start, rows, out):
+    """Copy some rows of a batch to `out`: rows ``order[start:][:rows]`` of x, or those of x as they stand."""
+    for i in range(rows):
+        row = order[start + i] if ordered else start + i
         copy_row(at(x, row * width), at(out, i * width), width)
 
 
 @kernel
-def blank_ignored(x, width, labels, ignore_index, start, stop):
+def blank_ignored(x, width, labels, ignore_index, rows):
     """Make zeros of the rows of x whose label is ignored: a NaN in one would be 0 * NaN in the weights' gradients."""
-    x = carray(x, stop * width)
-    for i in range(start, stop):
+    x = carray(x, rows * width)
+    for i in range(rows):
         if labels[i] == ignore_index:
             x[i * width : (i + 1) * width] = 0
+
+
+@kernel
+def rows_of_batch(plan, layout, work, x, copied, start, first):
+    """Return where rows `start` on of a batch stand: in x, or where they are copied to, from row `first` on."""
+    if copied:
+        return at(work, layout[X] + first * plan[0, IN])
+    return at(x, start * plan[0, IN])
+
+
+def _through_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    ints = types.CPointer(i)
+    return types.void(p, ints, p, i, ints, i, i, ints, i, i, i, i)
+
+
+@outlined(_through_types)
+def rows_through(x, labels, targets, width, order, ordered, ignoring, frame, start, rows, first, tasks):
+    """Take some rows of a batch through all that concerns them alone; see `pass_over_rows`.
+
+    start, rows, first : rows `start` on of the batch are rows `first` on of the workspace
+    """
+    frame = carray(frame, FRAME_SIZE)
+    layout = carray(pointer_to(labels, frame[LAYOUT]), ENTRIES)
+    plan = carray(pointer_to(labels, frame[PLAN]), (frame[LAYERS], COLUMNS))
+    settings = carray(pointer_to(labels, frame[SETTINGS]), SETTINGS_SIZE)
+    options = carray(doubles_at(frame[OPTIONS]), OPTIONS_SIZE)
+    params, work = pointer_to(x, frame[PARAMS]), pointer_to(x, frame[WORK])
+    last, ins = frame[LAYERS] - 1, plan[0, IN]
+    source, labels = rows_of_batch(plan, layout, work, x, ordered or ignoring, start, first), at(labels, start)
+    if ordered or ignoring:
+        gather(x, ins, order, ordered, start, rows, source)
+        if ignoring:
+            blank_ignored(source, ins, labels, options[IGNORE_INDEX], rows)
+    row_targets = at(targets, start * width)
+    if ordered and width > 0:
+        row_targets = at(work, layout[TARGETS] + first * width)
+        gather(targets, width, order, ordered, start, rows, row_targets)
+    ld = plan[last, LD]
+    z, d = at(work, plan[last, A] + first * ld), at(work, plan[last, D] + first * ld)
+    forward_pass(plan, params, work, first, source, ins, FORWARD_WITH_SLOPE, z, ld, ROOM, rows, tasks)
+    losses_of_rows(
+        settings[LOSS], z, ld, ROOM, plan[last, OUT], labels, row_targets, width,
+        pointer_to(x, frame[CLASS_WEIGHT]), frame[CLASS_WEIGHTS], at(options, 0),
+        at(doubles_at(frame[ROWS]), start), frame[ROOM_ROWS], plan[last, ACTIVATION],
+        at(work, plan[last, SLOPE] + first * ld), d, rows, tasks,
+    )  # fmt: skip
+    if layout[BY_ROWS]:
+        for i in range(last, 0, -1):
+            dz_below(plan, params, work, i, first, rows, tasks)
+
+
+@kernel
+def chunks_of_rows(plan, by_rows, batch):
+    """Return in how many chunks of rows all layers sum their gradients; 0 where some layer does not, or not by rows."""
+    fewest = MOST_CHUNKS if by_rows else 1
+    for i in range(plan.shape[0]):
+        fewest = min(fewest, gradient_chunks(batch, plan[i, IN], plan[i, OUT]))
+    return fewest if fewest > 1 else 0
 
 
 def _rows_types(dtype):
@@ -151,6 +214,9 @@ def _rows_types(dtype):
 def pass_over_rows(x, labels, targets, width, order, ordered, ignoring, frame, batch, tasks, pieces, piece):
     """One piece's rows of a batch: gathered, forward through all layers, their losses, and, by rows, all their dz.
 
+    Where all gradients are summed in chunks of rows, a piece has whole chunks, and their sums are made here too. Then a
+    few rows at a time use the same place in the workspace, and nothing of them leaves the caches.
+
     x, targets : of the batch, or where `ordered` of all samples; targets are `width` numbers a row
     labels : of the batch
     order : which samples the batch is of, where `ordered`
@@ -158,40 +224,32 @@ def pass_over_rows(x, labels, targets, width, order, ordered, ignoring, frame, b
     frame : addresses, see `frame`; rows[0] has what each row's loss counts for
     tasks : into how many an operation is cut; 1 where the rows are shared out to several pieces
     """
-    frame = carray(frame, FRAME_SIZE)
-    layout = carray(pointer_to(labels, frame[LAYOUT]), ENTRIES)
-    plan = carray(pointer_to(labels, frame[PLAN]), (frame[LAYERS], COLUMNS))
-    settings = carray(pointer_to(labels, frame[SETTINGS]), SETTINGS_SIZE)
-    options = carray(doubles_at(frame[OPTIONS]), OPTIONS_SIZE)
-    params, work = pointer_to(x, frame[PARAMS]), pointer_to(x, frame[WORK])
-    last, ins = frame[LAYERS] - 1, plan[0, IN]
-    start, stop = share(batch, 1, pieces, piece), share(batch, 1, pieces, piece + 1)
-    rows = stop - start
-    if rows == 0:
+    table = carray(frame, FRAME_SIZE)
+    layout = carray(pointer_to(labels, table[LAYOUT]), ENTRIES)
+    plan = carray(pointer_to(labels, table[PLAN]), (table[LAYERS], COLUMNS))
+    chunks = chunks_of_rows(plan, layout[BY_ROWS], batch)
+    if chunks == 0:
+        start, stop = share(batch, 1, pieces, piece), share(batch, 1, pieces, piece + 1)
+        if start < stop:
+            rows_through(x, labels, targets, width, order, ordered, ignoring, frame, start, stop - start, start, tasks)
         return
-    batch_x, batch_targets = at(x, start * ins), at(targets, start * width)
-    if ordered or ignoring:
-        batch_x = at(work, layout[X])
-        gather(x, ins, order, ordered, start, stop, batch_x)
-        if ignoring:
-            blank_ignored(batch_x, ins, labels, options[IGNORE_INDEX], start, stop)
-        batch_x = at(batch_x, start * ins)
-    if ordered and width > 0:
-        batch_targets = at(work, layout[TARGETS])
-        gather(targets, width, order, ordered, start, stop, batch_targets)
-        batch_targets = at(batch_targets, start * width)
-    ld = plan[last, LD]
-    z, d = at(work, plan[last, A] + start * ld), at(work, plan[last, D] + start * ld)
-    forward_pass(plan, params, work, start, batch_x, ins, FORWARD_WITH_SLOPE, z, ld, ROOM, rows, tasks)
-    losses_of_rows(
-        settings[LOSS], z, ld, ROOM, plan[last, OUT], at(labels, start), batch_targets, width,
-        pointer_to(x, frame[CLASS_WEIGHT]), frame[CLASS_WEIGHTS], at(options, 0),
-        at(doubles_at(frame[ROWS]), start), frame[ROOM_ROWS], plan[last, ACTIVATION],
-        at(work, plan[last, SLOPE] + start * ld), d, rows, tasks,
-    )  # fmt: skip
-    if layout[BY_ROWS]:
-        for i in range(last, 0, -1):
-            dz_below(plan, params, work, i, start, rows, tasks)
+    work, first = pointer_to(x, table[WORK]), piece * ROWS_AT_ONCE
+    for chunk in range(share(chunks, 1, pieces, piece), share(chunks, 1, pieces, piece + 1)):
+        start, stop = share(batch, 1, chunks, chunk), share(batch, 1, chunks, chunk + 1)
+        blocks = blocks_of(stop - start)
+        for block in range(blocks):
+            row = start + share(stop - start, 1, blocks, block)
+            rows = start + share(stop - start, 1, blocks, block + 1) - row
+            rows_through(x, labels, targets, width, order, ordered, ignoring, frame, row, rows, first, tasks)
+            source, ld = rows_of_batch(plan, layout, work, x, ordered or ignoring, row, first), plan[0, IN]
+            for i in range(table[LAYERS]):
+                ins, outs = plan[i, IN], plan[i, OUT]
+                add_gradient(
+                    source, ld, at(work, plan[i, D] + first * plan[i, LD]), plan[i, LD],
+                    at(work, plan[i, PARTIALS] + chunk * (ins + 1) * outs), BIAS * (plan[i, B] >= 0) + B_ROOM, rows,
+                    ins, outs, block > 0,
+                )  # fmt: skip
+                source, ld = at(work, plan[i, A] + first * plan[i, LD]), plan[i, LD]
 
 
 def _weights_types(dtype):
@@ -244,6 +302,14 @@ def worth_sharing(plan, batch, tasks):
             exchanged += 2 * batch * plan[i, LD]
     pieces = max(1, min(tasks, work // (2 * TASK_WORK)))
     return pieces if work - work // pieces > EXCHANGE * exchanged else 1
+
+
+@kernel
+def most_pieces(rows, chunks, pieces):
+    """Return into how many of at most `pieces` pieces a pass over rows is cut."""
+    if chunks > 0:
+        return min(chunks, pieces)
+    return pieces if rows >= FEWEST_ROWS * pieces else 1
 
 
 @kernel
