@@ -6,7 +6,7 @@ import pytest
 
 from fastbp.kernels import frame, losses, network, passes, plan, reference, updates
 from fastbp.kernels.activations import CODES, IDENTITY, RELU, TANH
-from fastbp.kernels.dense import CHUNK_ROWS
+from fastbp.kernels.dense import CHUNK_ROWS, ROWS_AT_ONCE
 
 # (in_features, out_features, activation, bias) of each layer
 PLANS = {
@@ -129,6 +129,24 @@ def test_by_rows_and_layer_after_layer_give_the_same_bits(layers, training, monk
         assert_same_bits(large.run(network, tasks), small.run(network))
 
 
+@pytest.mark.parametrize("loss", [losses.SOFTMAX_LABELS, losses.MSE])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_few_rows_at_a_time_give_the_bits_of_layer_after_layer(loss, ordered, training, monkeypatch):
+    def run(tasks):
+        samples = 5 * CHUNK_ROWS + 3
+        problem = training(TWO_LAYERS, np.float32, loss=loss, samples=samples, batch=samples)
+        problem.labels[::7] = -100
+        problem.sample_weight = np.random.default_rng(0).uniform(0.1, 2, samples).astype(np.float32)
+        problem.order = problem.order if ordered else problem.order[:0]
+        assert problem.layout[plan.BY_ROWS] == (plan.SMALL > 0)
+        return problem.run(network, tasks)
+
+    few = run(1)
+    assert_same_bits(run(3), few)
+    monkeypatch.setattr(plan, "SMALL", -1)
+    assert_same_bits(run(1), few)
+
+
 @numba.njit
 def pieces(table, batch, tasks):
     return passes.worth_sharing(table, batch, tasks)
@@ -152,6 +170,18 @@ def test_bits_of_what_is_shared_out_do_not_depend_on_tasks(layers, batch, traini
     assert_same_bits(numbers.run(network, 3), numbers.run(network))
     numbers.order = numbers.order[:0]
     assert_same_bits(numbers.run(network, 3), numbers.run(network))
+
+
+def test_each_piece_has_a_place_of_its_own_for_a_few_rows(training):
+    batch, pieces_asked = 4 * CHUNK_ROWS + 3, 2
+    problem = training([(20, 100, TANH, True), (100, 40, RELU, True)], np.float32, samples=batch, batch=batch)
+    assert pieces(problem.plan, batch, pieces_asked) == pieces_asked
+    work = problem.run(network, pieces_asked).work
+    for row in problem.plan:
+        start, ld = row[plan.A], row[plan.LD]
+        used = ~np.isnan(work[start : start + batch * ld].reshape(batch, ld)[:, 0])
+        assert used[: pieces_asked * ROWS_AT_ONCE].sum() > (pieces_asked - 0.5) * ROWS_AT_ONCE
+        assert not used[pieces_asked * ROWS_AT_ONCE :].any()
 
 
 def test_little_is_shared_out_where_cores_would_take_more_from_each_other(training):
