@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
 from fastbp.kernels.chain import ABSENT, chain_backward, chain_forward, chain_partials, make_chain
-from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, look, tasks, watched
+from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, eager, look, tasks, watched
 
 # What PyTorch computes where fastbp cannot
 ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
@@ -124,11 +124,6 @@ class Chain:
         )  # fmt: skip
         return [dx, *grads]
 
-    def views(self, flat: Tensor) -> list[Tensor | None]:
-        """Return each weight and bias as a view of a flat tensor."""
-        pieces = iter(flat.split([math.prod(shape) for shape in self.shapes if shape is not None]))
-        return [None if shape is None else next(pieces).view(shape) for shape in self.shapes]
-
 
 @functools.lru_cache(1024)
 def _partials(chain: Chain, batch: int) -> int:
@@ -136,7 +131,7 @@ def _partials(chain: Chain, batch: int) -> int:
 
 
 @functools.lru_cache(1024)
-def chain_of(codes: tuple[int, ...], shapes: tuple[Shape | None, ...], flat: bool = False) -> Chain:
+def chain_of(codes: tuple[int, ...], shapes: tuple[Shape | None, ...], flat: bool) -> Chain:
     """Return the chain of layers with these activations, and these shapes of weight and bias for each."""
     return Chain(codes, shapes, flat)
 
@@ -181,7 +176,8 @@ def _gradients_by_torch(
 ) -> list[Tensor | None]:
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        out = by_torch(chain.codes, inputs[0], chain.views(*inputs[1:]) if chain.flat else inputs[1:])
+        x, *parameters = inputs
+        out = by_torch(chain.codes, x, views(chain.shapes, *parameters) if chain.flat else parameters)
     chosen = [t for t, w in zip(inputs, wanted, strict=True) if w]
     found = iter(torch.autograd.grad(out, chosen, dout, create_graph=create_graph))
     return [next(found) if w else None for w in wanted]
@@ -194,10 +190,24 @@ def by_torch(codes: Sequence[int], x: Tensor, parameters: Parameters) -> Tensor:
     return x
 
 
+def flat_by_torch(codes: Sequence[int], shapes: Sequence[Shape | None], x: Tensor, flat: Tensor) -> Tensor:
+    """Return what `by_torch` does for parameters that are one flat tensor."""
+    return by_torch(codes, x, views(shapes, flat))
+
+
+torch.fx.wrap("flat_by_torch")  # one node of a symbolic trace, where the views would be constants
+
+
+def views(shapes: Sequence[Shape | None], flat: Tensor) -> list[Tensor | None]:
+    """Return views of these shapes, one after another, of a flat tensor."""
+    pieces = iter(flat.split([math.prod(shape) for shape in shapes if shape is not None]))
+    return [None if shape is None else next(pieces).view(shape) for shape in shapes]
+
+
 def run(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> Tensor:
     """Return the output of layers for x, (*, in_features), by fastbp where it can and by PyTorch elsewhere.
 
-    The caller has found `eager()`. The parameters are a weight and a bias for each layer.
+    The parameters are a weight and a bias for each layer.
 
     Raises
     ------
@@ -208,19 +218,19 @@ def run(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> Tensor:
     if found is None:
         return by_torch(codes, x, parameters)
     (_, *shapes), addresses = found
-    return _compute(chain_of(codes, tuple(shapes)), addresses, x, parameters)
+    return _compute(chain_of(codes, tuple(shapes), False), addresses, x, parameters)
 
 
 def run_flat(chain: Chain, x: Tensor, flat: Tensor) -> Tensor:
     """Return what `run` does for a chain of one flat parameter."""
     x, found = _look(x, (flat,))
     if found is None or found[0][1:] != chain.parameters:
-        return by_torch(chain.codes, x, chain.views(flat))
+        return flat_by_torch(chain.codes, chain.shapes, x, flat)
     return _compute(chain, found[1], x, (flat,))
 
 
 def _look(x: Tensor, parameters: Parameters) -> tuple[Tensor, tuple[list[Shape | None], list[int]] | None]:
-    if not (type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0):
+    if not (eager() and type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0):
         return x, None
     x = contiguous(x)
     return x, look((x, *parameters), x.dtype)

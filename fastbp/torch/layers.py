@@ -11,7 +11,7 @@ from torch.nn.modules import module as _module
 
 from fastbp import _check
 from fastbp.kernels.activations import CODES, IDENTITY, LEAK
-from fastbp.torch.chains import by_torch, chain_of, run, run_flat
+from fastbp.torch.chains import chain_of, run, run_flat, views
 from fastbp.torch.conditions import eager
 
 __all__ = ["MLP", "Linear", "Sequential", "parts_of"]
@@ -98,8 +98,7 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return ``g(input @ weight.T + bias)`` for an input of shape (*, in_features)."""
-        codes, parameters = (self._code,), (self.weight, self.bias)
-        return run(codes, input, parameters) if eager() else by_torch(codes, input, parameters)
+        return run((self._code,), input, (self.weight, self.bias))
 
     def extra_repr(self) -> str:  # noqa: D102
         own = "" if self.activation is None else f", activation={self.activation!r}"
@@ -268,7 +267,7 @@ class MLP(nn.Module):
         output: int = _check.choice(output_activation, CODES, "MLP", "output_activation")
         codes = [hidden] * (len(self.sizes) - 2) + [output]
         shapes = [shape for ins, outs in pairwise(self.sizes) for shape in ((outs, ins), (outs,) if bias else None)]
-        self._chain = chain_of(tuple(codes), tuple(shapes), flat=True)
+        self._chain = chain_of(tuple(codes), tuple(shapes), True)
         # A hidden identity has no module of its own in a torch.nn.Sequential either.
         apart = 1 if hidden == IDENTITY else 2
         names = ("weight", "bias") if bias else ("weight",)
@@ -278,13 +277,12 @@ class MLP(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the network's output for an input of shape (*, sizes[0])."""
-        chain, flat = self._chain, self._parameters["flat"]  # sooner than the attribute
-        return run_flat(chain, input, flat) if eager() else by_torch(chain.codes, input, chain.views(flat))
+        return run_flat(self._chain, input, self._parameters["flat"])  # sooner than the attribute
 
     def views(self) -> dict[str, Tensor]:
         """Return each weight and bias, by its name in the state_dict, as a differentiable view of `flat`."""
-        views = [view for view in self._chain.views(self.flat) if view is not None]
-        return dict(zip(self._names, views, strict=True))
+        found = [view for view in views(self._chain.shapes, self.flat) if view is not None]
+        return dict(zip(self._names, found, strict=True))
 
     def extra_repr(self) -> str:  # noqa: D102
         own = f"{list(self.sizes)}, activation={self.activation!r}, output_activation={self.output_activation!r}"
