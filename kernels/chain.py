@@ -21,33 +21,39 @@ from .pointers import at, doubles_at, pointer_to
 from .region import shared
 from .tasks import MOVED, share, worth
 
-# Columns of a chain. W, B, DW and DB are places in bytes, counted from `params` and from `grads`: ABSENT where there is
-# no bias, or no gradient is wanted. A, SLOPE and TURN are places in a workspace, in elements for each row of the batch:
-# the layer's output and its slope, kept for the backward pass; and that of two buffers which it has when nothing is
-# kept, and for its dz. LD is how far apart the rows of all these stand.
-IN, OUT, ACTIVATION, W, B, DW, DB, A, SLOPE, TURN, LD, COLUMNS = range(12)
+# Columns of a chain. A, SLOPE and TURN are places in a workspace, in elements for each row of the batch: the layer's
+# output and its slope, kept for the backward pass; and that of two buffers which it has when nothing is kept, and for
+# its dz. LD is how far apart the rows of all these stand.
+IN, OUT, ACTIVATION, A, SLOPE, TURN, LD, COLUMNS = range(8)
+# The parameters have a list of places of their own, a weight's and a bias's for each layer, in bytes from an address
+# that the caller names: so the table is the same for every call. ABSENT where there is no bias, and in the list of the
+# gradients where one is not wanted.
 ABSENT = -1
 
 
-def make_chain(layers: Sequence[tuple[int, int, int, bool]], itemsize: int) -> tuple[np.ndarray, int, int]:
+def make_chain(layers: Sequence[tuple[int, int, int, bool]], itemsize: int) -> tuple[np.ndarray, np.ndarray, int, int]:
     """Lay out a chain; layers are in_features, out_features, activation code, whether there is a bias.
 
     Returns
     -------
     chain
-        The int64 table. W, B, DW and DB are as if the parameters stood one after another: W, (out, in), then b.
+        The int64 table.
+    places
+        Of the parameters if they stand one after another: W, (out, in), then b.
     kept, turns
         Elements of workspace for each row of a batch: where it is kept for the backward pass, and where it is not.
     """
     chain = np.zeros((len(layers), COLUMNS), np.int64)
+    places = np.full(2 * len(layers), ABSENT, np.int64)
     place = kept = 0
     last = len(layers) - 1
     for i, (row, (in_features, out_features, code, bias)) in enumerate(zip(chain, layers, strict=True)):
         row[[IN, OUT, ACTIVATION]] = in_features, out_features, code
-        row[[W, DW]] = place
+        places[2 * i] = place
         place += in_features * out_features * itemsize
-        row[[B, DB]] = place if bias else ABSENT
-        place += out_features * itemsize * bias
+        if bias:
+            places[2 * i + 1] = place
+            place += out_features * itemsize
         # The last layer's output is the caller's, without room.
         row[LD] = out_features if i == last else leading_dimension(out_features, itemsize)
         if i < last:
@@ -56,7 +62,7 @@ def make_chain(layers: Sequence[tuple[int, int, int, bool]], itemsize: int) -> t
             row[SLOPE], kept = kept, kept + row[LD]
     even, odd = (max(chain[parity::2, LD], default=0) for parity in (0, 1))
     chain[1::2, TURN] = even = leading_dimension(int(even), itemsize)
-    return chain, int(kept), int(even + odd)
+    return chain, places, int(kept), int(even + odd)
 
 
 def chain_partials(chain: np.ndarray, batch: int) -> int:
@@ -172,12 +178,13 @@ def slope_part(code, da, a, slope, dz, batch, features, tasks, task):
 
 
 @entry
-def chain_forward(chain, like, params, x, batch, keep, work, out, tasks):
+def chain_forward(chain, like, params, places, x, batch, keep, work, out, tasks):
     """Run a chain: ``A = g(X @ W.T + b)``, layer by layer.
 
     chain : (layers, COLUMNS) int64, read: made by `make_chain`
     like : any array of the element type
-    params : address from which W and B are counted, read
+    params : address from which `places` are counted, read
+    places : (2 * layers) int64, read: where each layer's W and b are, ABSENT for no b
     x : address of (batch, in_features), read
     keep : whether the backward pass is to follow
     work : address of room for ``batch * kept`` or ``batch * turns`` elements, written
@@ -190,29 +197,30 @@ def chain_forward(chain, like, params, x, batch, keep, work, out, tasks):
     source, ld_source = x, chain[0, IN]
     for i in range(layers):
         last = i == layers - 1
-        ins, outs, b0, ld = chain[i, IN], chain[i, OUT], chain[i, B], chain[i, LD]
+        ins, outs, w, b, ld = chain[i, IN], chain[i, OUT], places[2 * i], places[2 * i + 1], chain[i, LD]
         target = out if last else work + (chain[i, A] if keep else chain[i, TURN]) * batch * size
         slope = work + chain[i, SLOPE] * batch * size
-        flags = BIAS * (b0 != ABSENT) + ROOM * (not last)
+        flags = BIAS * (b != ABSENT) + ROOM * (not last)
         turned_forward(
-            pointer_to(pointer, source), ld_source, pointer_to(pointer, params + chain[i, W]),
-            pointer_to(pointer, params + b0), flags, chain[i, ACTIVATION], FORWARD_WITH_SLOPE if keep else FORWARD,
-            pointer_to(pointer, target), pointer_to(pointer, slope), ld, batch, ins, outs, tasks,
+            pointer_to(pointer, source), ld_source, pointer_to(pointer, params + w), pointer_to(pointer, params + b),
+            flags, chain[i, ACTIVATION], FORWARD_WITH_SLOPE if keep else FORWARD, pointer_to(pointer, target),
+            pointer_to(pointer, slope), ld, batch, ins, outs, tasks,
         )  # fmt: skip
         source, ld_source = target, ld
 
 
 @entry
-def chain_backward(chain, like, params, x, batch, work, out, dout, grads, dx, turns, partials, lowest, tasks):
+def chain_backward(
+    chain, like, params, places, x, batch, work, out, dout, grads, grad_places, dx, turns, partials, tasks
+):  # fmt: skip
     """Compute a chain's gradients: ``dW = dZ.T @ X``, ``db = dZ.sum(0)``, ``dX = dZ @ W``, from the last layer down.
 
-    chain, like, params, x, batch, work, out : as `chain_forward` had them, and left them with `keep`; read
+    chain, like, params, places, x, batch, work, out : as `chain_forward` had them, and left them with `keep`; read
     dout : address of the gradient of the output, (batch, out_features), read
-    grads : address from which DW and DB are counted, written: dW as W, db as b
+    grads, grad_places : the same for the gradients, written: dW as W, db as b; ABSENT where one is not wanted
     dx : address of (batch, in_features), written; 0 where it is not wanted
     turns : address of room for ``batch * turns`` elements, written
     partials : address of room for `chain_partials` elements, written
-    lowest : the first layer of which a gradient is wanted
 
     One task owns a block of dX or of dW. A small dW over a large batch is summed in fixed chunks of the batch.
     """
@@ -228,12 +236,16 @@ def chain_backward(chain, like, params, x, batch, work, out, dout, grads, dx, tu
             pointer_to(pointer, work + chain[last, SLOPE] * batch * size), pointer_to(pointer, dz), batch, outs, shares,
             shares,
         )  # fmt: skip
+    lowest = 0
+    if dx == 0:  # no need to go below the first layer of which a gradient is wanted
+        while lowest < last and grad_places[2 * lowest] == ABSENT and grad_places[2 * lowest + 1] == ABSENT:
+            lowest += 1
     for i in range(last, lowest - 1, -1):
         ins, outs, ld = chain[i, IN], chain[i, OUT], chain[i, LD]
         source, ld_source, room = x, ins, 0
         if i > 0:
             source, ld_source, room = work + chain[i - 1, A] * batch * size, chain[i - 1, LD], B_ROOM
-        dw, db = chain[i, DW], chain[i, DB]
+        dw, db = grad_places[2 * i], grad_places[2 * i + 1]
         if dw != ABSENT:
             turned_weight_gradient(
                 pointer_to(pointer, source), ld_source, pointer_to(pointer, dz), ld, pointer_to(pointer, grads + dw),
@@ -250,7 +262,7 @@ def chain_backward(chain, like, params, x, batch, work, out, dout, grads, dx, tu
             ld_below, room = chain[i - 1, LD], ROOM
         if below != 0:
             turned_input_gradient(
-                pointer_to(pointer, dz), ld, pointer_to(pointer, params + chain[i, W]), pointer_to(pointer, below),
+                pointer_to(pointer, dz), ld, pointer_to(pointer, params + places[2 * i]), pointer_to(pointer, below),
                 ld_below, room, code, pointer_to(pointer, source), pointer_to(pointer, slope), batch, ins, outs, tasks,
             )  # fmt: skip
         dz = below

@@ -336,19 +336,19 @@ def _at(address, shape, dtype):
     return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
-def _chain_layers(chain, params, dtype):
+def _chain_layers(chain, params, places, dtype):
     """Yield each layer's activation code, W as (in, out), and b; b is empty without a bias."""
-    for row in chain:
-        w = _at(params + row[_chain.W], (row[_chain.OUT], row[_chain.IN]), dtype)
-        has_bias = row[_chain.B] != _chain.ABSENT
-        b = _at(params + row[_chain.B], (row[_chain.OUT],), dtype) if has_bias else np.zeros(0, dtype)
+    for row, w_place, b_place in zip(chain, places[::2], places[1::2], strict=True):
+        w = _at(params + w_place, (row[_chain.OUT], row[_chain.IN]), dtype)
+        has_bias = b_place != _chain.ABSENT
+        b = _at(params + b_place, (row[_chain.OUT],), dtype) if has_bias else np.zeros(0, dtype)
         yield row[_chain.ACTIVATION], w.T, b
 
 
-def _run_chain(chain, params, x):
+def _run_chain(chain, params, places, x):
     """Return the input and every layer's output, and every layer's slope."""
     outputs, slopes = [x], []
-    for code, w, b in _chain_layers(chain, params, x.dtype):
+    for code, w, b in _chain_layers(chain, params, places, x.dtype):
         a, slope = np.empty((2, len(x), w.shape[1]), x.dtype)
         dense_forward(outputs[-1], w, b, code, True, 1, a, slope)
         outputs.append(a)
@@ -356,27 +356,29 @@ def _run_chain(chain, params, x):
     return outputs, slopes
 
 
-def chain_forward(chain, like, params, x, batch, keep, work, out, tasks):
+def chain_forward(chain, like, params, places, x, batch, keep, work, out, tasks):
     """``A = g(X @ W.T + b)``, layer by layer."""
     x = _at(x, (batch, chain[0, _chain.IN]), like.dtype)
-    _at(out, (batch, chain[-1, _chain.OUT]), like.dtype)[...] = _run_chain(chain, params, x)[0][-1]
+    _at(out, (batch, chain[-1, _chain.OUT]), like.dtype)[...] = _run_chain(chain, params, places, x)[0][-1]
 
 
-def chain_backward(chain, like, params, x, batch, work, out, dout, grads, dx, turns, partials, lowest, tasks):
-    """``dW = dZ.T @ X``, ``db = dZ.sum(0)``, ``dX = dZ @ W``, from the last layer to `lowest`."""
+def chain_backward(
+    chain, like, params, places, x, batch, work, out, dout, grads, grad_places, dx, turns, partials, tasks
+):  # fmt: skip
+    """``dW = dZ.T @ X``, ``db = dZ.sum(0)``, ``dX = dZ @ W``, from the last layer to the first."""
     given = _at(x, (batch, chain[0, _chain.IN]), like.dtype)
-    outputs, slopes = _run_chain(chain, params, given)
-    layers = list(_chain_layers(chain, params, like.dtype))
+    outputs, slopes = _run_chain(chain, params, places, given)
+    layers = list(_chain_layers(chain, params, places, like.dtype))
     dz = _at(dout, outputs[-1].shape, like.dtype).copy()
     activation_backward(dz, layers[-1][0], outputs[-1], slopes[-1], dz)
-    for i in range(len(layers) - 1, lowest - 1, -1):
-        w, row = layers[i][1], chain[i]
-        if row[_chain.DW] != _chain.ABSENT:
-            _at(grads + row[_chain.DW], w.T.shape, like.dtype)[...] = dz.T @ outputs[i]
-        if row[_chain.DB] != _chain.ABSENT:
-            _at(grads + row[_chain.DB], (w.shape[1],), like.dtype)[...] = dz.sum(axis=0)
+    for i in range(len(layers) - 1, -1, -1):
+        w, (dw, db) = layers[i][1], grad_places[2 * i : 2 * i + 2]
+        if dw != _chain.ABSENT:
+            _at(grads + dw, w.T.shape, like.dtype)[...] = dz.T @ outputs[i]
+        if db != _chain.ABSENT:
+            _at(grads + db, (w.shape[1],), like.dtype)[...] = dz.sum(axis=0)
         da = dz @ w.T
-        if i > lowest:
+        if i > 0:
             dz = np.empty_like(da)
             activation_backward(da, layers[i - 1][0], outputs[i], slopes[i - 1], dz)
         elif dx:

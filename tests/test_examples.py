@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples"
 
@@ -50,3 +51,15 @@ def test_a_torch_script_learns_the_same_with_the_import_changed(torch, capsys):
     np.testing.assert_allclose(after["losses"], before["losses"], rtol=1e-3)
     assert abs(after["accuracy"] - before["accuracy"]) < 0.01
     assert "s/epoch" in capsys.readouterr().out
+
+
+def test_ppo_learns_both_ways_the_same(torch, capsys):
+    pytest.importorskip("stable_baselines3", exc_type=ImportError)  # large, and nothing else here needs it
+    found = example("torch_ppo").main(steps=2048, seeds=2)
+    before, after = found["torch"], found["fastbp.torch"]
+    assert len(before["seconds"]) == len(after["seconds"]) == 2
+    np.testing.assert_allclose(after["rewards"], before["rewards"], rtol=0.1)
+    out = capsys.readouterr().out
+    assert out.count("fused ") == 2
+    assert out.count("seed 1") == 2
+    assert out.count("median") == 2

@@ -60,6 +60,26 @@ def numbers(torch):
     return draw
 
 
+@pytest.fixture
+def networks(torch, door):
+    """Make one of each kind of module, from 5 features to 3."""
+
+    def make():
+        torch.manual_seed(0)
+        nn = torch.nn
+        parts = nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 7), nn.LayerNorm(7), nn.Linear(7, 3), nn.GELU()
+        return {
+            "Linear": door.Linear(5, 3, activation="tanh"),
+            "MLP": door.MLP([5, 8, 3], "tanh"),
+            "Sequential": door.Sequential(*parts),
+        }
+
+    return make
+
+
+KINDS = ["Linear", "MLP", "Sequential"]
+
+
 def fused(door, model):
     model = copy.deepcopy(model)
     door.replace_(model)
@@ -376,6 +396,89 @@ def test_hooks_on_layers_see_what_they_see_in_torch(torch, door, plain, numbers)
     same(torch, *seen)
 
 
+def test_a_child_with_a_hook_is_called_and_the_others_stay_fused(torch, door, plain, numbers, monkeypatch):
+    import fastbp.torch.layers as layers
+
+    model = plain((5, 8, 7, 6, 3))  # the children 0, 2, 4 and 6 are Linear
+    x, dout = numbers(6, 5), numbers(6, 3)
+    expected = gradients(model, x, dout)
+    network = fused(door, model)
+    chains, run = [], layers.run
+    monkeypatch.setattr(layers, "run", lambda codes, *args: (chains.append(len(codes)), run(codes, *args))[1])
+    same(torch, gradients(network, x, dout), expected)
+    kinds = "forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"
+    for kind in kinds:
+        calls = []
+        handle = getattr(network[2], f"register_{kind}")(lambda *_, calls=calls: calls.append(1))
+        same(torch, gradients(network, x, dout), expected)
+        handle.remove()
+        assert calls == [1], kind
+    called = []
+    network[2].forward = lambda z: (called.append(1), type(network[2]).forward(network[2], z))[1]
+    same(torch, gradients(network, x, dout), expected)
+    del network[2].forward
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, *_: called.append(module))
+    same(torch, gradients(network, x, dout), expected)
+    handle.remove()
+    assert called == [1, *network, network]
+    assert chains == [4] + 5 * [1, 2]  # around child 2 is none with 0, and one with 4 and 6
+
+
+def test_children_that_change_between_calls_are_seen(torch, door, numbers):
+    nn = torch.nn
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(5, 8), nn.LeakyReLU(), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 3), nn.Softplus()
+    ).double()  # fmt: skip
+    network = fused(door, model)
+    x, dout = numbers(6, 5), numbers(6, 3)
+
+    def swap(m):
+        m[3] = nn.Tanh()
+
+    def option(m):
+        m[1].negative_slope = 0.5
+
+    def approximate(m):
+        m[3].approximate = "tanh"
+
+    def without_bias(m):
+        m[2].bias = None
+
+    def wider(m):
+        for p, shape in ((m[2].weight, (9, 8)), (m[2].bias, (9,)), (m[4].weight, (3, 9))):
+            p.data = torch.linspace(-1, 1, np.prod(shape), dtype=torch.float64).reshape(shape)
+
+    def parametrized(m):
+        nn.utils.parametrize.register_parametrization(m[0], "weight", nn.Tanh())
+
+    def plain_tensor(m):
+        weight = m[4].weight.detach() * 2
+        del m[4].weight
+        m[4].weight = weight
+
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    def another_class(m):
+        m[2].__class__ = Doubled
+
+    def turned(m):
+        m[2].weight.data = m[2].weight.data.T.contiguous().T
+
+    def shorter(m):
+        del m[5]
+
+    for change in (swap, option, wider, turned, without_bias, parametrized, plain_tensor, another_class, shorter):
+        same(torch, gradients(network, x, dout), gradients(model, x, dout))
+        change(model), change(network)
+    model[3] = network[3] = nn.GELU()
+    same(torch, gradients(network, x, dout), gradients(model, x, dout))
+    approximate(model)
+    same(torch, gradients(network, x, dout), gradients(model, x, dout))
+
+
 def test_hooks_on_tensors_and_modules_are_called(torch, door, numbers):
     model = door.MLP([5, 4, 3], dtype=torch.float64)
     calls = []
@@ -413,6 +516,69 @@ def test_in_place_changes_before_the_backward_pass_are_noticed(torch, door, numb
     out += 1  # relu's gradient is told from its output
     with pytest.raises(RuntimeError, match="inplace operation"):
         out.sum().backward()
+
+
+def test_what_data_assigns_before_the_backward_pass_is_looked_at(torch, door, plain, numbers):
+    """Where PyTorch finds an error, or computes, a kernel would read what is not there."""
+    big = 1 << 20
+
+    def smaller_weight(model, x):
+        next(model.parameters()).data = torch.ones(1, dtype=torch.float64)
+
+    def other_type(model, x):
+        next(model.parameters()).data = next(model.parameters()).data.float()
+
+    def smaller_input(model, x):
+        x.data = torch.ones(1, 5, dtype=torch.float64)
+
+    for change in (smaller_weight, other_type, smaller_input):
+        for model in (door.MLP([5, 8, 3], dtype=torch.float64), fused(door, plain()), door.Linear(5, 3).double()):
+            x = numbers(big // 64, 5, grad=True)
+            out = model(x).sum()
+            change(model, x)
+            with pytest.raises(RuntimeError):
+                out.backward()
+
+
+def test_a_flat_parameter_of_another_size_is_an_error(torch, door, numbers):
+    model = door.MLP([5, 8, 3], dtype=torch.float64)
+    model.flat.data = torch.ones(1, dtype=torch.float64)
+    with pytest.raises(RuntimeError):
+        model(numbers(6, 5))
+
+
+def test_hooks_on_saved_tensors_may_change_them(torch, door, numbers):
+    torch.manual_seed(0)
+    model = door.MLP([5, 30, 3], "tanh", output_activation="relu")
+    x = numbers(40, 5, dtype=torch.float32)
+    (expected,) = torch.autograd.grad(model(x).sum(), model.flat)
+    with torch.autograd.graph.save_on_cpu():
+        out = model(x).sum()
+    assert torch.equal(torch.autograd.grad(out, model.flat)[0], expected)
+    for unpack in (lambda t: t.half(), lambda t: t if t.ndim < 2 else t.T.contiguous().T):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), unpack):
+            out = model(x).sum()
+        same(torch, list(torch.autograd.grad(out, model.flat)), [expected], 0.02)
+    for cut, needed in enumerate([True, False, False, True]):  # the input, the output, the workspace, the parameter
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, saved=saved: saved.append(t.detach().clone()) or len(saved) - 1,
+            lambda i, saved=saved, cut=cut: saved[i][:1].clone() if i == cut else saved[i],
+        ):  # fmt: skip
+            out = model(x).sum()
+        assert len(saved) == 4
+        if needed:
+            with pytest.raises(RuntimeError):
+                out.backward()
+        else:
+            same(torch, list(torch.autograd.grad(out, model.flat)), [expected], 1e-5)
+
+
+def test_a_pickle_has_no_tables_of_kernels(torch, door):
+    model = door.MLP([5, 8, 3])
+    assert copy.deepcopy(model)._chain is model._chain
+    assert pickle.loads(pickle.dumps(model))._chain is model._chain
+    assert b"numpy" not in pickle.dumps(model)
 
 
 def test_copies_and_pickles_compute_the_same(torch, door, plain, numbers):
@@ -473,6 +639,125 @@ def test_where_fastbp_cannot_torch_computes(torch, door, numbers):
     torch.testing.assert_close(by_sample, door.CrossEntropyLoss(reduction="none")(model(x), labels))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiled_modules_are_torch_s(torch, networks, numbers, kind, backend):
+    model, x = networks()[kind], numbers(6, 5, dtype=torch.float32)
+    expected = gradients(model, x, torch.ones(6, 3))
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend=backend, fullgraph=True)
+    same(torch, gradients(compiled, x, torch.ones(6, 3)), expected, 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["jit.trace", "fx", "make_fx", "export", "strict export"])
+def test_traced_modules_see_other_inputs(torch, networks, numbers, kind, how):
+    """A kernel's result in a trace would be that of the first input."""
+    model, x = networks()[kind], numbers(6, 5, dtype=torch.float32)
+    trace = {
+        "jit.trace": torch.jit.trace,
+        "fx": lambda m, x: torch.fx.symbolic_trace(m),
+        "make_fx": lambda m, x: torch.fx.experimental.proxy_tensor.make_fx(m)(x),
+        "export": lambda m, x: torch.export.export(m, (x,)).module(),
+        "strict export": lambda m, x: torch.export.export(m, (x,), strict=True).module(),
+    }[how]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        traced = trace(model, torch.zeros_like(x))
+    same(torch, [traced(x)], [model(x)], 1e-5)
+    if how == "fx":  # the parameters are those of the module, step after step
+        for _ in range(2):
+            found = torch.autograd.grad(traced(x).sum(), list(traced.parameters()))
+            same(torch, list(found), list(torch.autograd.grad(model(x).sum(), list(model.parameters()))), 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_devices_are_torch_s(torch, networks, numbers, kind):
+    """``meta`` stands for any device: it has no memory that a kernel could read."""
+    model, x = networks()[kind], numbers(6, 5, dtype=torch.float32)
+    expected = gradients(model, x, torch.ones(6, 3))
+    there = networks()[kind].to("meta")
+    out = there(x.to("meta"))
+    out.backward(torch.ones(6, 3, device="meta"))
+    assert out.shape == (6, 3)
+    assert {p.grad.device.type for p in there.parameters()} == {"meta"}
+    for module, input in ((there, x), (model, x.to("meta"))):
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            module(input)
+    with pytest.raises(TypeError):
+        model(x.tolist())
+    with torch.device("meta"):  # where new tensors are made, but not these
+        same(torch, gradients(model, x, torch.ones(6, 3, device="cpu")), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kernel_reads_another_device_s_memory(torch, networks, numbers, kind, monkeypatch):
+    import fastbp.torch.chains as chains
+
+    model, x = networks()[kind], numbers(6, 5, dtype=torch.float32)
+    expected = model(x)
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+    monkeypatch.setattr(chains, "chain_forward", None)
+    same(torch, [model(x)], [expected], 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_subclasses_of_tensors_are_torch_s(torch, networks, numbers, kind):
+    class Own(torch.Tensor):
+        pass
+
+    model, x = networks()[kind], numbers(6, 5, dtype=torch.float32)
+    expected = model(x)
+    own = {name: p.detach().as_subclass(Own) for name, p in model.named_parameters()}
+    for found in (model(x.as_subclass(Own)), torch.func.functional_call(model, own, (x,))):
+        assert type(found) is Own
+        same(torch, [found.as_subclass(torch.Tensor)], [expected], 1e-5)
+
+
+def test_modes_see_each_operation(torch, door, plain, numbers):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, x, dout = plain(), numbers(6, 5), numbers(6, 3)
+    counts = []
+    for network in (model, fused(door, model)):
+        with FlopCounterMode(display=False) as counter:
+            network(x).backward(dout)
+        counts.append(counter.get_total_flops())
+        out = network(x)
+        with FlopCounterMode(display=False) as counter:
+            out.backward(dout)
+        counts.append(counter.get_total_flops())
+    assert counts[2] == counts[0] > 0
+    assert counts[3] >= counts[1] > 0  # computed once more
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batched_gradients_are_those_of_a_loop(torch, networks, numbers, kind):
+    model, x = networks()[kind], numbers(6, 5, dtype=torch.float32, grad=True)
+    out, douts = model(x), numbers(4, 6, 3, dtype=torch.float32)
+    inputs = [x, *model.parameters()]
+    found = torch.autograd.grad(out, inputs, douts, is_grads_batched=True, retain_graph=True)
+    for i, dout in enumerate(douts):
+        same(torch, [f[i] for f in found], list(torch.autograd.grad(out, inputs, dout, retain_graph=True)), 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensors_without_memory_of_their_own_are_torch_s(torch, networks, numbers, kind):
+    model, x = networks()[kind], numbers(6, 5, dtype=torch.float32)
+    expected = model(x)
+    leaked = []
+    torch.func.grad(lambda z: (leaked.append(z), z.sum())[1])(x)
+    same(torch, [model(leaked[0])], [expected], 1e-5)
+    same(torch, [model(torch._efficientzerotensor((6, 5)))], [model(torch.zeros(6, 5))], 1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not finished, says PyTorch
+        sparse = x.to_sparse(), x.to_sparse_csr()
+        nested = torch.nested.nested_tensor([x, x[:2]])
+    if kind != "Sequential":  # a LayerNorm takes none
+        same(torch, [model(s) for s in sparse], [expected] * 2, 1e-5)
+    same(torch, list(model(nested).unbind()), [expected, expected[:2]], 1e-5)
+
+
 def test_inputs_of_any_strides_are_read(torch, door, numbers):
     model = door.MLP([5, 4, 3], dtype=torch.float64)
     x = numbers(5, 12)
@@ -488,7 +773,7 @@ def test_contiguous_tensors_are_not_copied(torch, door, numbers, monkeypatch):
     model, x = door.MLP([5, 4, 3], dtype=torch.float64), numbers(6, 5)
     addresses = []
     kernel = chains.chain_forward
-    monkeypatch.setattr(chains, "chain_forward", lambda *args: (addresses.append(args[2:4]), kernel(*args)))
+    monkeypatch.setattr(chains, "chain_forward", lambda *args: (addresses.append(args[2:5:2]), kernel(*args)))
     model(x)
     assert addresses == [(model.flat.data_ptr(), x.data_ptr())]
 

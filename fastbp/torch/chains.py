@@ -1,8 +1,8 @@
 """Chains of dense layers as one autograd function: one compiled call forward, one backward."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
-from fastbp.kernels.chain import ABSENT, DB, DW, B, W, chain_backward, chain_forward, chain_partials, make_chain
-from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks
+from fastbp.kernels.chain import ABSENT, chain_backward, chain_forward, chain_partials, make_chain
+from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, eager, look, tasks, watched
 
 # What PyTorch computes where fastbp cannot
 ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
@@ -29,17 +29,22 @@ ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
     CODES["gelu_tanh"]: functools.partial(functional.gelu, approximate="tanh"),
 }
 
+# A weight and a bias for each layer, None for no bias; or one flat tensor of all.
+Parameters = Sequence[Tensor | None]
 
-class Layer(NamedTuple):
-    """A dense layer: shapes of its weight and bias, and its activation's code."""
 
-    weight: tuple[int, ...]
-    bias: tuple[int, ...] | None
-    code: int
+class Form(NamedTuple):
+    """A chain for one element type: what its kernels take, and the elements of workspace for each row of a batch."""
+
+    like: NDArray[Any]
+    table: NDArray[np.int64]
+    places: NDArray[np.int64]  # of the parameters in a flat tensor
+    kept: int
+    turns: int
 
 
 class Chain:
-    """What stays the same from call to call. Its parameters are a weight and a bias a layer, or one flat tensor of all.
+    """What stays the same from call to call: the activations' codes, and the shapes of weight and bias of each layer.
 
     Raises
     ------
@@ -47,170 +52,193 @@ class Chain:
         If the layers' shapes do not fit together.
     """
 
-    def __init__(self, layers: Sequence[Layer], flat: bool) -> None:
-        for i, layer in enumerate(layers):
-            if len(layer.weight) != 2 or layer.bias not in (None, layer.weight[:1]):
+    def __init__(self, codes: Sequence[int], shapes: Sequence[Shape | None], flat: bool) -> None:
+        sizes: list[tuple[int, int, int, bool]] = []
+        for i, (code, weight, bias) in enumerate(zip(codes, shapes[::2], shapes[1::2], strict=True)):
+            if weight is None or len(weight) != 2 or bias not in (None, weight[:1]):
                 raise RuntimeError(
-                    f"a Linear expects weight (out, in) and bias (out,), got {tuple(layer.weight)} and "
-                    f"{layer.bias} in layer {i}"
+                    f"a Linear expects weight (out, in) and bias (out,), got {weight and tuple(weight)} and "
+                    f"{bias and tuple(bias)} in layer {i}"
                 )
-        for i, (below, layer) in enumerate(pairwise(layers), 1):
-            if layer.weight[1] != below.weight[0]:
+            outs, ins = weight
+            if sizes and sizes[-1][1] != ins:
                 raise RuntimeError(
-                    f"layer {i} of a chain expects in_features {below.weight[0]}, the out_features before it; "
-                    f"got {layer.weight[1]}"
+                    f"layer {i} of a chain expects in_features {sizes[-1][1]}, the out_features before it; got {ins}"
                 )
-        self.layers = layers
-        self.flat = flat
-        self.in_features, self.out_features = layers[0].weight[1], layers[-1].weight[0]
-        self.work = sum(2 * layer.weight[0] * layer.weight[1] for layer in layers)
-        last = layers[-1].code
-        self.reads_output = last != IDENTITY and last < FIRST_STORED_SLOPE
-        # Of each parameter: its layer, its column in the table, and that of its gradient.
-        self.rows, self.places, self.gradients = np.array(
-            [
-                (i, *columns)
-                for i, layer in enumerate(layers)
-                for columns in ((W, DW), (B, DB))[: 1 if layer.bias is None else 2]
-            ]
-        ).T
-        sizes = [(layer.weight[1], layer.weight[0], layer.code, layer.bias is not None) for layer in layers]
-        self.tables = {dtype: make_chain(sizes, like.itemsize) for dtype, like in LIKE.items()}
+            sizes.append((ins, outs, code, bias is not None))
+        self.codes, self.shapes, self.flat = codes, shapes, flat
+        size = sum(math.prod(shape) for shape in shapes if shape is not None)
+        self.parameters = [(size,)] if flat else list(shapes)  # the shapes of what is handed over
+        self.in_features, self.out_features = sizes[0][0], sizes[-1][1]
+        self.work = sum(2 * ins * outs for ins, outs, _, _ in sizes)
+        self.reads_output = IDENTITY < codes[-1] < FIRST_STORED_SLOPE
+        self.forms = {dtype: Form(like, *make_chain(sizes, like.itemsize)) for dtype, like in LIKE.items()}
 
-    def table(self, parameters: Sequence[Tensor]) -> tuple[NDArray[np.int64], int]:
-        """Return the kernel's table for these parameters, and the address that it counts from."""
-        table = self.tables[parameters[0].dtype][0]
-        if self.flat:
-            return table, parameters[0].data_ptr()
-        table = table.copy()
-        table[self.rows, self.places] = [p.data_ptr() for p in parameters]
-        return table, 0
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies share a chain, and a pickle makes it anew: the tables are for the kernels of one version.
+        return chain_of, (self.codes, self.shapes, self.flat)
 
-    def forward(self, x: Tensor, parameters: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
-        """Return the output, and the workspace: with `keep` it has what the backward pass needs."""
-        table, base = self.table(parameters)
-        _, kept, turns = self.tables[x.dtype]
+    def room(self, batch: int, form: Form) -> int:
+        """Return the elements of workspace that a forward and a backward pass take."""
+        return batch * (form.kept + form.turns) + _partials(self, batch)
+
+    def places(self, addresses: list[int], form: Form) -> tuple[int, NDArray[np.int64]]:
+        """Return an address and the places of W and b counted from it, for parameters or gradients that are there."""
+        if not self.flat:
+            return 0, np.array(addresses)
+        (base,) = addresses
+        return base, form.places if base != ABSENT else np.full_like(form.places, ABSENT)
+
+    def forward(self, x: Tensor, addresses: list[int], keep: bool) -> tuple[Tensor, Tensor]:
+        """Return the output, and the workspace: with `keep` it has what the backward pass needs.
+
+        The addresses are those of x and of the parameters.
+        """
+        form = self.forms[x.dtype]
         batch = x.numel() // self.in_features
         # An allocation takes as long as a small product, so the backward pass finds its room here too.
-        work = torch.empty(
-            batch * turns if not keep else batch * (kept + turns) + _partials(self, batch), dtype=x.dtype
-        )
+        work = x.new_empty(self.room(batch, form) if keep else batch * form.turns)
         out = x.new_empty((batch, self.out_features) if x.dim() == 2 else (*x.shape[:-1], self.out_features))
         chain_forward(
-            table, LIKE[x.dtype], base, x.data_ptr(), batch, keep, work.data_ptr(), out.data_ptr(),
-            tasks(self.work * batch),
+            form.table, form.like, *self.places(addresses[1:], form), addresses[0], batch, keep, work.data_ptr(),
+            out.data_ptr(), tasks(self.work * batch),
         )  # fmt: skip
         return out, work
 
     def backward(
-        self,
-        x: Tensor,
-        parameters: Sequence[Tensor],
-        out: Tensor | None,
-        work: Tensor,
-        dout: Tensor,
-        wanted: Sequence[bool],
+        self, x: Tensor, parameters: Parameters, addresses: list[int], batch: int, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
-        """Return the gradients by x and by the parameters, None where one is not wanted."""
-        table, base = self.table(parameters)
-        dout = contiguous(dout)
-        batch = x.numel() // self.in_features
-        dx = torch.empty_like(x) if wanted[0] else None
-        grads = [torch.empty_like(p) if w else None for p, w in zip(parameters, wanted[1:], strict=True)]
-        lowest, grads_base = 0, 0
-        if self.flat:
-            if grads[0] is not None:
-                grads_base = grads[0].data_ptr()
-            else:
-                table = table.copy()
-                table[:, [DW, DB]] = ABSENT
-        else:
-            table[self.rows, self.gradients] = [ABSENT if g is None else g.data_ptr() for g in grads]
-            if dx is None:
-                lowest = next(int(row) for row, g in zip(self.rows, grads, strict=True) if g is not None)
-        _, kept, turns = self.tables[x.dtype]
-        room = work.data_ptr() + batch * kept * x.itemsize
+        """Return the gradients by x and by the parameters, None where one is not wanted.
+
+        The addresses are those of x, the output, its gradient, the workspace, and of the parameters.
+        """
+        form = self.forms[x.dtype]
+        dx, *grads = [torch.empty_like(t) if w else None for t, w in zip((x, *parameters), wanted, strict=True)]
+        at_x, at_out, at_dout, work = addresses[:4]
+        turns = work + batch * form.kept * x.itemsize
         chain_backward(
-            table, LIKE[x.dtype], base, x.data_ptr(), batch, work.data_ptr(), 0 if out is None else out.data_ptr(),
-            dout.data_ptr(), grads_base, 0 if dx is None else dx.data_ptr(), room,
-            room + batch * turns * x.itemsize, lowest, tasks(2 * self.work * batch),
+            form.table, form.like, *self.places(addresses[4:], form), at_x, batch, work, at_out, at_dout,
+            *self.places([ABSENT if g is None else g.data_ptr() for g in grads], form),
+            0 if dx is None else dx.data_ptr(), turns, turns + batch * form.turns * x.itemsize,
+            tasks(2 * self.work * batch),
         )  # fmt: skip
         return [dx, *grads]
-
-    def by_torch(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        """Return the output by PyTorch's own functions."""
-        parts = iter(self.views(parameters[0]) if self.flat else parameters)
-        for layer in self.layers:
-            weight = next(parts)
-            bias = None if layer.bias is None else next(parts)
-            x = ACTIVATIONS[layer.code](functional.linear(x, weight, bias))
-        return x
-
-    def views(self, flat: Tensor) -> list[Tensor]:
-        """Return each weight and bias as a view of a flat tensor."""
-        shapes = [shape for layer in self.layers for shape in (layer.weight, layer.bias) if shape is not None]
-        pieces = flat.split([int(np.prod(shape)) for shape in shapes])
-        return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
 
 @functools.lru_cache(1024)
 def _partials(chain: Chain, batch: int) -> int:
-    return chain_partials(chain.tables[torch.float32][0], batch)
+    return chain_partials(chain.forms[torch.float32].table, batch)
 
 
 @functools.lru_cache(1024)
-def chain_of(*layers: Layer, flat: bool = False) -> Chain:
-    """Return the chain of these layers."""
-    return Chain(layers, flat)
+def chain_of(codes: tuple[int, ...], shapes: tuple[Shape | None, ...], flat: bool) -> Chain:
+    """Return the chain of layers with these activations, and these shapes of weight and bias for each."""
+    return Chain(codes, shapes, flat)
 
 
 class _Function(torch.autograd.Function):
     """A chain with a backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, chain: Chain, x: Tensor, *parameters: Tensor) -> Tensor:
-        out, work = chain.forward(x, parameters, keep=True)
+    def forward(ctx: Any, chain: Chain, addresses: list[int], x: Tensor, *parameters: Tensor | None) -> Tensor:
+        out, work = chain.forward(x, addresses, keep=True)
         ctx.chain = chain
         ctx.save_for_backward(x, out if chain.reads_output else None, work, *parameters)
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Any, ...]:
+        chain, wanted = ctx.chain, ctx.needs_input_grad[2:]
         x, out, work, *parameters = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # create_graph: this gradient is to be differentiated too
-            return None, *_differentiable(ctx.chain, [x, *parameters], dout, wanted)
-        return None, *ctx.chain.backward(x, parameters, out, work, dout, wanted)
+        # With create_graph this gradient is to be differentiated too.
+        if dout.layout is torch.strided and not (torch.is_grad_enabled() or watched()):
+            dout = contiguous(dout)
+            batch = dout.numel() // chain.out_features
+            # Looked at again: ``.data =``, or a hook on saved tensors, may have changed any of them.
+            found = look((x, out, dout, work, *parameters), dout.dtype)
+            if (
+                found is not None
+                and x.numel() == batch * chain.in_features
+                and (out is None or out.numel() == dout.numel())
+                and work.numel() == chain.room(batch, chain.forms[dout.dtype])
+                and found[0][4:] == chain.parameters
+            ):
+                return None, None, *chain.backward(x, parameters, found[1], batch, wanted)
+        return None, None, *_gradients_by_torch(chain, [x, *parameters], dout, wanted)
 
 
-def _differentiable(
-    chain: Chain, inputs: Sequence[Tensor], dout: Tensor, wanted: Sequence[bool]
+# `torch.autograd.Function.apply` adds what tensors of transforms need, which never come here, and two microseconds.
+_apply = super(torch.autograd.Function, _Function).apply
+
+
+def _gradients_by_torch(
+    chain: Chain, inputs: Sequence[Tensor | None], dout: Tensor, wanted: Sequence[bool]
 ) -> list[Tensor | None]:
-    out = chain.by_torch(inputs[0], inputs[1:])
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x, *parameters = inputs
+        out = by_torch(chain.codes, x, views(chain.shapes, *parameters) if chain.flat else parameters)
     chosen = [t for t, w in zip(inputs, wanted, strict=True) if w]
-    found = iter(torch.autograd.grad(out, chosen, dout, create_graph=True))
+    found = iter(torch.autograd.grad(out, chosen, dout, create_graph=create_graph))
     return [next(found) if w else None for w in wanted]
 
 
-def run(chain: Chain, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Return a chain's output for x, (*, in_features), by fastbp where it can and by PyTorch elsewhere.
+def by_torch(codes: Sequence[int], x: Tensor, parameters: Parameters) -> Tensor:
+    """Return the output of layers, of which the parameters are a weight and a bias each, by PyTorch's own functions."""
+    for code, weight, bias in zip(codes, parameters[::2], parameters[1::2], strict=True):
+        x = ACTIVATIONS[code](functional.linear(x, weight, bias))
+    return x
+
+
+def flat_by_torch(codes: Sequence[int], shapes: Sequence[Shape | None], x: Tensor, flat: Tensor) -> Tensor:
+    """Return what `by_torch` does for parameters that are one flat tensor."""
+    return by_torch(codes, x, views(shapes, flat))
+
+
+torch.fx.wrap("flat_by_torch")  # one node of a symbolic trace, where the views would be constants
+
+
+def views(shapes: Sequence[Shape | None], flat: Tensor) -> list[Tensor | None]:
+    """Return views of these shapes, one after another, of a flat tensor."""
+    pieces = iter(flat.split([math.prod(shape) for shape in shapes if shape is not None]))
+    return [None if shape is None else next(pieces).view(shape) for shape in shapes]
+
+
+def run(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> Tensor:
+    """Return the output of layers for x, (*, in_features), by fastbp where it can and by PyTorch elsewhere.
+
+    The parameters are a weight and a bias for each layer.
 
     Raises
     ------
     RuntimeError
-        If x does not have in_features columns.
+        If the shapes do not fit together.
     """
-    dtype = parameters[0].dtype
-    wanted = x.requires_grad
-    usable = dtype in LIKE and readable(x, dtype) and x.dim() > 0 and eager()
-    for p in parameters:
-        usable = usable and readable(p, dtype) and p.is_contiguous()
-        wanted = wanted or p.requires_grad
-    if not usable:
-        return chain.by_torch(x, parameters)
+    x, found = _look(x, parameters)
+    if found is None:
+        return by_torch(codes, x, parameters)
+    (_, *shapes), addresses = found
+    return _compute(chain_of(codes, tuple(shapes), False), addresses, x, parameters)
+
+
+def run_flat(chain: Chain, x: Tensor, flat: Tensor) -> Tensor:
+    """Return what `run` does for a chain of one flat parameter."""
+    x, found = _look(x, (flat,))
+    if found is None or found[0][1:] != chain.parameters:
+        return flat_by_torch(chain.codes, chain.shapes, x, flat)
+    return _compute(chain, found[1], x, (flat,))
+
+
+def _look(x: Tensor, parameters: Parameters) -> tuple[Tensor, tuple[list[Shape | None], list[int]] | None]:
+    if not (eager() and type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0):
+        return x, None
+    x = contiguous(x)
+    return x, look((x, *parameters), x.dtype)
+
+
+def _compute(chain: Chain, addresses: list[int], x: Tensor, parameters: Parameters) -> Tensor:
     if x.shape[-1] != chain.in_features:
         raise RuntimeError(f"Linear expects input of shape (..., {chain.in_features}), got {tuple(x.shape)}")
-    x = contiguous(x)
-    if wanted and torch.is_grad_enabled():
-        return _Function.apply(chain, x, *parameters)
-    return chain.forward(x, parameters, keep=False)[0]
+    if torch.is_grad_enabled() and (x.requires_grad or any(p is not None and p.requires_grad for p in parameters)):
+        return _apply(chain, addresses, x, *parameters)
+    return chain.forward(x, addresses, keep=False)[0]

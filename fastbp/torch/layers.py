@@ -1,8 +1,9 @@
 """Modules of dense layers: one layer, a sequence that runs its chains at once, a whole network of one parameter."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from torch.nn.modules import module as _module
 
 from fastbp import _check
 from fastbp.kernels.activations import CODES, IDENTITY, LEAK
-from fastbp.torch.chains import Chain, Layer, chain_of, run
+from fastbp.torch.chains import chain_of, run, run_flat, views
+from fastbp.torch.conditions import eager
 
-__all__ = ["MLP", "Linear", "Sequential", "code_of"]
+__all__ = ["MLP", "Linear", "Sequential", "parts_of"]
 
 # The modules that an activation of fastbp can stand for, with the options that make it the same.
 _MODULES: dict[type[nn.Module], tuple[str, dict[str, Any]]] = {
@@ -96,25 +98,19 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return ``g(input @ weight.T + bias)`` for an input of shape (*, in_features)."""
-        weight, bias = self.weight, self.bias
-        parameters = (weight,) if bias is None else (weight, bias)
-        return run(chain_of(_layer(weight, bias, self._code)), input, parameters)
+        return run((self._code,), input, (self.weight, self.bias))
 
     def extra_repr(self) -> str:  # noqa: D102
         own = "" if self.activation is None else f", activation={self.activation!r}"
         return f"{super().extra_repr()}{own}"
 
 
-def _layer(weight: Tensor, bias: Tensor | None, code: int) -> Layer:
-    return Layer(weight.shape, None if bias is None else bias.shape, code)
-
-
 class Sequential(nn.Sequential):
     """``torch.nn.Sequential`` whose chains of Linear and activation each run as one call, forward and backward.
 
     The children are those of PyTorch, or `Linear`, and stay as they are: parameters, state_dict, indexing, and layers
-    frozen by ``requires_grad_(False)``. Other modules among them, such as dropout, run as always. Where a child has a
-    hook, every child is called for itself.
+    frozen by ``requires_grad_(False)``. Other modules among them, such as dropout, run as always, and so do children
+    with hooks.
 
     Examples
     --------
@@ -129,46 +125,79 @@ class Sequential(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Run the children one after another, chains of them at once."""
-        children = self._modules.values()
-        if _module._has_any_global_hook() or any(
-            c._forward_hooks or c._forward_pre_hooks or c._backward_hooks or c._backward_pre_hooks for c in children
-        ):
+        if not eager() or _module._has_any_global_hook():
             return super().forward(input)
-        for part in parts(children):
-            input = part(input) if isinstance(part, nn.Module) else _run(part, input)
+        children = list(self._modules.values())
+        for part in parts_of(children):
+            if isinstance(part, int):
+                input = children[part](input)
+                continue
+            parameters: list[Tensor | None] = []
+            for i in part.linears:
+                own = children[i]._parameters
+                parameters += own["weight"], own["bias"]
+            input = run(part.codes, input, parameters)
         return input
 
 
-Dense = tuple[Tensor, Tensor | None, int]
+class Fused(NamedTuple):
+    """A chain among the children of a sequence: which are Linear, and the code of the activation after each."""
+
+    linears: tuple[int, ...]
+    codes: tuple[int, ...]
 
 
-def parts(children: Any) -> Iterator[nn.Module | list[Dense]]:
-    """Yield what runs at once: chains of weight, bias and activation code, and modules for themselves."""
-    chain: list[Dense] = []
-    only: nn.Module | None = None  # the module that alone makes the chain so far
-    for child in children:
-        kind = type(child)
-        weight = child._parameters.get("weight") if kind is nn.Linear or kind is Linear else None
-        if weight is not None:
-            only = None if chain else child
-            chain.append((weight, child._parameters["bias"], child._code if kind is Linear else IDENTITY))
-            continue
-        code = code_of(child) if chain and chain[-1][2] == IDENTITY else None
-        if code is not None:
-            chain[-1] = (*chain[-1][:2], code)
-            only = None
-            continue
-        if chain:
-            yield only or chain
-        chain, only = [], None
-        yield child
-    if chain:
-        yield only or chain
+# What a child may be in a chain, with the code of its activation; None is a child that runs for itself.
+Role = tuple[str, int] | None
+_ROLES: dict[type[nn.Module], Role] = {
+    nn.Linear: ("linear", IDENTITY),
+    **{kind: ("activation", CODES[name]) for kind, (name, options) in _MODULES.items() if not options},
+}
 
 
-def _run(dense: list[Dense], x: Tensor) -> Tensor:
-    chain = chain_of(*(_layer(*layer) for layer in dense))
-    return run(chain, x, [p for layer in dense for p in layer[:2] if p is not None])
+def _role(child: nn.Module) -> Role:
+    own = child.__dict__  # much is asked for here, and this is sooner than attributes
+    if (
+        own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+        or "forward" in own
+    ):  # fmt: skip
+        return None
+    kind = type(child)
+    if kind is nn.Linear or kind is Linear:
+        parameters = own["_parameters"]
+        if parameters.get("weight") is None or "bias" not in parameters:
+            return None
+        return _ROLES[nn.Linear] if kind is nn.Linear else ("linear", child._code)
+    if kind in _ROLES:
+        return _ROLES[kind]
+    code = code_of(child)
+    return None if code is None else ("activation", code)
+
+
+@functools.lru_cache(1024)
+def _parts(roles: tuple[Role, ...]) -> tuple[int | Fused, ...]:
+    found: list[int | Fused] = []
+    linears: list[int] = []
+    codes: list[int] = []
+    for i, role in enumerate([*roles, None]):  # None ends the last chain
+        kind, code = role or (None, IDENTITY)
+        if kind == "linear":
+            linears.append(i)
+            codes.append(code)
+        elif kind == "activation" and linears and codes[-1] == IDENTITY:
+            codes[-1] = code
+        else:
+            if linears:
+                alone = i - linears[0] == 1
+                found.append(linears[0] if alone else Fused(tuple(linears), tuple(codes)))
+                linears, codes = [], []
+            found.append(i)
+    return tuple(found[:-1])
+
+
+def parts_of(children: Iterable[nn.Module]) -> tuple[int | Fused, ...]:
+    """Return what runs at once: chains, and the numbers of children that run for themselves."""
+    return _parts(tuple([_role(child) for child in children]))
 
 
 class MLP(nn.Module):
@@ -237,28 +266,23 @@ class MLP(nn.Module):
         hidden: int = _check.choice(activation, CODES, "MLP", "activation")
         output: int = _check.choice(output_activation, CODES, "MLP", "output_activation")
         codes = [hidden] * (len(self.sizes) - 2) + [output]
-        self._layers = tuple(
-            Layer((outs, ins), (outs,) if bias else None, code)
-            for (ins, outs), code in zip(pairwise(self.sizes), codes, strict=True)
-        )
+        shapes = [shape for ins, outs in pairwise(self.sizes) for shape in ((outs, ins), (outs,) if bias else None)]
+        self._chain = chain_of(tuple(codes), tuple(shapes), True)
         # A hidden identity has no module of its own in a torch.nn.Sequential either.
         apart = 1 if hidden == IDENTITY else 2
         names = ("weight", "bias") if bias else ("weight",)
-        self._names = [f"{apart * i}.{name}" for i in range(len(self._layers)) for name in names]
+        self._names = [f"{apart * i}.{name}" for i in range(len(codes)) for name in names]
         layers = [nn.Linear(ins, outs, bias, device, dtype) for ins, outs in pairwise(self.sizes)]
         self.flat = nn.Parameter(torch.cat([p.detach().flatten() for layer in layers for p in layer.parameters()]))
 
-    @property
-    def _chain(self) -> Chain:
-        return chain_of(*self._layers, flat=True)
-
     def forward(self, input: Tensor) -> Tensor:
         """Return the network's output for an input of shape (*, sizes[0])."""
-        return run(self._chain, input, (self._parameters["flat"],))  # sooner than the attribute
+        return run_flat(self._chain, input, self._parameters["flat"])  # sooner than the attribute
 
     def views(self) -> dict[str, Tensor]:
         """Return each weight and bias, by its name in the state_dict, as a differentiable view of `flat`."""
-        return dict(zip(self._names, self._chain.views(self.flat), strict=True))
+        found = [view for view in views(self._chain.shapes, self.flat) if view is not None]
+        return dict(zip(self._names, found, strict=True))
 
     def extra_repr(self) -> str:  # noqa: D102
         own = f"{list(self.sizes)}, activation={self.activation!r}, output_activation={self.output_activation!r}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from fastbp.torch.layers import Linear, Sequential, parts
+from fastbp.torch.layers import Linear, Sequential, parts_of
 
 __all__ = ["Replaced", "replace_"]
 
@@ -74,7 +74,7 @@ def replace_(model: nn.Module) -> Replaced:
                 continue
             if type(module) is not nn.Sequential:
                 report.left[name] = f"a {type(module).__name__}, whose forward may be another"
-            elif not any(isinstance(part, list) for part in parts(module)):
+            elif all(isinstance(part, int) for part in parts_of(module)):
                 report.left[name] = "no Linear beside another or beside an activation that fastbp has"
             else:
                 module.__class__ = Sequential
