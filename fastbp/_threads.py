@@ -179,7 +179,7 @@ class Pace:
         Into how many a call may be cut.
     """
 
-    # Seconds to the first trial, between trials, and of one: data come from the other core first.
+    # Seconds to the first trial, between trials, and of one: its first steps fetch data from the other core.
     FIRST, BETWEEN, TRIAL = 0.01, 1.0, CALL_SECONDS / 10
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
     MARGIN = 0.95
@@ -187,7 +187,7 @@ class Pace:
     def __init__(self, rows: int, tasks: int) -> None:
         self.rows, self.tasks = rows, tasks
         self._steps = 1  # of a call that is no trial
-        self._seconds: dict[bool, float] = {}  # of a step lately, by whether it was serial
+        self._seconds: dict[bool, float] = {}  # of a step, the least since the last trial, by whether it was serial
         self._serial = self._trial = self._begun = False
         self._wait, self._since = self.FIRST, time.perf_counter()
 
@@ -216,7 +216,6 @@ class Pace:
         if not self._trial:
             self._steps = max(1, min(2 * self._steps, int(CALL_SECONDS / max(each, 1e-9))))
         if self._begun:
-            before = self._seconds.get(serial, each)
-            self._seconds[serial] = before + (each - before) / 4
+            self._seconds[serial] = min(each, self._seconds.get(serial, each))
         else:  # the first call may have compiled
             self._begun, self._since = True, time.perf_counter()
