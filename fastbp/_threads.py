@@ -179,7 +179,7 @@ class Pace:
         Into how many a call may be cut.
     """
 
-    # Seconds to the first trial, between trials, and of one: its first steps fetch data from the other core.
+    # Seconds to the first trial, between trials, and of one
     FIRST, BETWEEN, TRIAL = 0.01, 1.0, CALL_SECONDS / 10
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
     MARGIN = 0.95
@@ -187,14 +187,15 @@ class Pace:
     def __init__(self, rows: int, tasks: int) -> None:
         self.rows, self.tasks = rows, tasks
         self._steps = 1  # of a call that is no trial
-        self._seconds: dict[bool, float] = {}  # of a step, the least since the last trial, by whether it was serial
-        self._serial = self._trial = self._begun = False
+        self._spent: dict[bool, tuple[int, float]] = {}  # steps and seconds since the last trial, by whether serial
+        self._serial = self._trial = False
+        self._first = True  # of the calls in this way
         self._wait, self._since = self.FIRST, time.perf_counter()
 
     def choose(self, left: int) -> tuple[int, int]:
         """Return into how many tasks to cut the next call, and how many of the steps that are left it makes."""
-        known = self._serial in self._seconds  # what a trial is compared with
         wait = self.TRIAL if self._trial else self._wait
+        known = (self._serial != self._trial) in self._spent
         if self.tasks > 1 and known and time.perf_counter() - self._since > wait:
             self._turn()
         steps = max(1, self._steps // 10) if self._trial else self._steps
@@ -203,19 +204,18 @@ class Pace:
     def _turn(self) -> None:
         """Begin a trial, or end it and decide."""
         if self._trial:
-            self._wait = self.BETWEEN
-            if len(self._seconds) == 2:  # a call may have been interrupted
-                self._serial = self._seconds[True] < self.MARGIN * self._seconds[False]
+            alone, together = (seconds / steps for steps, seconds in (self._spent[True], self._spent[False]))
+            self._serial, self._wait = alone < self.MARGIN * together, self.BETWEEN
         self._trial = not self._trial
-        self._seconds.pop(self._serial != self._trial, None)
-        self._since = time.perf_counter()
+        self._spent.pop(self._serial != self._trial, None)
+        self._first = True
 
     def note(self, tasks: int, steps: int, seconds: float) -> None:
         """Note how long the call took."""
-        each, serial = seconds / steps, tasks == 1
         if not self._trial:
-            self._steps = max(1, min(2 * self._steps, int(CALL_SECONDS / max(each, 1e-9))))
-        if self._begun:
-            self._seconds[serial] = min(each, self._seconds.get(serial, each))
-        else:  # the first call may have compiled
-            self._begun, self._since = True, time.perf_counter()
+            self._steps = max(1, min(2 * self._steps, int(CALL_SECONDS * steps / max(seconds, 1e-9))))
+        if self._first:  # it may have compiled, and what it read was in the other core's cache
+            self._first, self._since = False, time.perf_counter()
+        else:
+            before = self._spent.get(tasks == 1, (0, 0.0))
+            self._spent[tasks == 1] = before[0] + steps, before[1] + seconds

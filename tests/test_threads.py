@@ -192,21 +192,21 @@ class TestPace:
     def test_many_threads_are_kept_while_they_are_faster(self, clock):
         tasks = self.used(clock, {False: 1.0, True: 2.0})
         assert set(tasks) == {1, 4}
-        assert tasks.count(1) <= 5
+        assert tasks.count(1) <= 8
 
     def test_one_thread_is_kept_while_it_is_faster(self, clock):
         tasks = self.used(clock, {False: 5.0, True: 2.0})
-        assert tasks[:2] == [4, 4]
-        assert tasks[3:].count(4) <= 4
+        assert tasks[:4] == [4, 4, 1, 1]
+        assert tasks[4:].count(4) <= 8
 
     def test_one_thread_is_tried_soon_and_then_every_second(self, clock):
         tasks = self.used(clock, {False: 1.0, True: 1.0})
-        trials = [i for i, n in enumerate(tasks) if n == 1]
+        trials = [i for i, n in enumerate(tasks) if n == 1 and tasks[i - 1] == 4]
         assert trials[0] == 2
-        assert set(np.diff(trials)) <= {11, 12}
+        assert set(np.diff(trials)) <= {12, 13}
 
     def test_a_small_difference_changes_nothing(self, clock):
-        assert self.used(clock, {False: 1.0, True: 0.96}).count(1) <= 5
+        assert self.used(clock, {False: 1.0, True: 0.96}).count(1) <= 8
 
     def test_work_for_one_thread_is_never_tried_on_more(self, clock):
         pace = _threads.Pace(8, 1)
@@ -236,14 +236,16 @@ class TestPace:
             clock[0] += seconds
         assert tasks[-1] == 1
 
-    def test_a_trial_that_is_interrupted_decides_nothing(self, clock):
+    def test_a_trial_that_is_interrupted_goes_on(self, clock):
         pace = _threads.Pace(8, 4)
         for _ in range(3):
             n, _ = pace.choose(1)
             pace.note(n, 1, 1.0)
-            clock[0] += 0.005
-        assert pace.choose(1)[0] == 1
-        clock[0] += 1
+            clock[0] += 0.006
+        for _ in range(3):  # calls that did not end
+            assert pace.choose(1)[0] == 1
+            clock[0] += 1
+        pace.note(1, 1, 2.0)
         assert pace.choose(1)[0] == 4
 
     def test_a_trial_is_short(self, clock):
