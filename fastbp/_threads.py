@@ -181,6 +181,8 @@ class Pace:
 
     # Seconds to the first trial, between trials, and of one
     FIRST, BETWEEN, TRIAL = 0.01, 1.0, CALL_SECONDS / 10
+    # Long steps are tried more seldom: a trial takes two calls or more, and may be slow.
+    SELDOM = 100
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
     MARGIN = 0.95
 
@@ -194,18 +196,22 @@ class Pace:
 
     def choose(self, left: int) -> tuple[int, int]:
         """Return into how many tasks to cut the next call, and how many of the steps that are left it makes."""
-        wait = self.TRIAL if self._trial else self._wait
-        known = (self._serial != self._trial) in self._spent
-        if self.tasks > 1 and known and time.perf_counter() - self._since > wait:
-            self._turn()
-        steps = max(1, self._steps // 10) if self._trial else self._steps
-        return (1 if self._serial != self._trial else self.tasks), min(steps, left)
+        short = min(max(1, self._steps // 10), left)  # of a trial's call
+        serial = self._serial != self._trial
+        if self.tasks > 1 and serial in self._spent:
+            wait = self.TRIAL if self._trial else max(self._wait, self.SELDOM * short * self._mean(serial))
+            if time.perf_counter() - self._since > wait:
+                self._turn()
+        return (1 if self._serial != self._trial else self.tasks), short if self._trial else min(self._steps, left)
+
+    def _mean(self, serial: bool) -> float:
+        steps, seconds = self._spent[serial]
+        return seconds / steps
 
     def _turn(self) -> None:
         """Begin a trial, or end it and decide."""
         if self._trial:
-            alone, together = (seconds / steps for steps, seconds in (self._spent[True], self._spent[False]))
-            self._serial, self._wait = alone < self.MARGIN * together, self.BETWEEN
+            self._serial, self._wait = self._mean(True) < self.MARGIN * self._mean(False), self.BETWEEN
         self._trial = not self._trial
         self._spent.pop(self._serial != self._trial, None)
         self._first = True

@@ -179,34 +179,41 @@ class TestPace:
         monkeypatch.setattr(_threads.time, "perf_counter", lambda: now[0])
         return now
 
-    def used(self, clock, seconds, calls=40):
-        """Return the tasks of each call, 0.1 s apart, where a step takes ``seconds[serial]``."""
-        pace, tasks = _threads.Pace(8, 4), []
+    def used(self, clock, seconds, calls=4000):
+        """Return the tasks of each call of one step, which takes ``seconds[serial]``, and when they began."""
+        pace, tasks, began = _threads.Pace(8, 4), [], []
         for _ in range(calls):
-            n, steps = pace.choose(10**9)
-            pace.note(n, steps, steps * seconds[n == 1])
+            n, _ = pace.choose(1)
+            began.append(clock[0])
+            clock[0] += seconds[n == 1]
+            pace.note(n, 1, seconds[n == 1])
             tasks.append(n)
-            clock[0] += 0.1
-        return tasks
+        return np.array(tasks), np.array(began)
 
     def test_many_threads_are_kept_while_they_are_faster(self, clock):
-        tasks = self.used(clock, {False: 1.0, True: 2.0})
+        tasks, _ = self.used(clock, {False: 1e-3, True: 2e-3})
         assert set(tasks) == {1, 4}
-        assert tasks.count(1) <= 8
+        assert (tasks == 1).mean() < 0.01
 
     def test_one_thread_is_kept_while_it_is_faster(self, clock):
-        tasks = self.used(clock, {False: 5.0, True: 2.0})
-        assert tasks[:4] == [4, 4, 1, 1]
-        assert tasks[4:].count(4) <= 8
+        tasks, _ = self.used(clock, {False: 5e-3, True: 2e-3})
+        assert set(tasks[:4]) == {4}
+        assert (tasks[400:] == 4).mean() < 0.01
 
     def test_one_thread_is_tried_soon_and_then_every_second(self, clock):
-        tasks = self.used(clock, {False: 1.0, True: 1.0})
-        trials = [i for i, n in enumerate(tasks) if n == 1 and tasks[i - 1] == 4]
-        assert trials[0] == 2
-        assert set(np.diff(trials)) <= {12, 13}
+        tasks, began = self.used(clock, {False: 1e-4, True: 1e-4}, calls=40_000)
+        trials = began[1:][(tasks[1:] == 1) & (tasks[:-1] == 4)]
+        assert 0.01 < trials[0] < 0.011
+        assert ((np.diff(trials) > 1) & (np.diff(trials) < 1.02)).all()
+
+    def test_a_trial_of_long_steps_is_seldom(self, clock):
+        tasks, _ = self.used(clock, {False: 1.0, True: 2.0}, calls=1000)
+        assert set(tasks[:90]) == {4}
+        assert (tasks == 1).mean() < 0.025
 
     def test_a_small_difference_changes_nothing(self, clock):
-        assert self.used(clock, {False: 1.0, True: 0.96}).count(1) <= 8
+        tasks, _ = self.used(clock, {False: 1e-3, True: 0.96e-3})
+        assert (tasks == 1).mean() < 0.01
 
     def test_work_for_one_thread_is_never_tried_on_more(self, clock):
         pace = _threads.Pace(8, 1)
@@ -238,14 +245,16 @@ class TestPace:
 
     def test_a_trial_that_is_interrupted_goes_on(self, clock):
         pace = _threads.Pace(8, 4)
-        for _ in range(3):
-            n, _ = pace.choose(1)
-            pace.note(n, 1, 1.0)
-            clock[0] += 0.006
-        for _ in range(3):  # calls that did not end
+        while (n := pace.choose(1)[0]) == 4:
+            pace.note(n, 1, 1e-4)
+            clock[0] += 1e-3
+        for _ in range(3):  # calls that do not end
             assert pace.choose(1)[0] == 1
             clock[0] += 1
-        pace.note(1, 1, 2.0)
+        pace.note(1, 1, 2e-4)
+        assert pace.choose(1)[0] == 1
+        pace.note(1, 1, 2e-4)
+        clock[0] += 0.006
         assert pace.choose(1)[0] == 4
 
     def test_a_trial_is_short(self, clock):
