@@ -112,6 +112,10 @@ class Steps:
         self._pace = Pace(0, 1)
         self._reserve(0)
 
+    def _most_tasks(self, rows: int) -> int:
+        """Return into how many tasks to cut a step. Its work is shared out twice, and each time has to repay that."""
+        return tasks_for(self._step_work * rows / 2)
+
     def _paced(self, rows: int, tasks: int) -> Pace:
         """Return the pace of such steps: that of the steps before, if it was theirs."""
         if self._pace.rows != rows or self._pace.tasks != tasks:
@@ -178,7 +182,7 @@ class Steps:
 
         x and y are `_as_before`.
         """
-        most = tasks_for(self._step_work * len(x))
+        most = self._most_tasks(len(x))
         if most == 1:
             return self._quick_call(x, y, 1)
         pace = self._paced(len(x), most)

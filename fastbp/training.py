@@ -13,7 +13,6 @@ from fastbp import _check
 from fastbp._interrupts import held_back
 from fastbp._position import Position
 from fastbp._steps import INT64, Steps
-from fastbp._threads import tasks_for
 from fastbp.callbacks import Callback
 from fastbp.checkpoint import read_checkpoint, write_checkpoint
 from fastbp.history import History
@@ -132,7 +131,7 @@ class Trainer(Steps):
             if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
                 rows, targets, weight = self._inputs(x, y, sample_weight)
                 self._prepare(len(rows))
-                tasks = tasks_for(self._step_work * len(rows))
+                tasks = self._most_tasks(len(rows))
                 self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), tasks, self._record)
                 # A class weight is looked at anew each time, as it is the caller's.
                 given = getattr(self._loss, "weight", None) is None
@@ -295,7 +294,7 @@ class Trainer(Steps):
         position.begin_epoch()
         order, record = position.order, position.record
         batch, steps = position.batch_size, position.steps
-        done, pace = position.done, self._paced(batch, tasks_for(self._step_work * batch))
+        done, pace = position.done, self._paced(batch, self._most_tasks(batch))
         self._usual = None
         self._prepare(batch)
         while done < steps:

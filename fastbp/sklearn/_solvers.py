@@ -12,7 +12,6 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from fastbp import _memory, optimizers
 from fastbp._steps import Steps
-from fastbp._threads import tasks_for
 from fastbp.kernels import penalized, updates
 from fastbp.kernels.frame import RECORD_LOSS, RECORD_ROWS
 from fastbp.kernels.losses import REDUCTION
@@ -110,7 +109,7 @@ class CompiledSolver(Steps):
         self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, totals: Array, alpha: float
     ) -> Array:
         record, numbers = np.zeros((RECORD_ROWS, len(totals))), self._numbers_of_steps(totals, alpha)
-        pace, done = self._paced(batch, tasks_for(self._step_work * batch)), 0
+        pace, done = self._paced(batch, self._most_tasks(batch)), 0
         while done < len(totals):
             tasks, count = pace.choose(len(totals) - done)
             self._begin(targets, batch, range(done, done + count), tasks)
