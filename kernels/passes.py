@@ -153,13 +153,13 @@ def rows_of_batch(plan, layout, work, x, copied, start, first):
     return at(x, start * plan[0, IN])
 
 
-def _through_types(dtype):
+def _rows_types(dtype):
     p, i = types.CPointer(dtype), types.int64
     ints = types.CPointer(i)
     return types.void(p, ints, p, i, ints, i, i, ints, i, i, i, i)
 
 
-@outlined(_through_types)
+@outlined(_rows_types)
 def rows_through(x, labels, targets, width, order, ordered, ignoring, frame, start, rows, first, tasks):
     """Take some rows of a batch through all that concerns them alone; see `pass_over_rows`.
 
@@ -202,12 +202,6 @@ def chunks_of_rows(plan, by_rows, batch):
     for i in range(plan.shape[0]):
         fewest = min(fewest, gradient_chunks(batch, plan[i, IN], plan[i, OUT]))
     return fewest if fewest > 1 else 0
-
-
-def _rows_types(dtype):
-    p, i = types.CPointer(dtype), types.int64
-    ints = types.CPointer(i)
-    return types.void(p, ints, p, i, ints, i, i, ints, i, i, i, i)
 
 
 @shared(_rows_types)
