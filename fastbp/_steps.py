@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fastbp import _check, _memory
 from fastbp._interrupts import held_back
-from fastbp._threads import Pace, tasks_for
+from fastbp._pace import Pace
+from fastbp._threads import tasks_for
 from fastbp.kernels import network, updates
 from fastbp.kernels.frame import RECORD_ROWS, SETTINGS_SIZE, TASKS, Frame
 from fastbp.kernels.plan import CAPACITY, SIZE
@@ -189,7 +190,8 @@ class Steps:
         tasks, _ = pace.choose(1)
         began = time.perf_counter()
         done = self._quick_call(x, y, tasks)
-        pace.note(tasks, 1, time.perf_counter() - began)
+        if done:
+            pace.note(tasks, 1, time.perf_counter() - began)
         return done
 
     def _quick_call(self, x: Any, y: Any, tasks: int) -> bool:

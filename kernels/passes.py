@@ -58,7 +58,7 @@ from .tasks import TASK_WORK, share
 FEWEST_ROWS = 2 * TILE_ROWS
 # In the time that a number takes from one core's cache to another's, there and back, a core does so many operations. It
 # comes in a line of sixteen, in three nanoseconds on one CPU and ten on another; who calls finds out whether one thread
-# is faster after all (`_threads.Pace`).
+# is faster after all (`_pace.Pace`).
 EXCHANGE = 40
 
 
@@ -209,7 +209,7 @@ def pass_over_rows(x, labels, targets, width, order, ordered, ignoring, frame, b
     """One piece's rows of a batch: gathered, forward through all layers, their losses, and, by rows, all their dz.
 
     Where all gradients are summed in chunks of rows, a piece has whole chunks, and their sums are made here too. Then a
-    few rows at a time use the same place in the workspace, and nothing of them leaves the caches.
+    few rows at a time use the same place in the workspace, and what they leave there stays in the caches.
 
     x, targets : of the batch, or where `ordered` of all samples; targets are `width` numbers a row
     labels : of the batch

@@ -17,7 +17,7 @@ from rich.console import Console
 from fastbp.bench import report, workers
 from fastbp.bench.cases import KINDS, PEERS, Case
 from fastbp.bench.limits import LIMITS
-from fastbp.bench.measure import Outcome, Timing, measure
+from fastbp.bench.measure import Outcome, Timing, Turn, _measure_one, measure
 from fastbp.bench.roofline import roofline
 from fastbp.bench.workers import LIBRARIES, WorkerError, started
 from fastbp.kernels.caches import caches
@@ -169,6 +169,18 @@ def test_fastbp_does_every_kind(own_worker, kind):
     own_worker.prepare("case", SMALL[kind])
     assert 0 < own_worker.turn("case", 0.0) < 60
     own_worker.drop("case")
+
+
+def test_a_limit_is_the_faster_quartile_of_its_turns(monkeypatch):
+    class Worker:
+        threads = 2
+        kinds = ()
+
+    worker = Worker()
+    found = {Turn(worker, limit): Timing(2.0, 1.0, 4.0) for limit in LIMITS}
+    monkeypatch.setattr("fastbp.bench.measure.take_turns", lambda *_: (found, {}))
+    outcome = _measure_one([], [worker], Case("step", (3, 2), 4), 3, 0.1)
+    assert outcome.limits == {("fma", 2): 1.0, ("copy", 2): 1.0}
 
 
 @pytest.mark.parametrize("limit", LIMITS)

@@ -67,7 +67,7 @@ class SaveSteps(fastbp.Callback):
 
 @pytest.fixture
 def single_steps(monkeypatch):
-    monkeypatch.setattr("fastbp._threads.CALL_SECONDS", 0.0)
+    monkeypatch.setattr("fastbp._pace.CALL_SECONDS", 0.0)
 
 
 CASES = {

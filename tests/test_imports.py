@@ -21,7 +21,19 @@ ROWS = [
     ["sequential", "saving"],
     ["layers", "functional", "losses", "optimizers", "initializers", "information", "datasets", "preprocessing"],
     ["_sources", "_split"],
-    ["_check", "_memory", "_threads", "_files", "_interrupts", "_modelfile", "_version", "_arrays", "_idx", "_tables"],
+    [
+        "_check",
+        "_memory",
+        "_threads",
+        "_pace",
+        "_files",
+        "_interrupts",
+        "_modelfile",
+        "_version",
+        "_arrays",
+        "_idx",
+        "_tables",
+    ],
     ["kernels"],
 ]
 RANK = {module: -row for row, modules in enumerate(ROWS) for module in modules}

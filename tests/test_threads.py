@@ -6,7 +6,6 @@ import sys
 import threading
 import warnings
 
-import numpy as np
 import pytest
 
 import fastbp
@@ -90,7 +89,9 @@ def test_idle_threads_soon_sleep_unless_the_user_says_how_to_wait(environment, s
     done = subprocess.run(
         [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [spins, environment.get("GOMP_SPINCOUNT", "None")]
+    *launches, after = done.stdout.split()  # a process that compiles asks for the pool twice
+    assert set(launches) == {spins}
+    assert after == environment.get("GOMP_SPINCOUNT", "None")
 
 
 def run(code, **environment):
@@ -168,116 +169,6 @@ def test_a_forked_child_shows_its_configuration():
         "else: fastbp.show_config()\n"
     )
     assert run(code, NUMBA_NUM_THREADS="2").stdout.splitlines()[-1] == "0"
-
-
-class TestPace:
-    """Which of one thread and many a long run goes on with, by a clock that the test sets."""
-
-    @pytest.fixture
-    def clock(self, monkeypatch):
-        now = [0.0]
-        monkeypatch.setattr(_threads.time, "perf_counter", lambda: now[0])
-        return now
-
-    def used(self, clock, seconds, calls=4000):
-        """Return the tasks of each call of one step, which takes ``seconds[serial]``, and when they began."""
-        pace, tasks, began = _threads.Pace(8, 4), [], []
-        for _ in range(calls):
-            n, _ = pace.choose(1)
-            began.append(clock[0])
-            clock[0] += seconds[n == 1]
-            pace.note(n, 1, seconds[n == 1])
-            tasks.append(n)
-        return np.array(tasks), np.array(began)
-
-    def test_many_threads_are_kept_while_they_are_faster(self, clock):
-        tasks, _ = self.used(clock, {False: 1e-3, True: 2e-3})
-        assert set(tasks) == {1, 4}
-        assert (tasks == 1).mean() < 0.01
-
-    def test_one_thread_is_kept_while_it_is_faster(self, clock):
-        tasks, _ = self.used(clock, {False: 5e-3, True: 2e-3})
-        assert set(tasks[:4]) == {4}
-        assert (tasks[400:] == 4).mean() < 0.01
-
-    def test_one_thread_is_tried_soon_and_then_every_second(self, clock):
-        tasks, began = self.used(clock, {False: 1e-4, True: 1e-4}, calls=40_000)
-        trials = began[1:][(tasks[1:] == 1) & (tasks[:-1] == 4)]
-        assert 0.01 < trials[0] < 0.011
-        assert ((np.diff(trials) > 1) & (np.diff(trials) < 1.02)).all()
-
-    def test_a_trial_of_long_steps_is_seldom(self, clock):
-        tasks, _ = self.used(clock, {False: 1.0, True: 2.0}, calls=1000)
-        assert set(tasks[:90]) == {4}
-        assert (tasks == 1).mean() < 0.025
-
-    def test_a_small_difference_changes_nothing(self, clock):
-        tasks, _ = self.used(clock, {False: 1e-3, True: 0.96e-3})
-        assert (tasks == 1).mean() < 0.01
-
-    def test_work_for_one_thread_is_never_tried_on_more(self, clock):
-        pace = _threads.Pace(8, 1)
-        for _ in range(30):
-            assert pace.choose(1) == (1, 1)
-            pace.note(1, 1, 0.1)
-            clock[0] += 0.1
-
-    def test_calls_grow_to_their_time_and_no_further(self, clock):
-        pace, made = _threads.Pace(8, 1), []
-        for _ in range(9):
-            _, steps = pace.choose(30)
-            pace.note(1, steps, steps * _threads.CALL_SECONDS / 20)
-            made.append(steps)
-        assert made == [1, 2, 4, 8, 16, 20, 20, 20, 20]
-        assert pace.choose(3) == (1, 3)
-
-    def test_what_a_trial_costs_at_first_does_not_count(self, clock):
-        """Where one thread follows many, the data are in the other core's cache."""
-        pace, tasks = _threads.Pace(8, 4), []
-        for i in range(3000):
-            n, _ = pace.choose(1)
-            cold = i and tasks[-1] != n
-            tasks.append(n)
-            seconds = 1e-3 if cold else 1e-4 if n == 4 else 5e-5
-            pace.note(n, 1, seconds)
-            clock[0] += seconds
-        assert tasks[-1] == 1
-
-    def test_a_trial_that_is_interrupted_goes_on(self, clock):
-        pace = _threads.Pace(8, 4)
-        while (n := pace.choose(1)[0]) == 4:
-            pace.note(n, 1, 1e-4)
-            clock[0] += 1e-3
-        for _ in range(3):  # calls that do not end
-            assert pace.choose(1)[0] == 1
-            clock[0] += 1
-        pace.note(1, 1, 2e-4)
-        assert pace.choose(1)[0] == 1
-        pace.note(1, 1, 2e-4)
-        clock[0] += 0.006
-        assert pace.choose(1)[0] == 4
-
-    def test_a_trial_is_short(self, clock):
-        pace = _threads.Pace(8, 4)
-        for _ in range(8):
-            n, steps = pace.choose(10**9)
-            pace.note(n, steps, steps * _threads.CALL_SECONDS / 60)
-        assert pace.choose(10**9) == (4, 60)
-        clock[0] += 5
-        assert pace.choose(10**9) == (1, 6)
-
-
-def test_steps_of_another_batch_size_or_on_other_threads_begin_anew(monkeypatch):
-    trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
-    x, y = np.zeros((512, 64), np.float32), np.zeros(512, np.int64)
-    paces = []
-    for rows, tasks in ((512, 2), (512, 2), (512, 2), (256, 2), (256, 3)):
-        monkeypatch.setattr("fastbp._steps.tasks_for", lambda work, tasks=tasks: tasks)
-        trainer.step(x[:rows], y[:rows])
-        paces.append(trainer._pace)
-    assert paces[1] is paces[2]
-    assert len(set(paces[2:])) == 3
-    assert (paces[4].rows, paces[4].tasks) == (256, 3)
 
 
 def test_a_limit_holds_inside_and_for_one_python_thread(monkeypatch):

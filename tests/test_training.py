@@ -383,7 +383,7 @@ class Remember(fastbp.Callback):
 
 def test_ctrl_c_at_any_moment_loses_nothing(monkeypatch):
     """Between any two instructions: with steps and epochs this short, most of them come outside of compiled code."""
-    monkeypatch.setattr("fastbp._threads.CALL_SECONDS", 0.0)
+    monkeypatch.setattr("fastbp._pace.CALL_SECONDS", 0.0)
     x, y = np.eye(4), [0, 1, 2, 0]
     asked = {"epochs": 600, "batch_size": 3, "rng": 0, "progress": False, "validation_data": (x, y), "resume": True}
     straight, trainer = (fastbp.Trainer(fastbp.mlp([4, 3], rng=0)) for _ in range(2))
