@@ -125,11 +125,13 @@ def at_most(n: int | None) -> Iterator[None]:
 
 def tasks_for(work: float) -> int:
     """Return into how many tasks to cut a call of `work` floating-point operations; 1 opens no parallel region."""
+    if work < SERIAL_WORK or _forked:
+        return 1
     n = get_num_threads()
     limit = getattr(_masked, "limit", None)
     if limit is not None:
         n = min(n, limit)
-    if n == 1 or work < SERIAL_WORK or _forked:
+    if n == 1:
         return 1
     if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
         return 1

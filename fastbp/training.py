@@ -1,6 +1,5 @@
 """Training: a compiled call a step, many steps a call in `fit`."""
 
-import copy
 import os
 import time
 from collections.abc import Iterable
@@ -253,7 +252,7 @@ class Trainer(Steps):
                     callback.on_fit_end(self)
             finally:
                 position.freeze()
-            return copy.deepcopy(position.history)
+            return History(position.history)
 
     def _go_on(
         self,

@@ -2,7 +2,7 @@
 
 A loss is ``sum_i scale_i * loss_i``: `row_scales` turns reduction, sample weights, class weights and ignored rows
 into the scales, so the gradient of a row can be written finished. One task owns a range of rows; the rows' losses are
-added up in order, in float64.
+added up in float64, whoever computed them.
 """
 
 import numpy as np
@@ -100,6 +100,16 @@ def _gaussian_variance(
     return loss, misfit * scale, 0.5 * (1.0 / var - misfit * misfit) * scale
 
 
+def _itself(v: Lanes, x: Vec) -> tuple[Vec]:
+    return (x,)
+
+
+def _weighted(v: Lanes, x: Vec, weight: Vec) -> tuple[Vec]:
+    return (x * weight,)
+
+
+added_up = summed(_itself, reads=1, writes=0)
+weighted = summed(_weighted, reads=2, writes=0)
 exp_row = summed(exp_shifted, reads=1, writes=1, numbers=1)
 scale_row = lanewise(_scaled, reads=1, writes=1, numbers=1)
 smooth_row = lanewise(_smoothed, reads=2, writes=1, numbers=2)
@@ -158,6 +168,15 @@ def softmax_probabilities_row(z, z0, q, q0, class_weight, smoothing, scale, d, d
 
 
 @kernel
+def counted(labels, ignored, rows):
+    """Return how many rows are not ignored."""
+    count = 0
+    for i in range(rows):
+        count += labels[i] != ignored
+    return count
+
+
+@kernel
 def row_scales(code, labels, class_weight, options, sample_weight, scales, batch, n):
     """Write what the loss of each row, of n numbers, counts for; return what the sum was divided by: 1 without a mean.
 
@@ -169,19 +188,27 @@ def row_scales(code, labels, class_weight, options, sample_weight, scales, batch
         terms = n
     elif code == GAUSSIAN_NLL:
         terms = n // 2
+    mean, labelled, ignored = options[REDUCTION] == MEAN, code == SOFTMAX_LABELS, options[IGNORE_INDEX]
+    if sample_weight.size == 0 and not (labelled and class_weight.size > 0):
+        # All rows count the same: loops without a sum that waits for itself.
+        total = float(counted(labels, ignored, batch) if labelled else batch) * terms if mean else 1.0
+        share = 1.0 / total if total > 0.0 else 0.0
+        for i in range(batch):
+            scales[i] = 0.0 if labelled and labels[i] == ignored else share
+        return total
     total = 0.0
     for i in range(batch):
         weight = 1.0
         if sample_weight.size > 0:
             weight = float(sample_weight[i])
         scales[i] = weight
-        if code == SOFTMAX_LABELS:
-            if labels[i] == options[IGNORE_INDEX]:
+        if labelled:
+            if labels[i] == ignored:
                 scales[i] = weight = 0.0
             elif class_weight.size > 0:
                 weight *= class_weight[labels[i]]
         total += weight
-    if options[REDUCTION] != MEAN:
+    if not mean:
         return 1.0
     total *= terms
     for i in range(batch):
@@ -217,7 +244,6 @@ def loss_row(code, z, z0, n, labels, targets, t0, class_weight, total_weight, op
 
 # Room for five vectors of one number a row, and two panels.
 narrow_scratch = stack_block((2 * (NARROW + WIDEST_LANES) + 5) * isa().vector_bytes)
-wide_scratch = stack_block(WIDEST_LANES * 8)
 
 
 @kernel
@@ -247,27 +273,22 @@ def softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows,
 
 
 @kernel
-def numbers_narrow(code, z, ld, n, stored, targets, ld_t, rows, ld_rows, d, start, stop):
+def numbers_narrow(code, z, ld, n, targets, ld_t, rows, ld_rows, d, start, stop):
     """Rows start:stop of MSE or BCE_LOGITS, of at most NARROW columns."""
-    real = z.dtype.type
     width = lanes_of(at(z, 0))
-    block = narrow_scratch(at(z, 0))
-    given, panel = at(block, width), at(block, (1 + NARROW + WIDEST_LANES) * width)
-    scale = carray(block, width)
-    sums = wide_scratch(at(rows, 0))
+    panel = narrow_scratch(at(z, 0))
+    given = at(panel, (NARROW + WIDEST_LANES) * width)
     for first in range(start, stop, width):
         count = min(width, stop - first)
-        for i in range(width):
-            scale[i] = real(rows[first + min(i, count - 1)])
-        pack_transposed(at(z, first * ld), ld, stored, count, panel, width)
+        pack_transposed(at(z, first * ld), ld, n, count, panel, width)
         pack_transposed(at(targets, first * ld_t), ld_t, n, count, given, width)
+        scales, sums = at(rows, first), at(rows, ld_rows + first)
         if code == MSE:
-            mse_columns(panel, given, block, n, sums)
+            mse_columns(panel, given, scales, n, count, sums)
         else:
-            bce_columns(panel, given, block, n, sums)
-        unpack_transposed(at(d, first * ld), ld, stored, count, panel)
-        for i in range(count):
-            rows[ld_rows + first + i], rows[2 * ld_rows + first + i] = carray(sums, width)[i], 0.0
+            bce_columns(panel, given, scales, n, count, sums)
+        unpack_transposed(at(d, first * ld), ld, n, count, panel)
+    rows[2 * ld_rows + start : 2 * ld_rows + stop] = 0.0
 
 
 def _loss_part_types(dtype):
@@ -299,7 +320,7 @@ def loss_part(
     if code == SOFTMAX_LABELS and n <= NARROW and options[LABEL_SMOOTHING] == 0.0:
         softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop)
     elif code in (MSE, BCE_LOGITS) and n <= NARROW:
-        numbers_narrow(code, z, ld, n, stored, targets, ld_t, rows, ld_rows, d, start, stop)
+        numbers_narrow(code, z, ld, n, targets, ld_t, rows, ld_rows, d, start, stop)
     else:
         for i in range(start, stop):
             row = i * ld
@@ -332,10 +353,8 @@ def losses_of_rows(
 
 @kernel
 def total_loss(rows, batch, divisor):
-    """Add up the losses as they count, in order; NaN where no row counts."""
-    total = 0.0
-    for i in range(batch):
-        total += rows[0, i] * rows[1, i]
+    """Add up the losses as they count; NaN where no row counts."""
+    total = weighted(at(rows, 0), at(rows, rows.shape[1]), batch)
     return total if divisor > 0.0 else np.nan
 
 

@@ -8,7 +8,7 @@ into tasks in any way: the bits stay.
 
 from numba import types
 
-from .activations import IDENTITY, RELU, activate, activate_with_slope, apply_slope
+from .activations import FIRST_STORED_SLOPE, IDENTITY, RELU, activate, activate_with_slope, apply_slope
 from .caches import caches
 from .compile import kernel, outlined
 from .isa import WIDEST_LANES, isa
@@ -21,6 +21,7 @@ from .microkernel import (
     RECTIFY,
     ROOM,
     ROW_VECTORS,
+    SCALE,
     TAKE,
     TILE_ROWS,
     TILE_VECTORS,
@@ -92,9 +93,9 @@ def epilogue(kind, code, c, below, beside, hyper, n, ld, rows, cols):
 @kernel
 def fused(kind, code):
     """Return the mode of tiles that finish C in their registers; 0 where that takes a pass of its own."""
-    if kind in (PLAIN, UPDATE) or code != RELU:
-        return 0
-    return GATE if kind == BACKWARD else RECTIFY
+    if kind == BACKWARD:
+        return SCALE if code >= FIRST_STORED_SLOPE else GATE if code == RELU else 0
+    return RECTIFY if code == RELU and kind in (FORWARD, FORWARD_WITH_SLOPE) else 0
 
 
 @kernel
@@ -152,6 +153,7 @@ def product(
     groups = (all_vectors + GROUP * TILE_VECTORS - 1) // (GROUP * TILE_VECTORS)
     far_columns = row_stride == 1 and k_stride > PACK_STRIDE
     finish = flags & (ROOM | TAKE) | fused(kind, code)
+    tile_below = beside if finish & SCALE else below
     for g in range(groups):
         j0, vectors = panel_of(all_vectors, groups, g, width)
         group = min(vectors, cols - j0)
@@ -190,7 +192,7 @@ def product(
                         tile(
                             height, tile_rows, at(source, (i - i0) * row_stride), row_stride, source_k, panel,
                             ld_panel, exposed, at(c, corner), ldc, k_size, panel_cols, at(addends, first),
-                            at(below, corner), mode,
+                            at(tile_below, corner), mode,
                         )  # fmt: skip
                         i += tile_rows
                 if last and in_memory(kind, code):

@@ -17,10 +17,11 @@ from .isa import isa
 from .simd import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, opaque
 
 # Mode, a sum of flags. The chains begin at zero, or at what C holds (ACCUMULATE). Where they end, a bias is added
-# (BIAS), relu is applied (RECTIFY), or a gradient passes where relu's output, in `below`, is not zero (GATE). C, and
-# what is laid out as C, may have ROOM up to whole vectors: then no store needs a mask. So may B (B_ROOM). What stands
-# in `below` may be written soon after (TAKE): it is fetched for that, which takes it from other cores.
-START, ACCUMULATE, BIAS, RECTIFY, GATE, ROOM, B_ROOM, TAKE = 0, 1, 2, 4, 8, 16, 32, 64
+# (BIAS), relu is applied (RECTIFY), or a gradient passes where relu's output, in `below`, is not zero (GATE), or is
+# multiplied by a slope that stands there (SCALE). C, and what is laid out as C, may have ROOM up to whole vectors: then
+# no store needs a mask. So may B (B_ROOM). What stands in `below` may be written soon after (TAKE): it is fetched for
+# that, which takes it from other cores.
+START, ACCUMULATE, BIAS, RECTIFY, GATE, ROOM, B_ROOM, TAKE, SCALE = 0, 1, 2, 4, 8, 16, 32, 64, 128
 
 TILE_ROWS, TILE_VECTORS = isa().tile
 # A lower tile ends a block of rows; of two vectors or more it still has the eight accumulators that keep two FMA units
@@ -116,9 +117,14 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
         each(lambda i, j, z: lanes.maximum(z, 0.0))
 
     def finish(masked: bool) -> None:
+        def from_below(i: int, j: int) -> Vec:
+            return column(builder.gep(below, [c_rows[i]]), j, masked)
+
         with builder.if_then(asked(GATE)):
             # A NaN lets the gradient through.
-            each(lambda i, j, d: lanes.select(column(builder.gep(below, [c_rows[i]]), j, masked) <= 0.0, 0.0, d))
+            each(lambda i, j, d: lanes.select(from_below(i, j) <= 0.0, 0.0, d))
+        with builder.if_then(asked(SCALE)):
+            each(lambda i, j, d: d * from_below(i, j))
         for i in range(height):
             for j in range(vectors):
                 mask = edge if masked and j == vectors - 1 else None

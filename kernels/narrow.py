@@ -73,32 +73,32 @@ softmax_columns = make_intrinsic(
 
 
 def columns_summed(formula: Callable[..., Any]) -> Any:
-    """Make ``f(z, targets, scale, columns, sums)`` of a loss of two numbers.
+    """Make ``f(z, targets, scale, columns, count, sums)`` of a loss of two numbers.
 
     The formula is ``formula(lanes, z, target, scale)`` and returns the loss and the gradient, as in `rows.summed`.
     z, targets : panels of `columns` vectors; z receives the gradient
-    scale : a vector, one number a row
-    sums : (width,) float64, written: each row's sum
+    scale, sums : float64, one number for each of the first `count` lanes, read and written: each row's factor and sum
     """
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-        z, targets, scale, columns, sums = args
+        z, targets, scale, columns, count, sums = args
         lanes = Lanes(b, signature.args[0].dtype)
         wide = lanes.widened()
-        scale = lanes.load(scale)
+        rows = wide.first_lanes(count)
+        factor = lanes.narrowed(wide.load(scale, rows))
         total = Variable(wide, wide.constant(0.0))
         with count_loop(b, I64(0), columns, 1) as c:
             offset = b.mul(c, I64(lanes.width))
             place = b.gep(z, [offset])
-            term, gradient = formula(lanes, lanes.load(place), lanes.load(b.gep(targets, [offset])), scale)
+            term, gradient = formula(lanes, lanes.load(place), lanes.load(b.gep(targets, [offset])), factor)
             lanes.store(gradient, place)
             total.set(total.get() + lanes.widen(term))
-        wide.store(total.get(), sums)
+        wide.store(total.get(), sums, rows)
         return context.get_dummy_value()
 
     return make_intrinsic(
         f"columns{formula.__name__}",
-        ["z", "targets", "scale", "columns", "sums"],
-        lambda p, *rest: types.void(p, p, p, types.int64, types.CPointer(types.float64)),
+        ["z", "targets", "scale", "columns", "count", "sums"],
+        lambda p, q, rows, *rest: types.void(p, p, rows, types.int64, types.int64, rows),
         codegen,
     )

@@ -5,7 +5,7 @@ Nothing here depends on the architecture but through the plan's integers, so one
 
 from numba import carray, types
 
-from .compile import entry, kernel, outlined
+from .compile import entry, outlined
 from .frame import (
     BATCH,
     BATCH_LABELS,
@@ -38,7 +38,7 @@ from .frame import (
     TASKS,
     WORK,
 )
-from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, first_wrong, row_scales, total_loss
+from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, added_up, counted, first_wrong, row_scales, total_loss
 from .matmul import FORWARD
 from .passes import (
     backward_pass,
@@ -53,15 +53,6 @@ from .passes import (
 from .plan import BY_ROWS, COLUMNS, ENTRIES, IN, OUT, SAMPLE_WEIGHT, SIZE, X
 from .pointers import at, doubles_at, pointer_to
 from .updates import HYPER_SIZE, advance
-
-
-@kernel
-def counted(labels, ignore_index, rows):
-    """Return how many rows are not ignored."""
-    count = 0
-    for i in range(rows):
-        count += labels[i] != ignore_index
-    return count
 
 
 @entry
@@ -150,7 +141,8 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
         )  # fmt: skip
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = total_loss(rows, batch, divisor), divisor
         if labelled:
-            record[RECORD_HITS, step], record[RECORD_COUNTED, step] = rows[2, :batch].sum(), counts
+            hits = added_up(at(rows, 2 * rows.shape[1]), batch)
+            record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counts
         if by_rows:
             if chunks == 0:
                 pass_over_weights(batch_x, addresses, batch, shared_out, shared_out)

@@ -57,12 +57,15 @@ def _pack_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[
     return context.get_dummy_value()
 
 
-def transpose_square(lanes: Lanes, rows: list[Vec]) -> list[Vec]:
-    """Transpose a square of vectors: each round swaps, between rows `step` apart, the lanes `step` apart."""
+def transpose_squares(lanes: Lanes, rows: list[Vec]) -> list[Vec]:
+    """Transpose every square of as many lanes as there are rows, a power of two, where it stands.
+
+    Each round swaps, between rows `step` apart, the lanes `step` apart.
+    """
     b, width = lanes.builder, lanes.width
     step = 1
-    while step < width:
-        for i in range(width):
+    while step < len(rows):
+        for i in range(len(rows)):
             if i & step:
                 continue
             upper, lower = rows[i].value, rows[i + step].value
@@ -74,6 +77,29 @@ def transpose_square(lanes: Lanes, rows: list[Vec]) -> list[Vec]:
                 rows[row] = lanes.wrap(b.shuffle_vector(upper, lower, mask))
         step *= 2
     return rows
+
+
+def _joined(lanes: Lanes, pieces: list[Vec]) -> Vec:
+    """Return a vector made of pieces, as many as fill it."""
+    b = lanes.builder
+    while len(pieces) > 1:
+        size = 2 * pieces[0].lanes.width
+        order = ir.Constant(ir.VectorType(I32, size), list(range(size)))
+        wider = Lanes(b, lanes.dtype, size)
+        pairs = zip(pieces[::2], pieces[1::2], strict=True)
+        pieces = [wider.wrap(b.shuffle_vector(x.value, y.value, order)) for x, y in pairs]
+    return pieces[0]
+
+
+def _cut(lanes: Lanes, x: Vec, size: int) -> list[Vec]:
+    """Return the pieces of `size` lanes that a vector is made of."""
+    b, piece = lanes.builder, Lanes(lanes.builder, lanes.dtype, size)
+    undefined = ir.Constant(lanes.vector, ir.Undefined)
+    orders = [range(start, start + size) for start in range(0, lanes.width, size)]
+    return [
+        piece.wrap(b.shuffle_vector(x.value, undefined, ir.Constant(ir.VectorType(I32, size), list(order))))
+        for order in orders
+    ]
 
 
 def _rows_from(lanes: Lanes, matrix: ir.Value, ld: ir.Value, first: ir.Value, rows: ir.Value) -> list[ir.Value]:
@@ -88,19 +114,49 @@ def _rows_from(lanes: Lanes, matrix: ir.Value, ld: ir.Value, first: ir.Value, ro
     return starts
 
 
+def _strips(lanes: Lanes, depth: ir.Value, body: Callable[[ir.Value, int, ir.Value | None], None]) -> None:
+    """Run ``body(k, size, mask)`` over `depth` columns: strips of a whole vector first, then the rest under a mask.
+
+    A rest of four columns or eight is a strip of that size, where a vector is longer: it takes less to turn.
+    """
+    b, width = lanes.builder, lanes.width
+    whole = b.mul(b.sdiv(depth, I64(width)), I64(width))
+    with count_loop(b, I64(0), whole, width) as k:
+        body(k, width, None)
+    rest = b.sub(depth, whole)
+
+    def narrowest(size: int) -> None:
+        def strip() -> None:
+            body(whole, size, Lanes(b, lanes.dtype, size).first_lanes(rest))
+
+        if size == width:
+            strip()
+            return
+        with b.if_else(b.icmp_signed("<=", rest, I64(size))) as (fits, otherwise):
+            with fits:
+                strip()
+            with otherwise:
+                narrowest(2 * size)
+
+    with b.if_then(b.icmp_signed(">", rest, I64(0))):
+        narrowest(min(4, width))
+
+
 def _pack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     source, ld, depth, cols, panel, width = args
     lanes = Lanes(b, signature.args[0].dtype)
     with count_loop(b, I64(0), cols, lanes.width) as j:
         columns = _rows_from(lanes, source, ld, j, cols)
 
-        def square(k: ir.Value, mask: ir.Value | None, j: ir.Value = j, columns: list = columns) -> None:
-            rows = [lanes.load(b.gep(c, [k]), mask) for c in columns]
-            for i, row in enumerate(transpose_square(lanes, rows)):
+        def strip(k: ir.Value, size: int, mask: ir.Value | None, j: ir.Value = j, columns: list = columns) -> None:
+            piece = Lanes(b, lanes.dtype, size)
+            pieces = [piece.load(b.gep(c, [k]), mask) for c in columns]
+            rows = [_joined(lanes, pieces[i::size]) for i in range(size)]
+            for i, row in enumerate(transpose_squares(lanes, rows)):
                 offset = b.add(b.mul(b.add(k, I64(i)), width), j)
                 lanes.store(row, b.gep(panel, [offset]))
 
-        vector_loop(lanes, depth, square)
+        _strips(lanes, depth, strip)
     return context.get_dummy_value()
 
 
@@ -109,12 +165,14 @@ def _unpack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, ar
     lanes = Lanes(b, signature.args[0].dtype)
     columns = _rows_from(lanes, target, ld, I64(0), cols)
 
-    def square(k: ir.Value, mask: ir.Value | None) -> None:
-        rows = [lanes.load(b.gep(panel, [b.mul(b.add(k, I64(i)), I64(lanes.width))])) for i in range(lanes.width)]
-        for column, row in zip(columns, transpose_square(lanes, rows), strict=True):
-            lanes.store(row, b.gep(column, [k]), mask)
+    def strip(k: ir.Value, size: int, mask: ir.Value | None) -> None:
+        piece = Lanes(b, lanes.dtype, size)
+        rows = [lanes.load(b.gep(panel, [b.mul(b.add(k, I64(i)), I64(lanes.width))])) for i in range(size)]
+        for i, row in enumerate(transpose_squares(lanes, rows)):
+            for column, part in zip(columns[i::size], _cut(lanes, row, size), strict=True):
+                piece.store(part, b.gep(column, [k]), mask)
 
-    vector_loop(lanes, depth, square)
+    _strips(lanes, depth, strip)
     return context.get_dummy_value()
 
 

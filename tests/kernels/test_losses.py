@@ -166,7 +166,7 @@ def test_ignored_rows_count_for_nothing_whatever_their_logits(dtype):
     kept = np.setdiff1d(np.arange(7), ignored)
     p.z, p.labels, p.rows = np.ascontiguousarray(p.z[kept]), p.labels[kept], p.rows[:, kept].copy()
     alone, alone_gradient, _ = run(losses, p)
-    assert loss == alone
+    assert loss == pytest.approx(alone, rel=7 * 2.0**-53)  # four positive terms, added up in another order
     np.testing.assert_array_equal(gradient[kept], alone_gradient)
 
 
