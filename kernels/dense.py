@@ -12,6 +12,7 @@ from numba import types
 from .activations import IDENTITY, apply_slope
 from .columns import column_sums
 from .compile import entry, kernel
+from .few_columns import few_columns, pays
 from .matmul import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, UPDATE, product
 from .microkernel import ACCUMULATE, B_ROOM, BIAS, TAKE, TILE_ROWS
 from .pointers import at, doubles_at, lanes_of
@@ -90,6 +91,15 @@ def input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batc
     )  # fmt: skip
 
 
+@kernel
+def gradient(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, flags, kind, code, params, state, hyper, n):
+    """Compute ``dW = X.T @ dZ`` for one task; see `few_columns`."""
+    if pays(ins, outs, lanes_of(x)):
+        few_columns(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, flags, kind, code, params, state, hyper, n)
+    else:
+        product(x, 1, ld_x, dz, ld_dz, False, dw, ld, ins, outs, rows, dz, flags, kind, code, params, state, hyper, n)
+
+
 def _weight_gradient_types(dtype):
     p, i = types.CPointer(dtype), types.int64
     return types.void(p, i, p, i, p, p, i, i, i, i, i, i, p, p, types.CPointer(types.float64), i, i, i)
@@ -102,9 +112,9 @@ def weight_gradient_part(
     """One task's block of ``dW = X.T @ dZ``, and its update; the blocks at the top also sum their part of ``db``."""
     i0, i1, j0, j1 = block_of(ins, outs, x, tasks, task, True)
     c = i0 * outs + j0
-    product(
-        at(x, i0), 1, ld_x, at(dz, j0), ld_dz, False, at(dw, c), outs, i1 - i0, j1 - j0, batch,
-        at(dz, 0), flags & (B_ROOM | TAKE), kind, code, at(params, c), at(state, c), hyper, n,
+    gradient(
+        at(x, i0), ld_x, at(dz, j0), ld_dz, at(dw, c), outs, batch, i1 - i0, j1 - j0, flags & (B_ROOM | TAKE), kind,
+        code, at(params, c), at(state, c), hyper, n,
     )  # fmt: skip
     if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks, True):
         column_sums(at(dz, j0), ld_dz, batch, j1 - j0, at(db, j0), 0)
@@ -116,9 +126,9 @@ def weight_gradient_part(
 @kernel
 def add_gradient(x, ld_x, dz, ld_dz, part, flags, rows, ins, outs, more):
     """Sum dW and db over some rows; with `more`, on top of what stands in `part`."""
-    product(
-        x, 1, ld_x, dz, ld_dz, False, part, outs, ins, outs, rows, dz, flags & B_ROOM | ACCUMULATE * more, PLAIN,
-        IDENTITY, part, part, doubles_at(0), 0,
+    gradient(
+        x, ld_x, dz, ld_dz, part, outs, rows, ins, outs, flags & B_ROOM | ACCUMULATE * more, PLAIN, IDENTITY, part,
+        part, doubles_at(0), 0,
     )  # fmt: skip
     if flags & BIAS:
         column_sums(dz, ld_dz, rows, outs, at(part, ins * outs), more)

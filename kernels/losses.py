@@ -267,7 +267,7 @@ def softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows,
         softmax_columns(
             panel, n, block, at(block, width), at(block, 2 * width), at(block, 3 * width), at(block, 4 * width)
         )
-        unpack_transposed(at(d, first * ld), ld, stored, count, panel)
+        unpack_transposed(at(d, first * ld), ld, stored, count, panel, width)
         for i in range(count):
             rows[ld_rows + first + i], rows[2 * ld_rows + first + i] = lanes[3, i], lanes[4, i]
 
@@ -287,7 +287,7 @@ def numbers_narrow(code, z, ld, n, targets, ld_t, rows, ld_rows, d, start, stop)
             mse_columns(panel, given, scales, n, count, sums)
         else:
             bce_columns(panel, given, scales, n, count, sums)
-        unpack_transposed(at(d, first * ld), ld, n, count, panel)
+        unpack_transposed(at(d, first * ld), ld, n, count, panel, width)
     rows[2 * ld_rows + start : 2 * ld_rows + stop] = 0.0
 
 

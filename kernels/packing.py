@@ -161,16 +161,17 @@ def _pack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args
 
 
 def _unpack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-    target, ld, depth, cols, panel = args
+    target, ld, depth, cols, panel, width = args
     lanes = Lanes(b, signature.args[0].dtype)
     columns = _rows_from(lanes, target, ld, I64(0), cols)
 
     def strip(k: ir.Value, size: int, mask: ir.Value | None) -> None:
         piece = Lanes(b, lanes.dtype, size)
-        rows = [lanes.load(b.gep(panel, [b.mul(b.add(k, I64(i)), I64(lanes.width))])) for i in range(size)]
-        for i, row in enumerate(transpose_squares(lanes, rows)):
-            for column, part in zip(columns[i::size], _cut(lanes, row, size), strict=True):
-                piece.store(part, b.gep(column, [k]), mask)
+        rows = [lanes.load(b.gep(panel, [b.mul(b.add(k, I64(i)), width)])) for i in range(size)]
+        parts = [_cut(lanes, row, size) for row in transpose_squares(lanes, rows)]
+        # From the last to the first: a copy of the last row is written before that row.
+        for i in reversed(range(lanes.width)):
+            piece.store(parts[i % size][i // size], b.gep(columns[i], [k]), mask)
 
     _strips(lanes, depth, strip)
     return context.get_dummy_value()
@@ -187,11 +188,8 @@ _PARAMETERS = ["source", "ld", "depth", "cols", "panel", "width"]
 # source[j * ld + k], and may write up to a vector's width of rows past `depth`.
 pack = make_intrinsic("pack", _PARAMETERS, _signature, _pack_codegen)
 pack_transposed = make_intrinsic("pack_transposed", _PARAMETERS, _signature, _pack_transposed_codegen)
-# f(target, ld, depth, cols, panel): the way back, of at most a vector's width of columns. Lanes past `cols` must be
-# copies of the last, as `pack_transposed` leaves them, and the panel readable as far as that writes.
+# The way back, of at most a vector of columns: source[j * ld + k] = panel[k * width + j]. The panel must be readable up
+# to whole vectors, and as far as `pack_transposed` writes.
 unpack_transposed = make_intrinsic(
-    "unpack_transposed",
-    ["target", "ld", "depth", "cols", "panel"],
-    lambda p, *rest: types.void(p, types.int64, types.int64, types.int64, p),
-    _unpack_transposed_codegen,
+    "unpack_transposed", ["target", *_PARAMETERS[1:]], _signature, _unpack_transposed_codegen
 )

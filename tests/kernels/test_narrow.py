@@ -260,8 +260,8 @@ def pack_rows(source, ld, depth, cols, panel, width):
 
 
 @numba.njit
-def unpack_rows(target, start, ld, depth, cols, panel):
-    unpack_transposed(at(target, start), ld, depth, cols, at(panel, 0))
+def unpack_rows(target, start, ld, depth, cols, panel, width):
+    unpack_transposed(at(target, start), ld, depth, cols, at(panel, 0), width)
 
 
 @pytest.mark.parametrize("apart", [0, 1, 5])
@@ -277,7 +277,7 @@ def test_unpacking_is_the_way_back(apart, dtype):
             copies = np.minimum(np.arange(width), rows - 1)  # of the last row, in the lanes that are left
             np.testing.assert_array_equal(panel[:depth], x[copies, :depth].T)
             target = np.full(rows * ld + 128, GUARD, dtype)
-            unpack_rows(target, 64, ld, depth, rows, panel)
+            unpack_rows(target, 64, ld, depth, rows, panel, width)
             expected = np.full_like(target, GUARD)
             expected[64:-64].reshape(rows, ld)[:, :depth] = x[:, :depth]
             assert target.tobytes() == expected.tobytes()
