@@ -25,6 +25,17 @@ def door(torch):
     return fastbp.torch
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fewest(torch, door):
+    """Let kernels compute small layers too, and return what they leave to PyTorch elsewhere."""
+    from fastbp.torch import chains
+
+    with pytest.MonkeyPatch.context() as patch:
+        fewest = chains.FEWEST
+        patch.setattr(chains, "FEWEST", {})
+        yield fewest
+
+
 @pytest.fixture(scope="module")
 def modules(torch):
     """Make the activations of PyTorch by fastbp's names."""
@@ -756,6 +767,27 @@ def test_tensors_without_memory_of_their_own_are_torch_s(torch, networks, number
     if kind != "Sequential":  # a LayerNorm takes none
         same(torch, [model(s) for s in sparse], [expected] * 2, 1e-5)
     same(torch, list(model(nested).unbind()), [expected, expected[:2]], 1e-5)
+
+
+@pytest.mark.parametrize("name", [None, "relu", "leaky_relu", "tanh"])
+def test_a_small_layer_alone_is_torch_s_and_a_large_one_is_not(torch, door, fewest, numbers, monkeypatch, name):
+    from fastbp.torch import chains
+
+    monkeypatch.setattr(chains, "FEWEST", fewest)
+    used = []
+    kernel = chains.chain_forward
+    monkeypatch.setattr(chains, "chain_forward", lambda *arguments: (used.append(len(used)), kernel(*arguments)))
+    code = chains.CODES[name or "identity"]
+    outs = 40
+    most = fewest.get(code, 0) // (20 * outs)
+    layer = door.Linear(20, outs, activation=name)
+    for rows in (1, most - 1) if most else ():
+        x = torch.randn(rows, 20)
+        expected = chains.ACTIVATIONS[code](torch.nn.functional.linear(x, layer.weight, layer.bias))
+        assert torch.equal(layer(x), expected)
+    assert not used
+    layer(torch.randn(max(1, most), 20))
+    assert used == [0]
 
 
 def test_inputs_of_any_strides_are_read(torch, door, numbers):
