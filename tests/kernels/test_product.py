@@ -134,6 +134,15 @@ def test_the_gate_of_relu_in_registers_is_that_in_memory(dtype):
             assert found.tobytes() == gated.tobytes(), (rows, cols, depth, place)
 
 
+def test_a_slope_multiplies_in_registers_as_in_memory(dtype):
+    for rows, cols, depth in SHAPES:
+        dz, w, slope = random(dtype, rows, depth), random(dtype, cols, depth), random(dtype, rows, cols, seed=1)
+        plain, _ = run(dz, w, turned=True)
+        for place in PLACES:
+            found, _ = run(dz, w, turned=True, kind=BACKWARD, code=CODES["tanh"], slope=slope, **place)
+            assert found.tobytes() == (plain * slope).tobytes(), (rows, cols, depth, place)
+
+
 def test_relu_of_nan_and_infinity_is_that_of_the_twin(dtype):
     a, b = np.ones((9, 1), dtype), np.ones((1, 19), dtype)
     for value in (np.nan, np.inf, -np.inf, -0.0):
