@@ -1,0 +1,98 @@
+"""What a backward pass looks at: hooks, tensors that changed, gradients that nobody wants."""
+
+import pytest
+
+
+def test_hooks_on_tensors_and_modules_are_called(torch, door, numbers):
+    model = door.MLP([5, 4, 3], dtype=torch.float64)
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append("module"))
+    model.flat.register_hook(lambda gradient: calls.append("gradient"))
+    model.flat.register_post_accumulate_grad_hook(lambda p: calls.append("accumulated"))
+    model(numbers(6, 5)).sum().backward()
+    assert calls == ["module", "gradient", "accumulated"]
+
+
+def test_where_no_gradient_is_wanted_none_is_kept(torch, door, numbers):
+    model, x = door.MLP([5, 4, 3], dtype=torch.float64), numbers(6, 5)
+    expected = model(x).detach()
+    with torch.no_grad():
+        assert torch.equal(model(x), expected)
+    with torch.inference_mode():
+        assert torch.equal(model(x), expected)
+    model.requires_grad_(False)
+    assert not model(x).requires_grad
+    assert torch.equal(model(x), expected)
+    y = x.clone().requires_grad_()
+    model(y).sum().backward()
+    assert y.grad is not None
+    assert model.flat.grad is None
+
+
+def test_in_place_changes_before_the_backward_pass_are_noticed(torch, door, numbers):
+    model, x = door.Linear(5, 3, dtype=torch.float64, activation="relu"), numbers(6, 5)
+    out = model(x)
+    with torch.no_grad():
+        model.weight += 1
+    with pytest.raises(RuntimeError, match="inplace operation"):
+        out.sum().backward()
+    out = model(x)
+    out += 1  # relu's gradient is told from its output
+    with pytest.raises(RuntimeError, match="inplace operation"):
+        out.sum().backward()
+
+
+def test_what_data_assigns_before_the_backward_pass_is_looked_at(torch, door, plain, numbers, fused):
+    """Where PyTorch finds an error, or computes, a kernel would read what is not there."""
+    big = 1 << 20
+
+    def smaller_weight(model, x):
+        next(model.parameters()).data = torch.ones(1, dtype=torch.float64)
+
+    def other_type(model, x):
+        next(model.parameters()).data = next(model.parameters()).data.float()
+
+    def smaller_input(model, x):
+        x.data = torch.ones(1, 5, dtype=torch.float64)
+
+    for change in (smaller_weight, other_type, smaller_input):
+        for model in (door.MLP([5, 8, 3], dtype=torch.float64), fused(plain()), door.Linear(5, 3).double()):
+            x = numbers(big // 64, 5, grad=True)
+            out = model(x).sum()
+            change(model, x)
+            with pytest.raises(RuntimeError):
+                out.backward()
+
+
+def test_a_flat_parameter_of_another_size_is_an_error(torch, door, numbers):
+    model = door.MLP([5, 8, 3], dtype=torch.float64)
+    model.flat.data = torch.ones(1, dtype=torch.float64)
+    with pytest.raises(RuntimeError):
+        model(numbers(6, 5))
+
+
+def test_hooks_on_saved_tensors_may_change_them(torch, door, numbers, same):
+    torch.manual_seed(0)
+    model = door.MLP([5, 30, 3], "tanh", output_activation="relu")
+    x = numbers(40, 5, dtype=torch.float32)
+    (expected,) = torch.autograd.grad(model(x).sum(), model.flat)
+    with torch.autograd.graph.save_on_cpu():
+        out = model(x).sum()
+    assert torch.equal(torch.autograd.grad(out, model.flat)[0], expected)
+    for unpack in (lambda t: t.half(), lambda t: t if t.ndim < 2 else t.T.contiguous().T):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), unpack):
+            out = model(x).sum()
+        same(list(torch.autograd.grad(out, model.flat)), [expected], 0.02)
+    for cut, needed in enumerate([True, False, False, True]):  # the input, the output, the workspace, the parameter
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, saved=saved: saved.append(t.detach().clone()) or len(saved) - 1,
+            lambda i, saved=saved, cut=cut: saved[i][:1].clone() if i == cut else saved[i],
+        ):  # fmt: skip
+            out = model(x).sum()
+        assert len(saved) == 4
+        if needed:
+            with pytest.raises(RuntimeError):
+                out.backward()
+        else:
+            same(list(torch.autograd.grad(out, model.flat)), [expected], 1e-5)
