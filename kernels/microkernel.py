@@ -19,8 +19,8 @@ from .simd import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, opaque
 # Mode, a sum of flags. The chains begin at zero, or at what C holds (ACCUMULATE). Where they end, a bias is added
 # (BIAS), relu is applied (RECTIFY), or a gradient passes where relu's output, in `below`, is not zero (GATE), or is
 # multiplied by a slope that stands there (SCALE). C, and what is laid out as C, may have ROOM up to whole vectors: then
-# no store needs a mask. So may B (B_ROOM). What stands in `below` may be written soon after (TAKE): it is fetched for
-# that, which takes it from other cores.
+# no store needs a mask. So may B (B_ROOM). What stands in `below` may be this task's, to be written soon after (TAKE):
+# its lines are taken from other cores meanwhile.
 START, ACCUMULATE, BIAS, RECTIFY, GATE, ROOM, B_ROOM, TAKE, SCALE = 0, 1, 2, 4, 8, 16, 32, 64, 128
 
 TILE_ROWS, TILE_VECTORS = isa().tile
@@ -72,18 +72,16 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
     with cgutils.if_unlikely(builder, asked(ACCUMULATE)):
         each(lambda i, j, _: column(builder.gep(c, [c_rows[i]]), j, masked=True))
 
-    def fetch(matrix: ir.Value, first: int, write: bool) -> None:
-        for i in range(first, first + height):
-            row = builder.gep(matrix, [builder.mul(ldc, I64(i))])
-            for j in range(vectors):
-                lanes.prefetch(builder.gep(row, [I64(j * width)]), write=write)
-
     # While long chains grow, there comes what the next tile, the one below, will write to or go on from.
     if height > 1:
         with builder.if_then(builder.icmp_signed(">=", depth, I64(LONG))):
-            fetch(c, height, write=False)
+            for i in range(height, 2 * height):
+                for j in range(vectors):
+                    lanes.prefetch(builder.gep(c, [builder.add(builder.mul(ldc, I64(i)), I64(j * width))]))
     with builder.if_then(asked(TAKE)):
-        fetch(below, 0, write=True)
+        for i in range(height):
+            for j in range(vectors):
+                lanes.take(builder.gep(below, [builder.add(c_rows[i], I64(j * width))]))
 
     # One pointer walks along A, and the rows stand at fixed distances from it: addresses that cost no instruction.
     distances = [opaque(builder, builder.mul(row_stride, row(i))) for i in range(height)]

@@ -183,10 +183,19 @@ class Lanes:
             args = (x.value, pointer, I32(align), mask)
             self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), *args)
 
-    def prefetch(self, pointer: ir.Value, *, write: bool = False) -> None:
+    def prefetch(self, pointer: ir.Value) -> None:
         """Fetch the cache line at an address that will be read, or written, soon; any address does no harm."""
         pointer = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
-        self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(int(write)), I32(3), I32(1))
+        self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(0), I32(3), I32(1))
+
+    def take(self, pointer: ir.Value) -> None:
+        """Begin to take the cache line at an address from other cores: store the element there as it is.
+
+        It has to be this task's to write. A line that this core has a copy of, too, is not taken by the instruction
+        that fetches for writing (on AMD's Zen 4), and what waits for it is the store that comes in the end.
+        """
+        pointer = self.builder.bitcast(pointer, self.scalar_int.as_pointer())
+        self.builder.store(opaque(self.builder, self.builder.load(pointer)), pointer)
 
     # Other formats, and all lanes to one
 
