@@ -57,9 +57,9 @@ from .tasks import TASK_WORK, share
 # Fewer rows do not repay that each piece reads all weights.
 FEWEST_ROWS = 2 * TILE_ROWS
 # In the time that a number takes from one core's cache to another's, there and back, a core does so many operations. It
-# comes in a line of sixteen, in three nanoseconds on one CPU and ten on another; who calls finds out whether one thread
-# is faster after all (`_pace.Pace`).
-EXCHANGE = 40
+# comes in a line of sixteen, in three nanoseconds on one CPU and ten on another, most of them while it computes; who
+# calls finds out whether one thread is faster after all (`_pace.Pace`).
+EXCHANGE = 15
 
 
 @kernel

@@ -188,7 +188,9 @@ def test_little_is_shared_out_where_cores_would_take_more_from_each_other(traini
     narrow = training([(10, 46, RELU, True), (46, 46, RELU, True), (46, 10, IDENTITY, True)], np.float32)
     wide = training([(784, 128, RELU, True), (128, 10, IDENTITY, True)], np.float32)
     assert pieces(narrow.plan, 128, 2) == 1  # two million operations a step, and 30 000 numbers to exchange
-    assert pieces(wide.plan, 16, 2) == 1
+    assert pieces(wide.plan, 8, 2) == 1  # not so much either
+    square = training([(512, 512, RELU, True), (512, 10, IDENTITY, True)], np.float32)
+    assert [pieces(square.plan, batch, 2) for batch in (7, 32)] == [1, 2]  # 7 rows repay no half of the weights
     assert pieces(wide.plan, 128, 2) == 2
 
 
