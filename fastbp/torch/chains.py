@@ -218,7 +218,7 @@ def run(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> Tensor:
     RuntimeError
         If the shapes do not fit together.
     """
-    if len(codes) == 1 and _is_small(codes[0], x, parameters[0]):
+    if not _is_candidate(x) or (len(codes) == 1 and _is_small(codes[0], x, parameters[0])):
         return by_torch(codes, x, parameters)
     x, found = _look(x, parameters)
     if found is None:
@@ -229,10 +229,15 @@ def run(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> Tensor:
 
 def run_flat(chain: Chain, x: Tensor, flat: Tensor) -> Tensor:
     """Return what `run` does for a chain of one flat parameter."""
-    x, found = _look(x, (flat,))
+    x, found = _look(x, (flat,)) if _is_candidate(x) else (x, None)
     if found is None or found[0][1:] != chain.parameters:
         return flat_by_torch(chain.codes, chain.shapes, x, flat)
     return _compute(chain, found[1], x, (flat,))
+
+
+def _is_candidate(x: Tensor) -> bool:
+    """Whether x may be looked at: nothing traces what is asked of it, and it is such a tensor as kernels read."""
+    return eager() and type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0
 
 
 def _is_small(code: int, x: Tensor, weight: Tensor | None) -> bool:
@@ -240,8 +245,6 @@ def _is_small(code: int, x: Tensor, weight: Tensor | None) -> bool:
 
 
 def _look(x: Tensor, parameters: Parameters) -> tuple[Tensor, tuple[list[Shape | None], list[int]] | None]:
-    if not (eager() and type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0):
-        return x, None
     x = contiguous(x)
     return x, look((x, *parameters), x.dtype)
 

@@ -69,6 +69,7 @@ def networks(torch, door):
         parts = nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 7), nn.LayerNorm(7), nn.Linear(7, 3), nn.GELU()
         return {
             "Linear": door.Linear(5, 3, activation="tanh"),
+            "small Linear": door.Linear(5, 3, activation="relu"),
             "MLP": door.MLP([5, 8, 3], "tanh"),
             "Sequential": door.Sequential(*parts),
         }
@@ -76,9 +77,11 @@ def networks(torch, door):
     return make
 
 
-@pytest.fixture(params=["Linear", "MLP", "Sequential"])
-def kind(request):
-    """Name a kind of module, of `networks`."""
+@pytest.fixture(params=["Linear", "small Linear", "MLP", "Sequential"])
+def kind(request, fewest, monkeypatch):
+    """Name a kind of module, of `networks`; a small Linear is one that is left to PyTorch for its size."""
+    if request.param == "small Linear":
+        monkeypatch.setattr("fastbp.torch.chains.FEWEST", fewest)
     return request.param
 
 

@@ -50,6 +50,7 @@ def test_traced_modules_see_other_inputs(torch, networks, numbers, same, kind, h
     }[how]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated
+        warnings.simplefilter("error", torch.jit.TracerWarning)
         traced = trace(model, torch.zeros_like(x))
     same([traced(x)], [model(x)], 1e-5)
     if how == "fx":  # the parameters are those of the module, step after step
@@ -159,6 +160,8 @@ def test_a_small_layer_alone_is_torch_s_and_a_large_one_is_not(torch, door, fewe
     assert not used
     layer(torch.randn(max(1, most), 20))
     assert used == [0]
+    with pytest.raises(TypeError, match="must be Tensor"):
+        layer([1.0] * 20)
 
 
 def test_inputs_of_any_strides_are_read(torch, door, numbers, same):
