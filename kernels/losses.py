@@ -8,16 +8,29 @@ added up in float64, whoever computed them.
 import numpy as np
 from numba import carray, types
 
-from . import elementary
 from .activations import IDENTITY, apply_slope
 from .compile import entry, kernel
 from .isa import WIDEST_LANES, isa
-from .narrow import NARROW, columns_summed, softmax_columns
+from .loss_formulas import (
+    bce_columns,
+    bce_row,
+    exp_row,
+    gaussian_log_variance_row,
+    gaussian_variance_row,
+    mse_columns,
+    mse_row,
+    scale_row,
+    smooth_row,
+    target_gap,
+    target_gradient,
+    target_mass,
+    weighted_gap,
+)
+from .narrow import NARROW, softmax_columns
 from .packing import pack_transposed, unpack_transposed
 from .pointers import at, lanes_of, stack_block
 from .region import shared
-from .rows import exp_shifted, log, row_max, summed
-from .simd import Lanes, Vec, lanewise
+from .rows import log, row_max, weighted
 from .tasks import share, worth
 
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape.
@@ -29,100 +42,6 @@ REDUCTION, IGNORE_INDEX, LABEL_SMOOTHING, VARIANCE_EPS, CONSTANT, OPTIONS_SIZE =
 
 # exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
 ELEMENT_WORK = 30
-
-
-def _scaled(v: Lanes, x: Vec, factor: Vec) -> Vec:
-    return x * factor
-
-
-def _smoothed(v: Lanes, e: Vec, w: Vec, factor: Vec, share: Vec) -> Vec:
-    """Gradient of smoothed labels but for the label's own share: factor * e - share * w."""
-    return v.fma(-share, w, e * factor)
-
-
-def _product(v: Lanes, weight: Vec, cost: Vec) -> Vec:
-    """weight * cost, where what weighs nothing costs nothing: 0 log 0 is 0, and so is 0 * infinity here."""
-    return weight * v.select(weight.equals(0.0), 0.0, cost)
-
-
-def _weighted_gap(v: Lanes, z: Vec, w: Vec, top: Vec) -> tuple[Vec]:
-    return (_product(v, w, top - z),)
-
-
-def _target_mass(v: Lanes, q: Vec, w: Vec, keep: Vec, spread: Vec) -> tuple[Vec]:
-    return (w * v.fma(keep, q, spread),)
-
-
-def _target_gap(v: Lanes, z: Vec, q: Vec, w: Vec, top: Vec, keep: Vec, spread: Vec) -> tuple[Vec]:
-    return (_product(v, w * v.fma(keep, q, spread), top - z),)
-
-
-def _target_gradient(v: Lanes, e: Vec, q: Vec, w: Vec, factor: Vec, keep: Vec, spread: Vec, scale: Vec) -> Vec:
-    return v.fma(-scale, w * v.fma(keep, q, spread), e * factor)
-
-
-def _mse(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
-    difference = z - t
-    return difference * difference, 2.0 * difference * scale
-
-
-def _bce_logits(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
-    # -t log s(z) - (1 - t) log s(-z) = |z| (1 - t where z > 0, else t) + log(1 + exp(-|z|)); derivative s(z) - t
-    size = v.abs(z)
-    one = 2.0 ** elementary.SCALE[v.bits]
-    e = elementary.scaled_exp(v, -size)
-    near_zero = e / (one + e)
-    s = v.select(v.negative(z), near_zero, 1.0 - near_zero)
-    miss = v.select(v.negative(z), t, 1.0 - t)
-    return _product(v, miss, size) + elementary.log1p(v, e, one), (s - t) * scale
-
-
-def _gaussian_log_variance(
-    v: Lanes, mean: Vec, s: Vec, t: Vec, scale: Vec, smallest: Vec, constant: Vec
-) -> tuple[Vec, Vec, Vec]:
-    """(s + (mean - t)**2 / var) / 2 + constant with var = exp(s); gradients for mean and s."""
-    s = v.maximum(s, smallest)
-    precision = elementary.exp(v, -s)
-    difference = mean - t
-    misfit = difference * precision
-    square = misfit * difference
-    return 0.5 * (s + square) + constant, misfit * scale, 0.5 * (1.0 - square) * scale
-
-
-def _gaussian_variance(
-    v: Lanes, mean: Vec, t: Vec, var: Vec, scale: Vec, smallest: Vec, constant: Vec
-) -> tuple[Vec, Vec, Vec]:
-    """(log var + (mean - t)**2 / var) / 2 + constant; gradients for mean and var."""
-    var = v.maximum(var, smallest)
-    difference = mean - t
-    misfit = difference / var
-    loss = 0.5 * (elementary.log(v, var) + misfit * difference) + constant
-    return loss, misfit * scale, 0.5 * (1.0 / var - misfit * misfit) * scale
-
-
-def _itself(v: Lanes, x: Vec) -> tuple[Vec]:
-    return (x,)
-
-
-def _weighted(v: Lanes, x: Vec, weight: Vec) -> tuple[Vec]:
-    return (x * weight,)
-
-
-added_up = summed(_itself, reads=1, writes=0)
-weighted = summed(_weighted, reads=2, writes=0)
-exp_row = summed(exp_shifted, reads=1, writes=1, numbers=1)
-scale_row = lanewise(_scaled, reads=1, writes=1, numbers=1)
-smooth_row = lanewise(_smoothed, reads=2, writes=1, numbers=2)
-weighted_gap = summed(_weighted_gap, reads=2, writes=0, numbers=1)
-target_mass = summed(_target_mass, reads=2, writes=0, numbers=2)
-target_gap = summed(_target_gap, reads=3, writes=0, numbers=3)
-target_gradient = lanewise(_target_gradient, reads=3, writes=1, numbers=4)
-mse_row = summed(_mse, reads=2, writes=1, numbers=1)
-mse_columns = columns_summed(_mse)
-bce_columns = columns_summed(_bce_logits)
-bce_row = summed(_bce_logits, reads=2, writes=1, numbers=1)
-gaussian_log_variance_row = summed(_gaussian_log_variance, reads=3, writes=2, numbers=3)
-gaussian_variance_row = summed(_gaussian_variance, reads=3, writes=2, numbers=3)
 
 
 @kernel
@@ -177,8 +96,10 @@ def counted(labels, ignored, rows):
 
 
 @kernel
-def row_scales(code, labels, class_weight, options, sample_weight, scales, batch, n):
+def row_scales(code, labels, counts, class_weight, options, sample_weight, scales, batch, n):
     """Write what the loss of each row, of n numbers, counts for; return what the sum was divided by: 1 without a mean.
+
+    counts : how many rows are not ignored
 
     Mean: for class labels the weighted mean over the rows that are not ignored, divided by the sum of their classes'
     weights; else over all terms of a row. Sample weights weigh the mean as well.
@@ -191,7 +112,7 @@ def row_scales(code, labels, class_weight, options, sample_weight, scales, batch
     mean, labelled, ignored = options[REDUCTION] == MEAN, code == SOFTMAX_LABELS, options[IGNORE_INDEX]
     if sample_weight.size == 0 and not (labelled and class_weight.size > 0):
         # All rows count the same: loops without a sum that waits for itself.
-        total = float(counted(labels, ignored, batch) if labelled else batch) * terms if mean else 1.0
+        total = float(counts * terms) if mean else 1.0
         share = 1.0 / total if total > 0.0 else 0.0
         for i in range(batch):
             scales[i] = 0.0 if labelled and labels[i] == ignored else share
@@ -380,7 +301,8 @@ def loss(
 
     One task owns a range of rows.
     """
-    divisor = row_scales(code, labels, class_weight, options, sample_weight, rows[0], batch, n)
+    counts = counted(labels, options[IGNORE_INDEX], batch) if code == SOFTMAX_LABELS else batch
+    divisor = row_scales(code, labels, counts, class_weight, options, sample_weight, rows[0], batch, n)
     losses_of_rows(
         code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), class_weight.size,
         at(options, 0), at(rows, 0), rows.shape[1], activation, at(slope, slope0), at(d, d0), batch, tasks,

@@ -38,7 +38,7 @@ from .frame import (
     TASKS,
     WORK,
 )
-from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, added_up, counted, first_wrong, row_scales, total_loss
+from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, counted, first_wrong, row_scales, total_loss
 from .matmul import FORWARD
 from .passes import (
     backward_pass,
@@ -52,6 +52,7 @@ from .passes import (
 )
 from .plan import BY_ROWS, COLUMNS, ENTRIES, IN, OUT, SAMPLE_WEIGHT, SIZE, X
 from .pointers import at, doubles_at, pointer_to
+from .rows import added_up
 from .updates import HYPER_SIZE, advance
 
 
@@ -129,7 +130,7 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
         counts = counted(step_labels, options[IGNORE_INDEX], batch) if labelled else batch
         if ordered > 0 or counts < batch:
             batch_x = at(work, layout[X])
-        divisor = row_scales(code, step_labels, class_weight, options, step_weight, rows[0], batch, outs)
+        divisor = row_scales(code, step_labels, counts, class_weight, options, step_weight, rows[0], batch, outs)
         advance(hyper)
         pieces, shared_out, chunks = 1, tasks, chunks_of_rows(plan, by_rows, batch)
         if by_rows:

@@ -77,3 +77,16 @@ def exp_shifted(v: Lanes, z: Vec, top: Vec) -> tuple[Vec, Vec]:
     """e = exp(z - top), summed."""
     e = elementary.exp_of_negative(v, z - top)
     return e, e
+
+
+def _itself(v: Lanes, x: Vec) -> tuple[Vec]:
+    return (x,)
+
+
+def _weighted(v: Lanes, x: Vec, weight: Vec) -> tuple[Vec]:
+    return (x * weight,)
+
+
+# Sums of many rows' numbers: as they are, and each times its weight
+added_up = summed(_itself, reads=1, writes=0)
+weighted = summed(_weighted, reads=2, writes=0)

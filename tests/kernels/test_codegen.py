@@ -13,7 +13,8 @@ from numba.core.registry import cpu_target
 from fastbp.kernels import compile as compiling
 from fastbp.kernels import dense, frame, limits, losses, network
 from fastbp.kernels.isa import isa
-from fastbp.kernels.microkernel import TILE_ROWS, TILE_VECTORS
+from fastbp.kernels.microkernel import TAKE, TILE_ROWS, TILE_VECTORS, tile
+from fastbp.kernels.pointers import at
 
 LIBM = re.compile(
     r"\b(?:exp|exp2|exp10|expm1|log|log2|log10|log1p|pow|fma|erf|erfc|tanh|sinh|cosh|sin|cos|tan|sqrt|cbrt|hypot"
@@ -244,3 +245,24 @@ def test_a_loop_is_told_from_the_code_around_it():
 def test_a_spill_is_found(line, found):
     (loop,) = inner_loops(LOOP.replace("SPILL", line))
     assert bool(vector_spills(loop)) == found
+
+
+@pytest.mark.skipif(not isa().name.startswith(("avx", "sse")), reason="looks for instructions of x86")
+def test_what_is_taken_is_stored_once_a_line():
+    """It changes no number, so that nothing but the instructions, and the clock, shows it."""
+    width = isa().lanes(4)
+
+    def stores(mode):
+        @numba.njit
+        def one_tile(a, b, c, below):
+            cols = TILE_VECTORS * width
+            tile(
+                TILE_ROWS, TILE_ROWS, at(a, 0), 8, 1, at(b, 0), cols, 0, at(c, 0), cols, 8, cols, at(b, 0),
+                at(below, 0), mode,
+            )  # fmt: skip
+
+        one_tile.compile((types.float32[::1],) * 4)
+        (text,) = one_tile.inspect_asm().values()
+        return len(re.findall(r"\bmovl\s+%\w+, .*\(", text))
+
+    assert stores(TAKE) - stores(0) == TILE_ROWS * TILE_VECTORS
