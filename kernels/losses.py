@@ -27,7 +27,7 @@ from .loss_formulas import (
     weighted_gap,
 )
 from .narrow import NARROW, softmax_columns
-from .packing import pack_transposed, unpack_transposed
+from .packing import turn, turn_back
 from .pointers import at, lanes_of, stack_block
 from .region import shared
 from .rows import log, row_max, weighted
@@ -184,11 +184,11 @@ def softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows,
             lanes[0, i] = real(label) if counts else real(-1.0)
             lanes[1, i] = class_weight[label] if counts and class_weight.size > 0 else real(1.0)
             lanes[2, i] = real(rows[row])
-        pack_transposed(at(z, first * ld), ld, stored, count, panel, width)
+        turn(at(z, first * ld), ld, stored, count, panel, width)
         softmax_columns(
             panel, n, block, at(block, width), at(block, 2 * width), at(block, 3 * width), at(block, 4 * width)
         )
-        unpack_transposed(at(d, first * ld), ld, stored, count, panel, width)
+        turn_back(at(d, first * ld), ld, stored, count, panel, width)
         for i in range(count):
             rows[ld_rows + first + i], rows[2 * ld_rows + first + i] = lanes[3, i], lanes[4, i]
 
@@ -201,14 +201,14 @@ def numbers_narrow(code, z, ld, n, targets, ld_t, rows, ld_rows, d, start, stop)
     given = at(panel, (NARROW + WIDEST_LANES) * width)
     for first in range(start, stop, width):
         count = min(width, stop - first)
-        pack_transposed(at(z, first * ld), ld, n, count, panel, width)
-        pack_transposed(at(targets, first * ld_t), ld_t, n, count, given, width)
+        turn(at(z, first * ld), ld, n, count, panel, width)
+        turn(at(targets, first * ld_t), ld_t, n, count, given, width)
         scales, sums = at(rows, first), at(rows, ld_rows + first)
         if code == MSE:
             mse_columns(panel, given, scales, n, count, sums)
         else:
             bce_columns(panel, given, scales, n, count, sums)
-        unpack_transposed(at(d, first * ld), ld, n, count, panel, width)
+        turn_back(at(d, first * ld), ld, n, count, panel, width)
     rows[2 * ld_rows + start : 2 * ld_rows + stop] = 0.0
 
 

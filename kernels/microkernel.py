@@ -78,10 +78,11 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
             for i in range(height, 2 * height):
                 for j in range(vectors):
                     lanes.prefetch(builder.gep(c, [builder.add(builder.mul(ldc, I64(i)), I64(j * width))]))
-    with builder.if_then(asked(TAKE)):
-        for i in range(height):
-            for j in range(vectors):
-                lanes.take(builder.gep(below, [builder.add(c_rows[i], I64(j * width))]))
+    if height == TILE_ROWS:  # the lower ones are few
+        with builder.if_then(asked(TAKE)):
+            for i in range(height):
+                for j in range(vectors):
+                    lanes.take(builder.gep(below, [builder.add(c_rows[i], I64(j * width))]))
 
     # One pointer walks along A, and the rows stand at fixed distances from it: addresses that cost no instruction.
     distances = [opaque(builder, builder.mul(row_stride, row(i))) for i in range(height)]

@@ -10,6 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from .compile import outlined
 from .isa import isa
 from .simd import I32, I64, Lanes, Vec, count_loop, make_intrinsic, vector_loop
 
@@ -142,7 +143,7 @@ def _strips(lanes: Lanes, depth: ir.Value, body: Callable[[ir.Value, int, ir.Val
         narrowest(min(4, width))
 
 
-def _pack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+def _turn_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     source, ld, depth, cols, panel, width = args
     lanes = Lanes(b, signature.args[0].dtype)
     with count_loop(b, I64(0), cols, lanes.width) as j:
@@ -160,7 +161,7 @@ def _pack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args
     return context.get_dummy_value()
 
 
-def _unpack_transposed_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+def _turn_back_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     target, ld, depth, cols, panel, width = args
     lanes = Lanes(b, signature.args[0].dtype)
     columns = _rows_from(lanes, target, ld, I64(0), cols)
@@ -184,12 +185,28 @@ def _signature(p: Any, *rest: Any) -> Any:
 
 _PARAMETERS = ["source", "ld", "depth", "cols", "panel", "width"]
 
-# f(source, ld, depth, cols, panel, width): panel[k * width + j] = source[k * ld + j]; the transposed one takes
-# source[j * ld + k], and may write up to a vector's width of rows past `depth`.
+# f(source, ld, depth, cols, panel, width): panel[k * width + j] = source[k * ld + j].
 pack = make_intrinsic("pack", _PARAMETERS, _signature, _pack_codegen)
-pack_transposed = make_intrinsic("pack_transposed", _PARAMETERS, _signature, _pack_transposed_codegen)
-# The way back, of at most a vector of columns: source[j * ld + k] = panel[k * width + j]. The panel must be readable up
-# to whole vectors, and as far as `pack_transposed` writes.
-unpack_transposed = make_intrinsic(
-    "unpack_transposed", ["target", *_PARAMETERS[1:]], _signature, _unpack_transposed_codegen
-)
+# panel[k * width + j] = source[j * ld + k]; up to a vector's width of rows past `depth` may be written.
+turn = make_intrinsic("turn", _PARAMETERS, _signature, _turn_codegen)
+# The way back, of at most a vector of columns: target[j * ld + k] = panel[k * width + j]. The panel must be readable up
+# to whole vectors, and as far as `turn` writes.
+turn_back = make_intrinsic("turn_back", ["target", *_PARAMETERS[1:]], _signature, _turn_back_codegen)
+
+
+def _types(dtype: types.Float) -> Any:
+    return _signature(types.CPointer(dtype))
+
+
+# The same as a call: many shuffles take long to compile, and where more is done than a few rows' turning, the call is
+# nothing beside it.
+@outlined(_types)
+def pack_transposed(source, ld, depth, cols, panel, width):
+    """`turn`."""
+    turn(source, ld, depth, cols, panel, width)
+
+
+@outlined(_types)
+def unpack_transposed(target, ld, depth, cols, panel, width):
+    """`turn_back`."""
+    turn_back(target, ld, depth, cols, panel, width)
