@@ -84,7 +84,7 @@ def test_it_is_taken_where_it_takes_less(ins, outs, yes):
 
 
 def test_rows_without_room_are_not_read_past_the_end(dtype):
-    """What follows the last row of X would be NaN in lanes that count for nothing, and is in none that count."""
+    """A NaN behind the last row of X reaches no element of dW."""
     width = lanes(dtype)
     ins, outs, rows = width + 1, 2, 5
     whole = np.full(rows * ins + 4 * width, np.nan, dtype)
