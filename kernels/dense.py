@@ -8,6 +8,7 @@ does one task's share, on pointers; `forward`, `input_gradient` and `weight_grad
 """
 
 from numba import types
+from numba.extending import register_jitable
 
 from .activations import IDENTITY, apply_slope
 from .columns import column_sums
@@ -20,22 +21,29 @@ from .region import one_piece, shared
 from .tasks import grid, share, worth
 from .updates import update
 
-# The gradient of a small weight matrix over a large batch is summed in chunks of the batch, to be shared out. A chunk
-# is added up so many rows at a time: `passes` has no more of them in a cache.
+# A large batch is cut into chunks of rows. The gradient of a small weight matrix is summed over each chunk apart, to be
+# shared out; some rows at a time, which stay in a cache. That of a larger one is summed over chunk after chunk, and
+# `passes` takes each through all of a step before the next: its rows are still in a cache when dW is summed.
 CHUNKED_WEIGHTS = 1 << 14
 CHUNK_ROWS = 512
-MOST_CHUNKS = 32
+MOST_CHUNKS = 64
 ROWS_AT_ONCE = 256
+
+
+@register_jitable  # `plan` calls it as Python
+def chunks_of(batch):
+    """Return into how many chunks a batch is cut. The bits of gradients depend on it, so no machine has a say in it."""
+    chunks = 1
+    # A power of two, so that two, four or eight tasks have as many.
+    while chunks < MOST_CHUNKS and 2 * chunks * CHUNK_ROWS <= batch:
+        chunks *= 2
+    return chunks
 
 
 @kernel
 def gradient_chunks(batch, in_features, out_features):
-    """Return how many partial sums make the weight gradient: a matter of the shape alone, as the bits depend on it."""
-    chunks = 1
-    # A power of two, so that two, four or eight tasks have as many.
-    while in_features * out_features <= CHUNKED_WEIGHTS and chunks < MOST_CHUNKS and 2 * chunks * CHUNK_ROWS <= batch:
-        chunks *= 2
-    return chunks
+    """Return how many partial sums make the weight gradient."""
+    return chunks_of(batch) if in_features * out_features <= CHUNKED_WEIGHTS else 1
 
 
 @kernel
@@ -102,22 +110,28 @@ def gradient(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, flags, kind, code, par
 
 def _weight_gradient_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, p, i, p, p, i, i, i, i, i, i, p, p, types.CPointer(types.float64), i, i, i)
+    return types.void(p, i, p, i, p, p, i, i, i, i, i, i, i, p, p, types.CPointer(types.float64), i, i, i)
 
 
 @shared(_weight_gradient_types)
 def weight_gradient_part(
-    x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, kind, code, params, state, hyper, n, tasks, task
+    x, ld_x, dz, ld_dz, dw, db, flags, rows, blocks, ins, outs, kind, code, params, state, hyper, n, tasks, task
 ):
-    """One task's block of ``dW = X.T @ dZ``, and its update; the blocks at the top also sum their part of ``db``."""
+    """One task's block of ``dW = X.T @ dZ``, and its update; the blocks at the top also sum their part of ``db``.
+
+    blocks : over how many blocks of the rows db is summed
+    """
     i0, i1, j0, j1 = block_of(ins, outs, x, tasks, task, True)
     c = i0 * outs + j0
     gradient(
-        at(x, i0), ld_x, at(dz, j0), ld_dz, at(dw, c), outs, batch, i1 - i0, j1 - j0, flags & (B_ROOM | TAKE), kind,
-        code, at(params, c), at(state, c), hyper, n,
+        at(x, i0), ld_x, at(dz, j0), ld_dz, at(dw, c), outs, rows, i1 - i0, j1 - j0,
+        flags & (B_ROOM | TAKE | ACCUMULATE), kind, code, at(params, c), at(state, c), hyper, n,
     )  # fmt: skip
     if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks, True):
-        column_sums(at(dz, j0), ld_dz, batch, j1 - j0, at(db, j0), 0)
+        for block in range(blocks):
+            start, stop = share(rows, 1, blocks, block), share(rows, 1, blocks, block + 1)
+            more = flags & ACCUMULATE or block > 0
+            column_sums(at(dz, start * ld_dz + j0), ld_dz, stop - start, j1 - j0, at(db, j0), more)
         if kind == UPDATE:
             b = ins * outs + j0
             update(code, at(params, b), at(db, j0), at(state, b), hyper, n, outs, 1, j1 - j0)
@@ -150,8 +164,8 @@ def weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs,
         add_gradient(at(x, row * ld_x), ld_x, at(dz, row * ld_dz), ld_dz, part, flags, end - row, ins, outs, block > 0)
 
 
-# For a task that computes its piece of every layer's gradient.
-weight_gradient_piece, weight_gradient_one_chunk = one_piece(weight_gradient_part), one_piece(weight_gradient_chunk)
+# For a task that computes its piece of every layer's gradient
+weight_gradient_piece = one_piece(weight_gradient_part)
 
 
 @kernel
@@ -185,8 +199,9 @@ def weight_gradient(
     tasks = worth(2 * batch * ins * outs, tasks)
     if chunks == 1:
         weight_gradient_part(
-            x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, kind, code, params, state, hyper, n, tasks, tasks
-        )
+            x, ld_x, dz, ld_dz, dw, db, flags, batch, chunks_of(batch), ins, outs, kind, code, params, state, hyper,
+            n, tasks, tasks,
+        )  # fmt: skip
     else:
         weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks)
         put_together(partials, chunks, dw, db, flags, ins, outs, kind, code, params, state, hyper, n)

@@ -6,6 +6,7 @@ Nothing here depends on the architecture but through the plan's integers, so one
 from numba import carray, types
 
 from .compile import entry, outlined
+from .dense import chunks_of
 from .frame import (
     BATCH,
     BATCH_LABELS,
@@ -41,16 +42,19 @@ from .frame import (
 from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, counted, first_wrong, row_scales, total_loss
 from .matmul import FORWARD
 from .passes import (
+    apart,
     backward_pass,
-    chunks_of_rows,
     forward_pass,
     most_pieces,
+    pass_over_chunks,
     pass_over_rows,
     pass_over_weights,
     put_chunks_together,
+    rows_of_batch,
+    rows_of_chunk,
     worth_sharing,
 )
-from .plan import BY_ROWS, COLUMNS, ENTRIES, IN, OUT, SAMPLE_WEIGHT, SIZE, X
+from .plan import BY_ROWS, COLUMNS, ENTRIES, IN, OUT, SAMPLE_WEIGHT, SIZE
 from .pointers import at, doubles_at, pointer_to
 from .rows import added_up
 from .updates import HYPER_SIZE, advance
@@ -114,7 +118,7 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
         if wrong >= 0:
             return wrong
     for step in range(settings[FIRST_STEP], settings[LAST_STEP]):
-        batch, start, batch_x = samples, 0, x
+        batch, start = samples, 0
         step_labels, step_weight = labels, sample_weight
         if ordered > 0:
             start = step * settings[BATCH]
@@ -128,30 +132,39 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 for i in range(batch):
                     step_weight[i] = sample_weight[order[start + i]]
         counts = counted(step_labels, options[IGNORE_INDEX], batch) if labelled else batch
-        if ordered > 0 or counts < batch:
-            batch_x = at(work, layout[X])
         divisor = row_scales(code, step_labels, counts, class_weight, options, step_weight, rows[0], batch, outs)
         advance(hyper)
-        pieces, shared_out, chunks = 1, tasks, chunks_of_rows(plan, by_rows, batch)
+        shared_out, chunks = worth_sharing(plan, batch, tasks) if by_rows else tasks, chunks_of(batch)
+        batch_order, gathers, ignores = at(order, start), ordered > 0, counts < batch
+        if by_rows and apart(plan, batch):
+            pieces = min(chunks, shared_out)
+            pass_over_chunks(
+                x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, batch, chunks,
+                pieces, pieces,
+            )  # fmt: skip
+        else:
+            parts = chunks if by_rows else 1
+            for part in range(parts):
+                first, part_rows = rows_of_chunk(batch, part, parts)
+                pieces = most_pieces(part_rows, shared_out) if by_rows else 1
+                pass_over_rows(
+                    x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, first, part_rows,
+                    shared_out if pieces == 1 else 1, pieces, pieces,
+                )  # fmt: skip
+                part_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, first, 0)
+                if by_rows:
+                    pass_over_weights(part_x, addresses, batch, part, parts, shared_out, shared_out)
+                else:
+                    backward_pass(
+                        plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), part_x, in_features,
+                        batch, tasks,
+                    )  # fmt: skip
         if by_rows:
-            shared_out = worth_sharing(plan, batch, tasks)
-            pieces = most_pieces(batch, chunks, shared_out)
-        pass_over_rows(
-            x, at(step_labels, 0), targets, width, at(order, start), ordered > 0, counts < batch, addresses, batch,
-            shared_out if pieces == 1 else 1, pieces, pieces,
-        )  # fmt: skip
+            put_chunks_together(plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch)
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = total_loss(rows, batch, divisor), divisor
         if labelled:
             hits = added_up(at(rows, 2 * rows.shape[1]), batch)
             record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counts
-        if by_rows:
-            if chunks == 0:
-                pass_over_weights(batch_x, addresses, batch, shared_out, shared_out)
-            put_chunks_together(plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch)
-        else:
-            backward_pass(
-                plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch_x, in_features, batch, tasks
-            )
     return -1
 
 

@@ -21,7 +21,6 @@ from .dense import (
     input_gradient,
     put_together,
     weight_gradient,
-    weight_gradient_one_chunk,
     weight_gradient_piece,
 )
 from .frame import (
@@ -46,8 +45,8 @@ from .frame import (
     WORK,
 )
 from .losses import IGNORE_INDEX, OPTIONS_SIZE, losses_of_rows
-from .matmul import FORWARD_WITH_SLOPE, UPDATE
-from .microkernel import B_ROOM, BIAS, ROOM, TAKE, TILE_ROWS
+from .matmul import FORWARD_WITH_SLOPE, PLAIN, UPDATE
+from .microkernel import ACCUMULATE, B_ROOM, BIAS, ROOM, TAKE, TILE_ROWS
 from .plan import ACTIVATION, BY_ROWS, COLUMNS, ENTRIES, IN, LD, OUT, PARTIALS, SLOPE, TARGETS, A, B, D, W, X
 from .pointers import at, doubles_at, pointer_to
 from .region import shared
@@ -196,45 +195,64 @@ def rows_through(x, labels, targets, width, order, ordered, ignoring, frame, sta
 
 
 @kernel
-def chunks_of_rows(plan, by_rows, batch):
-    """Return in how many chunks of rows all layers sum their gradients; 0 where some layer does not, or not by rows."""
-    fewest = MOST_CHUNKS if by_rows else 1
+def rows_of_chunk(batch, chunk, chunks):
+    """Return where a chunk of a batch begins, and how many rows it has."""
+    start = share(batch, 1, chunks, chunk)
+    return start, share(batch, 1, chunks, chunk + 1) - start
+
+
+@kernel
+def apart(plan, batch):
+    """Return whether all layers sum their gradients over each chunk of the batch apart."""
+    fewest = MOST_CHUNKS
     for i in range(plan.shape[0]):
         fewest = min(fewest, gradient_chunks(batch, plan[i, IN], plan[i, OUT]))
-    return fewest if fewest > 1 else 0
+    return fewest > 1
 
 
-@shared(_rows_types)
-def pass_over_rows(x, labels, targets, width, order, ordered, ignoring, frame, batch, tasks, pieces, piece):
-    """One piece's rows of a batch: gathered, forward through all layers, their losses, and, by rows, all their dz.
+def _pass_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    ints = types.CPointer(i)
+    return types.void(p, ints, p, i, ints, i, i, ints, i, i, i, i, i)
 
-    Where all gradients are summed in chunks of rows, a piece has whole chunks, and their sums are made here too. Then a
-    few rows at a time use the same place in the workspace, and what they leave there stays in the caches.
+
+@shared(_pass_types)
+def pass_over_rows(x, labels, targets, width, order, ordered, ignoring, frame, start, rows, tasks, pieces, piece):
+    """One piece's share of some rows of a batch: gathered, forward through all layers, their losses, and, by rows, dz.
 
     x, targets : of the batch, or where `ordered` of all samples; targets are `width` numbers a row
     labels : of the batch
     order : which samples the batch is of, where `ordered`
     ignoring : whether a row's label is ignored
     frame : addresses, see `frame`; rows[0] has what each row's loss counts for
+    start, rows : which rows of the batch; in the workspace they begin with the first
     tasks : into how many an operation is cut; 1 where the rows are shared out to several pieces
+    """
+    first, stop = share(rows, 1, pieces, piece), share(rows, 1, pieces, piece + 1)
+    if first < stop:
+        rows_through(
+            x, labels, targets, width, order, ordered, ignoring, frame, start + first, stop - first, first, tasks
+        )
+
+
+@shared(_rows_types)
+def pass_over_chunks(x, labels, targets, width, order, ordered, ignoring, frame, batch, chunks, pieces, piece):
+    """One piece's chunks of a batch, where all layers sum their gradients `apart`: those sums are made here too.
+
+    A few rows at a time use the same place in the workspace, and what they leave there stays in the caches. The
+    arguments are those of `pass_over_rows`.
     """
     table = carray(frame, FRAME_SIZE)
     layout = carray(pointer_to(labels, table[LAYOUT]), ENTRIES)
     plan = carray(pointer_to(labels, table[PLAN]), (table[LAYERS], COLUMNS))
-    chunks = chunks_of_rows(plan, layout[BY_ROWS], batch)
-    if chunks == 0:
-        start, stop = share(batch, 1, pieces, piece), share(batch, 1, pieces, piece + 1)
-        if start < stop:
-            rows_through(x, labels, targets, width, order, ordered, ignoring, frame, start, stop - start, start, tasks)
-        return
     work, first = pointer_to(x, table[WORK]), piece * ROWS_AT_ONCE
     for chunk in range(share(chunks, 1, pieces, piece), share(chunks, 1, pieces, piece + 1)):
-        start, stop = share(batch, 1, chunks, chunk), share(batch, 1, chunks, chunk + 1)
-        blocks = blocks_of(stop - start)
+        start, chunk_rows = rows_of_chunk(batch, chunk, chunks)
+        blocks = blocks_of(chunk_rows)
         for block in range(blocks):
-            row = start + share(stop - start, 1, blocks, block)
-            rows = start + share(stop - start, 1, blocks, block + 1) - row
-            rows_through(x, labels, targets, width, order, ordered, ignoring, frame, row, rows, first, tasks)
+            row = start + share(chunk_rows, 1, blocks, block)
+            rows = start + share(chunk_rows, 1, blocks, block + 1) - row
+            rows_through(x, labels, targets, width, order, ordered, ignoring, frame, row, rows, first, 1)
             source, ld = rows_of_batch(plan, layout, work, x, ordered or ignoring, row, first), plan[0, IN]
             for i in range(table[LAYERS]):
                 ins, outs = plan[i, IN], plan[i, OUT]
@@ -248,14 +266,14 @@ def pass_over_rows(x, labels, targets, width, order, ordered, ignoring, frame, b
 
 def _weights_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, types.CPointer(i), i, i, i)
+    return types.void(p, types.CPointer(i), i, i, i, i, i)
 
 
 @shared(_weights_types)
-def pass_over_weights(x, frame, batch, pieces, piece):
-    """One piece's block of every layer's weight gradient and its update; of small ones over large batches, its chunks.
+def pass_over_weights(x, frame, batch, chunk, chunks, pieces, piece):
+    """One piece's block of every layer's weight gradient over a chunk of the batch, and after the last its update.
 
-    x : of the batch; the dz of all layers stand in the workspace
+    x : rows of the chunk; the dz of all layers stand in the workspace
     """
     like = frame
     frame = carray(frame, FRAME_SIZE)
@@ -263,21 +281,24 @@ def pass_over_weights(x, frame, batch, pieces, piece):
     settings = carray(pointer_to(like, frame[SETTINGS]), SETTINGS_SIZE)
     params, grads, state = pointer_to(x, frame[PARAMS]), pointer_to(x, frame[GRADS]), pointer_to(x, frame[STATE])
     work = pointer_to(x, frame[WORK])
+    _, rows = rows_of_chunk(batch, chunk, chunks)
     for i in range(frame[LAYERS] - 1, -1, -1):
         source, ld = layer_input(plan, work, i, x, plan[0, IN])
         ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
-        dz, ld_dz, flags = at(work, plan[i, D]), plan[i, LD], BIAS * (b0 >= 0) + B_ROOM + TAKE
-        chunks = gradient_chunks(batch, ins, outs)
-        if chunks == 1:
-            weight_gradient_piece(
-                source, ld, dz, ld_dz, at(grads, w0), at(grads, max(b0, 0)), flags, batch, ins, outs, UPDATE,
-                settings[OPTIMIZER], at(params, w0), at(state, w0), doubles_at(frame[HYPER]), frame[PARAMETERS], pieces,
-                piece,
-            )  # fmt: skip
+        dw, db, flags = at(grads, w0), at(grads, max(b0, 0)), BIAS * (b0 >= 0) + B_ROOM
+        kind, blocks = PLAIN, 1
+        if gradient_chunks(batch, ins, outs) > 1:  # a sum of its own
+            dw = at(work, plan[i, PARTIALS] + chunk * (ins + 1) * outs)
+            db, blocks = at(dw, ins * outs), blocks_of(rows)
         else:
-            partials = at(work, plan[i, PARTIALS])
-            for chunk in range(share(chunks, 1, pieces, piece), share(chunks, 1, pieces, piece + 1)):
-                weight_gradient_one_chunk(source, ld, dz, ld_dz, partials, flags, batch, ins, outs, chunks, chunk)
+            flags += ACCUMULATE * (chunk > 0)
+            if chunk == chunks - 1:
+                flags, kind = flags + TAKE, UPDATE
+        weight_gradient_piece(
+            source, ld, at(work, plan[i, D]), plan[i, LD], dw, db, flags, rows, blocks, ins, outs, kind,
+            settings[OPTIMIZER], at(params, w0), at(state, w0), doubles_at(frame[HYPER]), frame[PARAMETERS], pieces,
+            piece,
+        )  # fmt: skip
 
 
 @kernel
@@ -287,22 +308,20 @@ def worth_sharing(plan, batch, tasks):
     What is saved has to repay what the cores take from each other: every piece reads weights that others have updated,
     and in the second pass rows that others have written.
     """
-    work, exchanged = 0, 0
+    work, exchanged, each_apart = 0, 0, apart(plan, batch)
     for i in range(plan.shape[0]):
         ins, outs = plan[i, IN], plan[i, OUT]
         work += (3 if i > 0 else 2) * 2 * batch * ins * outs
         exchanged += ins * outs
-        if gradient_chunks(batch, ins, outs) == 1:
+        if not each_apart:
             exchanged += 2 * batch * plan[i, LD]
     pieces = max(1, min(tasks, work // (2 * TASK_WORK)))
     return pieces if work - work // pieces > EXCHANGE * exchanged else 1
 
 
 @kernel
-def most_pieces(rows, chunks, pieces):
+def most_pieces(rows, pieces):
     """Return into how many of at most `pieces` pieces a pass over rows is cut."""
-    if chunks > 0:
-        return min(chunks, pieces)
     return pieces if rows >= FEWEST_ROWS * pieces else 1
 
 

@@ -209,9 +209,9 @@ class TestBackward:
 
     @pytest.mark.parametrize("batch", [1, 33, 2000])  # 2000: the weight gradients are summed in chunks
     @pytest.mark.parametrize("activation", ["relu", "tanh"])
-    def test_layer_by_layer_is_the_model_and_the_trainer_bit_for_bit(self, rng, activation, batch):
-        sizes = [20, 33, 17, 5]
-        x, y = rng.standard_normal((batch, 20)).astype(np.float32), rng.integers(0, 5, batch)
+    @pytest.mark.parametrize("sizes", [[20, 33, 17, 5], [300, 60, 5]])  # apart; of the large one, chunk after chunk
+    def test_layer_by_layer_is_the_model_and_the_trainer_bit_for_bit(self, rng, activation, batch, sizes):
+        x, y = rng.standard_normal((batch, sizes[0])).astype(np.float32), rng.integers(0, 5, batch)
         single, whole, trained = (fastbp.mlp(sizes, activation, rng=1) for _ in range(3))
 
         a = x

@@ -108,13 +108,18 @@ def test_bits_do_not_depend_on_tasks(layers, training):
         assert problem.predict(network, tasks).tobytes() == predicted.tobytes()
 
 
-def test_bits_of_a_chunked_weight_gradient_do_not_depend_on_tasks(training):
-    samples = 3 * CHUNK_ROWS + 11
-    problem = training(TWO_LAYERS, np.float32, samples=samples, batch=samples)
+# In chunks, summed apart; and some of the gradients over chunk after chunk
+IN_CHUNKS = [TWO_LAYERS, [(300, 60, TANH, True), (60, 50, RELU, False), (50, 4, IDENTITY, True)]]
+
+
+@pytest.mark.parametrize("layers", IN_CHUNKS)
+def test_bits_of_a_chunked_weight_gradient_do_not_depend_on_tasks(layers, training):
+    samples = 5 * CHUNK_ROWS + 11
+    problem = training(layers, np.float32, samples=samples, batch=samples)
     alone = problem.run(network)
     for tasks in (2, 3, 7):
         assert_same_bits(problem.run(network, tasks), alone)
-    exact = training(TWO_LAYERS, np.float64, samples=samples, batch=samples)
+    exact = training(layers, np.float64, samples=samples, batch=samples)
     assert_close(exact.run(network), exact.run(reference), RTOL)
 
 
@@ -131,10 +136,11 @@ def test_by_rows_and_layer_after_layer_give_the_same_bits(layers, training, monk
 
 @pytest.mark.parametrize("loss", [losses.SOFTMAX_LABELS, losses.MSE])
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_few_rows_at_a_time_give_the_bits_of_layer_after_layer(loss, ordered, training, monkeypatch):
+@pytest.mark.parametrize("layers", IN_CHUNKS)
+def test_a_few_rows_at_a_time_give_the_bits_of_layer_after_layer(layers, loss, ordered, training, monkeypatch):
     def run(tasks):
         samples = 5 * CHUNK_ROWS + 3
-        problem = training(TWO_LAYERS, np.float32, loss=loss, samples=samples, batch=samples)
+        problem = training(layers, np.float32, loss=loss, samples=samples, batch=samples)
         problem.labels[::7] = -100
         problem.sample_weight = np.random.default_rng(0).uniform(0.1, 2, samples).astype(np.float32)
         problem.order = problem.order if ordered else problem.order[:0]
