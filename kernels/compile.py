@@ -126,7 +126,15 @@ def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False
     """Compile `function` into whatever calls it: no GIL, no fast-math, NumPy's division. Python cannot call it."""
     if function is None:
         return lambda f: kernel(f, parallel=parallel)
-    return numba.njit(parallel=parallel, no_cpython_wrapper=True, **_OPTIONS)(function)  # type: ignore[call-overload]
+    dispatcher = numba.njit(parallel=parallel, no_cpython_wrapper=True, **_OPTIONS)(function)  # type: ignore[call-overload]
+    template = dispatcher.get_call_template
+
+    def without_literals(args: Sequence[Any], kws: dict[str, Any]) -> Any:
+        """Numba compiles a function once more where an argument is a literal; LLVM copies it to where that is known."""
+        return template([types.unliteral(a) for a in args], {k: types.unliteral(a) for k, a in kws.items()})
+
+    dispatcher.get_call_template = without_literals
+    return dispatcher
 
 
 # Numba calls a function of named parameters sooner than one of ``*args``, so each entry gets a source of its own.

@@ -77,7 +77,12 @@ def exposed_rows(overhang, ldb, later, depth):
     return max(0, min(depth, (overhang + ldb - 1) // ldb - later))
 
 
-@kernel
+def _epilogue_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    return types.void(i, i, p, p, p, types.CPointer(types.float64), i, i, i, i)
+
+
+@outlined(_epilogue_types)
 def epilogue(kind, code, c, below, beside, hyper, n, ld, rows, cols):
     """Finish a block of C in memory. What `below` and `beside` are, `product` says."""
     if kind == FORWARD:
@@ -162,8 +167,7 @@ def product(
         packed = transposed or (rows >= PACK_ROWS and min(depth, K_BLOCK) * ldb > PACK_SPREAD)
         if flags & BIAS:
             pack(at(bias, j0), 0, 1, group, addends, 0)
-        k0 = 0
-        while True:
+        for k0 in range(0, max(depth, 1), K_BLOCK):
             k_size = min(K_BLOCK, depth - k0)
             mode = ACCUMULATE if k0 > 0 else flags & ACCUMULATE
             last = k0 + k_size == depth
@@ -199,6 +203,3 @@ def product(
                     row = i0 * ldc + j0
                     all_cols = vectors * width if flags & ROOM else group
                     epilogue(kind, code, at(c, row), at(below, row), at(beside, row), hyper, n, ldc, i1 - i0, all_cols)
-            k0 += k_size
-            if last:
-                break

@@ -134,9 +134,11 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
         counts = counted(step_labels, options[IGNORE_INDEX], batch) if labelled else batch
         divisor = row_scales(code, step_labels, counts, class_weight, options, step_weight, rows[0], batch, outs)
         advance(hyper)
-        shared_out, chunks = worth_sharing(plan, batch, tasks) if by_rows else tasks, chunks_of(batch)
+        chunks, rows_apart, shared_out = chunks_of(batch), by_rows and apart(plan, batch), tasks
+        if by_rows:
+            shared_out = worth_sharing(plan, batch, rows_apart, tasks)
         batch_order, gathers, ignores = at(order, start), ordered > 0, counts < batch
-        if by_rows and apart(plan, batch):
+        if rows_apart:
             pieces = min(chunks, shared_out)
             pass_over_chunks(
                 x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, batch, chunks,

@@ -12,7 +12,6 @@ from numba import carray, types
 
 from .compile import kernel, outlined
 from .dense import (
-    MOST_CHUNKS,
     ROWS_AT_ONCE,
     add_gradient,
     blocks_of,
@@ -204,10 +203,10 @@ def rows_of_chunk(batch, chunk, chunks):
 @kernel
 def apart(plan, batch):
     """Return whether all layers sum their gradients over each chunk of the batch apart."""
-    fewest = MOST_CHUNKS
+    largest = 0
     for i in range(plan.shape[0]):
-        fewest = min(fewest, gradient_chunks(batch, plan[i, IN], plan[i, OUT]))
-    return fewest > 1
+        largest = max(largest, plan[i, IN] * plan[i, OUT])
+    return gradient_chunks(batch, largest, 1) > 1
 
 
 def _pass_types(dtype):
@@ -302,18 +301,18 @@ def pass_over_weights(x, frame, batch, chunk, chunks, pieces, piece):
 
 
 @kernel
-def worth_sharing(plan, batch, tasks):
+def worth_sharing(plan, batch, rows_apart, tasks):
     """Return into how many pieces, at most `tasks`, the work of a step by rows is cut.
 
     What is saved has to repay what the cores take from each other: every piece reads weights that others have updated,
-    and in the second pass rows that others have written.
+    and in the second pass rows that others have written, unless these stay `apart`.
     """
-    work, exchanged, each_apart = 0, 0, apart(plan, batch)
+    work, exchanged = 0, 0
     for i in range(plan.shape[0]):
         ins, outs = plan[i, IN], plan[i, OUT]
         work += (3 if i > 0 else 2) * 2 * batch * ins * outs
         exchanged += ins * outs
-        if not each_apart:
+        if not rows_apart:
             exchanged += 2 * batch * plan[i, LD]
     pieces = max(1, min(tasks, work // (2 * TASK_WORK)))
     return pieces if work - work // pieces > EXCHANGE * exchanged else 1

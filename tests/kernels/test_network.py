@@ -155,7 +155,7 @@ def test_a_few_rows_at_a_time_give_the_bits_of_layer_after_layer(layers, loss, o
 
 @numba.njit
 def pieces(table, batch, tasks):
-    return passes.worth_sharing(table, batch, tasks)
+    return passes.worth_sharing(table, batch, passes.apart(table, batch), tasks)
 
 
 # Two that are worth sharing out. The weight gradients of the second are summed in chunks.
