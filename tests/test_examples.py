@@ -4,7 +4,6 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples"
 
@@ -53,8 +52,8 @@ def test_a_torch_script_learns_the_same_with_the_import_changed(torch, capsys):
     assert "s/epoch" in capsys.readouterr().out
 
 
-def test_ppo_learns_both_ways_the_same(torch, capsys):
-    pytest.importorskip("stable_baselines3", exc_type=ImportError)  # large, and nothing else here needs it
+def test_ppo_learns_both_ways_the_same(peer, capsys):
+    peer("stable_baselines3")
     found = example("torch_ppo").main(steps=2048, seeds=2)
     before, after = found["torch"], found["fastbp.torch"]
     assert len(before["seconds"]) == len(after["seconds"]) == 2
