@@ -29,14 +29,16 @@ from .microkernel import (
 )
 from .packing import pack, pack_transposed
 from .pointers import at, lanes_of, stack_block
+from .tasks import share
 from .updates import update
 
 # What `product` does with a finished block
 PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD, UPDATE = range(5)
 
-# A block of B, K_BLOCK rows of GROUP panels, stays in the second-level cache while ROW_BLOCK rows of A after another
-# meet it; one panel stays in the first-level cache while the tiles of those rows pass.
-K_BLOCK = 256
+# A block of B, at most K_BLOCK rows of GROUP panels, stays in the second-level cache while ROW_BLOCK rows of A after
+# another meet it. C is read and written once for each block of k: few, of the same depth. A panel is larger than the
+# first-level cache then, and is fetched ahead.
+K_BLOCK = 512
 LARGEST_BLOCK = 1 << 20
 PANEL_BYTES = K_BLOCK * TILE_VECTORS * isa().vector_bytes
 GROUP = max(1, min(LARGEST_BLOCK, caches()[2] // 2) // PANEL_BYTES)
@@ -167,10 +169,12 @@ def product(
         packed = transposed or (rows >= PACK_ROWS and min(depth, K_BLOCK) * ldb > PACK_SPREAD)
         if flags & BIAS:
             pack(at(bias, j0), 0, 1, group, addends, 0)
-        for k0 in range(0, max(depth, 1), K_BLOCK):
-            k_size = min(K_BLOCK, depth - k0)
+        k_blocks = max(1, (depth + K_BLOCK - 1) // K_BLOCK)
+        for k_block in range(k_blocks):
+            k0 = share(depth, 1, k_blocks, k_block)
+            k_size = share(depth, 1, k_blocks, k_block + 1) - k0
             mode = ACCUMULATE if k0 > 0 else flags & ACCUMULATE
-            last = k0 + k_size == depth
+            last = k_block == k_blocks - 1
             mode |= finish | flags & BIAS if last else flags & ROOM
             if packed:
                 pack_block(b, ldb, transposed, k0, k_size, j0, group, vectors, panels, block)
