@@ -1,5 +1,6 @@
 """How a long run is cut into calls, and whether those use one thread or many: by the clock."""
 
+import math
 import time
 
 # A compiled call of many steps takes about this long, so that Ctrl-C and the progress bar live.
@@ -10,7 +11,9 @@ class Pace:
     """Cuts a long run into calls, and keeps it from being slower on many threads than on one.
 
     Many are slower where others want the same cores, or where the cores are far from each other. Both are timed: the
-    one that is not in use is tried for a moment every second, and first so soon that a short run gains by it.
+    one that is not in use is tried for a moment every second, and first so soon that a short run gains by it. What has
+    just made many slower may be over soon: threads of other libraries wait for work with their core taken for a tenth
+    of a second. So then they are tried sooner.
 
     Parameters
     ----------
@@ -20,10 +23,11 @@ class Pace:
         Into how many a call may be cut.
     """
 
-    # Seconds to the first trial, between trials, and of one
-    FIRST, BETWEEN, TRIAL = 0.01, 1.0, CALL_SECONDS / 10
-    # Long steps are tried more seldom: a trial takes two calls or more, and may be slow.
-    SELDOM = 100
+    # Seconds to the first trial, to that of many threads after one thread was found faster, between others, and of one
+    FIRST, SOON, BETWEEN, TRIAL = 0.01, 0.1, 1.0, CALL_SECONDS / 10
+    # A trial has calls that are so much shorter. It may be slow: those of long steps are more seldom, at most every so
+    # many times what they may cost.
+    SHORTER, SELDOM = 40, 25
     # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
     MARGIN = 0.95
 
@@ -37,13 +41,22 @@ class Pace:
 
     def choose(self, left: int) -> tuple[int, int]:
         """Return into how many tasks to cut the next call, and how many of the steps that are left it makes."""
-        short = min(max(1, self._steps // 10), left)  # of a trial's call
-        serial = self._serial != self._trial
-        if self.tasks > 1 and serial in self._spent:
-            wait = self.TRIAL if self._trial else max(self._wait, self.SELDOM * short * self._mean(serial))
-            if time.perf_counter() - self._since > wait:
-                self._turn()
+        short = min(max(1, self._steps // self.SHORTER), left)  # of a trial's call
+        if self.tasks > 1 and time.perf_counter() - self._since > self._until_turn(short):
+            self._turn()
         return (1 if self._serial != self._trial else self.tasks), short if self._trial else min(self._steps, left)
+
+    def _until_turn(self, steps: int) -> float:
+        """Return how long to go on as now, with so many steps in a trial's call."""
+        serial = self._serial != self._trial
+        if serial not in self._spent:
+            return math.inf
+        if self._trial:
+            return self.TRIAL
+        cost = 2 * steps * self.tasks * self._mean(serial)  # two calls, which one thread may take so much longer for
+        if self._wait == self.FIRST and cost < self.FIRST:
+            return self.FIRST
+        return max(self._wait, self.SELDOM * cost)
 
     def _mean(self, serial: bool) -> float:
         steps, seconds = self._spent[serial]
@@ -52,7 +65,9 @@ class Pace:
     def _turn(self) -> None:
         """Begin a trial, or end it and decide."""
         if self._trial:
-            self._serial, self._wait = self._mean(True) < self.MARGIN * self._mean(False), self.BETWEEN
+            before, self._serial = self._serial, self._mean(True) < self.MARGIN * self._mean(False)
+            longer = min(self.BETWEEN, 3 * self._wait) if before else self.SOON
+            self._wait = longer if self._serial else self.BETWEEN
         self._trial = not self._trial
         self._spent.pop(self._serial != self._trial, None)
         self._first = True

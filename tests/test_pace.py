@@ -43,6 +43,18 @@ class TestPace:
         assert 0.01 < trials[0] < 0.011
         assert ((np.diff(trials) > 1) & (np.diff(trials) < 1.02)).all()
 
+    def test_the_first_trial_waits_for_no_more_than_it_may_cost(self, clock):
+        tasks, began = self.used(clock, {False: 2e-3, True: 1e-3}, calls=300)  # at most 16 ms on one thread
+        assert began[tasks == 1][0] > 25 * 16e-3
+        tasks, began = self.used(clock, {False: 6e-4, True: 1e-4}, calls=100)
+        assert 0.01 < began[tasks == 1][0] - began[0] < 0.011
+
+    def test_many_threads_are_tried_soon_after_one_was_found_faster_and_then_less_and_less(self, clock):
+        tasks, began = self.used(clock, {False: 2e-4, True: 1e-4}, calls=40_000)
+        trials = began[1:][(tasks[1:] == 4) & (tasks[:-1] == 1)]
+        np.testing.assert_allclose(trials[0], 0.015 + 0.1, atol=0.002)
+        np.testing.assert_allclose(np.diff(trials)[:4], [0.305, 0.905, 1.005, 1.005], atol=0.003)
+
     def test_a_trial_of_long_steps_is_seldom(self, clock):
         tasks, _ = self.used(clock, {False: 1.0, True: 2.0}, calls=1000)
         assert set(tasks[:90]) == {4}
@@ -98,10 +110,10 @@ class TestPace:
         pace = _pace.Pace(8, 4)
         for _ in range(8):
             n, steps = pace.choose(10**9)
-            pace.note(n, steps, steps * _pace.CALL_SECONDS / 60)
-        assert pace.choose(10**9) == (4, 60)
+            pace.note(n, steps, steps * _pace.CALL_SECONDS / 120)
+        assert pace.choose(10**9) == (4, 120)
         clock[0] += 5
-        assert pace.choose(10**9) == (1, 6)
+        assert pace.choose(10**9) == (1, 3)
 
 
 def test_a_step_that_was_refused_is_not_timed(monkeypatch):
