@@ -110,28 +110,31 @@ def gradient(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, flags, kind, code, par
 
 def _weight_gradient_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, p, i, p, p, i, i, i, i, i, i, i, p, p, types.CPointer(types.float64), i, i, i)
+    return types.void(p, i, p, i, p, p, i, i, i, i, i, i, i, i, i, p, p, types.CPointer(types.float64), i, i, i)
 
 
 @shared(_weight_gradient_types)
 def weight_gradient_part(
-    x, ld_x, dz, ld_dz, dw, db, flags, rows, blocks, ins, outs, kind, code, params, state, hyper, n, tasks, task
-):
+    x, ld_x, dz, ld_dz, dw, db, flags, batch, parts, first, last, ins, outs, kind, code, params, state, hyper, n, tasks,
+    task,
+):  # fmt: skip
     """One task's block of ``dW = X.T @ dZ``, and its update; the blocks at the top also sum their part of ``db``.
 
-    blocks : over how many blocks of the rows db is summed
+    x, dz : the rows from part `first` to before part `last` of a batch in so many `parts`; db is summed part after part
     """
     i0, i1, j0, j1 = block_of(ins, outs, x, tasks, task, True)
+    start = share(batch, 1, parts, first)
+    rows = share(batch, 1, parts, last) - start
     c = i0 * outs + j0
     gradient(
         at(x, i0), ld_x, at(dz, j0), ld_dz, at(dw, c), outs, rows, i1 - i0, j1 - j0,
         flags & (B_ROOM | TAKE | ACCUMULATE), kind, code, at(params, c), at(state, c), hyper, n,
     )  # fmt: skip
     if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks, True):
-        for block in range(blocks):
-            start, stop = share(rows, 1, blocks, block), share(rows, 1, blocks, block + 1)
-            more = flags & ACCUMULATE or block > 0
-            column_sums(at(dz, start * ld_dz + j0), ld_dz, stop - start, j1 - j0, at(db, j0), more)
+        for part in range(first, last):
+            row, end = share(batch, 1, parts, part), share(batch, 1, parts, part + 1)
+            more = flags & ACCUMULATE or part > first
+            column_sums(at(dz, (row - start) * ld_dz + j0), ld_dz, end - row, j1 - j0, at(db, j0), more)
         if kind == UPDATE:
             b = ins * outs + j0
             update(code, at(params, b), at(db, j0), at(state, b), hyper, n, outs, 1, j1 - j0)
@@ -199,8 +202,8 @@ def weight_gradient(
     tasks = worth(2 * batch * ins * outs, tasks)
     if chunks == 1:
         weight_gradient_part(
-            x, ld_x, dz, ld_dz, dw, db, flags, batch, chunks_of(batch), ins, outs, kind, code, params, state, hyper,
-            n, tasks, tasks,
+            x, ld_x, dz, ld_dz, dw, db, flags, batch, chunks_of(batch), 0, chunks_of(batch), ins, outs, kind, code,
+            params, state, hyper, n, tasks, tasks,
         )  # fmt: skip
     else:
         weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks)

@@ -44,6 +44,7 @@ from .matmul import FORWARD
 from .passes import (
     apart,
     backward_pass,
+    chunks_at_once,
     forward_pass,
     most_pieces,
     pass_over_chunks,
@@ -51,12 +52,12 @@ from .passes import (
     pass_over_weights,
     put_chunks_together,
     rows_of_batch,
-    rows_of_chunk,
     worth_sharing,
 )
 from .plan import BY_ROWS, COLUMNS, ENTRIES, IN, OUT, SAMPLE_WEIGHT, SIZE
 from .pointers import at, doubles_at, pointer_to
 from .rows import added_up
+from .tasks import share
 from .updates import HYPER_SIZE, advance
 
 
@@ -145,21 +146,22 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 pieces, pieces,
             )  # fmt: skip
         else:
-            parts = chunks if by_rows else 1
-            for part in range(parts):
-                first, part_rows = rows_of_chunk(batch, part, parts)
-                pieces = most_pieces(part_rows, shared_out) if by_rows else 1
+            together = chunks_at_once(batch, chunks, shared_out) if by_rows else chunks
+            for chunk in range(0, chunks, together):
+                first = share(batch, 1, chunks, chunk)
+                some = share(batch, 1, chunks, chunk + together) - first
+                pieces = most_pieces(some, shared_out) if by_rows else 1
                 pass_over_rows(
-                    x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, first, part_rows,
+                    x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, first, some,
                     shared_out if pieces == 1 else 1, pieces, pieces,
                 )  # fmt: skip
-                part_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, first, 0)
+                some_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, first, 0)
                 if by_rows:
-                    pass_over_weights(part_x, addresses, batch, part, parts, shared_out, shared_out)
+                    pass_over_weights(some_x, addresses, batch, chunks, chunk, chunk + together, shared_out, shared_out)
                 else:
                     backward_pass(
-                        plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), part_x, in_features,
-                        batch, tasks,
+                        plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), some_x, in_features, batch,
+                        tasks,
                     )  # fmt: skip
         if by_rows:
             put_chunks_together(plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch)

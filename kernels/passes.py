@@ -44,7 +44,7 @@ from .frame import (
     WORK,
 )
 from .losses import IGNORE_INDEX, OPTIONS_SIZE, losses_of_rows
-from .matmul import FORWARD_WITH_SLOPE, PLAIN, UPDATE
+from .matmul import FORWARD_WITH_SLOPE, PACK_ROWS, PLAIN, UPDATE
 from .microkernel import ACCUMULATE, B_ROOM, BIAS, ROOM, TAKE, TILE_ROWS
 from .plan import ACTIVATION, BY_ROWS, COLUMNS, ENTRIES, IN, LD, OUT, PARTIALS, SLOPE, TARGETS, A, B, D, W, X
 from .pointers import at, doubles_at, pointer_to
@@ -195,9 +195,17 @@ def rows_through(x, labels, targets, width, order, ordered, ignoring, frame, sta
 
 @kernel
 def rows_of_chunk(batch, chunk, chunks):
-    """Return where a chunk of a batch begins, and how many rows it has."""
-    start = share(batch, 1, chunks, chunk)
-    return start, share(batch, 1, chunks, chunk + 1) - start
+    """Return how many rows a chunk of a batch has."""
+    return share(batch, 1, chunks, chunk + 1) - share(batch, 1, chunks, chunk)
+
+
+@kernel
+def chunks_at_once(batch, chunks, pieces):
+    """Return how many chunks go through a step together, so that each piece has rows enough to copy weights for."""
+    together = 1
+    while together < chunks and batch // chunks * together < PACK_ROWS * pieces:
+        together *= 2
+    return together
 
 
 @kernel
@@ -246,7 +254,7 @@ def pass_over_chunks(x, labels, targets, width, order, ordered, ignoring, frame,
     plan = carray(pointer_to(labels, table[PLAN]), (table[LAYERS], COLUMNS))
     work, first = pointer_to(x, table[WORK]), piece * ROWS_AT_ONCE
     for chunk in range(share(chunks, 1, pieces, piece), share(chunks, 1, pieces, piece + 1)):
-        start, chunk_rows = rows_of_chunk(batch, chunk, chunks)
+        start, chunk_rows = share(batch, 1, chunks, chunk), rows_of_chunk(batch, chunk, chunks)
         blocks = blocks_of(chunk_rows)
         for block in range(blocks):
             row = start + share(chunk_rows, 1, blocks, block)
@@ -265,39 +273,44 @@ def pass_over_chunks(x, labels, targets, width, order, ordered, ignoring, frame,
 
 def _weights_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, types.CPointer(i), i, i, i, i, i)
+    return types.void(p, types.CPointer(i), i, i, i, i, i, i)
 
 
 @shared(_weights_types)
-def pass_over_weights(x, frame, batch, chunk, chunks, pieces, piece):
-    """One piece's block of every layer's weight gradient over a chunk of the batch, and after the last its update.
+def pass_over_weights(x, frame, batch, chunks, first, last, pieces, piece):
+    """One piece's block of every layer's weight gradient over some chunks of the batch, and after the last its update.
 
-    x : rows of the chunk; the dz of all layers stand in the workspace
+    x : rows of the chunks from `first` to before `last`; the dz of all layers stand in the workspace
     """
     like = frame
     frame = carray(frame, FRAME_SIZE)
     plan = carray(pointer_to(like, frame[PLAN]), (frame[LAYERS], COLUMNS))
     settings = carray(pointer_to(like, frame[SETTINGS]), SETTINGS_SIZE)
     params, grads, state = pointer_to(x, frame[PARAMS]), pointer_to(x, frame[GRADS]), pointer_to(x, frame[STATE])
-    work = pointer_to(x, frame[WORK])
-    _, rows = rows_of_chunk(batch, chunk, chunks)
+    work, optimizer, hyper = pointer_to(x, frame[WORK]), settings[OPTIMIZER], doubles_at(frame[HYPER])
+    begin = share(batch, 1, chunks, first)
     for i in range(frame[LAYERS] - 1, -1, -1):
         source, ld = layer_input(plan, work, i, x, plan[0, IN])
+        dz, ld_dz = at(work, plan[i, D]), plan[i, LD]
         ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
-        dw, db, flags = at(grads, w0), at(grads, max(b0, 0)), BIAS * (b0 >= 0) + B_ROOM
-        kind, blocks = PLAIN, 1
-        if gradient_chunks(batch, ins, outs) > 1:  # a sum of its own
-            dw = at(work, plan[i, PARTIALS] + chunk * (ins + 1) * outs)
-            db, blocks = at(dw, ins * outs), blocks_of(rows)
-        else:
-            flags += ACCUMULATE * (chunk > 0)
-            if chunk == chunks - 1:
+        flags = BIAS * (b0 >= 0) + B_ROOM
+        if gradient_chunks(batch, ins, outs) == 1:
+            flags, kind = flags + ACCUMULATE * (first > 0), PLAIN
+            if last == chunks:
                 flags, kind = flags + TAKE, UPDATE
-        weight_gradient_piece(
-            source, ld, at(work, plan[i, D]), plan[i, LD], dw, db, flags, rows, blocks, ins, outs, kind,
-            settings[OPTIMIZER], at(params, w0), at(state, w0), doubles_at(frame[HYPER]), frame[PARAMETERS], pieces,
-            piece,
-        )  # fmt: skip
+            weight_gradient_piece(
+                source, ld, dz, ld_dz, at(grads, w0), at(grads, max(b0, 0)), flags, batch, chunks, first, last, ins,
+                outs, kind, optimizer, at(params, w0), at(state, w0), hyper, frame[PARAMETERS], pieces, piece,
+            )  # fmt: skip
+        else:
+            for chunk in range(first, last):
+                row, rows = share(batch, 1, chunks, chunk) - begin, rows_of_chunk(batch, chunk, chunks)
+                part = at(work, plan[i, PARTIALS] + chunk * (ins + 1) * outs)
+                weight_gradient_piece(
+                    at(source, row * ld), ld, at(dz, row * ld_dz), ld_dz, part, at(part, ins * outs), flags, rows,
+                    blocks_of(rows), 0, blocks_of(rows), ins, outs, PLAIN, optimizer, part, part, hyper, 0, pieces,
+                    piece,
+                )  # fmt: skip
 
 
 @kernel

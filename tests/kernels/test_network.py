@@ -108,8 +108,12 @@ def test_bits_do_not_depend_on_tasks(layers, training):
         assert problem.predict(network, tasks).tobytes() == predicted.tobytes()
 
 
-# In chunks, summed apart; and some of the gradients over chunk after chunk
-IN_CHUNKS = [TWO_LAYERS, [(300, 60, TANH, True), (60, 50, RELU, False), (50, 4, IDENTITY, True)]]
+# In chunks, summed apart; some of the gradients over chunk after chunk; one of those with few columns
+IN_CHUNKS = [
+    TWO_LAYERS,
+    [(300, 60, TANH, True), (60, 50, RELU, False), (50, 4, IDENTITY, True)],
+    [(4100, 4, IDENTITY, True)],
+]
 
 
 @pytest.mark.parametrize("layers", IN_CHUNKS)
@@ -117,7 +121,7 @@ def test_bits_of_a_chunked_weight_gradient_do_not_depend_on_tasks(layers, traini
     samples = 5 * CHUNK_ROWS + 11
     problem = training(layers, np.float32, samples=samples, batch=samples)
     alone = problem.run(network)
-    for tasks in (2, 3, 7):
+    for tasks in (2, 3, 7, 16, 40):  # so many that two chunks go together, or all four
         assert_same_bits(problem.run(network, tasks), alone)
     exact = training(layers, np.float64, samples=samples, batch=samples)
     assert_close(exact.run(network), exact.run(reference), RTOL)
@@ -188,6 +192,15 @@ def test_each_piece_has_a_place_of_its_own_for_a_few_rows(training):
         used = ~np.isnan(work[start : start + batch * ld].reshape(batch, ld)[:, 0])
         assert used[: pieces_asked * ROWS_AT_ONCE].sum() > (pieces_asked - 0.5) * ROWS_AT_ONCE
         assert not used[pieces_asked * ROWS_AT_ONCE :].any()
+
+
+@numba.njit
+def together(batch, chunks, tasks):
+    return passes.chunks_at_once(batch, chunks, tasks)
+
+
+def test_many_pieces_take_several_chunks_at_once():
+    assert [together(5 * CHUNK_ROWS + 11, 4, tasks) for tasks in (1, 2, 8, 16, 40, 100)] == [1, 1, 1, 2, 4, 4]
 
 
 def test_little_is_shared_out_where_cores_would_take_more_from_each_other(training):
