@@ -120,7 +120,8 @@ def weight_gradient_part(
 ):  # fmt: skip
     """One task's block of ``dW = X.T @ dZ``, and its update; the blocks at the top also sum their part of ``db``.
 
-    x, dz : the rows from part `first` to before part `last` of a batch in so many `parts`; db is summed part after part
+    x, dz : the rows from part `first` to before part `last` of a batch in so many `parts`: db is summed part after
+        part; after the first, sums go on from what stands in dw and db
     """
     i0, i1, j0, j1 = block_of(ins, outs, x, tasks, task, True)
     start = share(batch, 1, parts, first)
@@ -128,13 +129,12 @@ def weight_gradient_part(
     c = i0 * outs + j0
     gradient(
         at(x, i0), ld_x, at(dz, j0), ld_dz, at(dw, c), outs, rows, i1 - i0, j1 - j0,
-        flags & (B_ROOM | TAKE | ACCUMULATE), kind, code, at(params, c), at(state, c), hyper, n,
+        flags & (B_ROOM | TAKE) | ACCUMULATE * (first > 0), kind, code, at(params, c), at(state, c), hyper, n,
     )  # fmt: skip
     if flags & BIAS and task < grid(ins, outs, lanes_of(x), tasks, True):
         for part in range(first, last):
             row, end = share(batch, 1, parts, part), share(batch, 1, parts, part + 1)
-            more = flags & ACCUMULATE or part > first
-            column_sums(at(dz, (row - start) * ld_dz + j0), ld_dz, end - row, j1 - j0, at(db, j0), more)
+            column_sums(at(dz, (row - start) * ld_dz + j0), ld_dz, end - row, j1 - j0, at(db, j0), part > 0)
         if kind == UPDATE:
             b = ins * outs + j0
             update(code, at(params, b), at(db, j0), at(state, b), hyper, n, outs, 1, j1 - j0)

@@ -45,7 +45,7 @@ from .frame import (
 )
 from .losses import IGNORE_INDEX, OPTIONS_SIZE, losses_of_rows
 from .matmul import FORWARD_WITH_SLOPE, PACK_ROWS, PLAIN, UPDATE
-from .microkernel import ACCUMULATE, B_ROOM, BIAS, ROOM, TAKE, TILE_ROWS
+from .microkernel import B_ROOM, BIAS, ROOM, TAKE, TILE_ROWS
 from .plan import ACTIVATION, BY_ROWS, COLUMNS, ENTRIES, IN, LD, OUT, PARTIALS, SLOPE, TARGETS, A, B, D, W, X
 from .pointers import at, doubles_at, pointer_to
 from .region import shared
@@ -295,7 +295,7 @@ def pass_over_weights(x, frame, batch, chunks, first, last, pieces, piece):
         ins, outs, w0, b0 = plan[i, IN], plan[i, OUT], plan[i, W], plan[i, B]
         flags = BIAS * (b0 >= 0) + B_ROOM
         if gradient_chunks(batch, ins, outs) == 1:
-            flags, kind = flags + ACCUMULATE * (first > 0), PLAIN
+            kind = PLAIN
             if last == chunks:
                 flags, kind = flags + TAKE, UPDATE
             weight_gradient_piece(
