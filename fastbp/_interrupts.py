@@ -18,8 +18,9 @@ class held_back:
             return
         try:
             for number in (_signal.SIGINT, _signal.SIGTERM):
-                handler, came = _signal.getsignal(number), []  # type: ignore[var-annotated]
+                handler = _signal.getsignal(number)
                 if callable(handler):
+                    came: list[Any] = []
                     self._held.append((number, handler, came))
                     _signal.signal(number, lambda _, frame, came=came: came.append(frame))
         except BaseException:  # of the handler that still stands

@@ -198,12 +198,12 @@ def weight_gradient(
     kind : UPDATE, to update W and b at once, while the gradient is in a cache; else PLAIN
     code, params, state, hyper, n : for that, as `updates.update` takes them; W, and b behind it
     """
-    chunks = gradient_chunks(batch, ins, outs)
+    chunks, parts = gradient_chunks(batch, ins, outs), chunks_of(batch)
     tasks = worth(2 * batch * ins * outs, tasks)
     if chunks == 1:
         weight_gradient_part(
-            x, ld_x, dz, ld_dz, dw, db, flags, batch, chunks_of(batch), 0, chunks_of(batch), ins, outs, kind, code,
-            params, state, hyper, n, tasks, tasks,
+            x, ld_x, dz, ld_dz, dw, db, flags, batch, parts, 0, parts, ins, outs, kind, code, params, state, hyper, n,
+            tasks, tasks,
         )  # fmt: skip
     else:
         weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks)

@@ -145,24 +145,25 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, batch, chunks,
                 pieces, pieces,
             )  # fmt: skip
-        else:
-            together = chunks_at_once(batch, chunks, shared_out) if by_rows else chunks
+        elif by_rows:
+            together = chunks_at_once(batch, chunks, shared_out)
             for chunk in range(0, chunks, together):
-                first = share(batch, 1, chunks, chunk)
-                some = share(batch, 1, chunks, chunk + together) - first
-                pieces = most_pieces(some, shared_out) if by_rows else 1
+                first, end = share(batch, 1, chunks, chunk), share(batch, 1, chunks, chunk + together)
+                pieces = most_pieces(end - first, shared_out)
                 pass_over_rows(
-                    x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, first, some,
+                    x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, first, end - first,
                     shared_out if pieces == 1 else 1, pieces, pieces,
                 )  # fmt: skip
-                some_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, first, 0)
-                if by_rows:
-                    pass_over_weights(some_x, addresses, batch, chunks, chunk, chunk + together, shared_out, shared_out)
-                else:
-                    backward_pass(
-                        plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), some_x, in_features, batch,
-                        tasks,
-                    )  # fmt: skip
+                chunk_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, first, 0)
+                pass_over_weights(chunk_x, addresses, batch, chunks, chunk, chunk + together, shared_out, shared_out)
+        else:
+            pass_over_rows(
+                x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, 0, batch, tasks, 1, 1
+            )
+            batch_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, 0, 0)
+            backward_pass(
+                plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch_x, in_features, batch, tasks
+            )
         if by_rows:
             put_chunks_together(plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch)
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = total_loss(rows, batch, divisor), divisor
