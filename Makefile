@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A file for CPUs alone; on Linux pip's plain torch would bring gigabytes for GPUs.
+TORCH := "torch==2.13.0"
 
-.PHONY: demo test torture lint sweep bench bench-peers bench-scaling bench-quick
+.PHONY: demo test test-peers torture lint sweep bench bench-peers bench-scaling bench-quick
 .PHONY: dashboard dashboard-offline compare clean
 
 demo: $(VENV)/.demo-installed
@@ -11,6 +13,11 @@ demo: $(VENV)/.demo-installed
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n 2
+
+# What compares with PyTorch, JAX or Stable-Baselines3
+test-peers: $(VENV)/.dev-installed
+	$(BIN)/python -m pip install --quiet $(TORCH) "jax==0.10.2" "stable-baselines3==2.9.2"
+	FASTBP_REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 -m peer
 
 torture: $(VENV)/.torture-installed
 	$(BIN)/python -m torture
@@ -80,8 +87,7 @@ $(VENV)/.asv-installed: $(VENV)/.created pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[asv]'
 	touch $@
 
-# This torch is a file for CPUs alone; the newest one would bring gigabytes for GPUs.
 $(VENV)/.peers-installed: $(VENV)/.demo-installed
-	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable '.[plot,peers]'
 	touch $@

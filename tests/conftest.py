@@ -12,25 +12,38 @@ settings.register_profile("fastbp", derandomize=True, deadline=None)
 settings.load_profile("fastbp")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark what compares with a peer, which .ci/run runs a second time: ``-m peer``."""
+    for item in items:
+        if "peer" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.peer)
+
+
+def _import(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a library deprecates inside is not ours to fix
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            if os.environ.get("FASTBP_REQUIRE_PEERS") == "1":
+                raise
+            pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture(scope="session")
+def library():
+    """Import a library of the extra `dev`: ``library("pandas")``. Without it the test is skipped."""
+    return _import
+
+
 @pytest.fixture(scope="session")
 def peer():
-    """Import another library to compare with: ``peer("torch")``.
+    """Import another library to compare with, which `dev` does not bring: ``peer("torch")``.
 
     Without it the test is skipped, unless FASTBP_REQUIRE_PEERS=1 (as in .ci/run) says that it has
     to be there: then the ImportError fails the test.
     """
-
-    def import_peer(name):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a peer deprecates inside is not ours to fix
-            try:
-                return importlib.import_module(name)
-            except ModuleNotFoundError:
-                if os.environ.get("FASTBP_REQUIRE_PEERS") == "1":
-                    raise
-                pytest.skip(f"{name} is not installed")
-
-    return import_peer
+    return _import
 
 
 @pytest.fixture(scope="session")

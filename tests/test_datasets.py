@@ -52,8 +52,8 @@ def write_csv(tmp_path):
 # --- digits -------------------------------------------------------------------------------------
 
 
-def test_digits_are_those_of_scikit_learn(peer):
-    theirs = peer("sklearn.datasets").load_digits()
+def test_digits_are_those_of_scikit_learn(library):
+    theirs = library("sklearn.datasets").load_digits()
     x, y = load_digits()
     assert (x.dtype, y.dtype) == (np.float32, np.int64)
     np.testing.assert_array_equal(x, theirs.data)
@@ -367,8 +367,8 @@ FLOWERS = "width,length,kind\n" + "1.5,2,rose\n0.5,4,aster\n" * 5
 
 
 @pytest.fixture
-def arrow(peer):
-    return peer("pyarrow")
+def arrow(library):
+    return library("pyarrow")
 
 
 def test_csv_with_text_target_is_a_classification(arrow, write_csv):

@@ -20,8 +20,8 @@ def test_standardized_features_have_mean_0_and_sd_1(x):
     np.testing.assert_allclose(z.std(axis=0), 1, atol=1e-7)
 
 
-def test_standardize_equals_scikit_learn(peer, x):
-    preprocessing = peer("sklearn.preprocessing")
+def test_standardize_equals_scikit_learn(library, x):
+    preprocessing = library("sklearn.preprocessing")
     theirs = preprocessing.StandardScaler().fit(x.astype(np.float64))
     ours = Scaler.fit(x, "standardize")
     np.testing.assert_allclose(ours.shift, theirs.mean_, rtol=1e-13)

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _peers(peer):
-    peer("sklearn")
+def _peers(library):
+    library("sklearn")
     if sklearn_missing:
         raise sklearn_missing
 
@@ -430,8 +430,8 @@ def test_tools_of_scikit_learn_take_it(digits, tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(x), search.best_estimator_.predict_proba(x))
 
 
-def test_set_output_and_names_of_columns(peer):
-    pandas = peer("pandas")
+def test_set_output_and_names_of_columns(library):
+    pandas = library("pandas")
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 

@@ -26,9 +26,9 @@ NOTHING_TO_CHECK = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _peers(peer):
-    peer("sklearn")
-    peer("pandas")  # without it scikit-learn skips checks of data frames
+def _peers(library):
+    library("sklearn")
+    library("pandas")  # without it scikit-learn skips checks of data frames
 
 
 def test_their_own_tests_pass(tmp_path):

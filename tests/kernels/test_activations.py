@@ -61,8 +61,8 @@ def test_float32_error_is_within_its_bound(name):
 
 @needs_fma
 @pytest.mark.parametrize("name", sweep.FUNCTIONS)
-def test_float64_error_is_within_its_bound(name, peer):
-    peer("mpmath")
+def test_float64_error_is_within_its_bound(name, library):
+    library("mpmath")
     worst = sweep.sweep64(name, 100_000)
     assert not any(worst.broken(name)), worst
 
@@ -90,8 +90,8 @@ EXACT = {
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_truths_and_twin_agree_with_mpmath(name, peer):
-    mp = peer("mpmath")
+def test_truths_and_twin_agree_with_mpmath(name, library):
+    mp = library("mpmath")
     z = np.array([-12.5, -3.25, -0.7, -1e-5, 1e-5, 0.3, 2.0, 9.0])
     code = sweep.FUNCTIONS[name]
     if code < 0:

@@ -13,9 +13,9 @@ TOOL = Path(__file__).parents[2] / "tools" / "fit_polynomials.py"
 
 
 @pytest.fixture(scope="module")
-def fits(peer):
+def fits(library):
     """Map the name of each fit to its coefficients and its largest error."""
-    mp = peer("mpmath")
+    mp = library("mpmath")
     spec = importlib.util.spec_from_file_location("fit_polynomials", TOOL)
     tool = importlib.util.module_from_spec(spec)
     with mp.workdps(60):
