@@ -5,6 +5,7 @@ function is compiled once for an element type, cached, and called by its address
 
 Numba keys its cache by a function's own bytecode. A kernel is built from many functions in many files, so here the
 stamp of a cached entry is a digest of all of them: change any file of this folder and everything is compiled anew.
+`cache_folder` says where it is kept.
 A cache that cannot be read or written costs time, never a result: it is named in one warning and left alone.
 """
 
@@ -14,31 +15,21 @@ import inspect
 import pickle
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import llvmlite
 import numba
 from llvmlite import binding, ir
 from numba import types
-from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.ccallback import CFunc
 from numba.core.cgutils import get_or_insert_function
 from numba.core.runtime import rtsys
 
+from .cache_folder import SOURCE_DIGEST, KernelFolder
 from .control import give_control_back, take_control
 from .pool import COMPILING, LOADING, require_room, start_threads
 from .simd import make_intrinsic
 
-
-def _digest() -> str:
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-SOURCE_DIGEST = _digest()
 _warned = False
 
 
@@ -75,8 +66,16 @@ class CheckedFile(IndexDataCacheFile):
         return pickle.loads(data)
 
 
+class InKernelFolder(CompileResultCacheImpl):
+    """Numba's way to write a compiled function down, in our folder."""
+
+    _locator_classes = [KernelFolder]
+
+
 class KernelCache(FunctionCache):
     """Numba's function cache, stamped with the digest of all kernel sources, and never fatal."""
+
+    _impl_class = InKernelFolder
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
         super().__init__(py_func)
@@ -112,7 +111,7 @@ class KernelCache(FunctionCache):
 
 
 class NoCache(NullCache):
-    """For where there is no folder to write to."""
+    """For where no folder can be named."""
 
     def load_overload(self, sig: Any, target_context: Any) -> None:
         require_room(COMPILING)
@@ -160,7 +159,7 @@ def entry(function: Callable[..., Any]) -> Any:
 def _cache_of(function: Callable[..., Any]) -> Any:
     try:
         return KernelCache(function)
-    except Exception as problem:  # no folder to write to
+    except Exception as problem:  # no folder can be named
         _warn(problem)
         return NoCache()
 

@@ -130,6 +130,28 @@ def test_archive_installs_and_imports_outside_the_repository(request, archive, p
     assert imported_from(python, tmp_path).is_relative_to(tmp_path / "venv")
 
 
+TRAIN = """
+import numpy as np, fastbp
+x, y = np.ones((8, 64), np.float32), np.zeros(8, np.int64)
+fastbp.Trainer(fastbp.mlp([64, 10], rng=0)).fit(x, y, epochs=1)
+print(fastbp.config()["cache folder"])
+"""
+
+
+def test_after_uninstall_there_is_no_fastbp(wheel, python, tmp_path):
+    """Compiled code beside the sources would stay, and make the rest an empty package that imports."""
+    install(python, wheel, cwd=tmp_path)
+    site = imported_from(python, tmp_path).parent
+    cache = Path(run(python, "-c", TRAIN, cwd=tmp_path))
+    assert list(cache.glob("*.nbc"))
+    assert not cache.is_relative_to(tmp_path)
+    run(sys.executable, "-m", "pip", "--python", python, "uninstall", "--quiet", "--yes", "fastbp", cwd=tmp_path)
+    assert [path for path in site.rglob("*") if "fastbp" in path.name] == []
+    done = subprocess.run([python, "-c", "import fastbp"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: No module named 'fastbp'" in done.stderr
+
+
 @pytest.mark.parametrize("editable", [False, True])
 def test_imports_from_the_repository_root_and_elsewhere(tree, python, tmp_path, editable):
     # In a copy for each: pip leaves build/ and fastbp.egg-info behind.

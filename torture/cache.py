@@ -61,8 +61,8 @@ def attempt(result, label, room, loads=None, **options):
 
 
 def unwritable(times):
-    """Run where the folder is full, or cannot be made, or site-packages can only be read."""
-    result = Result("a full cache folder, none that can be made, read-only site-packages")
+    """Run where the folder is full, or cannot be made, or can only be read."""
+    result = Result("a full cache folder, none that can be made, one that can only be read")
     for i in range(times):
         with tempfile.TemporaryDirectory() as folder:
             room = Room(Path(folder) / "room")
@@ -71,11 +71,11 @@ def unwritable(times):
             blocked = Path(folder) / "file"
             blocked.touch()
             attempt(result, "no folder", room, cache=blocked / "cache")
-            (room.kernels / "__pycache__").touch()  # as good as read-only, for root too
-            homes = {"XDG_CACHE_HOME": "", "NUMBA_CACHE_DIR": ""}
-            attempt(result, "read-only", room, HOME=str(folder), **homes)
-            attempt(result, "read-only, from the home folder", room, loads=True, HOME=str(folder), **homes)
-            attempt(result, "read-only, and no home", room, HOME=str(blocked), **homes)
+            shutil.rmtree(room.cache)
+            own = {"NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": ""}
+            attempt(result, "no home", room, HOME=str(blocked), **own)
+            attempt(result, "an empty home", room, HOME=folder, **own)
+            attempt(result, "from the home folder, read-only", room, loads=True, most_bytes=100, HOME=folder, **own)
     return result
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KERNELS = Path(__file__).parents[1] / "kernels"
+NAMES = "__init__ isa simd control pointers elementary activations pool cache_folder compile"
 
 # An entry that calls an outlined function, which calls another one
 # and a formula of activations.py.
@@ -81,7 +82,7 @@ class Room:
         self.kernels = root / "fastbp" / "kernels"
         self.cache = root / "cache"
         self.kernels.mkdir(parents=True)
-        for name in ("__init__", "isa", "simd", "control", "pointers", "elementary", "activations", "pool", "compile"):
+        for name in NAMES.split():
             shutil.copy(KERNELS / f"{name}.py", self.kernels)
         (self.kernels / "probe.py").write_text(PROBE)
 
