@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := "torch==2.13.0"
 
 .PHONY: demo test test-peers torture lint sweep bench bench-peers bench-scaling bench-quick
-.PHONY: dashboard dashboard-offline compare clean
+.PHONY: dashboard dashboard-offline compare keep clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/fastbp train digits --out runs/digits
@@ -46,18 +46,27 @@ BENCH ?= .
 PORT ?= 8080
 ROUNDS ?= 3
 
+# Recipes read these from the environment, as they were typed: neither make nor the shell looks into them.
+TYPED := RANGE STEPS BENCH PORT ROUNDS BASE HEAD COMMIT MACHINE
+$(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
+export $(TYPED)
+
 dashboard: $(VENV)/.asv-installed
-	$(BIN)/python benchmarks/dashboard.py run $(if $(RANGE),--commits '$(RANGE)') --steps $(STEPS) --bench '$(BENCH)' --port $(PORT)
+	$(BIN)/python benchmarks/dashboard.py run $(if $(RANGE),--commits="$$RANGE") --steps="$$STEPS" --bench="$$BENCH" --port="$$PORT"
 
 dashboard-offline: $(VENV)/.asv-installed
-	$(BIN)/python benchmarks/dashboard.py offline --port $(PORT)
+	$(BIN)/python benchmarks/dashboard.py offline --port="$$PORT"
 
 compare: $(VENV)/.asv-installed
-	@test -n '$(BASE)' && test -n '$(HEAD)' || { echo "usage: make compare BASE=HEAD~1 HEAD=HEAD" >&2; exit 2; }
-	$(BIN)/python benchmarks/compare.py '$(BASE)' '$(HEAD)' --bench '$(BENCH)' --rounds $(ROUNDS)
+	@test -n "$$BASE" && test -n "$$HEAD" || { echo "usage: make compare BASE=HEAD~1 HEAD=HEAD" >&2; exit 2; }
+	$(BIN)/python benchmarks/compare.py --bench="$$BENCH" --rounds="$$ROUNDS" -- "$$BASE" "$$HEAD"
+
+keep: $(VENV)/.asv-installed
+	@test -n "$$MACHINE" && test -n "$$COMMIT" || { echo "usage: make keep MACHINE=zen4-2-cores COMMIT=HEAD" >&2; exit 2; }
+	$(BIN)/python benchmarks/history.py keep -- "$$MACHINE" $$COMMIT
 
 bench-quick: $(VENV)/.dev-installed
-	$(BIN)/python benchmarks/quick.py --bench '$(BENCH)' $(if $(COMPLETE),--complete)
+	$(BIN)/python benchmarks/quick.py --bench="$$BENCH" $(if $(COMPLETE),--complete)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

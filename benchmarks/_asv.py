@@ -3,17 +3,23 @@
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from asv import util
+import typer
+from asv import runner, util
+from asv.benchmarks import Benchmarks
+from asv.config import Config
 from asv.machine import Machine, MachineCollection
 from asv.results import Results
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = ROOT / "asv.conf.json"
+SUITE = ROOT / "benchmarks" / "suite"
 OWN = ROOT / ".asv"  # ignored by git
 KEPT = ROOT / "benchmarks" / "results"  # and known to it
 
@@ -26,6 +32,12 @@ class Row(NamedTuple):
 
     def __str__(self):
         return f"{self.benchmark}({', '.join(self.parameters)})" if self.parameters else self.benchmark
+
+
+def refuse(message):
+    """Say in one line why nothing can be measured, and end with code 2: 1 is for what was measured and is worse."""
+    print(message, file=sys.stderr)
+    raise typer.Exit(2)
 
 
 def configured(folder, **changes):
@@ -44,29 +56,57 @@ def configured(folder, **changes):
 def asv(command, *arguments, config=CONFIGURATION, quiet=False):
     """Run a command of asv; return its exit code. What it says is shown, or, where quiet, only if it fails."""
     line = [sys.executable, "-m", "asv", command, "--config", str(config), *map(str, arguments)]
-    done = subprocess.run(
-        line, cwd=ROOT, stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT, text=True
-    )
+    output = subprocess.PIPE if quiet else None
+    # It gets the open file of `_alone.alone`, where there is one.
+    done = subprocess.run(line, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True, close_fds=False)
     if quiet and done.returncode:
         print(done.stdout)
     return done.returncode
 
 
-def know_machine():
-    """Let asv describe this machine, if nobody has."""
+def asv_run(*arguments, **options):
+    """Let asv measure; return 0, or 2 where rows failed. Refuse where it could not begin."""
+    code = asv("run", *arguments, **options)
+    if code not in (0, 2):
+        refuse("asv run could not begin, or was stopped, as it says above")
+    return code
+
+
+def know_machine(name=None):
+    """Let asv describe this machine, under its own name or another, if nobody has."""
+    name = name or Machine.get_unique_machine_name()
     try:
-        MachineCollection.load(Machine.get_unique_machine_name())
+        MachineCollection.load(name)
     except util.UserError:
-        asv("machine", "--yes", quiet=True)
+        MachineCollection.save(name, Machine.get_defaults() | {"machine": name})
+
+
+def require_rows(pattern):
+    """Refuse a pattern of benchmarks that is none, or that finds no row of the suite. Nothing is built for that."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        refuse(f"{pattern!r} is no regular expression: {error}")
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder, "found.json")
+        subprocess.run([sys.executable, runner.BENCHMARK_RUN_SCRIPT, "discover", str(SUITE), str(found)], check=True)
+        listed = json.loads(found.read_text())
+    if not Benchmarks(Config.load(str(CONFIGURATION)), listed, regex=pattern):
+        rows = [str(Row(each["name"], tuple(values[0] for values in each["params"]))) for each in listed]
+        refuse(f"no row of the suite matches {pattern!r}; a row is called, for example, {max(rows, key=len)}")
+
+
+def git(*arguments, folder=ROOT):
+    """Return what git says, or an empty text where it fails: a commit that the clone lacks, a folder that is none."""
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True).stdout.strip()
 
 
 def resolve(name):
     """Return the hash of a commit."""
-    line = ["git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
-    done = subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
+    commit = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    if not commit:
         raise ValueError(f"{name} is no commit of this repository")
-    return done.stdout.strip()
+    return commit
 
 
 def is_commit(name):
@@ -77,16 +117,23 @@ def is_commit(name):
         return False
 
 
+def is_installed(commit):
+    """Tell whether it is this commit that stands in asv's environment, or in one of several."""
+    look = [sys.executable, str(SUITE / "_commit.py"), commit]
+    packages = OWN.glob("env/*/lib/python*/site-packages/fastbp")
+    return any(subprocess.run([*look, str(package)]).returncode == 0 for package in packages)
+
+
 def benchmarks(results):
     """Return what asv knows of each benchmark, by name."""
     known = json.loads((Path(results) / "benchmarks.json").read_text())
     return {name: about for name, about in known.items() if isinstance(about, dict)}
 
 
-def values(results, commit):
+def values(results, commit, machine="*"):
     """Return what was measured at a commit: a number by row, NaN where a row was skipped, None where it failed."""
     found = {}
-    for path in sorted(Path(results).glob(f"*/{commit[:8]}-*.json")):
+    for path in sorted(Path(results).glob(f"{machine}/{commit[:8]}-*.json")):
         result = Results.load(str(path))
         for name in result.get_all_result_keys():
             parameters = result.get_result_params(name)

@@ -3,7 +3,7 @@
 Each round measures both, in the environment of asv.conf.json, and each round begins with the other. A row is worse
 where the median of its ratios, round by round, passes a factor and no round says otherwise: 1.5 for seconds, which
 move on a shared machine, 1.10 for figures that are measured against another in the same process, and for bytes.
-The exit code is 1 if a row is worse, or fails in the second commit.
+The exit code is 1 if a row is worse, or fails in the second commit, and 2 if nothing could be compared.
 """
 
 import shutil
@@ -12,7 +12,10 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from _asv import OWN, Row, asv, benchmarks, configured, know_machine, measured, resolve, values
+from _alone import alone
+from _asv import (
+    OWN, Row, asv_run, benchmarks, configured, is_installed, know_machine, measured, refuse, require_rows, resolve, values,
+)  # fmt: skip
 from asv.util import human_value
 from rich import box
 from rich.console import Console
@@ -104,6 +107,26 @@ def _readable(value, unit):
     return human_value(value, unit) if unit in ("seconds", "bytes") else f"{value:.4g}"
 
 
+def measure(console, commits, bench, rounds):
+    """Measure two commits so many times; return pairs of `values`, and what is known of each benchmark."""
+    folder = OWN / "compare"
+    shutil.rmtree(folder, ignore_errors=True)
+    measurements = []
+    for i in range(rounds):
+        results = folder / f"round-{i}"
+        config = configured(folder, results_dir=str(results))
+        know_machine()
+        for commit in commits if i % 2 == 0 else reversed(commits):
+            console.print(f"round {i + 1} of {rounds}: {commit[:8]}")
+            asv_run(f"--bench={bench}", "--attribute", "rounds=1", "--show-stderr", f"{commit}^!",
+                config=config, quiet=True)  # fmt: skip
+            if not is_installed(commit):
+                refuse(f"{commit[:8]} is not what was measured: it was not built, or another was installed meanwhile")
+        measurements.append(tuple(values(results, commit) for commit in commits))
+        about = benchmarks(results)
+    return measurements, about
+
+
 def main(
     base: Annotated[str, typer.Argument(help="A commit.")],
     head: Annotated[str, typer.Argument(help="Another, which may be worse.")],
@@ -116,30 +139,19 @@ def main(
     try:
         commits = resolve(base), resolve(head)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        refuse(error)
     if commits[0] == commits[1]:
-        raise typer.BadParameter(f"{base} and {head} are the same commit")
-    folder = OWN / "compare"
-    shutil.rmtree(folder, ignore_errors=True)
-    measurements = []
-    for i in range(rounds):
-        results = folder / f"round-{i}"
-        config = configured(folder, results_dir=str(results))
-        know_machine()
-        for commit in commits if i % 2 == 0 else reversed(commits):
-            console.print(f"round {i + 1} of {rounds}: {commit[:8]}")
-            asv("run", "--bench", bench, "--attribute", "rounds=1", "--show-stderr", f"{commit}^!",
-                config=config, quiet=True)  # fmt: skip
-        measurements.append(tuple(values(results, commit) for commit in commits))
-        about = benchmarks(results)
-    found, broken, alone = changes(measurements, about)
+        refuse(f"{base} and {head} are the same commit")
+    require_rows(bench)
+    with alone():
+        measurements, about = measure(console, commits, bench, rounds)
+    found, broken, one_sided = changes(measurements, about)
     if not found:
-        console.print("nothing was measured on both sides")
-        raise typer.Exit(2)
+        refuse("nothing was measured on both sides")
     show(console, found, every)
     for row in broken:
         console.print(f"fails at {head}: {row}", markup=False)
-    for row in alone:
+    for row in one_sided:
         console.print(f"not measured on both sides in every round: {row}", markup=False)
     if broken or any(change.verdict == "worse" for change in found):
         raise typer.Exit(1)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from _asv import KEPT, OWN, asv, configured, know_machine
+from _alone import alone
+from _asv import KEPT, OWN, asv, asv_run, configured, know_machine, refuse, require_rows
+from _commits import LINK, SHOWN, write_page
 from _libraries import keep_beside
 from rich.console import Console
 
@@ -17,16 +19,21 @@ Serve = Annotated[bool, typer.Option(help="Serve the pages on this machine, unti
 Port = Annotated[int, typer.Option(help="Where; 0 takes a free one.")]
 
 
-def publish(serve, port, *, config, html):
-    """Make the pages of a configuration, and serve them."""
+def make_pages(config, html, results):
+    """Make the pages of a configuration: asv's, those libraries that they load, and one about the commits."""
     if asv("publish", "--no-pull", config=config):
-        raise typer.Exit(1)
+        refuse("asv publish could not make the pages, as it says above")
+    write_page(results, html)
     try:
         keep_beside(html, OWN / "libraries")
     except (OSError, subprocess.CalledProcessError) as error:
         Console().print(
             f"The pages load jQuery, flot and Bootstrap from the net when they are opened: npm says {error}"
         )
+
+
+def publish(serve, port, *, html):
+    """Serve the pages, until Ctrl-C."""
     if serve:
         with contextlib.suppress(KeyboardInterrupt):
             line = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(html)]
@@ -42,13 +49,16 @@ def run(
     port: Port = 8080,
 ) -> None:
     """Measure commits that have not been measured here, and show all that have."""
-    html = OWN / "html"
-    config = configured(OWN / "dashboard", html_dir=str(html))
-    know_machine()
-    code = asv("run", "--steps", steps, "--skip-existing-successful", "--bench", bench, commits, config=config)
-    if code:
-        Console().print(f"asv run ended with {code}: some benchmarks failed, as it says above; the others are shown")
-    publish(serve, port, config=config, html=html)
+    require_rows(bench)
+    html, results = OWN / "html", OWN / "results"
+    with alone():
+        config = configured(OWN / "dashboard", html_dir=str(html), show_commit_url=LINK, hash_length=SHOWN)
+        know_machine()
+        code = asv_run("--steps", steps, "--skip-existing-successful", f"--bench={bench}", commits, config=config)
+        if code:
+            Console().print(f"asv run ended with {code}: some rows failed, as it says above; the others are shown")
+        make_pages(config, html, results)
+    publish(serve, port, html=html)
     raise typer.Exit(code)
 
 
@@ -60,8 +70,11 @@ def offline(
     port: Port = 8080,
 ) -> None:
     """Show results that are kept, and measure nothing."""
-    config = configured(OWN / "offline", results_dir=str(results.resolve()), html_dir=str(html.resolve()))
-    publish(serve, port, config=config, html=html)
+    folders = {"results_dir": str(results.resolve()), "html_dir": str(html.resolve())}
+    with alone(OWN / "offline"):
+        config = configured(OWN / "offline", **folders, show_commit_url=LINK, hash_length=SHOWN)
+        make_pages(config, html, results)
+    publish(serve, port, html=html)
 
 
 if __name__ == "__main__":

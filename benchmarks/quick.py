@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from _asv import asv, benchmarks, configured, know_machine, measured, resolve, values
+from _asv import asv_run, benchmarks, configured, know_machine, measured, refuse, require_rows, resolve, values
 from rich.console import Console
 
 
@@ -20,12 +20,17 @@ def main(
     complete: Annotated[bool, typer.Option(help="A skipped row fails too.")] = False,
 ) -> None:
     """Run, count, judge."""
-    console, head = Console(highlight=False), resolve("HEAD")
+    require_rows(bench)
+    console = Console(highlight=False)
+    try:
+        head = resolve("HEAD")
+    except ValueError as error:
+        refuse(error)
     with tempfile.TemporaryDirectory() as folder:
         config = configured(folder, results_dir=str(Path(folder) / "results"))
         know_machine()
-        code = asv("run", "--python=same", "--quick", "--show-stderr", "--set-commit-hash", head,
-            "--bench", bench, config=config)  # fmt: skip
+        code = asv_run("--python=same", "--quick", "--show-stderr", "--set-commit-hash", head,
+            f"--bench={bench}", config=config)  # fmt: skip
         results = Path(folder) / "results"
         found = values(results, head)
         wanted = {name for name in benchmarks(results) if re.search(bench, name)}

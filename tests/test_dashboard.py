@@ -7,6 +7,7 @@ so they are the same in a shallow clone or an unpacked sdist.
 import importlib.util
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ KEPT = ROOT / "benchmarks" / "results"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FEWEST_COMMITS = 10
 LAYER = "kernels.Forward.time_dense"
+SUBJECT = "A change of <b>this</b> & that"  # of each commit, with a number
 SLOWED = "figures.OverNumPy.track_dense_forward"  # in the newest commits of the test's repository
 
 
@@ -43,30 +45,37 @@ def git(folder, *arguments, **environment):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Publish the kept results and four commits more: two like the last one kept, two with one figure doubled."""
+    """Publish the kept results and four commits more: two like the last of a machine, two with one figure doubled."""
     required(shutil.which("npm"), "npm")
     folder = tmp_path_factory.mktemp("dashboard")
     copy = folder / "copy"
     shutil.copytree(ROOT / "benchmarks", copy / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "asv.conf.json", copy)
-    results = copy / "benchmarks" / "results"
-    machine = max((path for path in results.iterdir() if path.is_dir()), key=lambda path: len(list(path.iterdir())))
-    files = sorted(machine.glob("*-*.json"), key=lambda path: json.loads(path.read_text())["date"])
-    contents = [json.loads(path.read_text()) for path in files]
-    for path in files:
-        path.unlink()
-    for slower in (1, 1, 2, 1):
-        newest = json.loads(json.dumps(contents[-1]))
-        newest["date"] += 3_600_000
-        newest["results"][SLOWED][0] = [slower * value for value in newest["results"][SLOWED][0]]
-        contents.append(newest)
+    kept = {path: json.loads(path.read_text()) for path in (copy / "benchmarks" / "results").glob("*/*-*.json")}
+    folders = [path.parent for path in kept]
+    folder = max(sorted(set(folders)), key=folders.count)
+    newest = max((path for path in kept if path.parent == folder), key=lambda path: kept[path]["date"])
+    for i, slower in enumerate((1, 1, 2, 2), 1):
+        added = json.loads(json.dumps(kept[newest]))
+        added["commit_hash"] = f"added {i}"
+        added["date"] = max(content["date"] for content in kept.values()) + 3_600_000
+        added["results"][SLOWED][0] = [slower * value for value in added["results"][SLOWED][0]]
+        kept[folder / f"added-{i}.json"] = added
     git(copy, "init", "--quiet", "--initial-branch", "main")
-    for content in contents:
-        date = f"{content['date'] // 1000} +0000"
-        git(copy, "commit", "--quiet", "--allow-empty", "-m", "a commit", GIT_AUTHOR_DATE=date, GIT_COMMITTER_DATE=date)
-        content["commit_hash"] = git(copy, "rev-parse", "HEAD")
+    commits = {}
+    for content in sorted(kept.values(), key=lambda content: content["date"]):
+        if content["commit_hash"] not in commits:
+            date = f"{content['date'] // 1000} +0000"
+            message = f"{SUBJECT} {len(commits)}\n\nWhy it <i>is</i> so"
+            (copy / f"file-{len(commits)}").touch()
+            git(copy, "add", f"file-{len(commits)}")
+            git(copy, "commit", "--quiet", "-m", message, GIT_AUTHOR_DATE=date, GIT_COMMITTER_DATE=date)
+            commits[content["commit_hash"]] = git(copy, "rev-parse", "HEAD")
+    for path, content in kept.items():
+        path.unlink(missing_ok=True)
+        content["commit_hash"] = commits[content["commit_hash"]]
         name = f"{content['commit_hash'][:8]}-{content['env_name']}.json"
-        (machine / name).write_text(json.dumps(content))
+        (path.parent / name).write_text(json.dumps(content))
     command = [sys.executable, "benchmarks/dashboard.py", "offline", "--no-serve"]
     run = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -151,3 +160,51 @@ def test_list_of_regressions_names_what_became_slower(page, address):
     rows = page.locator("#regressions-body table tbody tr").all_inner_texts()
     assert any(SLOWED in row for row in rows)
     assert not any("accuracy" in row or "percent_of_peak" in row for row in rows)
+
+
+def test_every_machine_of_the_history_is_shown(page, address):
+    page.goto(f"{address}#{LAYER}")
+    points(page)
+    known = page.evaluate("Object.keys($.asv.main_json.machines)")
+    assert sorted(known) == sorted({path.parent.name for path in KEPT.glob("*/machine.json")})
+    paths = page.evaluate("$.asv.main_json.graph_param_list.map(choice => choice.machine)")
+    assert set(paths) == set(known)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_click_on_a_point_opens_a_page_about_its_commit(page, address, seed):
+    page.goto(f"{address}#{LAYER}")
+    points(page)
+    places = page.evaluate(
+        "() => { const plot = $('#main-graph').data('plot'), box = plot.offset();"
+        " return plot.getData().flatMap(line => line.data.filter(p => p[1] !== null).map(p => {"
+        " const at = plot.pointOffset({x: p[0], y: p[1]});"
+        " const rect = $('#main-graph')[0].getBoundingClientRect();"
+        " return [rect.left + at.left, rect.top + at.top, $.asv.get_commit_hash(p[0])]; })) }"
+    )
+    x, y, commit = random.Random(seed).choice(places)
+    with page.context.expect_page() as opened:
+        page.mouse.move(x, y)
+        page.mouse.click(x, y)
+    shown = opened.value
+    shown.wait_for_load_state()
+    try:
+        part = shown.locator("section:target")
+        assert part.count() == 1, shown.url
+        assert part.locator("code").inner_text().startswith(shown.url.partition("#")[2])
+        assert part.locator("h2").inner_text().startswith(SUBJECT)  # as it was written, and not as HTML
+        assert "Why it <i>is</i> so" in part.inner_text()
+        part.locator("summary").click()
+        assert "file-" in part.locator("details").inner_text()
+        assert shown.url.endswith(commit)
+    finally:
+        shown.close()
+
+
+def test_a_commit_of_the_list_of_regressions_has_a_page_too(page, address):
+    page.goto(f"{address}#regressions")
+    page.wait_for_selector("#regressions-body table tbody tr")
+    links = page.locator("#regressions-body table tbody a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    (link, *_) = (link for link in links if "commits.html" in link)
+    page.goto(address + link)
+    assert page.locator("section:target h2").inner_text().startswith(SUBJECT)

@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 from asv_runner.benchmarks.mark import SkipNotImplemented
 
+from . import _commit
+
 THREADS = [1, 2]
 
 
@@ -13,6 +15,7 @@ def offered(name):
     """Return something of fastbp's by its name; a commit that lacks it skips the benchmark."""
     import fastbp  # in the process of a row alone: see __init__.py
 
+    _commit.check()
     try:
         return getattr(fastbp, name)
     except AttributeError:

@@ -1,0 +1,75 @@
+"""The history in `benchmarks/results`: `make keep` measures a commit and adds it, `age` tells whether it is old."""
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from _alone import alone
+from _asv import KEPT, OWN, ROOT, asv_run, configured, git, know_machine, refuse, resolve, values
+
+MOST = 60  # commits of the first parents' line that HEAD may be ahead of the newest that is kept
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def keep(
+    machine: Annotated[str, typer.Argument(help="A name for this machine, such as zen4-2-cores.")],
+    commits: Annotated[list[str], typer.Argument(help="What to add to its history.")],
+) -> None:
+    """Measure those that were not measured here under this name, and copy their results to benchmarks/results."""
+    try:
+        hashes = [resolve(commit) for commit in commits]
+    except ValueError as error:
+        refuse(error)
+    measurements = OWN / "results"
+    with alone(), tempfile.TemporaryDirectory() as folder:
+        know_machine(machine)
+        listed = Path(folder, "hashes")
+        listed.write_text("\n".join(hashes))
+        config = configured(OWN / "dashboard")
+        asv_run("--machine", machine, "--skip-existing-successful", f"HASHFILE:{listed}", config=config)
+        for commit in hashes:
+            found = values(measurements, commit, machine)
+            if failed := [str(row) for row, value in found.items() if value is None]:
+                refuse(f"{commit[:8]} is not kept, because rows failed: {', '.join(failed)}")
+        copy(measurements, machine, hashes, KEPT)
+    print(f"benchmarks/results/{machine} has {len(list((KEPT / machine).glob('*-*.json')))} commits")
+
+
+def copy(measurements, machine, hashes, kept):
+    """Copy what was measured at some commits, and what it was measured with, to the history that is kept."""
+    (kept / machine).mkdir(parents=True, exist_ok=True)
+    shutil.copy(measurements / "benchmarks.json", kept)
+    if not (kept / machine / "machine.json").exists():  # its words may have been put better
+        shutil.copy(measurements / machine / "machine.json", kept / machine)
+    for commit in hashes:
+        for path in (measurements / machine).glob(f"{commit[:8]}-*.json"):
+            shutil.copy(path, kept / machine)
+
+
+def behind(repository, commits):
+    """Return how many commits HEAD is ahead of the nearest of these, along first parents; None where git cannot say."""
+    if git("rev-parse", "--is-shallow-repository", folder=repository) != "false":
+        return None
+    counts = [git("rev-list", "--first-parent", "--count", f"{commit}..HEAD", folder=repository) for commit in commits]
+    return min((int(count) for count in counts if count), default=None)
+
+
+@app.command()
+def age() -> None:
+    """Warn where what is kept ends long before HEAD, so that what became slower lately cannot be seen in it."""
+    kept = {json.loads(path.read_text())["commit_hash"] for path in KEPT.glob("*/*-*.json")}
+    commits = behind(ROOT, kept)
+    if commits is not None and commits > MOST:
+        print(
+            f"warning: benchmarks/results ends {commits} commits before HEAD, more than {MOST}: make keep adds one",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    app()
