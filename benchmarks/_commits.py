@@ -26,9 +26,8 @@ def measured_commits(results):
     found = {}
     for path in Path(results).glob("*/*-*.json"):
         result = json.loads(path.read_text())
-        date, machines = found.setdefault(result["commit_hash"], (result["date"], []))
-        machines.append(path.parent.name)
-    return {commit: sorted(machines) for commit, (_, machines) in sorted(found.items(), key=lambda item: item[1][0])}
+        found.setdefault((result["date"], result["commit_hash"]), []).append(path.parent.name)
+    return {commit: sorted(found[date, commit]) for date, commit in sorted(found)}
 
 
 def section(commit, before, machines):

@@ -14,8 +14,19 @@ from typing import Annotated
 import typer
 from _alone import alone
 from _asv import (
-    OWN, Row, asv_run, benchmarks, configured, is_installed, know_machine, measured, refuse, require_rows, resolve, values,
-)  # fmt: skip
+    OWN,
+    Row,
+    asv_run,
+    benchmarks,
+    configured,
+    is_installed,
+    know_machine,
+    measured,
+    refuse,
+    require_rows,
+    resolve,
+    values,
+)
 from asv.util import human_value
 from rich import box
 from rich.console import Console

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from _alone import alone
 from _asv import KEPT, OWN, ROOT, asv_run, configured, git, know_machine, refuse, resolve, values
+from asv import util
 
 MOST = 60  # commits of the first parents' line that HEAD may be ahead of the newest that is kept
 app = typer.Typer(add_completion=False)
@@ -41,14 +42,22 @@ def keep(
 
 
 def copy(measurements, machine, hashes, kept):
-    """Copy what was measured at some commits, and what it was measured with, to the history that is kept."""
+    """Copy what was measured at some commits, and what it was measured with, to the history that is kept.
+
+    Each result repeats what is said of its machine, and those that say it otherwise would be another line: so all
+    have the words of the first, which may have been put better in its file.
+    """
     (kept / machine).mkdir(parents=True, exist_ok=True)
     shutil.copy(measurements / "benchmarks.json", kept)
-    if not (kept / machine / "machine.json").exists():  # its words may have been put better
-        shutil.copy(measurements / machine / "machine.json", kept / machine)
+    about = kept / machine / "machine.json"
+    if not about.exists():
+        shutil.copy(measurements / machine / "machine.json", about)
+    words = {name: word for name, word in util.load_json(str(about)).items() if name != "version"}
     for commit in hashes:
         for path in (measurements / machine).glob(f"{commit[:8]}-*.json"):
-            shutil.copy(path, kept / machine)
+            result = util.load_json(str(path))
+            result["params"] |= words
+            util.write_json(str(kept / machine / path.name), result, compact=True)
 
 
 def behind(repository, commits):

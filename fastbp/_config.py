@@ -74,9 +74,9 @@ def warmup(dtypes: tuple[str, ...] = ("float32",)) -> None:
 
     Notes
     -----
-    The cache is in the user's cache folder, or in ``NUMBA_CACHE_DIR``; `config` shows it. It serves the kind of CPU on which it
-    was filled. To fill one for all users, in an image for instance, set ``NUMBA_CACHE_DIR`` here and where they
-    run: they need to read it, not to write.
+    The cache is in the user's cache folder, or in ``NUMBA_CACHE_DIR``; `config` shows it. It serves the kind of CPU on
+    which it was filled. To fill one for all users, in an image for instance, set ``NUMBA_CACHE_DIR`` here and where
+    they run: they need to read it, not to write.
 
     Examples
     --------

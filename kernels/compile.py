@@ -69,7 +69,7 @@ class CheckedFile(IndexDataCacheFile):
 class InKernelFolder(CompileResultCacheImpl):
     """Numba's way to write a compiled function down, in our folder."""
 
-    _locator_classes = [KernelFolder]
+    _locator_classes = (KernelFolder,)
 
 
 class KernelCache(FunctionCache):

@@ -37,7 +37,7 @@ def of_the_installed(package):
 
 
 def differences(commit, package):
-    """Return the names of the files that are not those of the commit. Of other files than .py some are not installed."""
+    """Return the names of the files that are not those of the commit; other files than .py need not be installed."""
     committed, installed = of_the_commit(commit), of_the_installed(package)
     code = {name for name in committed if name.endswith(".py")}
     return sorted(name for name in code | installed.keys() if installed.get(name) != committed.get(name))
