@@ -8,27 +8,30 @@
 (5, 10)
 """
 
-from fastbp._config import config, show_config, warmup
-from fastbp._threads import get_num_threads, set_num_threads
-from fastbp._version import __version__
-from fastbp.callbacks import Callback, Checkpoint, EarlyStopping
-from fastbp.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
-from fastbp.functional import (
-    binary_cross_entropy_with_logits,
-    gaussian_nll_loss,
-    mse_loss,
-    softmax_cross_entropy,
-)
-from fastbp.gradients import GradcheckResult, gradcheck
-from fastbp.history import History
-from fastbp.information import cross_entropy, entropy, kl_divergence
-from fastbp.layers import Dense
-from fastbp.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
-from fastbp.optimizers import SGD, Adam, AdamW, RMSprop
-from fastbp.preprocessing import Scaler
-from fastbp.saving import load
-from fastbp.sequential import Sequential, mlp
-from fastbp.training import Trainer
+from fastbp.kernels.forks import imports as _imports
+
+with _imports:
+    from fastbp._config import config, show_config, warmup
+    from fastbp._threads import get_num_threads, set_num_threads
+    from fastbp._version import __version__
+    from fastbp.callbacks import Callback, Checkpoint, EarlyStopping
+    from fastbp.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
+    from fastbp.functional import (
+        binary_cross_entropy_with_logits,
+        gaussian_nll_loss,
+        mse_loss,
+        softmax_cross_entropy,
+    )
+    from fastbp.gradients import GradcheckResult, gradcheck
+    from fastbp.history import History
+    from fastbp.information import cross_entropy, entropy, kl_divergence
+    from fastbp.layers import Dense
+    from fastbp.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
+    from fastbp.optimizers import SGD, Adam, AdamW, RMSprop
+    from fastbp.preprocessing import Scaler
+    from fastbp.saving import load
+    from fastbp.sequential import Sequential, mlp
+    from fastbp.training import Trainer
 
 __all__ = [
     "SGD",

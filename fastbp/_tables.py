@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.kernels.forks import imports
+
 SUFFIXES = (".csv", ".parquet")
 LONGEST_LABEL = 1000
 
@@ -15,8 +17,9 @@ LONGEST_LABEL = 1000
 def read_table(path: Path) -> Any:
     """Read a file into a ``pyarrow.Table`` whose column names differ from each other."""
     try:
-        import pyarrow as pa
-        from pyarrow import csv, parquet
+        with imports:
+            import pyarrow as pa
+            from pyarrow import csv, parquet
     except ImportError as error:
         raise ImportError(f"reading {path.name} needs pyarrow: pip install 'fastbp[data]'") from error
     try:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numba
 from numba.core import config
 
 from fastbp.kernels.pool import is_room_for, threading_layer
@@ -24,7 +23,7 @@ LARGE_STACK = 8 << 20
 _forked = False
 _threads: int | None = None
 _named = False
-_masked = threading.local()
+_of_thread = threading.local()
 
 
 def _after_fork() -> None:
@@ -115,12 +114,12 @@ def set_num_threads(n: int) -> None:
 @contextmanager
 def at_most(n: int | None) -> Iterator[None]:
     """Let this Python thread's calls use at most `n` threads meanwhile; None sets no limit of its own."""
-    before = getattr(_masked, "limit", None)
-    _masked.limit = n
+    before = getattr(_of_thread, "limit", None)
+    _of_thread.limit = n
     try:
         yield
     finally:
-        _masked.limit = before
+        _of_thread.limit = before
 
 
 def tasks_for(work: float) -> int:
@@ -128,18 +127,17 @@ def tasks_for(work: float) -> int:
     if work < SERIAL_WORK or _forked:
         return 1
     n = get_num_threads()
-    limit = getattr(_masked, "limit", None)
+    limit = getattr(_of_thread, "limit", None)
     if limit is not None:
         n = min(n, limit)
     if n == 1:
         return 1
     if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
         return 1
-    if getattr(_masked, "threads", None) != n:  # Numba keeps the number for each Python thread
+    if getattr(_of_thread, "pool", None) != n:  # OpenMP makes a pool for each Python thread
         if not _room_for_stacks(n):
             return 1
-        numba.set_num_threads(n)
-        _masked.threads = n
+        _of_thread.pool = n
     return n
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from fastbp.kernels.forks import imports
+
 # rich is imported where a bar is shown: a program that shows none starts sooner.
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,14 +42,16 @@ class EpochBar(Progress):
     """
 
     def __init__(self, console: "Console | None" = None) -> None:
-        from rich.console import Console
+        with imports:
+            from rich.console import Console
 
         self.console = console or Console(stderr=True)
 
     @contextmanager
     def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:  # noqa: D102
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as RichProgress
+        with imports:
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as RichProgress
 
         self._samples, self._flops = samples, flops
         self._done = ended * samples

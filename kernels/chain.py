@@ -105,15 +105,15 @@ def turned_input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slop
 @kernel
 def turned_forward(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks):
     """Compute ``A = g(X @ W.T + b)``."""
-    tasks = worth(2 * batch * ins * outs, tasks)
-    turned_forward_part(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks, tasks)
+    pieces = worth(2 * batch * ins * outs, tasks)
+    turned_forward_part(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, pieces, tasks)
 
 
 @kernel
 def turned_input_gradient(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, tasks):
     """Compute ``dX = dZ @ W * g'``; below and slope are laid out as dX."""
-    tasks = worth(2 * batch * ins * outs, tasks)
-    turned_input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, tasks, tasks)
+    pieces = worth(2 * batch * ins * outs, tasks)
+    turned_input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, pieces, tasks)
 
 
 def _weight_gradient_types(dtype):
@@ -156,11 +156,13 @@ def turned_weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins
 def turned_weight_gradient(x, ld_x, dz, ld_dz, dw, db, flags, partials, batch, ins, outs, tasks):
     """Compute ``dW = dZ.T @ X`` and ``db = dZ.sum(0)``, in chunks of the batch where `gradient_chunks` says so."""
     chunks = gradient_chunks(batch, ins, outs)
-    tasks = worth(2 * batch * ins * outs, tasks)
+    pieces = worth(2 * batch * ins * outs, tasks)
     if chunks == 1:
-        turned_weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, tasks, tasks)
+        turned_weight_gradient_part(x, ld_x, dz, ld_dz, dw, db, flags, batch, ins, outs, pieces, tasks)
         return
-    turned_weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks)
+    turned_weight_gradient_chunk(
+        x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks if pieces > 1 else 1
+    )
     put_together(partials, chunks, dw, db, flags, ins, outs, PLAIN, IDENTITY, dw, dw, doubles_at(0), 0)
 
 
@@ -230,11 +232,11 @@ def chain_backward(
     if chain[last, ACTIVATION] != IDENTITY:
         dz = turns + chain[last, TURN] * batch * size
         outs = chain[last, OUT]
-        shares = worth(MOVED * batch * outs, tasks)
+        pieces = worth(MOVED * batch * outs, tasks)
         slope_part(
             chain[last, ACTIVATION], pointer_to(pointer, dout), pointer_to(pointer, out),
-            pointer_to(pointer, work + chain[last, SLOPE] * batch * size), pointer_to(pointer, dz), batch, outs, shares,
-            shares,
+            pointer_to(pointer, work + chain[last, SLOPE] * batch * size), pointer_to(pointer, dz), batch, outs, pieces,
+            tasks,
         )  # fmt: skip
     lowest = 0
     if dx == 0:  # no need to go below the first layer of which a gradient is wanted

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
+import numpy.ma  # noqa: F401  # NumPy imports it when Numba first looks at an array, and no fork would wait for that
 from llvmlite import binding, ir
 from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache

@@ -174,8 +174,8 @@ weight_gradient_piece = one_piece(weight_gradient_part)
 @kernel
 def forward(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks):
     """Compute ``A = g(X @ W + b)``; rows of X stand `ld_x` apart, those of A and the slope `ld_a`."""
-    tasks = worth(2 * batch * ins * outs, tasks)
-    forward_part(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, tasks, tasks)
+    pieces = worth(2 * batch * ins * outs, tasks)
+    forward_part(x, ld_x, w, b, flags, code, kind, a, slope, ld_a, batch, ins, outs, pieces, tasks)
 
 
 @kernel
@@ -184,8 +184,8 @@ def input_gradient(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, in
 
     below, slope : that layer's output and stored slope, laid out as dX; read as its activation needs them
     """
-    tasks = worth(2 * batch * ins * outs, tasks)
-    input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, tasks, tasks)
+    pieces = worth(2 * batch * ins * outs, tasks)
+    input_gradient_part(dz, ld_dz, w, dx, ld_dx, flags, code, below, slope, batch, ins, outs, pieces, tasks)
 
 
 @kernel
@@ -199,14 +199,14 @@ def weight_gradient(
     code, params, state, hyper, n : for that, as `updates.update` takes them; W, and b behind it
     """
     chunks, parts = gradient_chunks(batch, ins, outs), chunks_of(batch)
-    tasks = worth(2 * batch * ins * outs, tasks)
+    pieces = worth(2 * batch * ins * outs, tasks)
     if chunks == 1:
         weight_gradient_part(
             x, ld_x, dz, ld_dz, dw, db, flags, batch, parts, 0, parts, ins, outs, kind, code, params, state, hyper, n,
-            tasks, tasks,
+            pieces, tasks,
         )  # fmt: skip
     else:
-        weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks)
+        weight_gradient_chunk(x, ld_x, dz, ld_dz, partials, flags, batch, ins, outs, chunks, tasks if pieces > 1 else 1)
         put_together(partials, chunks, dw, db, flags, ins, outs, kind, code, params, state, hyper, n)
 
 

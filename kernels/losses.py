@@ -265,10 +265,10 @@ def losses_of_rows(
     batch, tasks,
 ):  # fmt: skip
     """Compute the losses of rows and their gradients, shared out; see `loss_part`."""
-    tasks = worth(ELEMENT_WORK * batch * n, tasks)
+    pieces = worth(ELEMENT_WORK * batch * n, tasks)
     loss_part(
         code, z, ld, room, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope,
-        d, batch, tasks, tasks,
+        d, batch, pieces, tasks,
     )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
             pieces = min(chunks, shared_out)
             pass_over_chunks(
                 x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, batch, chunks,
-                pieces, pieces,
+                pieces, tasks,
             )  # fmt: skip
         elif by_rows:
             together = chunks_at_once(batch, chunks, shared_out)
@@ -152,10 +152,10 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 pieces = most_pieces(end - first, shared_out)
                 pass_over_rows(
                     x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, first, end - first,
-                    shared_out if pieces == 1 else 1, pieces, pieces,
+                    tasks if pieces == 1 and shared_out > 1 else 1, pieces, tasks,
                 )  # fmt: skip
                 chunk_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, first, 0)
-                pass_over_weights(chunk_x, addresses, batch, chunks, chunk, chunk + together, shared_out, shared_out)
+                pass_over_weights(chunk_x, addresses, batch, chunks, chunk, chunk + together, shared_out, tasks)
         else:
             pass_over_rows(
                 x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, 0, batch, tasks, 1, 1

@@ -1,4 +1,4 @@
-"""Numba's pool of threads, started so that it shares a machine with other processes."""
+"""Numba's pool of threads, started so that it shares a machine, and a process, with others."""
 
 import contextlib
 import ctypes
@@ -6,10 +6,15 @@ import importlib
 import mmap
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel
+
+from . import forks
 
 # GNU OpenMP lets a thread that has nothing to do spin for milliseconds before it sleeps. That serves the next parallel
 # region when the cores are free; when another process has them, every region waits for a thread that is not running,
@@ -23,14 +28,7 @@ LOADING, COMPILING = 64 << 20, 256 << 20
 
 _started = False
 
-# A child process has the locks as they were and none of the threads that held them. So a fork waits until nobody
-# compiles, loads or starts the pool: the child would wait for ever.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
-    )
+forks.wait_for(global_compiler_lock)  # who compiles, loads or starts the pool has it
 
 
 def is_room_for(size: int) -> bool:
@@ -48,19 +46,70 @@ def require_room(size: int) -> None:
         raise MemoryError(f"fastbp expects {size >> 20} MB of free address space to load or compile its kernels")
 
 
-def _find_tbb() -> None:
-    """Load pip's TBB, where there is no OpenMP or the user names a layer: the dynamic loader does not look there."""
-    if config.THREADING_LAYER == "default":
-        with contextlib.suppress(ImportError):
-            importlib.import_module("numba.np.ufunc.omppool")
-            return
-    with contextlib.suppress(OSError):
-        ctypes.CDLL(os.path.join(sys.prefix, "lib", "libtbb.so.12"))
-
-
 def _launch() -> None:
-    _find_tbb()
-    parallel._launch_threads()
+    """Start the pool: OpenMP where the user names no other layer. What other libraries have set stays."""
+    openmp = None
+    if config.THREADING_LAYER not in ("tbb", "workqueue"):
+        with contextlib.suppress(ImportError):
+            openmp = importlib.import_module("numba.np.ufunc.omppool")
+    if openmp is None or config.THREADING_LAYER != "default":
+        with contextlib.suppress(OSError):  # pip's TBB, where the dynamic loader does not look
+            ctypes.CDLL(os.path.join(sys.prefix, "lib", "libtbb.so.12"))
+    with _start_method_open(), _openmp_launched_apart(openmp):
+        parallel._launch_threads()
+
+
+@contextlib.contextmanager
+def _openmp_launched_apart(openmp: Any) -> Iterator[None]:
+    """Let Numba's OpenMP set its number of threads, and that regions may be nested, in a thread that ends.
+
+    OpenMP keeps both for each thread, and PyTorch and others compute with the same OpenMP in the threads that call us.
+    Older ones keep for the process how deep regions may be nested. Numba's regions ask for their threads each time.
+    """
+    if openmp is None or parallel._is_initialized:
+        yield
+        return
+    address = openmp.launch_threads
+    launch = ctypes.CFUNCTYPE(None, ctypes.c_int)(address)
+    levels, set_levels = (_bound(openmp, f"omp_{verb}_max_active_levels") for verb in ("get", "set"))
+
+    def launch_and_restore() -> None:
+        before = levels()
+        launch(parallel.NUM_THREADS)
+        set_levels(before)
+
+    thread = threading.Thread(target=launch_and_restore)
+    try:
+        thread.start()
+        thread.join()
+    except RuntimeError:  # the system gives no thread, to OpenMP neither
+        launch_and_restore()
+    openmp.launch_threads = openmp.set_num_threads  # Numba calls it: it sets a number of Numba's own, to what it is
+    try:
+        yield
+    finally:
+        openmp.launch_threads = address
+
+
+def _bound(module: Any, name: str) -> Any:
+    """Return the function that a call of `name` in an extension module ends in: libraries loaded for all come first."""
+    for path in (None, module.__file__):
+        with contextlib.suppress(AttributeError):
+            return getattr(ctypes.CDLL(path), name)
+    raise AttributeError(name)
+
+
+@contextlib.contextmanager
+def _start_method_open() -> Iterator[None]:
+    """Let the program still choose how multiprocessing starts processes: Numba asks, and whoever asks fixes it."""
+    import multiprocessing
+
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    try:
+        yield
+    finally:
+        if chosen is None:
+            multiprocessing.set_start_method(None, force=True)
 
 
 def start_threads() -> None:

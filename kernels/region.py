@@ -15,8 +15,10 @@ from numba.core import cgutils
 from .compile import Outlined, element_type, kernel
 from .control import give_back, take
 from .pool import threading_layer
-from .simd import I64, count_loop, make_intrinsic
+from .simd import I32, I64, count_loop, make_intrinsic
 from .threads import TASK, integers, spread
+
+_C_GETTER, _C_SETTER = ir.FunctionType(I64, []), ir.FunctionType(ir.VoidType(), [I32])
 
 
 def _invoke(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
@@ -30,6 +32,17 @@ invoke = make_intrinsic(
 )
 
 
+def _use(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    before = builder.call(cgutils.get_or_insert_function(builder.module, _C_GETTER, "get_num_threads"), [])
+    use = cgutils.get_or_insert_function(builder.module, _C_SETTER, "set_num_threads")
+    builder.call(use, [builder.trunc(args[0], I32)])
+    return before
+
+
+# use(threads): Numba's parallel regions in the calling thread have so many threads; returns how many they had.
+use = make_intrinsic("use", ["threads"], lambda threads: types.int64(types.int64), _use)
+
+
 @kernel(parallel=True)
 def _region(task, arguments, pieces):
     for piece in prange(pieces):
@@ -37,13 +50,18 @@ def _region(task, arguments, pieces):
 
 
 def region(task, arguments, pieces, threads):
-    """Call the function at `task` with the address of its arguments and every piece, on Numba's threads."""
+    """Call the function at `task` with the address of its arguments and every piece, on so many of Numba's threads.
+
+    The user's own parallel loops have as many threads after it as before.
+    """
+    users = use(threads)
     _region(task, arguments, pieces)
+    use(users)
 
 
 def region_of_own_threads(task, arguments, pieces, threads):
-    """Do the same on so many threads, which are made for it."""
-    spread(task, arguments, pieces, threads)
+    """Do the same on threads that are made for it."""
+    spread(task, arguments, pieces, min(pieces, threads))
 
 
 class Region(Outlined):
@@ -63,21 +81,23 @@ _REGION = Region(region, integers)
 class Shared(Outlined):
     """An outlined function whose last parameters are `pieces` and `piece`: it computes one piece of so many.
 
-    A kernel calls it with `pieces` and `tasks` in their place, and all pieces are computed: in a parallel region, or
-    one after another where `tasks` is 1.
+    A kernel calls it with `pieces` and `threads` in their place, and all pieces are computed: in a parallel region, or
+    one after another where either is 1. All regions of a call have as many threads, whatever the pieces: OpenMP ends
+    the threads that a smaller region has no use for, and makes them again for the next one.
     """
 
     def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
         dtype = element_type(signature.args)
         function = self.declare(context, builder.module, dtype)
         run = _REGION.declare(context, builder.module, dtype)
-        *shared, pieces, tasks = args
+        *shared, pieces, threads = args
         shared.append(pieces)
-        with builder.if_else(builder.icmp_signed(">", tasks, I64(1))) as (parallel, serial):
+        several = builder.and_(builder.icmp_signed(">", pieces, I64(1)), builder.icmp_signed(">", threads, I64(1)))
+        with builder.if_else(several) as (parallel, serial):
             with parallel:
                 arguments = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, shared))
                 task = self._task(builder.module, function, arguments.type)
-                builder.call(run, [builder.ptrtoint(task, I64), builder.ptrtoint(arguments, I64), pieces, tasks])
+                builder.call(run, [builder.ptrtoint(task, I64), builder.ptrtoint(arguments, I64), pieces, threads])
             with serial, count_loop(builder, I64(0), pieces, 1) as piece:
                 builder.call(function, [*shared, piece])
         return context.get_dummy_value()

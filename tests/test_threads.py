@@ -134,8 +134,7 @@ def test_workqueue_is_named_once_and_used_for_large_work_alone():
 
 def test_no_room_for_the_stacks_of_a_pool_means_one_thread(monkeypatch):
     monkeypatch.setattr(_threads, "_threads", 7)
-    monkeypatch.setattr(_threads, "_masked", threading.local())
-    monkeypatch.setattr(_threads.numba, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(_threads, "_of_thread", threading.local())
     sizes = []
     monkeypatch.setattr(_threads, "is_room_for", lambda size: sizes.append(size) or len(sizes) > 1)
     assert [_threads.tasks_for(1e12) for _ in range(3)] == [1, 7, 7]
@@ -175,7 +174,6 @@ def test_a_limit_holds_inside_and_for_one_python_thread(monkeypatch):
     monkeypatch.setattr(_threads, "_threads", 4)
     monkeypatch.setattr(_threads, "_on_workqueue", lambda: False)
     monkeypatch.setattr(_threads, "_room_for_stacks", lambda n: True)
-    monkeypatch.setattr(_threads.numba, "set_num_threads", lambda n: None)
     elsewhere = []
     with _threads.at_most(2):
         with _threads.at_most(1):
@@ -187,7 +185,7 @@ def test_a_limit_holds_inside_and_for_one_python_thread(monkeypatch):
         with _threads.at_most(None):
             assert _threads.tasks_for(1e12) == 4
     assert elsewhere == [4]
-    _threads._masked.__dict__.pop("threads", None)  # what this thread was told is not what Numba was
+    _threads._of_thread.__dict__.pop("pool", None)  # there is none of so many threads
 
 
 def test_config_names_what_decides_speed(capsys):

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from torture import bits, cache, files, forks, frame, memory, readers, threads
+from torture import bits, cache, files, first_calls, forks, frame, memory, others, readers, threads
 from torture.__main__ import CHECKS
 
 SHORT = {
@@ -17,6 +17,8 @@ SHORT = {
     "nested": partial(threads.nested, 1),
     "forks": partial(forks.forks, 2, ways=("os.fork",)),
     "compiling": partial(forks.compiling, 1),
+    "first calls under fork": partial(first_calls.first_calls, 2, forks=4, kinds=("step", "fit", "predict", "by_hand")),
+    "settings of others": partial(others.settings, 2, calls=4),
     "memory": partial(memory.memory, 2, most_layers=1),
     "first call": partial(memory.first_call, 2),
     "damaged cache": partial(cache.damaged, 4),

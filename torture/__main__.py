@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import bits, cache, files, forks, memory, readers, threads
+from . import bits, cache, files, first_calls, forks, memory, others, readers, threads
 
 # Each check and how often the long run tries it: under 20 minutes for all, on two cores. Another check is another line.
 CHECKS = {
@@ -19,6 +19,8 @@ CHECKS = {
     "nested": (threads.nested, 20),
     "forks": (forks.forks, 6),
     "compiling": (forks.compiling, 12),
+    "first calls under fork": (first_calls.first_calls, 24),
+    "settings of others": (others.settings, 20),
     "memory": (memory.memory, 24),
     "first call": (memory.first_call, 12),
     "damaged cache": (cache.damaged, 25),

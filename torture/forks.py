@@ -3,15 +3,13 @@
 import multiprocessing
 import os
 import threading
-import time
 import warnings
 from itertools import product
 
-from .frame import Result, layers, threads_always
+from .frame import CHILD_SECONDS, Result, layers, threads_always, wait_for_child
 from .networks import CASES, make, trained
 
 WAYS = ("os.fork", "fork", "spawn", "forkserver", "loky")
-CHILD_SECONDS = 60
 
 
 def forks(times, ways=WAYS):
@@ -59,21 +57,8 @@ def _fork(_, expected):
             os._exit(0 if work() == expected else 99)
         finally:
             os._exit(98)
-    code = _wait(pid)
+    code = wait_for_child(pid)
     return "" if code == 0 else "other bits" if code == 99 else f"exit code {code}"
-
-
-def _wait(pid):
-    """Return a child's exit code, or "hangs"."""
-    end = time.monotonic() + CHILD_SECONDS
-    while time.monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return "none, it hangs"
 
 
 def _process(way, expected):
@@ -127,6 +112,6 @@ def fork_while_compiling():
     pid = os.fork()
     if pid == 0:
         os._exit(0 if njit(lambda x: x + 1)(1) == 2 and work() else 99)
-    code = _wait(pid)
+    code = wait_for_child(pid)
     other.join()
     return code

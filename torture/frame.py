@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("omp", "tbb", "workqueue")
+CHILD_SECONDS = 60
 _CALL = """
 import json, sys
 from {module} import {name}
@@ -70,6 +72,19 @@ def call(seconds, function, *args, **environment):
         return json.loads(out.splitlines()[-1])
     how = f"exit code {child.returncode}" if child.returncode > 0 else signal.Signals(-child.returncode).name
     raise ChildFailed(f"{how}: {' '.join(err.splitlines()[-1:])}")
+
+
+def wait_for_child(pid):
+    """Return a child's exit code, or "hangs"."""
+    end = time.monotonic() + CHILD_SECONDS
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return "none, it hangs"
 
 
 @cache

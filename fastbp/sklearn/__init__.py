@@ -4,12 +4,15 @@ They are subclasses of scikit-learn's classes, whose parameters, methods and fit
 same initial weights and the same orders from `random_state`. Needs scikit-learn 1.9 (extra ``sklearn``).
 """
 
-try:
-    from sklearn.callback import CallbackSupportMixin as _of_version_1_9  # noqa: F401
-except ImportError as error:
-    raise ImportError("fastbp.sklearn needs scikit-learn 1.9: pip install 'fastbp[sklearn]'") from error
+from fastbp.kernels.forks import imports as _imports
 
-from fastbp.sklearn._classifier import MLPClassifier
-from fastbp.sklearn._regressor import MLPRegressor
+with _imports:
+    try:
+        from sklearn.callback import CallbackSupportMixin as _of_version_1_9  # noqa: F401
+    except ImportError as error:
+        raise ImportError("fastbp.sklearn needs scikit-learn 1.9: pip install 'fastbp[sklearn]'") from error
+
+    from fastbp.sklearn._classifier import MLPClassifier
+    from fastbp.sklearn._regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor"]

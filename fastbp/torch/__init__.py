@@ -18,13 +18,16 @@ do for a small layer that stands alone, with no activation or with (leaky) relu,
 torch.Size([131])
 """
 
-try:
-    import torch as _torch  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ImportError("fastbp.torch needs PyTorch: pip install 'fastbp[torch]'") from error
+from fastbp.kernels.forks import imports as _imports
 
-from fastbp.torch.layers import MLP, Linear, Sequential
-from fastbp.torch.loss import CrossEntropyLoss
-from fastbp.torch.replace import Replaced, replace_
+with _imports:
+    try:
+        import torch as _torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError("fastbp.torch needs PyTorch: pip install 'fastbp[torch]'") from error
+
+    from fastbp.torch.layers import MLP, Linear, Sequential
+    from fastbp.torch.loss import CrossEntropyLoss
+    from fastbp.torch.replace import Replaced, replace_
 
 __all__ = ["MLP", "CrossEntropyLoss", "Linear", "Replaced", "Sequential", "replace_"]
