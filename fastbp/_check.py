@@ -78,7 +78,7 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
     if type(x).__module__.split(".")[0] == "scipy":
         raise TypeError(f"{who} expects {name} to be a dense array, got {type(x).__name__}; call .toarray() first")
     try:
-        array = np.asarray(x)
+        array = as_array(x, dtype, who, name)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{who} expects {name} to be an array of numbers: {error}") from None
     except RuntimeError as error:  # a torch tensor that wants a gradient
@@ -86,6 +86,23 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got dtype {array.dtype}")
     return np.require(array, dtype, ("C", "A", "W"))
+
+
+def as_array(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
+    """Return what comes as an array; a data frame whose columns are of several types becomes one of `dtype`.
+
+    NumPy would make an array of Python objects of it.
+    """
+    kinds = list(x.dtypes) if hasattr(x, "iloc") and getattr(x, "ndim", 0) == 2 else []
+    if len(set(kinds)) < 2 and all(isinstance(kind, np.dtype) for kind in kinds):
+        return np.asarray(x)
+    array = np.empty(x.shape, dtype)
+    for i, kind in enumerate(kinds):
+        if kind.kind not in "fiub" or kind.itemsize > 8:
+            where = f"dtype {kind} in column {x.columns[i]!r}"
+            raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got {where}")
+        array[:, i] = x.iloc[:, i].to_numpy(dtype, na_value=np.nan)
+    return array
 
 
 def no_mask(x: Any, who: str, name: str) -> None:
@@ -103,19 +120,21 @@ def _as_it_is(x: Any, dtype: np.dtype[Any]) -> Array | None:
     return None
 
 
+class _Alias:
+    """A read-only array as a writable one."""
+
+    def __init__(self, x: Array) -> None:
+        interface = dict(x.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__, self.keep_alive = interface, x
+
+
 def _alias(x: Array) -> Array:
     """Return a writable-typed view of a read-only array; kernels only read it.
 
     Numba would compile every kernel once more for read-only arrays.
     """
-    interface = dict(x.__array_interface__)
-    interface["data"] = (interface["data"][0], False)
-
-    class Alias:
-        __array_interface__ = interface
-        keep_alive = x
-
-    return np.asarray(Alias())
+    return np.asarray(_Alias(x))
 
 
 def overlaps(x: Array, *others: Array) -> bool:
@@ -162,7 +181,7 @@ def labels(y: Any, batch: int, classes: int, who: str, ignore_index: int) -> Arr
     """Return class indices 0..classes-1 (or `ignore_index`), int64, (batch,)."""
     no_mask(y, who, "targets")
     array = np.asarray(y)
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iub":
         raise TypeError(f"{who} expects targets of class indices to be integers, got dtype {array.dtype}")
     exact_shape(array, (batch,), who, "targets")
     # Numbers that int64 does not hold are too large all the same, and would wrap.
@@ -178,15 +197,23 @@ def labels(y: Any, batch: int, classes: int, who: str, ignore_index: int) -> Arr
     return result
 
 
-def weights(w: Any, length: int, dtype: np.dtype[Any], who: str, name: str) -> Array:
-    """Return non-negative finite weights, (length,); an empty array for None."""
+def no_nan(array: Array, who: str, name: str) -> Array:
+    """Return the array if it has no NaN."""
+    if np.isnan(array).any():
+        raise ValueError(f"{who} expects {name} without NaN, got {np.isnan(array).sum()} of them")
+    return array
+
+
+def weights(w: Any, length: int, dtype: np.dtype[Any], who: str, name: str, smallest: float = 0.0) -> Array:
+    """Return finite weights of at least `smallest`, (length,); an empty array for None."""
     if w is None:
         return np.empty(0, dtype)
     array = exact_shape(floats(w, dtype, who, name), (length,), who, name)
-    wrong = ~((array >= 0) & np.isfinite(array))
+    wrong = ~((array >= smallest) & np.isfinite(array))
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise ValueError(f"{who} expects {name} to be finite and not negative, got {array[at]} at {at}")
+        sign = " and not negative" if smallest == 0 else ""
+        raise ValueError(f"{who} expects {name} to be finite{sign}, got {array[at]} at {at}")
     return array
 
 

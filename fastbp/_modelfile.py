@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,14 +26,41 @@ CHECKSUM = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')
 
 
 def write_tensors(path: str | os.PathLike[str], kind: str, header: dict[str, Any], tensors: dict[str, Any]) -> None:
-    """Write tensors and header; the file appears whole or not at all."""
-    text = json.dumps({"format": FORMAT, "sha256": ZEROS, **header})
+    """Write tensors and header; the file appears whole or not at all.
+
+    TypeError or ValueError if the header holds what `read_tensors` would not bring back.
+    """
+    who = f"a {KINDS[kind]} file"
+    try:
+        check_names(header, who)
+        text = json.dumps({"format": FORMAT, "sha256": ZEROS, **header})
+        json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{who} expects tables and lists that are not nested as deep") from None
     content = to_bytes(tensors, {kind: text})
     end = _header_end(content)
     place = CHECKSUM.search(content, 8, end)
     assert place is not None
     view = memoryview(content)
     write_atomically(path, view[: place.start(1)], _checksum(view, place).encode(), view[place.end(1) :])
+
+
+def check_table(value: Any, who: str, name: str) -> None:
+    """Raise TypeError if this is no dictionary: what is read back as metadata has to be one."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{who} expects {name} to be a dict, got {type(value).__name__}")
+
+
+def check_names(value: Any, who: str) -> None:
+    """Raise TypeError if a name in a table, or in one inside it, is no string: JSON would make one of it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{who} expects names in its tables to be strings, got {key!r}")
+            check_names(inner, who)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            check_names(inner, who)
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str, who: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

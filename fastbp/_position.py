@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from fastbp.training import Trainer
 
 Array = NDArray[Any]
-# The divisor of a step that is not made yet. Kernels write none below 0, so the record itself says how far an epoch is,
-# whenever an exception came.
-NOT_MADE = -1.0
+# The divisor of a step that is not made yet, NaN. Kernels write none, as weights are finite, so the record itself says
+# how far an epoch is, whenever an exception came.
+NOT_MADE = math.nan
 
 
 @dataclass(eq=False)
@@ -58,7 +58,7 @@ class Position:
     @property
     def done(self) -> int:
         """Steps of the running epoch that are made."""
-        return int(np.count_nonzero(self.record[RECORD_DIVISOR] != NOT_MADE))
+        return int(np.count_nonzero(~np.isnan(self.record[RECORD_DIVISOR])))
 
     def check(self, rows: int, batch_size: int, shuffle: bool) -> None:
         """Raise ValueError if these are not the arguments of the run."""
@@ -88,9 +88,10 @@ class Position:
     def figures(self, reduction: str, labelled: bool) -> dict[str, float]:
         """Return loss and accuracy over the running epoch."""
         value, divisor = self.record[RECORD_LOSS], self.record[RECORD_DIVISOR]
-        counted = divisor > 0  # a batch in which no row counts has no mean
+        counted = divisor != 0  # a batch in which no row counts has no mean
         if reduction == "mean":
-            figures = {"loss": float((value * divisor)[counted].sum() / divisor.sum()) if counted.any() else math.nan}
+            with np.errstate(divide="ignore", invalid="ignore"):  # no row counts, or class weights cancel
+                figures = {"loss": float((value * divisor)[counted].sum() / divisor.sum())}
         else:
             figures = {"loss": float(value.sum())}
         if labelled:

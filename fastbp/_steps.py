@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import _check, _memory
+from fastbp._guard import Guarded, refuse_overrides
 from fastbp._interrupts import held_back
 from fastbp._pace import Pace
 from fastbp._threads import tasks_for
@@ -39,11 +40,11 @@ class Alone:
         return Alone, ()  # a copy is nobody's yet
 
 
-class Steps:
+class Steps(Guarded):
     """What a `Trainer` is below its public methods. All arguments are checked."""
 
     def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer) -> None:
-        self._model, self._loss, self.optimizer = model, loss, optimizer
+        self._model, self._loss, self._optimizer = model, loss, optimizer
         self._target_width = model.out_features // loss.outputs_for(1)
         self._code = optimizer.code
         dtype, size = model.dtype, model._params.size
@@ -71,6 +72,18 @@ class Steps:
     def loss(self) -> Loss:
         """The loss; another one needs a trainer of its own."""
         return self._loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer; one of the same kind may take its place between steps."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
+        refuse_overrides(optimizer, "Trainer", "an optimizer")
+        self._optimizer = optimizer
 
     def _reserve(self, batch: int) -> None:
         """Make room for batches of this many rows."""
@@ -126,15 +139,19 @@ class Steps:
     def _prepare(self, batch: int) -> None:
         if batch > self._layout[CAPACITY]:
             self._reserve(batch)
-        optimizer = self.optimizer
-        if optimizer.code != self._code:
-            raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
-        if vars(optimizer) != self._numbers:
-            optimizer.check()
+        optimizer = self._optimizer
+        if optimizer.code != self._code or vars(optimizer) != self._numbers:
+            self._check_optimizer()
             numbers = optimizer.numbers()
             self._hyper[: len(numbers)] = numbers
             # A list may change without becoming another: it is never taken for the one before.
             self._numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
+
+    def _check_optimizer(self) -> None:
+        """Raise an error if the optimizer is of another kind than before, or a number is out of range."""
+        if self._optimizer.code != self._code:
+            raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
+        self._optimizer.check()
 
     def _run(
         self,
@@ -174,8 +191,8 @@ class Steps:
             and y.flags.carray
             # y is read before anything is written
             and (x.base is None or not _check.overlaps(x, self._model._params, self._model._grads))
-            and vars(self.optimizer) == self._numbers
-            and self.optimizer.code == self._code
+            and vars(self._optimizer) == self._numbers
+            and self._optimizer.code == self._code
         )
 
     def _quick_step(self, x: Any, y: Any) -> bool:

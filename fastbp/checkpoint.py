@@ -3,13 +3,15 @@
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import _check
-from fastbp._modelfile import CHECKPOINT, read_tensors, write_tensors
+from fastbp._guard import set_unguarded
+from fastbp._modelfile import CHECKPOINT, check_names, check_table, read_tensors, write_tensors
 from fastbp._position import NOT_MADE, Listener, Position
 from fastbp._version import __version__
 from fastbp.history import History
@@ -32,6 +34,8 @@ _GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 def write_checkpoint(path: str | os.PathLike[str], trainer: "Trainer") -> None:
     """Write a trainer; see `Trainer.save_checkpoint`."""
     model, position = trainer.model, trainer._position
+    check_table(model.metadata, "save_checkpoint", "the model's metadata")
+    trainer._check_optimizer()
     header: Table = {
         "versions": {"fastbp": __version__, "numpy": np.__version__},
         "layers": model._config(),
@@ -70,7 +74,7 @@ def _restored(header: Table, arrays: dict[str, Array], make: "type[Trainer]") ->
             raise TypeError(f"its {name} should be {target.dtype}, got {arrays[name].dtype}")
         target[...] = _check.exact_shape(arrays[name], target.shape, "load_checkpoint", name)
     trainer._steps = _check.integer(header["steps"], "load_checkpoint", "steps", 0)
-    trainer.history = _history(header["history"], arrays["history"])
+    set_unguarded(trainer, "history", _history(header["history"], arrays["history"]))
     if header["position"] is not None:
         begin = "position."
         rest = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
@@ -82,7 +86,10 @@ def _described(thing: Any, kinds: Mapping[str, type[Any]]) -> Table:
     kind = type(thing)
     if kinds.get(kind.__name__) is not kind:
         raise TypeError(f"save_checkpoint knows {', '.join(kinds)}; got {kind.__name__}")
-    return {"kind": kind.__name__, "options": _plain(vars(thing))}
+    return {
+        "kind": kind.__name__,
+        "options": _plain({field.name: getattr(thing, field.name) for field in fields(thing)}),
+    }
 
 
 def _made(description: Table, kinds: Mapping[str, type[Any]]) -> Any:
@@ -109,8 +116,9 @@ def _take_down(position: Position) -> tuple[Table, dict[str, Array]]:
     callbacks = []
     for i, listener in enumerate(position.listeners):
         state = listener.current_state()
+        check_names(state, f"save_checkpoint of {listener.kind}")
         own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
-        arrays |= {f"callbacks.{i}.{name}": np.ascontiguousarray(array) for name, array in own.items()}
+        arrays |= {f"callbacks.{i}.{name}": np.asarray(array, order="C") for name, array in own.items()}
         rest = {name: value for name, value in state.items() if name not in own}
         callbacks.append({"kind": listener.kind, "told": listener.told, "state": _plain(rest)})
     generator = _plain(position.generator.bit_generator.state)

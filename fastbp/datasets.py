@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._arrays import as_labels, as_quantities
+from fastbp._guard import Guarded, guarded_record
 from fastbp._sources import load_digits, load_features, read_parts
 from fastbp._split import split_rows, train_validation_split
 
@@ -20,8 +21,9 @@ __all__ = ["Dataset", "load_dataset", "load_digits", "load_features", "train_val
 Task = Literal["classification", "regression"]
 
 
+@guarded_record
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Guarded):
     """Training and test data, ready for a network.
 
     Attributes
@@ -48,6 +50,11 @@ class Dataset:
     classes: tuple[str, ...]
     feature_names: tuple[str, ...]
     name: str
+
+    def __repr__(self) -> str:
+        rows = f"{len(self.x_train)} + {len(self.x_test)} rows of {self.x_train.shape[1]} features"
+        answers = f"{len(self.classes)} classes" if self.classes else f"{self.y_train.shape[1]} outputs"
+        return f"Dataset({self.name!r}, {self.task}, {rows}, {answers})"
 
 
 def load_dataset(

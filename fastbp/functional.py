@@ -43,9 +43,9 @@ def softmax_cross_entropy(
     logits : array_like of shape (batch, classes)
         float32 or float64; other numbers are converted.
     targets : array_like of shape (batch,) or (batch, classes)
-        Class indices, or a float row of probabilities for each sample.
+        Class indices, or for each sample a float row of probabilities, or a row of integers or bools with a single 1.
     weight : array_like of shape (classes,), optional
-        A weight for each class.
+        A weight for each class. It may be negative; where the weights of the labels cancel, the mean divides by 0.
     ignore_index : int, default -100
         Rows with this label have loss 0 and gradient 0, whatever their logits.
     label_smoothing : float in [0, 1], default 0.0
@@ -78,7 +78,8 @@ def softmax_cross_entropy(
       class's is; PyTorch's loss is NaN then.
     - An ignored row has the gradient 0 whatever its logits. PyTorch's is NaN for logits of NaN or +inf, or all -inf:
       the loss looks right, and the next update makes all weights NaN.
-    - An empty batch and a negative weight are errors. PyTorch's mean over no row is NaN, and a step of it does nothing.
+    - An empty batch is an error. PyTorch's mean over no row is NaN, and a step of it does nothing.
+    - Where all labels are of classes of weight 0 the mean is NaN as in PyTorch, but the gradient 0.
 
     As in PyTorch, the loss and the gradient of a row that counts are NaN where a logit is NaN or +inf, or all are -inf;
     the loss is +inf where the label's logit is -inf; and probabilities need not sum to 1: the gradient is

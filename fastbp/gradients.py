@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import _check
+from fastbp._guard import Guarded, guarded_record
 from fastbp.losses import Loss, named_loss
 from fastbp.sequential import Sequential
 
@@ -16,8 +17,9 @@ __all__ = ["GradcheckResult", "gradcheck"]
 Array = NDArray[Any]
 
 
+@guarded_record
 @dataclass(frozen=True)
-class GradcheckResult:
+class GradcheckResult(Guarded):
     """What `gradcheck` found; true if all gradients are right.
 
     Attributes

@@ -3,15 +3,19 @@
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from fastbp._files import write_atomically
+from fastbp._guard import Guarded
 
 __all__ = ["History"]
 
 
-class History(Mapping[str, list[float]]):
+class History(Guarded, dict[str, list[float]]):
     """The figures of each epoch by name: ``history["loss"]``, ``history["val_loss"]``, ``history["accuracy"]`` ...
+
+    A dictionary, so that ``pandas.DataFrame(history)`` has a row an epoch; it grows by `append` alone.
 
     Parameters
     ----------
@@ -34,39 +38,43 @@ class History(Mapping[str, list[float]]):
     """
 
     def __init__(self, columns: Mapping[str, Sequence[float]] | None = None) -> None:
-        self._columns = {name: [float(value) for value in column] for name, column in (columns or {}).items()}
-        lengths = {len(column) for column in self._columns.values()}
+        super().__init__({name: [float(value) for value in column] for name, column in (columns or {}).items()})
+        lengths = {len(column) for column in self.values()}
         if len(lengths) > 1:
             raise ValueError(f"History expects columns of one length, got {sorted(lengths)}")
-        self.epochs = lengths.pop() if lengths else 0
+        self._epochs = lengths.pop() if lengths else 0
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs there are."""
+        return self._epochs
 
     def append(self, figures: Mapping[str, float]) -> None:
         """Add an epoch; what it lacks is NaN."""
-        self.epochs += 1
-        for name in (*self._columns, *(n for n in figures if n not in self._columns)):
-            column = self._columns.setdefault(name, [float("nan")] * (self.epochs - 1))
+        self._epochs += 1
+        for name in (*self, *(n for n in figures if n not in self)):
+            column = dict.setdefault(self, name, [float("nan")] * (self._epochs - 1))
             column.append(float(figures.get(name, float("nan"))))
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a line an epoch, with a header."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["epoch", *self._columns])
+        writer.writerow(["epoch", *self])
         writer.writerows(
-            [epoch, *(repr(column[epoch - 1]) for column in self._columns.values())]
-            for epoch in range(1, self.epochs + 1)
+            [epoch, *(repr(column[epoch - 1]) for column in self.values())] for epoch in range(1, self.epochs + 1)
         )
         write_atomically(path, text.getvalue().encode())
 
-    def __getitem__(self, name: str) -> list[float]:
-        return self._columns[name]
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("History grows by append alone; dict(history) is a copy to change")
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
-    def __len__(self) -> int:
-        return len(self._columns)
+    def __reduce__(self) -> tuple[Callable[..., "History"], tuple[Any, ...], dict[str, Any]]:
+        return type(self), (dict(self),), vars(self)
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name} {column[-1]:.4g}" for name, column in self._columns.items())
+        last = ", ".join(f"{name} {column[-1]:.4g}" for name, column in self.items())
         return f"History({self.epochs} epochs{'; last: ' + last if last else ''})"

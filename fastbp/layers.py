@@ -1,12 +1,14 @@
 """The dense layer: parameters as live views of flat memory, forward and backward by hand."""
 
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import _check, _memory
+from fastbp._guard import Guarded, set_unguarded
 from fastbp._threads import tasks_for
 from fastbp.initializers import INITIALIZERS, Initializer
 from fastbp.kernels import activations, dense
@@ -18,7 +20,7 @@ Array = NDArray[Any]
 _RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh")
 
 
-class Dense:
+class Dense(Guarded):
     """A dense layer: ``z = x @ weight.T + bias``, ``a = g(z)``.
 
     Parameters
@@ -44,6 +46,12 @@ class Dense:
         Live views of the memory that the kernels read: writing to them changes the layer.
     weight_grad, bias_grad : ndarray
         The gradients that the last backward pass or training step left, shaped as the parameters.
+    owner : Sequential or None
+        The model that the layer is part of; None without one, or when it is gone.
+
+    What is assigned to parameters and gradients is copied to where they are, so that
+    ``layer.weight -= 0.1 * layer.weight_grad`` is an update. The other attributes stay as the layer was made. A
+    subclass may add to the layer, but not override what a model computes without calling it, such as `forward`.
 
     Raises
     ------
@@ -62,6 +70,17 @@ class Dense:
     array([4., 4.], dtype=float32)
     """
 
+    in_features: Final[int]
+    out_features: Final[int]
+    activation: Final[str]
+    has_bias: Final[bool]
+    dtype: Final[np.dtype[Any]]
+
+    # A model runs on the layers' memory. "call" is Keras's name.
+    _compiled: ClassVar = (
+        "forward", "backward", "weight", "bias", "weight_grad", "bias_grad", "__call__", "call",
+    )  # fmt: skip
+
     def __init__(
         self,
         in_features: int,
@@ -79,7 +98,7 @@ class Dense:
         self.activation = activation
         self.has_bias = bool(bias)
         self.dtype = _check.float_dtype(dtype, "Dense")
-        self.owner: object = None  # the model whose memory the parameters are in
+        self._owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in
         self._saved: tuple[Array, Array, Array] | None = None
         shape = (self.out_features, self.in_features)
         if init is None:
@@ -105,24 +124,45 @@ class Dense:
         self._dw, self._db = grads[:size].reshape(shape), grads[size:]
 
     @property
+    def owner(self) -> Any:
+        """The model that the layer is part of; None without one, or when it is gone."""
+        return None if self._owner is None else self._owner()
+
+    @property
     def weight(self) -> Array:
         """The weights, a live view of shape (out_features, in_features)."""
         return self._w.T
+
+    @weight.setter
+    def weight(self, value: ArrayLike) -> None:
+        _copy_into(self._w.T, value, "weight")
 
     @property
     def bias(self) -> Array | None:
         """The bias, a live view of shape (out_features,); None without one."""
         return self._b if self.has_bias else None
 
+    @bias.setter
+    def bias(self, value: ArrayLike) -> None:
+        _copy_into(self.bias, value, "bias")
+
     @property
     def weight_grad(self) -> Array:
         """The gradient of the weights, (out_features, in_features)."""
         return self._dw.T
 
+    @weight_grad.setter
+    def weight_grad(self, value: ArrayLike) -> None:
+        _copy_into(self._dw.T, value, "weight_grad")
+
     @property
     def bias_grad(self) -> Array | None:
         """The gradient of the bias, (out_features,); None without one."""
         return self._db if self.has_bias else None
+
+    @bias_grad.setter
+    def bias_grad(self, value: ArrayLike) -> None:
+        _copy_into(self.bias_grad, value, "bias_grad")
 
     @property
     def _work(self) -> float:
@@ -161,7 +201,7 @@ class Dense:
         stored = self._code >= activations.FIRST_STORED_SLOPE
         slope = np.empty_like(a) if stored else np.empty((0, self.out_features), self.dtype)
         dense.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
-        self._saved = x, a, slope
+        set_unguarded(self, "_saved", (x, a, slope))
         return a
 
     def backward(self, da: ArrayLike) -> Array:
@@ -230,6 +270,16 @@ class Dense:
 
     def __reduce__(self) -> tuple[Callable[..., "Dense"], tuple[Any, ...]]:
         return _rebuild_dense, (self._config(), self._params.copy())
+
+
+def _copy_into(target: Array | None, value: ArrayLike, name: str) -> None:
+    """Copy an array to where a layer's parameters or gradients are."""
+    if target is None:
+        raise ValueError(f"Dense expects no {name} to be set: it was made with bias=False")
+    if type(value) is np.ndarray and value.__array_interface__ == target.__array_interface__:
+        return  # the end of ``layer.weight -= ...``, which has changed the memory itself
+    array = _check.exact_shape(_check.floats(value, target.dtype, "Dense", name), target.shape, "Dense", name)
+    target[...] = array if name.endswith("grad") else _check.no_nan(array, "Dense", name)
 
 
 def _rebuild_dense(config: dict[str, Any], params: Array) -> Dense:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp import _check
+from fastbp._guard import Guarded, guarded_record
 from fastbp._threads import tasks_for
 from fastbp.kernels import losses as kernels
 
@@ -38,18 +39,46 @@ class Targets(NamedTuple):
     values: Array
     class_weight: Array
 
+    @property
+    def labelled(self) -> bool:
+        """Whether each row is of a class, so that there is an accuracy."""
+        return self.code in (kernels.SOFTMAX_LABELS, kernels.SOFTMAX_ONE_HOT)
+
+    def looked_through(self) -> "Targets":
+        """Return the targets, as classes where they are probabilities with a single 1 in each row."""
+        if self.code == kernels.SOFTMAX_PROBABILITIES and is_one_hot(self.values):
+            return self._replace(code=kernels.SOFTMAX_ONE_HOT)
+        return self
+
 
 _NO_LABELS = np.empty(0, np.int64)
+# Rows that are looked at together: rows that are not one-hot are mostly seen to be so in the first of them.
+ROWS_AT_ONCE = 1 << 12
 
 
+def is_one_hot(values: Array) -> bool:
+    """Whether each row is a single 1 among zeros."""
+    parts = (values[start : start + ROWS_AT_ONCE] for start in range(0, len(values), ROWS_AT_ONCE))
+    return all(((part != 0).sum(axis=1) == 1).all() and (part.max(axis=1) == 1).all() for part in parts)
+
+
+@guarded_record
 @dataclass(frozen=True, kw_only=True)
-class Loss:
-    """What the losses have in common: checked targets and the options that the kernel reads."""
+class Loss(Guarded):
+    """What the losses have in common: checked targets and the options that the kernel reads.
+
+    A loss stays as it was made. A subclass may add to it or have other defaults, but not override what the kernels
+    compute: they take the options once.
+    """
 
     reduction: str = "mean"
 
     _who: ClassVar[str] = "Loss"
     _code: ClassVar[int]
+    # "forward" and "backward" are PyTorch's names, "call" is Keras's.
+    _compiled: ClassVar = (
+        "options", "outputs_for", "check_outputs", "targets", "evaluate", "__call__", "call", "forward", "backward",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _check.choice(self.reduction, REDUCTIONS, self._who, "reduction")
@@ -63,6 +92,14 @@ class Loss:
     def outputs_for(self, target_width: int) -> int:
         """Return how many outputs a network needs for this many target columns."""
         return target_width
+
+    def check_outputs(self, outputs: int) -> None:
+        """Raise ValueError if no targets suit a network with so many outputs."""
+        if outputs % self.outputs_for(1):
+            raise ValueError(
+                f"{type(self).__name__} expects a model with {self.outputs_for(1)} outputs for each target column, got "
+                f"out_features {outputs}"
+            )
 
     def targets(self, y: Any, batch: int, outputs: int, dtype: DTypeLike) -> Targets:
         """Check targets for a network output of shape (batch, outputs)."""
@@ -101,6 +138,7 @@ class Loss:
         return float(total), gradient
 
 
+@guarded_record
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropyLoss(Loss):
     """Cross-entropy of logits against class indices or probabilities; see `softmax_cross_entropy`.
@@ -108,7 +146,7 @@ class CrossEntropyLoss(Loss):
     Parameters
     ----------
     weight : array_like of shape (classes,), optional
-        A weight for each class.
+        A weight for each class. It may be negative, as in PyTorch.
     ignore_index : int, default -100
         Rows with this label count for nothing: a `Trainer` takes zeros for what they hold, be it NaN.
     label_smoothing : float in [0, 1], default 0.0
@@ -140,11 +178,18 @@ class CrossEntropyLoss(Loss):
         options[kernels.LABEL_SMOOTHING] = self.label_smoothing
         return options
 
+    def check_outputs(self, outputs: int) -> None:  # noqa: D102
+        if outputs < 2:
+            raise ValueError(
+                f"{type(self).__name__} expects a model with an output for each class, 2 or more, got out_features "
+                f"{outputs}; for yes or no by one output take 'binary_cross_entropy_with_logits'"
+            )
+
     def targets(self, y: Any, batch: int, outputs: int, dtype: DTypeLike) -> Targets:  # noqa: D102
         dtype = np.dtype(dtype)
-        class_weight = _check.weights(self.weight, outputs, dtype, self._who, "weight")
+        class_weight = _check.weights(self.weight, outputs, dtype, self._who, "weight", smallest=-np.inf)
         array = np.asarray(y)
-        probabilities = array.dtype.kind == "f" and array.ndim == 2
+        probabilities = array.ndim == 2 and (array.dtype.kind == "f" or self._is_indicator(array, outputs))
         if not class_weight.size and (probabilities or self.label_smoothing > 0):
             class_weight = np.ones(outputs, dtype)
         if probabilities:
@@ -155,7 +200,19 @@ class CrossEntropyLoss(Loss):
         labels = _check.labels(y, batch, outputs, self._who, self.ignore_index)
         return Targets(kernels.SOFTMAX_LABELS, labels, np.empty((0, 0), dtype), class_weight)
 
+    def _is_indicator(self, array: Array, outputs: int) -> bool:
+        """Whether these are rows of integers or bools with a single 1, the class; ValueError for other such rows."""
+        if array.dtype.kind not in "iub" or array.shape[1] != outputs or outputs == 1:
+            return False
+        if not is_one_hot(array):
+            raise ValueError(
+                f"{self._who} expects targets of integers to be class indices (batch,), or rows with a single 1, got "
+                "other rows; for several classes a row take binary_cross_entropy_with_logits"
+            )
+        return True
 
+
+@guarded_record
 @dataclass(frozen=True, kw_only=True)
 class MSELoss(Loss):
     """Mean squared error; see `mse_loss`.
@@ -175,6 +232,7 @@ class MSELoss(Loss):
     _code: ClassVar[int] = kernels.MSE
 
 
+@guarded_record
 @dataclass(frozen=True, kw_only=True)
 class BCEWithLogitsLoss(Loss):
     """Binary cross-entropy of logits; see `binary_cross_entropy_with_logits`.
@@ -194,6 +252,7 @@ class BCEWithLogitsLoss(Loss):
     _code: ClassVar[int] = kernels.BCE_LOGITS
 
 
+@guarded_record
 @dataclass(frozen=True, kw_only=True)
 class GaussianNLLLoss(Loss):
     """Gaussian negative log-likelihood of a network that gives means and log-variances.

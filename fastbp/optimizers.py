@@ -7,16 +7,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fastbp import _check
+from fastbp._guard import Guarded
 from fastbp.kernels import updates
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 
-class Optimizer:
-    """What the optimizers have in common: a kernel, and the numbers it reads."""
+class Optimizer(Guarded):
+    """What the optimizers have in common: a kernel, and the numbers it reads.
+
+    A subclass may add to it or have other defaults, but not override what the kernels compute.
+    """
 
     lr: float
     weight_decay: float
+
+    # "step" is PyTorch's name, "apply_gradients" and "update_step" are Keras's.
+    _compiled: ClassVar = ("code", "numbers", "step", "update", "apply_gradients", "update_step", "__call__")
 
     @property
     def code(self) -> int:
@@ -100,7 +107,8 @@ class Adam(Optimizer):
     betas : (float, float), default (0.9, 0.999)
         Decay rates of the mean gradient and of the mean squared gradient.
     eps : float, default 1e-8
-        Added to the root of the mean squared gradient.
+        Added to the root of the mean squared gradient; greater than 0, where PyTorch takes 0 too. Squares below the
+        normal numbers count as 0 here, so eps counts as at least their root: 1.1e-19 in float32, 1.5e-154 in float64.
     weight_decay : float, default 0.0
         Adds ``weight_decay W`` to the gradient.
 
@@ -130,7 +138,7 @@ class Adam(Optimizer):
             raise TypeError(f"{who} expects betas to be two numbers, got {self.betas!r}")
         for i, beta in enumerate(self.betas):
             _check.number(beta, who, f"betas[{i}]", 0.0, 1.0, open_high=True)
-        _check.number(self.eps, who, "eps")
+        _check_eps(self.eps, who)
 
     @property
     def code(self) -> int:  # noqa: D102
@@ -170,7 +178,8 @@ class RMSprop(Optimizer):
     alpha : float, default 0.99
         Decay rate of the mean squared gradient.
     eps : float, default 1e-8
-        Added to the root of the mean squared gradient.
+        Added to the root of the mean squared gradient; greater than 0, where PyTorch takes 0 too. Squares below the
+        normal numbers count as 0 here, so eps counts as at least their root: 1.1e-19 in float32, 1.5e-154 in float64.
     weight_decay : float, default 0.0
         Adds ``weight_decay W`` to the gradient.
 
@@ -194,7 +203,7 @@ class RMSprop(Optimizer):
     def check(self) -> None:  # noqa: D102
         super().check()
         _check.number(self.alpha, "RMSprop", "alpha", 0.0, 1.0, open_high=True)
-        _check.number(self.eps, "RMSprop", "eps")
+        _check_eps(self.eps, "RMSprop")
 
     @property
     def code(self) -> int:  # noqa: D102
@@ -202,3 +211,8 @@ class RMSprop(Optimizer):
 
     def _decay(self) -> tuple[float, float, float]:
         return 0.0, self.alpha, self.eps
+
+
+def _check_eps(eps: float, who: str) -> None:
+    if _check.number(eps, who, "eps") == 0:
+        raise ValueError(f"{who} expects eps greater than 0, got {eps!r}: squares of tiny gradients count as 0")

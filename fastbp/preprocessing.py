@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import _check
+from fastbp._guard import Guarded, guarded_record
 
 __all__ = ["Scaler"]
 
@@ -17,8 +18,9 @@ Kind = Literal["none", "scale", "standardize"]
 CHUNK = 4096
 
 
+@guarded_record
 @dataclass(frozen=True, eq=False)
-class Scaler:
+class Scaler(Guarded):
     """Shift and scale features: ``(x - shift) / scale``.
 
     Made by `fit` from training data, stored with the model, applied to all that it predicts from.
@@ -80,6 +82,8 @@ class Scaler:
             scale = np.sqrt(_mean(x, shift, power=2))
             # The mean of equal numbers may miss them by a rounding: then the spread is not quite 0.
             scale[low == high] = 0.0
+        if not np.isfinite(scale).all():
+            raise ValueError(f"Scaler expects x whose squares float64 can hold, got {abs(x).max():.3g}")
         return cls(kind, shift, np.where(scale == 0, 1.0, scale))
 
     def transform(self, x: ArrayLike) -> NDArray[np.float32]:
@@ -143,7 +147,7 @@ class Scaler:
 
 def _numbers(x: ArrayLike) -> NDArray[Any]:
     _check.no_mask(x, "Scaler", "x")
-    x = np.asarray(x)
+    x = _check.as_array(x, np.dtype(np.float64), "Scaler", "x")
     if x.dtype.kind not in "biuf":
         raise ValueError(f"Scaler expects numbers, got dtype {x.dtype}")
     return x

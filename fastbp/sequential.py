@@ -3,15 +3,17 @@
 import copy
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import _check, _memory
-from fastbp._modelfile import MODEL, write_tensors
+from fastbp._guard import Guarded, refuse_overrides
+from fastbp._modelfile import MODEL, check_table, write_tensors
 from fastbp._threads import tasks_for
 from fastbp.initializers import Initializer
 from fastbp.kernels import network
@@ -27,7 +29,7 @@ PREDICT_BYTES = 1 << 22
 FEWEST_PREDICT_ROWS = 256
 
 
-class Sequential:
+class Sequential(Guarded):
     """A chain of dense layers, their parameters in one flat buffer.
 
     Parameters
@@ -45,7 +47,8 @@ class Sequential:
     Raises
     ------
     TypeError, ValueError
-        If something is no layer, sizes or dtypes do not fit, or a layer belongs to a model already.
+        If something is no layer, or of a subclass that overrides what is computed without it; if sizes or dtypes do not
+        fit, or a layer belongs to a model already.
 
     Examples
     --------
@@ -57,11 +60,17 @@ class Sequential:
     ['0.weight', '0.bias', '1.weight', '1.bias']
     """
 
+    layers: Final[tuple[Dense, ...]]
+    dtype: Final[np.dtype[Any]]
+    metadata: dict[str, Any]
+
+    _compiled: ClassVar = ("forward", "__call__", "call", "backward", "predict", "in_features", "out_features")
+
     def __init__(self, *layers: Dense) -> None:
         _check_chain(layers)
         self.layers = tuple(layers)
         self.dtype = layers[0].dtype
-        self.metadata: dict[str, Any] = {}
+        self.metadata = {}
         size = sum(layer._params.size for layer in layers)
         self._params, self._grads = _memory.zeros(size, self.dtype), _memory.zeros(size, self.dtype)
         start = 0
@@ -71,7 +80,7 @@ class Sequential:
             if layer._grads.any():  # zeros that nobody writes take no memory yet
                 self._grads[part] = layer._grads
             layer._bind(self._params[part], self._grads[part])
-            layer.owner = self
+            layer._owner = weakref.ref(self)  # a cycle of references would wait for the collector
             start = part.stop
         self._local = threading.local()
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
@@ -236,9 +245,7 @@ class Sequential:
             if array.dtype != self.dtype:
                 raise TypeError(f"load_state_dict expects {name} of dtype {self.dtype}, got {array.dtype}")
             _check.exact_shape(array, value.shape, "load_state_dict", name)
-            if np.isnan(array).any():
-                raise ValueError(f"load_state_dict expects {name} without NaN, got {np.isnan(array).sum()} of them")
-            checked[name] = array
+            checked[name] = _check.no_nan(array, "load_state_dict", name)
         for name, array in checked.items():
             current[name][...] = array
 
@@ -277,8 +284,9 @@ class Sequential:
 
         Raises
         ------
-        TypeError
-            If `metadata` holds what JSON cannot.
+        TypeError, ValueError
+            If `metadata` is no dict or holds what JSON cannot, such as names that are no strings; or if a parameter is
+            NaN, which `fastbp.load` refuses. A file that was there before is as it was.
 
         Examples
         --------
@@ -288,7 +296,11 @@ class Sequential:
         >>> fastbp.load(path)
         Sequential(Dense(4, 3, activation='identity'))
         """
-        write_tensors(path, MODEL, {"layers": self._config(), "metadata": self.metadata}, self.state_dict())
+        check_table(self.metadata, "save", "metadata")
+        tensors = self.state_dict()
+        for name, value in tensors.items():
+            _check.no_nan(value, "save", name)
+        write_tensors(path, MODEL, {"layers": self._config(), "metadata": self.metadata}, tensors)
 
     def __iter__(self) -> Iterator[Dense]:
         return iter(self.layers)
@@ -322,7 +334,8 @@ def _check_chain(layers: Sequence[Any]) -> None:
     for i, layer in enumerate(layers):
         if not isinstance(layer, Dense):
             raise TypeError(f"Sequential expects layers, got {type(layer).__name__} at position {i}")
-        if layer.owner is not None or any(layer is other for other in layers[:i]):
+        refuse_overrides(layer, "Sequential", "layers", private=False)
+        if layer._owner is not None or any(layer is other for other in layers[:i]):
             raise ValueError(f"Sequential expects layers that belong to no model, got {layer} at position {i}")
     for i, (below, layer) in enumerate(pairwise(layers), 1):
         if layer.in_features != below.out_features:

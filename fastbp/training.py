@@ -3,12 +3,13 @@
 import os
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import _check
+from fastbp._guard import refuse_overrides, set_unguarded
 from fastbp._interrupts import held_back
 from fastbp._position import Position
 from fastbp._steps import INT64, Steps
@@ -39,6 +40,9 @@ class Trainer(Steps):
     optimizer : SGD, Adam, AdamW or RMSprop, optional
         ``Adam(1e-3)`` without it. Its numbers may be changed between steps; another kind needs a new trainer.
 
+    Objects of subclasses that override what the kernels compute (a loss's `evaluate`, an optimizer's `step`, a layer's
+    `forward`) are refused, as the steps would not call that.
+
     Attributes
     ----------
     history : History
@@ -59,6 +63,10 @@ class Trainer(Steps):
     True
     """
 
+    history: Final[History]
+
+    _compiled: ClassVar = ("step",)  # in `fit`
+
     def __init__(
         self, model: Sequential, loss: str | Loss = "softmax_cross_entropy", optimizer: Optimizer | None = None
     ) -> None:
@@ -72,11 +80,11 @@ class Trainer(Steps):
             optimizer = Adam()
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
-        if model.out_features % loss.outputs_for(1):
-            raise ValueError(
-                f"{type(loss).__name__} expects a model with {loss.outputs_for(1)} outputs for each target column, got "
-                f"out_features {model.out_features}"
-            )
+        for what, part in (("a model", model), ("a loss", loss), ("an optimizer", optimizer)):
+            refuse_overrides(part, "Trainer", what)
+        for layer in model:
+            refuse_overrides(layer, "Trainer", "layers")
+        loss.check_outputs(model.out_features)
         super().__init__(model, loss, optimizer)
         self.history = History()
         self._steps = 0  # but those of an epoch that is not at its end
@@ -135,7 +143,7 @@ class Trainer(Steps):
                 # A class weight is looked at anew each time, as it is the caller's.
                 given = getattr(self._loss, "weight", None) is None
                 self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
-            self._steps += 1
+            set_unguarded(self, "_steps", self._steps + 1)
             return float(self._record[0, 0])
 
     def fit(
@@ -207,7 +215,13 @@ class Trainer(Steps):
         >>> trainer.fit(x, y, epochs=5, resume=True, progress=False).epochs
         5
         """
+        if type(self).step is not Trainer.step:
+            raise TypeError(
+                f"fit makes its steps in compiled code and would not call {type(self).__name__}.step; call step in a "
+                "loop of your own, or pass a Callback"
+            )
         rows, targets, weight = self._inputs(x, y, sample_weight)
+        targets = targets.looked_through()
         epochs = _check.integer(epochs, "fit", "epochs")
         batch_size = min(_check.integer(batch_size, "fit", "batch_size"), len(rows))
         generator = _check.generator(rng, "fit")
@@ -215,7 +229,8 @@ class Trainer(Steps):
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
-            names += [f"val_{name}" for name in _figures(self._inputs(*validation_data, None)[1])]
+            validation = self._inputs(*validation_data, None)[1].looked_through()
+            names += [f"val_{name}" for name in _figures(validation)]
         if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
             raise TypeError(f"fit expects callbacks to be a list of them, got {type(callbacks).__name__}")
         callbacks = list(callbacks)
@@ -305,7 +320,7 @@ class Trainer(Steps):
             progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
             for callback in callbacks:
                 callback.on_steps_end(self)
-        return position.figures(self.loss.reduction, labelled=targets.labels.size > 0)
+        return position.figures(self.loss.reduction, targets.labelled)
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write all that it takes to go on from here to the same bits; `load_checkpoint` reads it.
@@ -372,7 +387,7 @@ class Trainer(Steps):
         return read_checkpoint(path, cls)
 
     def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
-        """Return the loss over all rows, and for class labels the accuracy.
+        """Return the loss over all rows, and for class labels and one-hot rows the accuracy.
 
         Parameters
         ----------
@@ -397,9 +412,15 @@ class Trainer(Steps):
             assert isinstance(self.loss, CrossEntropyLoss)
             counted = targets.labels != self.loss.ignore_index
             figures["accuracy"] = float((z.argmax(1) == targets.labels)[counted].mean()) if counted.any() else np.nan
+        elif targets.looked_through().labelled:
+            figures["accuracy"] = float((z.argmax(1) == targets.values.argmax(1)).mean())
         return figures
+
+    def __repr__(self) -> str:
+        sizes = "-".join(str(n) for n in (self.model.in_features, *(layer.out_features for layer in self.model)))
+        return f"Trainer({sizes}, {type(self.loss).__name__}, {self.optimizer!r}, {self.steps} steps)"
 
 
 def _figures(targets: Targets) -> list[str]:
     """Return the names of what an epoch on these targets records."""
-    return ["loss", "accuracy"] if targets.labels.size else ["loss"]
+    return ["loss", "accuracy"] if targets.labelled else ["loss"]

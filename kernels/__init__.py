@@ -1,1 +1,9 @@
 """The compiled kernels. See README.md in this folder for what each computes and who calls it."""
+
+from numba.core import config as _numba
+
+if _numba.DISABLE_JIT:
+    raise ImportError(
+        "fastbp is compiled by Numba, and NUMBA_DISABLE_JIT switches that off: unset it, or set it to 0, before fastbp "
+        "is imported"
+    )

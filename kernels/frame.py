@@ -15,8 +15,8 @@ import numpy as np
 ) = range(19)  # fmt: skip
 # Entries of `settings`: what a training step is.
 LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, SETTINGS_SIZE = range(7)
-# Rows of a record, a column a step: the loss before the update, what it divided by, and with class labels on how many
-# rows the label's logit was the first of the largest, and how many rows were not ignored.
+# Rows of a record, a column a step: the loss before the update, what it divided by, and with class labels (or one-hot
+# rows) on how many rows the label's logit was the first of the largest, and how many rows were not ignored.
 RECORD_LOSS, RECORD_DIVISOR, RECORD_HITS, RECORD_COUNTED, RECORD_ROWS = range(5)
 
 

@@ -32,6 +32,11 @@ def _target_gap(v: Lanes, z: Vec, q: Vec, w: Vec, top: Vec, keep: Vec, spread: V
     return (_product(v, w * v.fma(keep, q, spread), top - z),)
 
 
+def _tops(v: Lanes, z: Vec, q: Vec, top: Vec) -> tuple[Vec]:
+    """The targets of the largest logits: their sum is 1 where the class of a row with a single 1 is among them."""
+    return (v.select(z.equals(top), q, 0.0),)
+
+
 def _target_gradient(v: Lanes, e: Vec, q: Vec, w: Vec, factor: Vec, keep: Vec, spread: Vec, scale: Vec) -> Vec:
     return v.fma(-scale, w * v.fma(keep, q, spread), e * factor)
 
@@ -81,6 +86,7 @@ smooth_row = lanewise(_smoothed, reads=2, writes=1, numbers=2)
 weighted_gap = summed(_weighted_gap, reads=2, writes=0, numbers=1)
 target_mass = summed(_target_mass, reads=2, writes=0, numbers=2)
 target_gap = summed(_target_gap, reads=3, writes=0, numbers=3)
+tops = summed(_tops, reads=2, writes=0, numbers=1)
 target_gradient = lanewise(_target_gradient, reads=3, writes=1, numbers=4)
 mse_row = summed(_mse, reads=2, writes=1, numbers=1)
 mse_columns = columns_summed(_mse)

@@ -5,7 +5,6 @@ into the scales, so the gradient of a row can be written finished. One task owns
 added up in float64, whoever computed them.
 """
 
-import numpy as np
 from numba import carray, types
 
 from .activations import IDENTITY, apply_slope
@@ -24,6 +23,7 @@ from .loss_formulas import (
     target_gap,
     target_gradient,
     target_mass,
+    tops,
     weighted_gap,
 )
 from .narrow import NARROW, softmax_columns
@@ -33,8 +33,9 @@ from .region import shared
 from .rows import log, row_max, weighted
 from .tasks import share, worth
 
-# Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape.
-SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, MSE, BCE_LOGITS, GAUSSIAN_NLL = range(5)
+# Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape. SOFTMAX_ONE_HOT is
+# SOFTMAX_PROBABILITIES of rows with a single 1, the class, so that hits count.
+SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, MSE, BCE_LOGITS, GAUSSIAN_NLL, SOFTMAX_ONE_HOT = range(6)
 MEAN, SUM, NONE = range(3)
 # Places in `options`, float64. VARIANCE_EPS bounds a variance from below; CONSTANT is added to each term of
 # gaussian_nll.
@@ -58,7 +59,7 @@ def softmax_labels_row(z, z0, label, class_weight, total_weight, smoothing, scal
     if class_weight.size > 0:
         own = class_weight[label]
     own *= real(1.0) - smoothing
-    gap = top - z[z0 + label] if own > real(0.0) else real(0.0)  # 0 * infinity is 0: the label weighs nothing
+    gap = top - z[z0 + label] if own != real(0.0) else real(0.0)  # 0 * infinity is 0: the label weighs nothing
     loss = own * (log_total + gap)
     if smoothing > 0.0:
         share = smoothing / real(n)
@@ -84,6 +85,19 @@ def softmax_probabilities_row(z, z0, q, q0, class_weight, smoothing, scale, d, d
     gap = target_gap(at(z, z0), at(q, q0), w, top, keep, spread, n)
     target_gradient(at(d, d0), at(q, q0), w, at(d, d0), scale * mass / total, keep, spread, scale, n)
     return mass * log(total) + gap
+
+
+@kernel
+def answers(z, z0, q, q0, n):
+    """Return 1 where the first of the largest logits is that of the class whose target is 1, else 0."""
+    top = row_max(at(z, z0), n)
+    hit = tops(at(z, z0), at(q, q0), top, n) == 1.0
+    if hit:  # it is one of the largest
+        first = 0
+        while z[z0 + first] != top:
+            first += 1
+        hit = q[q0 + first] == 1.0
+    return 1.0 if hit else 0.0
 
 
 @kernel
@@ -117,7 +131,7 @@ def row_scales(code, labels, counts, class_weight, options, sample_weight, scale
         for i in range(batch):
             scales[i] = 0.0 if labelled and labels[i] == ignored else share
         return total
-    total = 0.0
+    total, counts_any = 0.0, False
     for i in range(batch):
         weight = 1.0
         if sample_weight.size > 0:
@@ -129,11 +143,12 @@ def row_scales(code, labels, counts, class_weight, options, sample_weight, scale
             elif class_weight.size > 0:
                 weight *= class_weight[labels[i]]
         total += weight
+        counts_any |= weight != 0.0
     if not mean:
         return 1.0
     total *= terms
-    for i in range(batch):
-        scales[i] = scales[i] / total if total > 0.0 else 0.0  # where no row counts, no gradient moves anything
+    for i in range(batch):  # where no row counts, no gradient moves anything; weights that cancel divide by 0
+        scales[i] = scales[i] / total if counts_any and scales[i] != 0.0 else 0.0
     return total
 
 
@@ -147,9 +162,10 @@ def loss_row(code, z, z0, n, labels, targets, t0, class_weight, total_weight, op
             return 0.0, 0.0
         smoothing = real(options[LABEL_SMOOTHING])
         return softmax_labels_row(z, z0, labels[i], class_weight, total_weight, smoothing, scale, d, d0, n)
-    if code == SOFTMAX_PROBABILITIES:
+    if code in (SOFTMAX_PROBABILITIES, SOFTMAX_ONE_HOT):
         smoothing = real(options[LABEL_SMOOTHING])
-        return float(softmax_probabilities_row(z, z0, targets, t0, class_weight, smoothing, scale, d, d0, n)), 0.0
+        hit = answers(z, z0, targets, t0, n) if code == SOFTMAX_ONE_HOT else 0.0
+        return float(softmax_probabilities_row(z, z0, targets, t0, class_weight, smoothing, scale, d, d0, n)), hit
     if code == MSE:
         return float(mse_row(at(z, z0), at(targets, t0), at(d, d0), scale, n)), 0.0
     if code == BCE_LOGITS:
@@ -274,9 +290,14 @@ def losses_of_rows(
 
 @kernel
 def total_loss(rows, batch, divisor):
-    """Add up the losses as they count; NaN where no row counts."""
-    total = weighted(at(rows, 0), at(rows, rows.shape[1]), batch)
-    return total if divisor > 0.0 else np.nan
+    """Add up the losses as they count; NaN where no row counts, and the sum divided by 0 where their weights cancel."""
+    if divisor != 0.0:
+        return weighted(at(rows, 0), at(rows, rows.shape[1]), batch)
+    total = 0.0
+    for i in range(batch):
+        if rows[0, i] != 0.0:
+            total += rows[1, i]
+    return total / divisor
 
 
 @kernel
@@ -297,7 +318,8 @@ def loss(
         is the first of the largest logits
     activation, slope : the last layer's; d becomes its dz
     d : laid out as z; written
-    return : the loss, the sum of the rows' as they count; what the mean divided by. NaN and 0 where no row counts.
+    return : the loss, the sum of the rows' as they count; what the mean divided by, which is negative where the class
+        weights are. NaN and 0 where no row counts.
 
     One task owns a range of rows.
     """

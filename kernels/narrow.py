@@ -45,7 +45,7 @@ def _softmax_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequen
     sums = lanes.narrowed(total.get())
     counts = label >= 0.0
     # 0 * infinity is 0: the label weighs nothing
-    gap = lanes.select(own > 0.0, largest - picked.get(), 0.0)
+    gap = lanes.select(own.equals(0.0), 0.0, largest - picked.get())
     value = own * (elementary.log(lanes, sums) + gap)
     lanes.store(lanes.select(counts, value, 0.0), loss)
     found = b.and_(counts, label.equals(first.get()))

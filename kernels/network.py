@@ -39,7 +39,16 @@ from .frame import (
     TASKS,
     WORK,
 )
-from .losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, counted, first_wrong, row_scales, total_loss
+from .losses import (
+    IGNORE_INDEX,
+    OPTIONS_SIZE,
+    SOFTMAX_LABELS,
+    SOFTMAX_ONE_HOT,
+    counted,
+    first_wrong,
+    row_scales,
+    total_loss,
+)
 from .matmul import FORWARD
 from .passes import (
     apart,
@@ -167,7 +176,7 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
         if by_rows:
             put_chunks_together(plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch)
         record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = total_loss(rows, batch, divisor), divisor
-        if labelled:
+        if labelled or code == SOFTMAX_ONE_HOT:
             hits = added_up(at(rows, 2 * rows.shape[1]), batch)
             record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counts
     return -1

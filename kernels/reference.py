@@ -149,7 +149,7 @@ def _log_softmax(z):
 def _row_losses(code, z, labels, targets, class_weight, options):
     """Return each row's loss and its gradient."""
     n = z.shape[1]
-    if code in (_losses.SOFTMAX_LABELS, _losses.SOFTMAX_PROBABILITIES):
+    if code in (_losses.SOFTMAX_LABELS, _losses.SOFTMAX_PROBABILITIES, _losses.SOFTMAX_ONE_HOT):
         # L = -sum_c w_c q_c log p_c, where q is the smoothed target; dL/dz = (sum_c w_c q_c) p - w q
         q = np.eye(n, dtype=z.dtype)[labels] if code == _losses.SOFTMAX_LABELS else targets
         smoothing = options[_losses.LABEL_SMOOTHING]
@@ -191,7 +191,8 @@ def _loss(code, z, labels, targets, class_weight, options, sample_weight, rows, 
             weighted = scales * class_weight[np.where(kept, labels, 0)]
         terms = {_losses.MSE: n, _losses.BCE_LOGITS: n, _losses.GAUSSIAN_NLL: n // 2}.get(code, 1)
         divisor = weighted.sum() * terms
-        scales = scales / divisor if divisor > 0 else 0 * scales
+        with np.errstate(divide="ignore", invalid="ignore"):  # weights that cancel divide by 0
+            scales = np.where((scales != 0) & (weighted != 0).any(), scales / divisor, 0)
 
     rows[:, :batch] = 0
     gradient[...] = 0
@@ -203,7 +204,12 @@ def _loss(code, z, labels, targets, class_weight, options, sample_weight, rows, 
     gradient[kept] = d * scales[kept, None]
     if classes:
         rows[2, :batch][kept] = z.argmax(axis=1) == labels
-    return (value * scales[kept]).sum() if divisor > 0 else np.nan, divisor
+    elif code == _losses.SOFTMAX_ONE_HOT:
+        rows[2, :batch] = targets[np.arange(batch), z.argmax(axis=1)] == 1
+    if divisor == 0:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.float64((value * (scales[kept] != 0)).sum()) / divisor, divisor
+    return (value * scales[kept]).sum(), divisor
 
 
 def _gaussian(mean, target, var, constant):
@@ -243,6 +249,7 @@ def update(code, params, grads, state, hyper, n, ld, rows, cols):
     p, g = block(params), block(grads).copy()
     first_state, second_state = (block(state[k * n :]) if len(state) > k * n else None for k in (0, 1))
     lr, decay, first, second, eps, first_power, second_power, exempt = hyper
+    eps = max(eps, math.sqrt(np.finfo(params.dtype).tiny))
     if exempt:
         decay = np.where(block(state[int(exempt - 1) * n :]) != 0, 0, decay)
     if code == _updates.ADAMW:
@@ -309,9 +316,10 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
         record[:2, step] = _loss(
             code, outputs[-1], step_labels, step_targets, frame.class_weight, options, step_weight, frame.rows, dz
         )
-        if labels.size:
+        if code in (_losses.SOFTMAX_LABELS, _losses.SOFTMAX_ONE_HOT):
             ignored = step_labels == options[_losses.IGNORE_INDEX]
-            record[2:, step] = frame.rows[2, : len(chosen)].sum(), (~ignored).sum()
+            counted = len(chosen) - ignored.sum()
+            record[2:, step] = frame.rows[2, : len(chosen)].sum(), counted
 
         layers = list(zip(_layers(plan, params), _layers(plan, grads), strict=True))
         activation_backward(dz, layers[-1][0][0], outputs[-1], slopes[-1], dz)

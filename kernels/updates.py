@@ -32,8 +32,13 @@ def _settled(v: Lanes, x: Vec) -> Vec:
 
 
 def _square(v: Lanes, g: Vec) -> Vec:
-    g = v.select(v.abs(g) < 2.0 ** ((1 - v.bias) // 2), 0.0, g)
+    g = v.select(v.abs(g) < _smallest_root(v), 0.0, g)
     return g * g
+
+
+def _smallest_root(v: Lanes) -> float:
+    """The root of the smallest normal number: where a mean square is settled to 0, its root counts as this at most."""
+    return 2.0 ** ((1 - v.bias) // 2)
 
 
 def _sgd(v: Lanes, p: Vec, g: Vec, lr: Vec, decay: Vec) -> Vec:
@@ -63,13 +68,13 @@ def _adam(
     g = v.fma(decay, p, g)
     m = _settled(v, v.fma(first, g - m, m))
     s = _settled(v, v.fma(second, _square(v, g) - s, s))
-    return p - rate * (m / v.fma(v.sqrt(s), scale, eps)), m, s
+    return p - rate * (m / v.fma(v.sqrt(s), scale, v.maximum(eps, _smallest_root(v)))), m, s
 
 
 def _rmsprop(v: Lanes, p: Vec, g: Vec, s: Vec, lr: Vec, decay: Vec, rest: Vec, eps: Vec) -> tuple[Vec, Vec]:
     g = v.fma(decay, p, g)
     s = _settled(v, v.fma(rest, _square(v, g) - s, s))
-    return p - lr * (g / (v.sqrt(s) + eps)), s
+    return p - lr * (g / (v.sqrt(s) + v.maximum(eps, _smallest_root(v)))), s
 
 
 sgd = lanewise(_sgd, reads=2, writes=1, numbers=2)

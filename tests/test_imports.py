@@ -23,6 +23,7 @@ ROWS = [
     ["_sources", "_split"],
     [
         "_check",
+        "_guard",
         "_memory",
         "_threads",
         "_pace",

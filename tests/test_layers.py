@@ -9,6 +9,8 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
@@ -361,3 +363,91 @@ class TestConstruction:
         twin[0].weight[...] = 0
         assert_array_equal(model.predict(x), before)
         assert np.shares_memory(twin[0].weight, twin._params)
+
+
+class TestAssignment:
+    """What is assigned to parameters and gradients is copied to where they are."""
+
+    @settings(max_examples=60)
+    @given(
+        st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        st.sampled_from(["weight", "bias", "weight_grad", "bias_grad"]),
+        st.sampled_from(["-=", "*=", "new", "list", "reversed", "float64", "read-only"]),
+        st.sampled_from(["float32", "float64"]),
+        st.booleans(),
+        st.integers(0, 2**32),
+    )
+    def test_means_what_it_says(self, shape, name, way, dtype, in_a_model, seed):
+        rng = np.random.default_rng(seed)
+        layer = fastbp.Dense(*shape, "tanh", dtype=dtype, rng=seed)
+        model = fastbp.Sequential(layer) if in_a_model else None
+        layer.backward(layer.forward(rng.standard_normal((3, shape[0]))))
+        view, before = getattr(layer, name), getattr(layer, name).copy()
+        other = rng.standard_normal(view.shape).astype(dtype)
+        if way == "-=":
+            exec(f"layer.{name} -= 0.1 * other")
+            expected = before - 0.1 * other
+        elif way == "*=":
+            exec(f"layer.{name} *= other")
+            expected = before * other
+        elif way == "reversed":  # of its own memory
+            setattr(layer, name, getattr(layer, name)[::-1])
+            expected = before[::-1]
+        else:
+            value = {
+                "new": other,
+                "list": other.tolist(),
+                "float64": other.astype(np.float64),
+                "read-only": np.lib.stride_tricks.as_strided(other, writeable=False),
+            }[way]
+            setattr(layer, name, value)
+            expected = other
+        assert_array_equal(view, expected)
+        assert np.shares_memory(view, getattr(layer, name))
+        if in_a_model and not name.endswith("grad"):
+            assert_array_equal(model.parameters()[f"0.{name}"], expected)
+            x = rng.standard_normal((2, shape[0])).astype(dtype)
+            assert_array_equal(model.predict(x), layer.forward(x))
+
+    def test_is_the_update_by_hand(self, rng):
+        x, y = rng.standard_normal((6, 5)).astype(np.float32), rng.integers(0, 3, 6)
+        one, other = (fastbp.mlp([5, 4, 3], "tanh", rng=0) for _ in range(2))
+        for model in (one, other):
+            _, d = fastbp.softmax_cross_entropy(model(x), y)
+            model.backward(d)
+        for layer in one:
+            layer.weight -= 0.1 * layer.weight_grad
+            layer.bias -= 0.1 * layer.bias_grad
+        for layer in other:
+            layer.weight[...] -= 0.1 * layer.weight_grad
+            layer.bias[...] -= 0.1 * layer.bias_grad
+        assert_array_equal(one._params, other._params)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "error", "message"),
+        [
+            ("weight", np.zeros((4, 3)), ValueError, r"Dense expects weight of shape \(3, 4\), got \(4, 3\)"),
+            ("weight", 0.0, ValueError, r"weight of shape \(3, 4\), got \(\)"),
+            ("weight", np.zeros((1, 4)), ValueError, r"got \(1, 4\)"),
+            ("weight", np.full((3, 4), np.nan), ValueError, "weight without NaN, got 12"),
+            ("weight", np.zeros((3, 4), complex), TypeError, "weight of real numbers"),
+            ("weight", np.ma.masked_array(np.zeros((3, 4))), TypeError, "without a mask"),
+            ("weight", None, TypeError, "weight of real numbers"),
+            ("bias", np.zeros(4), ValueError, r"bias of shape \(3,\), got \(4,\)"),
+            ("bias", [0.0, np.nan, 0.0], ValueError, "bias without NaN"),
+            ("weight_grad", np.zeros(3), ValueError, "weight_grad of shape"),
+            ("bias_grad", "zero", TypeError, "bias_grad of real numbers"),
+        ],
+    )
+    def test_of_what_does_not_fit_changes_nothing(self, name, value, error, message):
+        layer = fastbp.Dense(4, 3, rng=0)
+        before = layer._params.copy(), layer._grads.copy()
+        with pytest.raises(error, match=message):
+            setattr(layer, name, value)
+        assert_array_equal(np.concatenate(before), np.concatenate([layer._params, layer._grads]))
+
+    @pytest.mark.parametrize("name", ["bias", "bias_grad"])
+    def test_to_a_bias_that_is_not_there_is_refused(self, name):
+        layer = fastbp.Dense(4, 3, bias=False)
+        with pytest.raises(ValueError, match=f"Dense expects no {name} to be set: it was made with bias=False"):
+            setattr(layer, name, np.zeros(3))

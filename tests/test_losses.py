@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
@@ -152,7 +154,7 @@ def test_out_must_not_be_the_logits(rng):
         ({"logits": np.zeros(13)}, ValueError, r"got \(13,\)"),
         ({"logits": np.zeros((4, 13), complex)}, TypeError, "complex"),
         ({"weight": np.ones(12)}, ValueError, r"weight of shape \(13,\), got \(12,\)"),
-        ({"weight": -np.ones(13)}, ValueError, "not negative, got -1.0 at 0"),
+        ({"weight": np.full(13, np.inf)}, ValueError, "weight to be finite, got inf at 0"),
         ({"label_smoothing": 1.5}, ValueError, r"label_smoothing in \[0, 1\], got 1.5"),
         ({"label_smoothing": "some"}, TypeError, "label_smoothing to be a number"),
         ({"reduction": "median"}, ValueError, "reduction to be one of mean, sum, none; got 'median'"),
@@ -204,3 +206,148 @@ def test_long_rows_are_summed_in_float64(shape):
     # a Gaussian of variance 1: half of that; at 0 a logit costs log 2
     assert fastbp.gaussian_nll_loss(a, 0 * a, np.ones_like(a))[0] == pytest.approx(exact / 2, rel=2**-22)
     assert fastbp.binary_cross_entropy_with_logits(0 * a, a)[0] == pytest.approx(np.log(2), rel=2**-22)
+
+
+def class_weights(rng, classes):
+    """Return weights of which some are negative and some 0, as whole numbers, so that sums may cancel."""
+    return rng.integers(-3, 4, classes).astype(np.float64)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_negative_class_weights_are_torch_s(torch, seed):
+    rng = np.random.default_rng(seed)
+    dtype = [np.float32, np.float64][seed % 2]
+    batch, classes = int(rng.integers(1, 9)), int(rng.choice([2, 3, 10, 64, 65, 100]))
+    z = (3 * rng.standard_normal((batch, classes))).astype(dtype)
+    w = class_weights(rng, classes).astype(dtype)
+    y = rng.integers(0, classes, batch)
+    if rng.random() < 0.3:
+        y[0] = -100
+    options = {"reduction": rng.choice(["mean", "sum", "none"]), "label_smoothing": float(rng.choice([0.0, 0.1]))}
+    for targets in (y, rng.dirichlet(np.ones(classes), batch).astype(dtype)):
+        expected, gradient = torch_value_and_gradient(
+            torch,
+            torch.nn.functional.cross_entropy,
+            z,
+            torch.from_numpy(targets),
+            weight=torch.from_numpy(w),
+            **options,
+        )
+        got = fastbp.softmax_cross_entropy(z, targets, weight=w, **options)
+        size = np.abs(w).max() * 30 * classes
+        assert_allclose(got[0], expected, rtol=1e-4 if dtype == np.float32 else 1e-11, atol=np.finfo(dtype).eps * size)
+        counted = w[y[y >= 0]] if targets is y else np.ones(1)
+        if options["reduction"] == "mean" and not counted.sum():
+            if counted.any():  # weights cancel: infinite or NaN, as there
+                assert_array_equal(np.isfinite(got[1]), np.isfinite(gradient))
+            else:
+                assert not got[1].any()
+        else:
+            assert_allclose(got[1], gradient, rtol=1e-4, atol=np.finfo(dtype).eps * size)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_runs_with_negative_class_weights_are_the_steps_that_they_say(seed):
+    """A step may divide by -1, or any other number: it is made once, and counted once."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((23, 4)).astype(np.float32), rng.integers(0, 3, 23)
+    loss = fastbp.CrossEntropyLoss(weight=[-1.0, 2.0, -0.5])
+    batch = int(rng.integers(1, 4))
+    fitted, stepped = (fastbp.Trainer(fastbp.mlp([4, 5, 3], rng=0), loss, fastbp.SGD(1e-3)) for _ in range(2))
+    total = weight = 0.0
+    for start in range(0, 23, batch):
+        part = y[start : start + batch]
+        divisor = np.array([-1.0, 2.0, -0.5])[part].sum()
+        value = stepped.step(x[start : start + batch], part)
+        if divisor:
+            total, weight = total + value * divisor, weight + divisor
+    history = fitted.fit(x, y, batch_size=batch, shuffle=False, progress=False)
+    assert fitted.steps == stepped.steps == -(-23 // batch)
+    assert_array_equal(fitted.model._params, stepped.model._params)
+    if np.isfinite(stepped.model._params).all():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            assert_allclose(history["loss"][0], np.float64(total) / weight, rtol=1e-6)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    for wrong in (np.nan, np.inf, -np.inf):
+        with pytest.raises(ValueError, match=r"weight to be finite, got .* at 1"):
+            fastbp.softmax_cross_entropy(np.zeros((2, 3)), [0, 1], weight=[1.0, wrong, 1.0])
+    with pytest.raises(ValueError, match="sample_weight to be finite and not negative"):
+        fastbp.Trainer(fastbp.mlp([2, 3])).step(np.zeros((2, 2)), [0, 1], sample_weight=[1.0, -1.0])
+
+
+class TestOneClassARow:
+    """Rows with a single 1 are classes: they train as the probabilities that they are, and count accuracy."""
+
+    KINDS = ("float32", "float64", "int64", "uint8", "bool")
+
+    @settings(max_examples=40)
+    @given(st.integers(2, 80), st.integers(1, 40), st.sampled_from(KINDS), st.integers(1, 20), st.integers(0, 2**32))
+    def test_count_the_accuracy_of_their_labels(self, classes, rows, kind, batch, seed):
+        rng = np.random.default_rng(seed)
+        # few different logits, so that the largest is there more than once
+        x = rng.integers(-1, 2, (rows, 3)).astype(np.float32)
+        y = rng.integers(0, classes, rows)
+        model = fastbp.mlp([3, classes], init="zeros")
+        model[0].weight = rng.integers(-1, 2, (classes, 3))
+        optimizer = fastbp.SGD(0.0)
+        by_label, by_row = (fastbp.Trainer(model, optimizer=optimizer) for _ in range(2))
+        one_hot = np.eye(classes)[y].astype(kind)
+        options = {"batch_size": batch, "rng": seed, "progress": False}
+        expected = by_label.fit(x, y, validation_data=(x, y), **options)
+        got = by_row.fit(x, one_hot, validation_data=(x, one_hot), **options)
+        assert list(got) == list(expected) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+        for name in got:
+            assert got[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6)
+        assert by_row.evaluate(x, one_hot)["accuracy"] == by_label.evaluate(x, y)["accuracy"]
+        assert by_row.step(x, one_hot) == pytest.approx(by_label.step(x, y), rel=1e-5, abs=1e-6)
+
+    @settings(max_examples=20)
+    @given(st.sampled_from(KINDS), st.integers(0, 2**32))
+    def test_train_to_the_same_bits_whatever_their_type(self, kind, seed):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((9, 4)).astype(np.float32), np.eye(3)[rng.integers(0, 3, 9)]
+        runs = []
+        for targets in (y.astype(kind), y.astype(np.float32)):
+            trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0))
+            trainer.fit(x, targets, epochs=2, batch_size=4, rng=seed, progress=False)
+            trainer.step(x, targets)
+            runs.append(trainer.model._params)
+        assert_array_equal(*runs)
+
+    @settings(max_examples=30)
+    @given(st.sampled_from(["int64", "bool"]), st.integers(1, 6), st.integers(2, 6), st.integers(0, 2**32))
+    def test_other_rows_of_integers_are_refused_with_a_hint(self, kind, rows, classes, seed):
+        rng = np.random.default_rng(seed)
+        y = np.eye(classes)[rng.integers(0, classes, rows)].astype(kind)
+        y[rng.integers(rows)] = 1  # several classes
+        with pytest.raises(ValueError, match=r"rows with a single 1, got other rows; .* binary_cross_entropy"):
+            fastbp.Trainer(fastbp.mlp([3, classes])).step(np.zeros((rows, 3)), y)
+
+    def test_rows_of_probabilities_have_no_accuracy(self):
+        trainer = fastbp.Trainer(fastbp.mlp([3, 4], rng=0))
+        y = np.eye(4)[[0, 1, 2]]
+        y[1] = [0.5, 0.5, 0, 0]
+        assert list(trainer.fit(np.ones((3, 3)), y, progress=False)) == ["loss"]
+        assert list(trainer.evaluate(np.ones((3, 3)), y)) == ["loss"]
+
+    def test_bool_labels_are_the_classes_0_and_1(self):
+        rng = np.random.default_rng(3)
+        x = rng.standard_normal((30, 2)).astype(np.float32)
+        runs = []
+        for y in (x[:, 0] > 0, (x[:, 0] > 0).astype(int), (x[:, 0] > 0).tolist()):
+            trainer = fastbp.Trainer(fastbp.mlp([2, 2], rng=0), optimizer=fastbp.Adam(0.1))
+            history = trainer.fit(x, y, epochs=40, rng=0, validation_data=(x, y), progress=False)
+            trainer.step(x, y)
+            runs.append((trainer.model._params.tobytes(), dict(history)))
+        assert runs[0] == runs[1] == runs[2]
+        assert history["accuracy"][-1] > 0.9
+
+
+@pytest.mark.parametrize("sizes", [[2, 4, 1], [3, 1]])
+def test_cross_entropy_of_one_output_is_refused_with_a_word_on_bce(sizes):
+    for loss in ("softmax_cross_entropy", fastbp.CrossEntropyLoss(label_smoothing=0.1)):
+        with pytest.raises(ValueError, match=r"each class, 2 or more, got out_features 1; .*binary_cross_entropy"):
+            fastbp.Trainer(fastbp.mlp(sizes), loss)
+    fastbp.Trainer(fastbp.mlp(sizes), "binary_cross_entropy_with_logits")

@@ -160,8 +160,8 @@ def test_a_layout_changes_no_bit(layout, tmp_path):
     for what, call, arguments, place in each_argument(lambda x: LAYOUTS[layout](x, tmp_path)):
         odd = arguments[place]
         before = odd.tobytes()
-        # bool counts as float64, and float16 as float32
-        dtype = {"?": np.float64, "e": np.float32}.get(odd.dtype.char, odd.dtype)
+        # bool counts as int64, and float16 as float32
+        dtype = {"?": np.int64, "e": np.float32}.get(odd.dtype.char, odd.dtype)
         clean = np.array(odd.astype(np.dtype(dtype).newbyteorder("=")), order="C", subok=False)
         try:
             found = results(call, arguments)

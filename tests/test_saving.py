@@ -7,6 +7,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -222,3 +224,152 @@ def test_what_is_no_file_is_not_there(tmp_path):
         for load in (fastbp.load, fastbp.Trainer.load_checkpoint):
             with pytest.raises(FileNotFoundError, match="there is none at"):
                 load(path)
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | st.text(st.characters())  # lone surrogates too
+    | st.binary(max_size=3)
+    | st.sampled_from([np.float64(0.1), np.float32(0.1), np.int64(3), np.zeros(2), "\ud800", '"sha256": "' + "0" * 64]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=3) | st.integers(0, 3) | st.none() | st.floats(), inner, max_size=3)
+        | st.sets(st.integers(0, 3), max_size=2)
+    ),
+    max_leaves=8,
+)
+
+
+ARRAYS = [np.array(2.5), np.zeros((0, 2)), np.arange(6).reshape(2, 3).T, np.ones(2, ">f4"), np.ones(2, complex)]
+
+
+def as_json_has_it(value):
+    """Return lists for tuples: all else comes back as it was."""
+    if isinstance(value, dict):
+        return {name: as_json_has_it(inner) for name, inner in value.items()}
+    if isinstance(value, np.float64):
+        return float(value)
+    return [as_json_has_it(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+class TestWhatIsWrittenIsRead:
+    """A file that `save` wrote, `load` reads; and a model that it would refuse is refused, and the old file stays."""
+
+    @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(ANYTHING | st.dictionaries(st.text(max_size=4) | st.integers(0, 3), ANYTHING, max_size=3), st.booleans())
+    def test_whatever_the_metadata_is(self, tmp_path, metadata, as_checkpoint):
+        model = fastbp.mlp([2, 3], rng=0)
+        save, load = model.save, lambda path: fastbp.load(path).metadata
+        if as_checkpoint:
+            save = fastbp.Trainer(model).save_checkpoint
+            load = lambda path: fastbp.Trainer.load_checkpoint(path).model.metadata  # noqa: E731
+        path = tmp_path / "m"
+        path.write_bytes(b"old")
+        model.metadata = metadata
+        try:
+            save(path)
+        except (TypeError, ValueError):
+            assert path.read_bytes() == b"old"
+        else:
+            assert repr(load(path)) == repr(as_json_has_it(metadata))
+        assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+    @pytest.mark.parametrize("metadata", [None, [], "text", 5, [("a", 1)]])
+    def test_metadata_is_a_table(self, tmp_path, metadata):
+        model = fastbp.mlp([2, 3], rng=0)
+        model.metadata = metadata
+        with pytest.raises(TypeError, match="save expects metadata to be a dict, got"):
+            model.save(tmp_path / "m")
+        with pytest.raises(TypeError, match="save_checkpoint expects the model's metadata to be a dict, got"):
+            fastbp.Trainer(model).save_checkpoint(tmp_path / "m")
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("metadata", [{1: "a"}, {"a": {None: 1}}, {"a": [{"b": ({2.5: 1},)}]}])
+    def test_names_in_it_are_strings(self, tmp_path, metadata):
+        model = fastbp.mlp([2, 3], rng=0)
+        model.metadata = metadata
+        with pytest.raises(TypeError, match="expects names in its tables to be strings, got"):
+            model.save(tmp_path / "m")
+
+    def test_deep_nests_are_refused(self, tmp_path):
+        model = fastbp.mlp([2, 3], rng=0)
+        model.metadata = {"deep": 0}
+        for _ in range(5000):
+            model.metadata = {"deep": model.metadata}
+        with pytest.raises(ValueError, match="not nested as deep"):
+            model.save(tmp_path / "m")
+
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.integers(0, 22), st.sampled_from([np.nan, np.inf, -np.inf, 1e38, 1e-45]))
+    def test_whatever_the_parameters_are(self, tmp_path, place, value):
+        model = fastbp.mlp([3, 4, 1], rng=0)
+        path = tmp_path / "m"
+        path.write_bytes(b"old")
+        np.put(model._params, place % model._params.size, value)
+        if np.isnan(value):
+            with pytest.raises(ValueError, match=r"save expects \d\.(weight|bias) without NaN, got 1 of them"):
+                model.save(path)
+            assert path.read_bytes() == b"old"
+        else:
+            model.save(path)
+            assert_array_equal(fastbp.load(path)._params, model._params)
+        trainer = fastbp.Trainer(model, "mse")  # a checkpoint keeps a run as it is, one that went wrong too
+        trainer.save_checkpoint(path)
+        assert_array_equal(fastbp.Trainer.load_checkpoint(path).model._params, model._params)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "error"),
+        [
+            ("lr", -1.0, ValueError),
+            ("lr", np.nan, ValueError),
+            ("momentum", 0.9, ValueError),
+            ("lr", "fast", TypeError),
+        ],
+    )
+    def test_an_optimizer_that_no_step_would_take_is_refused(self, tmp_path, name, value, error):
+        trainer = fastbp.Trainer(fastbp.mlp([2, 3]), optimizer=fastbp.SGD(0.1))
+        setattr(trainer.optimizer, name, value)
+        with pytest.raises(error):
+            trainer.save_checkpoint(tmp_path / "c")
+        assert not list(tmp_path.iterdir())
+
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.dictionaries(
+            st.text('ab"\\. ü', max_size=3) | st.integers(0, 1),
+            ANYTHING
+            | st.sampled_from([np.array(2.5), np.zeros((0, 2)), np.arange(6).reshape(2, 3).T, np.ones(2, ">f4")]),
+            max_size=3,
+        )
+    )
+    def test_whatever_a_callback_remembers(self, tmp_path, state):
+        class Remembers(fastbp.Callback):
+            def state_dict(self):
+                return state
+
+            def load_state_dict(self, state):
+                self.back = dict(state)
+
+        path = tmp_path / "c"
+        path.write_bytes(b"old")
+        trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0))
+        x, y = np.ones((4, 2)), [0, 1, 2, 0]
+        trainer.fit(x, y, callbacks=[Remembers()], progress=False)
+        try:
+            trainer.save_checkpoint(path)
+        except (TypeError, ValueError):
+            assert path.read_bytes() == b"old"
+            return
+        callback = Remembers()
+        callback.back = {}
+        fastbp.Trainer.load_checkpoint(path).fit(x, y, epochs=2, resume=True, callbacks=[callback], progress=False)
+        assert callback.back.keys() == state.keys()
+        for name, value in state.items():
+            back = callback.back[name]
+            if isinstance(value, np.ndarray):
+                assert_array_equal(back, value)
+                assert (back.shape, back.dtype) == (value.shape, value.dtype.newbyteorder("="))

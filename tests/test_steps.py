@@ -281,8 +281,8 @@ class TestLaterSteps:
             assert trainer.step(x, y) == other.step(x, y), step
             assert trainer.model._params.tobytes() == other.model._params.tobytes()
         before = frozen(trainer)
-        weight[1] = -1
-        with pytest.raises(ValueError, match=r"weight to be finite and not negative, got -1\.0 at 1"):
+        weight[1] = np.nan
+        with pytest.raises(ValueError, match="weight to be finite, got nan at 1"):
             trainer.step(x, y)
         assert_unchanged(trainer, before)
 
@@ -342,7 +342,7 @@ class TestLaterSteps:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("outputs", [1, 3, 8, 15, 16, 17, 64, 65, 70])
+@pytest.mark.parametrize("outputs", [2, 3, 8, 15, 16, 17, 64, 65, 70])
 @pytest.mark.parametrize("loss", ["labels", "mse", "bce"])
 def test_a_step_has_the_gradients_that_are_made_by_hand(rng, loss, outputs, dtype):
     """Layer by layer on arrays without room, against the workspace of a step."""

@@ -1,6 +1,9 @@
 """Training steps and runs."""
 
+import copy
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,6 +15,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
@@ -456,7 +461,8 @@ class TestCallbacks:
         trainer = fastbp.Trainer(fastbp.mlp([64, 8, 10], rng=0))
         with pytest.raises(KeyError, match="EarlyStopping expects the figure 'val_loss'; this run has loss, accuracy"):
             trainer.fit(x, y, callbacks=[fastbp.EarlyStopping()], progress=False)
-        other, stop = (x, np.eye(10)[y]), fastbp.EarlyStopping("val_accuracy")  # probabilities have no accuracy
+        smooth = np.full((len(y), 10), 0.1)  # probabilities have no accuracy
+        other, stop = (x, smooth), fastbp.EarlyStopping("val_accuracy")
         with pytest.raises(KeyError, match="'val_accuracy'; this run has loss, accuracy, val_loss"):
             trainer.fit(x, y, validation_data=other, callbacks=[stop], progress=False)
         assert trainer.steps == 0
@@ -579,3 +585,163 @@ def test_steps_allocate_next_to_nothing(digits):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 * 1024
+
+
+class TestEps:
+    """Squares below the normal numbers count as 0: no eps makes a step divide by it."""
+
+    KINDS = (fastbp.Adam, fastbp.AdamW, fastbp.RMSprop)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_of_0_is_refused(self, kind):
+        for eps in (0.0, 0, -0.0):
+            with pytest.raises(ValueError, match=f"{kind.__name__} expects eps greater than 0, got"):
+                kind(eps=eps)
+        trainer = fastbp.Trainer(fastbp.mlp([1, 1], rng=0), "mse", kind())
+        before = trainer.model._params.copy()
+        trainer.optimizer.eps = 0
+        with pytest.raises(ValueError, match="eps greater than 0"):
+            trainer.step([[1.0]], [1.0])
+        assert_array_equal(trainer.model._params, before)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_of_any_other_size_keeps_steps_within_some_learning_rates(self, kind):
+        """The largest quotient of the moments is some 30 or, after flushing, 32 times that of rounding."""
+        rng = np.random.default_rng(0)
+        for _ in range(60):
+            dtype = rng.choice(["float32", "float64"])
+            range_of_tens = np.log10(float(np.finfo(dtype).tiny))
+            x = [[10.0 ** rng.uniform(range_of_tens, 0)]]
+            model = fastbp.mlp([1, 1], dtype=dtype, rng=0)
+            model[0].weight = [[0.0]]
+            trainer = fastbp.Trainer(model, "mse", kind(1e-3, eps=10.0 ** rng.uniform(-300, -1)))
+            for _ in range(5):
+                trainer.step(x, [[1.0]])
+            assert np.isfinite(model._params).all()
+            assert np.abs(model[0].weight).max() < 5 * 1e-3 * 40
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_where_squares_are_normal_numbers_is_torch_s(self, torch, kind):
+        rng = np.random.default_rng(1)
+        for _ in range(10):
+            size, eps = 10.0 ** rng.uniform(-16, 0), 10.0 ** rng.uniform(-30, -8)
+            model = fastbp.mlp([1, 1], bias=False, rng=0)
+            weight = torch.from_numpy(model[0].weight.copy()).requires_grad_()
+            theirs = getattr(torch.optim, kind.__name__)([weight], 0.1, eps=eps)
+            trainer = fastbp.Trainer(model, "mse", kind(0.1, eps=eps))
+            for _ in range(3):
+                trainer.step(np.float32([[size]]), np.float32([[1.0]]))
+                theirs.zero_grad()
+                ((weight * np.float32(size) - 1) ** 2).sum().backward()
+                theirs.step()
+            assert_allclose(model[0].weight, weight.detach().numpy(), rtol=1e-4)
+
+
+COLUMNS = ["bool", "float32", "float64", "int8", "uint64", "Int64", "Float32", "boolean"]
+
+
+class TestFrames:
+    """Data frames of pandas."""
+
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.lists(
+            st.sampled_from(["bool", "float32", "float64", "int8", "uint64", "Int64", "Float32", "boolean"]), min_size=1
+        ),
+        st.integers(1, 9),
+        st.integers(0, 2**32),
+    )
+    def test_of_any_numeric_columns_are_arrays(self, pandas, kinds, rows, seed):
+        numbers = np.random.default_rng(seed).integers(0, 2, (rows, len(kinds)))
+        frame = pandas.DataFrame({f"c{i}": numbers[:, i] for i in range(len(kinds))})
+        frame = frame.astype({f"c{i}": kind for i, kind in enumerate(kinds)})
+        model = fastbp.mlp([len(kinds), 3], rng=0)
+        assert_array_equal(model.predict(frame), model.predict(numbers))
+        y = numbers[:, 0]
+        trainers = [fastbp.Trainer(fastbp.mlp([len(kinds), 3], rng=0)) for _ in range(2)]
+        for trainer, x in zip(trainers, (frame, numbers), strict=True):
+            trainer.fit(x, y, validation_data=(x, y), rng=0, progress=False)
+            trainer.step(x, y)
+            trainer.evaluate(x, y)
+        assert_array_equal(trainers[0].model._params, trainers[1].model._params)
+        assert_array_equal(
+            fastbp.Scaler.fit(frame, "standardize").transform(frame),
+            fastbp.Scaler.fit(numbers, "standardize").transform(numbers),
+        )
+
+    @pytest.mark.parametrize("column", [["1.5", "2"], [None, 1], np.array(["2020", "2021"], "M8[Y]"), [1j, 2]])
+    def test_with_other_columns_are_refused_by_name(self, pandas, column):
+        frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [True, False], "odd": column})
+        if frame["odd"].dtype.kind == "f":
+            frame["odd"] = frame["odd"].astype(object)
+        with pytest.raises(TypeError, match=r"x of real numbers up to 64 bits, got dtype .* in column 'odd'"):
+            fastbp.mlp([3, 2]).predict(frame)
+
+    def test_missing_numbers_are_nan(self, pandas):
+        frame = pandas.DataFrame({"a": pandas.array([1, None], "Int64"), "b": [True, False]})
+        model = fastbp.mlp([2, 2], rng=0)
+        assert_array_equal(np.isnan(model.predict(frame)).all(axis=1), [False, True])
+
+    def test_dummies_are_targets(self, pandas):
+        labels = pandas.Series(["a", "b", "c", "b"])
+        trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0))
+        assert "accuracy" in trainer.fit(np.ones((4, 2)), pandas.get_dummies(labels), progress=False)
+
+    def test_a_history_has_a_row_an_epoch(self, pandas, digits):
+        history = fastbp.Trainer(fastbp.mlp([64, 10], rng=0)).fit(*digits, epochs=3, rng=0, progress=False)
+        frame = pandas.DataFrame(history)
+        assert list(frame.columns) == ["loss", "accuracy"]
+        assert_array_equal(frame.to_numpy(), np.array([history["loss"], history["accuracy"]]).T)
+
+
+@pytest.fixture(scope="module")
+def pandas(peer):
+    return peer("pandas")
+
+
+def test_a_history_is_a_dictionary_that_grows_by_append_alone():
+    history = fastbp.History({"loss": [0.5]})
+    for change in (
+        lambda: history.__setitem__("loss", [1.0]),
+        lambda: history.update(loss=[]),
+        lambda: history.pop("loss"),
+        lambda: history.setdefault("more", []),
+        lambda: history.clear(),
+        lambda: history.__ior__({"more": []}),
+        lambda: history.__delitem__("loss"),
+    ):
+        with pytest.raises(TypeError, match="History grows by append alone"):
+            change()
+    history.append({"loss": 0.25, "more": 1.0})
+    assert isinstance(history, dict)
+    assert json.loads(json.dumps({"history": history}))["history"]["loss"] == [0.5, 0.25]
+    for twin in (copy.copy(history), copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
+        assert repr(twin) == repr(history)
+        twin.append({"loss": 0.1})
+        assert (history.epochs, twin.epochs, len(history["loss"])) == (2, 3, 2)
+    empty = fastbp.History()
+    empty.append({})
+    assert pickle.loads(pickle.dumps(empty)).epochs == empty.epochs == 1
+
+
+@pytest.mark.parametrize("outputs", [3, 1000])
+def test_what_a_trainer_and_a_data_set_say_of_themselves_is_short(outputs):
+    loss = fastbp.CrossEntropyLoss(weight=np.ones(outputs))
+    trainer = fastbp.Trainer(fastbp.mlp([784, 30, outputs]), loss, fastbp.SGD(0.1))
+    trainer.step(np.zeros((2, 784)), [0, 1])
+    sgd = "SGD(lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0)"
+    assert repr(trainer) == f"Trainer(784-30-{outputs}, CrossEntropyLoss, {sgd}, 1 steps)"
+    digits = fastbp.load_dataset("digits")
+    assert repr(digits) == "Dataset('digits', classification, 1437 + 360 rows of 64 features, 10 classes)"
+
+
+def test_without_numba_s_compiler_the_import_says_what_to_unset():
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    for module in ("fastbp", "fastbp.kernels", "fastbp.torch", "fastbp.cli"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {module}"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith(
+            "ImportError: fastbp is compiled by Numba, and NUMBA_DISABLE_JIT"
+        )

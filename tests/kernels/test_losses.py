@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from fastbp.kernels import losses, reference
-from fastbp.kernels.losses import BCE_LOGITS, GAUSSIAN_NLL, MEAN, MSE, NONE, SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, SUM
+from fastbp.kernels.losses import (
+    BCE_LOGITS,
+    GAUSSIAN_NLL,
+    MEAN,
+    MSE,
+    NONE,
+    SOFTMAX_LABELS,
+    SOFTMAX_ONE_HOT,
+    SOFTMAX_PROBABILITIES,
+    SUM,
+)
 
 CODES = {
     "softmax, labels": SOFTMAX_LABELS,
@@ -269,3 +279,49 @@ def test_gaussian_nll_with_given_variances_equals_its_twin(n, dtype):
     assert (np.abs(found[0] - exact[0]) <= (n + 12) * unit * (1 + np.abs(np.log(var)) + square).sum(axis=1)).all()
     assert (np.abs(found[1] - exact[1]) <= 12 * unit * gap / var).all()
     assert (np.abs(found[2] - exact[2]) <= 12 * unit * (1 + square) / var).all()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_negative_and_cancelling_class_weights_equal_their_twin(seed, dtype):
+    rng = np.random.default_rng(seed)
+    code = (SOFTMAX_LABELS, SOFTMAX_PROBABILITIES)[seed % 2]
+    batch, n = int(rng.integers(1, 12)), int(rng.choice([2, 3, 10, 64, 65]))
+    p = problem(
+        code, batch, n, dtype, reduction=rng.integers(0, 3), smoothing=rng.choice([0.0, 0.1]),
+        sample_weighted=seed % 3 == 0, seed=seed,
+    )  # fmt: skip
+    p.class_weight[:] = rng.integers(-2, 3, n)
+    p.sample_weight = np.round(p.sample_weight)
+    if code == SOFTMAX_LABELS and batch > 2:
+        p.labels[1] = IGNORED
+    with np.errstate(invalid="ignore", over="ignore"):
+        loss, gradient, rows = run(losses, p)
+        exact_loss, exact_gradient, exact_rows = run(reference, wide(p))
+    unit = np.finfo(dtype).eps * 50 * n
+    finite = np.isfinite(exact_rows[0])
+    np.testing.assert_allclose(rows[0], exact_rows[0], rtol=1e-6)
+    np.testing.assert_allclose(rows[1], exact_rows[1], rtol=unit, atol=unit)
+    np.testing.assert_array_equal(rows[2], exact_rows[2])
+    np.testing.assert_array_equal(np.isfinite(loss), np.isfinite(exact_loss))
+    if np.isfinite(exact_loss):
+        np.testing.assert_allclose(loss, exact_loss, rtol=unit, atol=unit * (1 + np.abs(exact_rows[0]).sum()))
+    else:
+        np.testing.assert_equal(loss, float(exact_loss))
+    scale = np.abs(exact_rows[0][finite, None]) + 1
+    assert (np.abs(gradient[finite] - exact_gradient[finite]) <= unit * scale).all()
+
+
+def test_the_answer_to_a_row_with_a_single_1_is_the_first_of_the_largest_logits(dtype):
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 16, 33, 100):
+        p = problem(SOFTMAX_PROBABILITIES, 60, n, dtype)
+        p.z[...] = rng.integers(-1, 2, p.z.shape)  # the largest is there more than once
+        labels = rng.integers(0, n, 60)
+        labels[:20] = p.z[:20].argmax(axis=1)
+        p.targets[...] = np.eye(n)[labels]
+        assert not run(losses, p)[2][2].any()  # nobody asked
+        p.code = SOFTMAX_ONE_HOT
+        _, _, rows = run(losses, p)
+        np.testing.assert_array_equal(rows[2], p.z.argmax(axis=1) == labels)
+        np.testing.assert_array_equal(rows[2], run(reference, p)[2][2])
+        assert 20 <= rows[2].sum() < 60
