@@ -9,6 +9,9 @@ compute, with the same result as before the import was changed: on other devices
 operation, for empty batches, and for gradients that are to be differentiated once more (``create_graph=True``). So they
 do for a small layer that stands alone, with no activation or with (leaky) relu, where they are as fast.
 
+A chain of layers saves its input, its output and all of its parameters for the backward pass. If one is changed in
+place before that, it is PyTorch's error, also where PyTorch's own layers would not have needed that one.
+
 >>> import torch
 >>> from fastbp.torch import MLP, CrossEntropyLoss
 >>> model = MLP([4, 16, 3])
@@ -26,8 +29,9 @@ with _imports:
     except ModuleNotFoundError as error:
         raise ImportError("fastbp.torch needs PyTorch: pip install 'fastbp[torch]'") from error
 
-    from fastbp.torch.layers import MLP, Linear, Sequential
+    from fastbp.torch.layers import Linear, Sequential
     from fastbp.torch.loss import CrossEntropyLoss
+    from fastbp.torch.mlp import MLP
     from fastbp.torch.replace import Replaced, replace_
 
 __all__ = ["MLP", "CrossEntropyLoss", "Linear", "Replaced", "Sequential", "replace_"]

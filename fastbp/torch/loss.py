@@ -12,7 +12,7 @@ from torch.nn import functional
 from fastbp.kernels import losses as kernels
 from fastbp.kernels.losses import first_wrong_label, loss_and_gradient
 from fastbp.losses import REDUCTIONS, WORK_PER_ELEMENT
-from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks
+from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks, watched
 
 __all__ = ["CrossEntropyLoss"]
 
@@ -20,6 +20,14 @@ __all__ = ["CrossEntropyLoss"]
 SCRATCH = 1 << 17
 # Bytes from which the system gives memory back and clears it anew for each call.
 LARGE = 1 << 20
+
+
+class Options(NamedTuple):
+    """The numbers of a loss, as they were at the forward pass."""
+
+    reduction: str
+    ignore_index: int
+    label_smoothing: float
 
 
 class Problem(NamedTuple):
@@ -51,8 +59,11 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
       PyTorch's loss is NaN then.
     - An ignored row has the gradient 0 whatever its logits; PyTorch's is NaN for logits of NaN or +inf. Where all
       rows are ignored the mean is NaN, as there, and the gradient is 0.
+    - A second backward pass, and one with ``create_graph=True``, reads logits and target again. If they have been
+      changed in place since, that is PyTorch's error, also where PyTorch itself has kept a copy.
 
-    Targets that want a gradient and negative weights are left to PyTorch, and so is what `fastbp.torch` names.
+    Targets and weights that want a gradient and negative weights are left to PyTorch, and so is what `fastbp.torch`
+    names.
 
     Examples
     --------
@@ -86,27 +97,48 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits against class indices or probabilities."""
+        options, weight = Options(self.reduction, self.ignore_index, self.label_smoothing), self.weight
+        differentiable = torch.is_grad_enabled() and input.requires_grad
         rows, problem = None, None
-        if _ours(input, target, self.weight, self.label_smoothing) and self.reduction in REDUCTIONS:
-            rows = _rows(input)
-            problem = _problem(self, input, target, rows)
+        if _ours(input, target, weight, options) and not (differentiable and _unsaved(target, weight)):
+            shape = input.shape if target.is_floating_point() else _without_classes(input)
+            if target.shape == shape:
+                rows = _rows(input)
+                problem = _problem(rows, _target_rows(target), weight, options)
         if rows is None or problem is None:
             return super().forward(input, target)
-        if torch.is_grad_enabled() and rows.requires_grad:
-            value = _Function.apply(self, rows, problem)
+        if differentiable:
+            copied = _copied_by_torch(input, target, options)
+            value = _apply(self, problem, rows, target, weight, options, copied)
         else:
             value = _value(rows, problem)
-        if self.reduction != "none":
-            return value
-        return value.view(target.shape if problem.code == kernels.SOFTMAX_LABELS else _without_classes(input))
+        return value.view(_without_classes(input)) if options.reduction == "none" else value
 
 
-def _ours(z: Tensor, target: Tensor, weight: Tensor | None, smoothing: float) -> bool:
-    if not (z.dtype in LIKE and readable(z, z.dtype) and z.dim() > 0 and eager() and 0.0 <= smoothing <= 1.0):
+def _ours(z: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> bool:
+    """Return whether the kernel can compute: else PyTorch is to, or to say what is wrong."""
+    if not (z.dtype in LIKE and readable(z, z.dtype) and z.dim() > 0 and eager()):
         return False
-    if weight is not None and not (readable(weight, z.dtype) and bool(((weight >= 0) & weight.isfinite()).all())):
+    if not (options.reduction in REDUCTIONS and 0.0 <= options.label_smoothing <= 1.0):
         return False
-    return not target.requires_grad
+    if weight is not None:
+        if weight.requires_grad or not readable(weight, z.dtype):
+            return False
+        if not bool(((weight >= 0) & weight.isfinite()).all()):
+            return False
+    return (readable(target, torch.int64) or readable(target, z.dtype)) and not target.requires_grad
+
+
+def _unsaved(target: Tensor, weight: Tensor | None) -> bool:
+    """Return whether one of them cannot be saved for a backward pass, as `torch.inference_mode` has made it."""
+    return target.is_inference() or (weight is not None and weight.is_inference())
+
+
+def _copied_by_torch(z: Tensor, target: Tensor, options: Options) -> bool:
+    """Return whether PyTorch's loss keeps a copy of the target for its backward pass, so that it may be changed."""
+    if target.is_floating_point():
+        return options.label_smoothing > 0
+    return not (z.dim() in (1, 2, 4) or target.is_contiguous())
 
 
 def _rows(z: Tensor) -> Tensor:
@@ -116,39 +148,42 @@ def _rows(z: Tensor) -> Tensor:
     return contiguous(z if z.dim() == 2 else z.unsqueeze(0))
 
 
+def _target_rows(target: Tensor) -> Tensor:
+    """Return probabilities as (rows, classes), labels as (rows,), contiguous."""
+    return _rows(target) if target.is_floating_point() else contiguous(target.flatten())
+
+
 def _without_classes(z: Tensor) -> tuple[int, ...]:
     return () if z.dim() == 1 else (z.shape[0], *z.shape[2:])
 
 
-def _problem(loss: CrossEntropyLoss, z: Tensor, target: Tensor, rows: Tensor) -> Problem | None:
-    """Return what the kernel takes; None where PyTorch is to compute, or to say what is wrong."""
-    like = LIKE[z.dtype]
-    classes = rows.shape[1]
-    class_weight = like[:0]
-    if loss.weight is not None:
-        if loss.weight.shape != (classes,):
-            return None
-        class_weight = contiguous(loss.weight).detach().numpy()
-    options = np.zeros(kernels.OPTIONS_SIZE)
-    options[kernels.REDUCTION] = REDUCTIONS[loss.reduction]
-    options[kernels.IGNORE_INDEX] = loss.ignore_index
-    options[kernels.LABEL_SMOOTHING] = loss.label_smoothing
-    probabilities = target.shape == z.shape and readable(target, z.dtype)
-    if loss.weight is None and (probabilities or loss.label_smoothing > 0):
-        class_weight = np.ones(classes, like.dtype)
-    if probabilities:
-        values = _rows(target).numpy()
-        return Problem(kernels.SOFTMAX_PROBABILITIES, np.empty(0, np.int64), values, class_weight, options)
-    if target.shape != _without_classes(z) or not readable(target, torch.int64):
+def _problem(z: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Problem | None:
+    """Return what the kernel takes for rows of logits and of a target; None where the shapes do not fit."""
+    like, classes = LIKE[z.dtype], z.shape[1]
+    probabilities = target.is_floating_point()
+    if target.shape != (z.shape if probabilities else z.shape[:1]):
         return None
-    labels = contiguous(target.flatten()).numpy()
-    at = first_wrong_label(labels, classes, loss.ignore_index)
+    class_weight = like[:0]
+    if weight is not None:
+        if weight.shape != (classes,):
+            return None
+        class_weight = contiguous(weight).detach().numpy()
+    elif probabilities or options.label_smoothing > 0:
+        class_weight = np.ones(classes, like.dtype)
+    numbers = np.zeros(kernels.OPTIONS_SIZE)
+    numbers[kernels.REDUCTION] = REDUCTIONS[options.reduction]
+    numbers[kernels.IGNORE_INDEX] = options.ignore_index
+    numbers[kernels.LABEL_SMOOTHING] = options.label_smoothing
+    if probabilities:
+        return Problem(kernels.SOFTMAX_PROBABILITIES, np.empty(0, np.int64), target.numpy(), class_weight, numbers)
+    labels = target.numpy()
+    at = first_wrong_label(labels, classes, options.ignore_index)
     if at >= 0:
         raise IndexError(
-            f"CrossEntropyLoss expects targets in 0..{classes - 1} (or ignore_index {loss.ignore_index}), "
+            f"CrossEntropyLoss expects targets in 0..{classes - 1} (or ignore_index {options.ignore_index}), "
             f"got {labels[at]} in row {at}"
         )
-    return Problem(kernels.SOFTMAX_LABELS, labels, like[:0].reshape(0, 0), class_weight, options)
+    return Problem(kernels.SOFTMAX_LABELS, labels, like[:0].reshape(0, 0), class_weight, numbers)
 
 
 def _compute(z: NDArray[Any], problem: Problem, gradient: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
@@ -193,32 +228,81 @@ class _Function(torch.autograd.Function):
     """The loss with a gradient that waits for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, loss: CrossEntropyLoss, z: Tensor, problem: Problem) -> Tensor:
+    def forward(
+        ctx: Any,
+        loss: CrossEntropyLoss,
+        problem: Problem,
+        z: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        options: Options,
+        copied: bool,
+    ) -> Tensor:
         gradient = loss.room_for(z)
         value, rows = _compute(z.detach().numpy(), problem, gradient.numpy())
-        ctx.loss, ctx.problem, ctx.gradient = loss, problem, gradient
-        ctx.save_for_backward(z)
+        ctx.gradient, ctx.options = gradient, options
+        ctx.save_for_backward(z, target, weight)
+        # Those that have to be as they were although the gradient is there: PyTorch's loss reads them only now.
+        kept = (None if copied else target, weight)
+        ctx.versions = [(t, t._version) for t in kept if t is not None]
         return _as_tensor(problem, value, rows, z.dtype)
 
     @staticmethod
     def backward(ctx: Any, dvalue: Tensor) -> tuple[Any, ...]:
-        problem = ctx.problem
-        if torch.is_grad_enabled():  # create_graph: this gradient is to be differentiated too
-            (z,) = ctx.saved_tensors
-            target = problem.labels if problem.code == kernels.SOFTMAX_LABELS else problem.values
-            loss = ctx.loss
-            value = functional.cross_entropy(
-                z, torch.from_numpy(target), loss.weight, ignore_index=loss.ignore_index, reduction=loss.reduction,
-                label_smoothing=loss.label_smoothing,
-            )  # fmt: skip
-            return None, *torch.autograd.grad(value, z, dvalue, create_graph=True), None
-        gradient, ctx.gradient = ctx.gradient, None  # autograd may take it as it is: nobody else has it
-        if gradient is None:  # a second backward pass
-            (z,) = ctx.saved_tensors
-            gradient = torch.empty_like(z)
-            _compute(z.detach().numpy(), problem, gradient.numpy())
+        # With create_graph this gradient is to be differentiated too; with is_grads_batched there are several at once.
+        seen = torch.is_grad_enabled() or watched() or torch._C._functorch.is_legacy_batchedtensor(dvalue)
+        try:
+            saved = ctx.saved_tensors
+        except RuntimeError as error:  # the logits may have been changed where they are not read again
+            read = seen or ctx.gradient is None or any(t._version != version for t, version in ctx.versions)
+            if read or "inplace operation" not in str(error):
+                raise
+        if seen:
+            return None, None, _gradient_by_torch(saved, ctx.options, dvalue), None, None, None, None
+        # Autograd may take the gradient as it is: nobody else has it. A second backward pass computes it anew.
+        gradient, ctx.gradient, ctx.versions = ctx.gradient, None, None
+        if gradient is None:
+            gradient = _gradient(saved, ctx.options)
+            if gradient is None:
+                return None, None, _gradient_by_torch(saved, ctx.options, dvalue), None, None, None, None
         if dvalue.dim() > 0:
             gradient *= dvalue.unsqueeze(1)
         elif dvalue.item() != 1.0:
             gradient *= dvalue
-        return None, gradient, None
+        return None, None, gradient, None, None, None, None
+
+
+# As in `chains`.
+_apply = super(torch.autograd.Function, _Function).apply
+
+# What a loss saves: rows of logits, the target and the weight as they were given.
+Saved = tuple[Tensor, Tensor, Tensor | None]
+
+
+def _gradient(saved: Saved, options: Options) -> Tensor | None:
+    """Return the gradient of saved tensors, looked at again as for the forward pass; None where PyTorch is to compute.
+
+    Hooks on saved tensors, and whoever shares memory with one, change them without a new version.
+    """
+    z, target, weight = saved
+    if z.dim() != 2 or not _ours(z, target, weight, options):
+        return None
+    z = contiguous(z)
+    problem = _problem(z, _target_rows(target), weight, options)
+    if problem is None:
+        return None
+    gradient = torch.empty_like(z)
+    _compute(z.detach().numpy(), problem, gradient.numpy())
+    return gradient
+
+
+def _gradient_by_torch(saved: Saved, options: Options, dvalue: Tensor) -> Tensor:
+    z, target, weight = saved
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        value = functional.cross_entropy(
+            z, _target_rows(target), weight, ignore_index=options.ignore_index, reduction=options.reduction,
+            label_smoothing=options.label_smoothing,
+        )  # fmt: skip
+    (gradient,) = torch.autograd.grad(value, z, dvalue, create_graph=create_graph)
+    return gradient

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from fastbp.torch.layers import Linear, Sequential, parts_of
+from fastbp.torch.mlp import MLP
 
 __all__ = ["Replaced", "replace_"]
 
@@ -79,6 +80,8 @@ def replace_(model: nn.Module) -> Replaced:
             else:
                 module.__class__ = Sequential
                 report.replaced.append(name)
+        elif isinstance(module, MLP):
+            seen.update(id(child) for name, child in module.named_children() if name in module._layers)
         elif isinstance(module, nn.Linear) and type(module) is not Linear and id(module) not in seen:
             report.left[name] = "a Linear outside of an nn.Sequential"
     return report

@@ -71,13 +71,14 @@ def networks(torch, door):
             "Linear": door.Linear(5, 3, activation="tanh"),
             "small Linear": door.Linear(5, 3, activation="relu"),
             "MLP": door.MLP([5, 8, 3], "tanh"),
+            "MLP of layers": door.MLP([5, 8, 3], "tanh", flat=False),
             "Sequential": door.Sequential(*parts),
         }
 
     return make
 
 
-@pytest.fixture(params=["Linear", "small Linear", "MLP", "Sequential"])
+@pytest.fixture(params=["Linear", "small Linear", "MLP", "MLP of layers", "Sequential"])
 def kind(request, fewest, monkeypatch):
     """Name a kind of module, of `networks`; a small Linear is one that is left to PyTorch for its size."""
     if request.param == "small Linear":
