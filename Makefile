@@ -52,10 +52,10 @@ $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
 export $(TYPED)
 
 dashboard: $(VENV)/.asv-installed
-	$(BIN)/python benchmarks/dashboard.py run $(if $(RANGE),--commits="$$RANGE") --steps="$$STEPS" --bench="$$BENCH" --port="$$PORT"
+	exec $(BIN)/python benchmarks/dashboard.py run $(if $(RANGE),--commits="$$RANGE") --steps="$$STEPS" --bench="$$BENCH" --port="$$PORT"
 
 dashboard-offline: $(VENV)/.asv-installed
-	$(BIN)/python benchmarks/dashboard.py offline --port="$$PORT"
+	exec $(BIN)/python benchmarks/dashboard.py offline --port="$$PORT"
 
 compare: $(VENV)/.asv-installed
 	@test -n "$$BASE" && test -n "$$HEAD" || { echo "usage: make compare BASE=HEAD~1 HEAD=HEAD" >&2; exit 2; }

@@ -2,7 +2,8 @@
 
 import contextlib
 import subprocess
-import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from rich.console import Console
 FIRST = "823d0a5"  # the first commit that trains
 app = typer.Typer(add_completion=False)
 Serve = Annotated[bool, typer.Option(help="Serve the pages on this machine, until Ctrl-C.")]
-Port = Annotated[int, typer.Option(help="Where; 0 takes a free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Where; 0 takes a free one.")]
 
 
 def make_pages(config, html, results):
@@ -35,9 +36,15 @@ def make_pages(config, html, results):
 def publish(serve, port, *, html):
     """Serve the pages, until Ctrl-C."""
     if serve:
-        with contextlib.suppress(KeyboardInterrupt):
-            line = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(html)]
-            subprocess.run(line)
+        # In this process: whatever ends it ends the server.
+        try:
+            server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=str(html)))
+        except OSError as error:
+            Console(stderr=True).print(f"port {port}: {error.strerror}; --port 0 takes a free one", soft_wrap=True)
+            raise typer.Exit(2) from None
+        with server, contextlib.suppress(KeyboardInterrupt):
+            Console().print(f"http://127.0.0.1:{server.server_port}/ until Ctrl-C", soft_wrap=True)
+            server.serve_forever()
 
 
 @app.command()

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp._kinds import EMPTY_ZIP, NPY, ZIP, check_kind
+
 # The format's two versions for arrays of numbers; a third is for names of fields.
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 # Deflate, which .npz files use, makes nothing smaller by more than this factor.
@@ -22,10 +24,8 @@ MOST_DEFLATED = 1032
 
 def read_npy(path: Path) -> NDArray[np.generic]:
     """Read the one array of an ``.npy`` file; pickled objects are refused."""
+    check_kind(path, ".npy", NPY)
     with path.open("rb") as file:
-        if file.read(2) == b"PK":
-            raise ValueError(f"{path} is an .npz archive, expected one .npy array")
-        file.seek(0)
         try:
             return _read_array(file, path.stat().st_size)
         except Exception as error:
@@ -34,6 +34,7 @@ def read_npy(path: Path) -> NDArray[np.generic]:
 
 def npz_keys(path: Path) -> list[str]:
     """Name the arrays of an ``.npz`` file."""
+    check_kind(path, ".npz", ZIP, EMPTY_ZIP)
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:

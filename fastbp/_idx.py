@@ -13,6 +13,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp._kinds import GZIP, IDX, check_kind
+
 # The third byte of a file names its dtype.
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -41,6 +43,7 @@ def read_idx(path: Path) -> NDArray[np.generic]:
     ValueError
         If the file is not IDX, or holds fewer or more bytes than its header says.
     """
+    check_kind(path, "IDX", IDX, GZIP)
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     if not compressed:

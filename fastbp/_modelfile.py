@@ -13,6 +13,7 @@ from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
 from fastbp._files import write_atomically
+from fastbp._kinds import TENSORS, UNKNOWN, kind_of, kind_of_bytes
 
 # Keys of the header's text in a file's metadata, and what such a file is.
 MODEL, CHECKPOINT = "fastbp", "fastbp.checkpoint"
@@ -67,9 +68,12 @@ def read_tensors(path: str | os.PathLike[str], kind: str, who: str) -> tuple[dic
     """Read header and tensors; FileNotFoundError, or ValueError that says what is wrong with the file."""
     name = os.fspath(path)
     if not os.path.isfile(name):
-        raise FileNotFoundError(f"{who} expects a {KINDS[kind]} file, and there is none at {name}")
+        what = f": that is {kind_of(name)}" if os.path.exists(name) else ""
+        raise FileNotFoundError(f"{who} expects a {KINDS[kind]} file, and there is none at {name}{what}")
     with open(name, "rb") as file:
         content = file.read()
+    if (found := kind_of_bytes(content)) not in (*TENSORS, UNKNOWN):
+        raise ValueError(f"{name} is no {KINDS[kind]} file: it is {found}")
     try:
         end = _header_end(content)
         place = CHECKSUM.search(content, 8, end)
@@ -87,8 +91,10 @@ def read_tensors(path: str | os.PathLike[str], kind: str, who: str) -> tuple[dic
 
 def _header_end(content: bytes) -> int:
     end = 8 + int.from_bytes(content[:8], "little")
-    if not 8 < end <= min(len(content), 8 + LARGEST_HEADER):
-        raise ValueError(f"a header of {end - 8} bytes in {len(content)}, where at most {LARGEST_HEADER} are read")
+    if not 8 < end <= 8 + LARGEST_HEADER:
+        raise ValueError("it does not begin with the length of a header")
+    if end > len(content):
+        raise ValueError(f"it is cut short in its header, at byte {len(content)} of {end}")
     return end
 
 

@@ -47,8 +47,8 @@ def learning_curve(
     margins = {"left": 0.11, "right": 0.82} if alone else {"left": 0.085, "right": 0.89, "wspace": 0.52}
     figure.subplots_adjust(top=0.76, bottom=0.13, **margins)
     left = margins["left"] - (0.08 if alone else 0.055)
-    figure.text(left, 0.93, title, fontsize=16, fontweight="bold", va="center")
-    figure.text(left, 0.86, subtitle, fontsize=10, color=GREY, va="center")
+    figure.text(left, 0.93, title, fontsize=16, fontweight="bold", va="center", parse_math=False)
+    figure.text(left, 0.86, subtitle, fontsize=10, color=GREY, va="center", parse_math=False)
     for ax, name in zip(axes, names, strict=True):
         _panel(ax, name, history, test.get(name), best_epoch)
     file = io.BytesIO()

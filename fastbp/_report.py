@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fastbp._console import console_on, visible
+from fastbp._program import ended_at_once
 from fastbp._run import Result, Run
 from fastbp._threads import get_num_threads
 from fastbp.progress import EpochBar
@@ -31,15 +33,16 @@ ENTRIES = {
 }
 MOST_LINES = 50
 MOST_CLASSES = 20
-# A file has no width; rich would wrap at 80 columns there.
-FILE_WIDTH = 160
 
 
-def make_console() -> Console:
-    """Return a console on the standard output: colours and a bar on a terminal, plain lines elsewhere."""
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=FILE_WIDTH, force_terminal=False, no_color=True)
+def make_console(lasting: bool = True) -> Console:
+    """Return a console on the standard output: of a command whose results are files, or, not lasting, are shown."""
+    return console_on(sys.stdout, lasting)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line that names files or columns."""
+    console.print(visible(text), markup=False, soft_wrap=True)
 
 
 class RunProgress(EpochBar):
@@ -83,10 +86,10 @@ class CompileWatch(event.Listener):
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Surround what may compile."""
+        """Surround what may compile, and has nothing to keep: Ctrl-C ends the process."""
         self._mark = began = time.perf_counter()
         self._said = False
-        with event.install_listener("numba:compile", self):
+        with event.install_listener("numba:compile", self), ended_at_once():
             yield
         if self._said:
             self.console.print(f"Compiled in {time.perf_counter() - began:.1f} s.")
@@ -113,7 +116,7 @@ def pairs(rows: Mapping[str, str], title: str | None = None) -> Table:
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(visible(value)))
     return table
 
 
@@ -130,7 +133,7 @@ def figures(columns: Mapping[str, Mapping[str, float]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for part in columns:
-        table.add_column(part, justify="right", style="bold" if part == "test" else "")
+        table.add_column(part, justify="right", overflow="fold", style="bold" if part == "test" else "")
     for name in next(iter(columns.values())):
         table.add_row(NAMES[name], *(number(name, values[name]) for values in columns.values()))
     return table
@@ -185,10 +188,10 @@ def per_class(classes: list[str], y: NDArray[Any], predicted: NDArray[Any]) -> T
     """Return a table of recall and precision, a row a class."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("class", "rows", "recall", "precision"):
-        table.add_column(name, justify="left" if name == "class" else "right")
+        table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
     for code, name in enumerate(classes):
         true, said = y == code, predicted == code
         hits = int((true & said).sum())
         shares = (f"{hits / n:.2%}" if n else "-" for n in (int(true.sum()), int(said.sum())))
-        table.add_row(Text(name), thousands(np.sum(true)), *shares)
+        table.add_row(Text(visible(name)), thousands(np.sum(true)), *shares)
     return table

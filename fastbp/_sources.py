@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastbp._arrays import as_features, npz_keys, read_npy, read_npz
 from fastbp._idx import FILE_NAME, find_idx_files, read_idx
+from fastbp._kinds import kind_of
 from fastbp._tables import SUFFIXES, read_features, read_table, read_target
 
 
@@ -62,8 +63,8 @@ def load_features(source: str | os.PathLike[str], *, feature_names: Sequence[str
     Parameters
     ----------
     source : str or path
-        A ``.csv``, ``.parquet``, ``.npy`` or IDX file, an ``.npz`` file (its ``x``, ``X``,
-        ``x_test`` or ``X_test``), or a folder of IDX files (its test images).
+        ``"digits"`` (all of them), a ``.csv``, ``.parquet``, ``.npy`` or IDX file, an ``.npz`` file (its ``x``,
+        ``X``, ``x_test`` or ``X_test``), or a folder of IDX files (its test images).
     feature_names : sequence of str, optional
         The columns of a table to read, in this order; others are ignored. Without it all.
 
@@ -77,7 +78,10 @@ def load_features(source: str | os.PathLike[str], *, feature_names: Sequence[str
     FileNotFoundError, ValueError, ImportError
         As in `load_dataset`.
     """
-    path = _existing(os.fspath(source))
+    name = os.fspath(source)
+    if name == "digits":
+        return load_digits()[0]
+    path = _existing(name)
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return read_features(read_table(path), path, feature_names)[0]
@@ -94,8 +98,8 @@ def load_features(source: str | os.PathLike[str], *, feature_names: Sequence[str
     if FILE_NAME.fullmatch(path.name) or suffix == ".idx" or "-idx" in path.name:
         return as_features(read_idx(path), str(path))
     raise ValueError(
-        f"{path} is of no known kind: expected .csv, .parquet, .npz, .npy, an IDX file "
-        "(such as t10k-images-idx3-ubyte.gz) or a folder of them"
+        f"{path} is of no known kind: expected 'digits', .csv, .parquet, .npz, .npy, an IDX file "
+        f"(such as t10k-images-idx3-ubyte.gz) or a folder of them; it is {kind_of(path)}"
     )
 
 
@@ -113,7 +117,10 @@ def read_parts(name: str, target: str | None, feature_names: Sequence[str] | Non
         return _read_idx_parts(path)
     if path.suffix.lower() == ".npz":
         return _read_npz_parts(path)
-    raise ValueError(f"{name} is of no known kind: expected 'digits', a folder of IDX files, .npz, .csv or .parquet")
+    raise ValueError(
+        f"{name} is of no known kind: expected 'digits', a folder of IDX files, .npz, .csv or .parquet; "
+        f"it is {kind_of(path)}"
+    )
 
 
 def _read_table_parts(path: Path, target: str | None, feature_names: Sequence[str] | None) -> Parts:

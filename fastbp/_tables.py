@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp._kinds import PARQUET, TEXT, check_kind
 from fastbp.kernels.forks import imports
 
 SUFFIXES = (".csv", ".parquet")
@@ -22,8 +23,10 @@ def read_table(path: Path) -> Any:
             from pyarrow import csv, parquet
     except ImportError as error:
         raise ImportError(f"reading {path.name} needs pyarrow: pip install 'fastbp[data]'") from error
+    suffix = path.suffix.lower()
+    check_kind(path, suffix, PARQUET if suffix == ".parquet" else TEXT)
     try:
-        if path.suffix.lower() == ".parquet":
+        if suffix == ".parquet":
             with parquet.ParquetFile(path) as file:
                 table = file.read()
         else:

@@ -1,5 +1,6 @@
 """The command line: `fastbp train`, `evaluate`, `predict`, `bench`, `info`, `warmup`."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -12,12 +13,14 @@ import fastbp
 from fastbp import _report as report
 from fastbp._answers import check_ending, write_answers
 from fastbp._check import choice
-from fastbp._files import check_target, write_atomically
+from fastbp._console import visible, wants_no_colour
+from fastbp._files import check_target, remove, write_atomically
 from fastbp._pipeline import Pipeline
 from fastbp._plot import learning_curve
+from fastbp._program import INTERRUPTED, interruptible
 from fastbp._run import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options, Result, Run
 
-MISTAKE, INTERRUPTED = 2, 130
+MISTAKE = 2
 BENCH_ROUNDS = 9
 SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
 MODEL, HISTORY, PICTURE = "model.safetensors", "history.csv", "learning_curve.png"
@@ -32,7 +35,7 @@ class OneLineErrors(TyperGroup):
         try:
             code = super().main(*args, **{**extra, "standalone_mode": False})
         except typer.Abort:
-            code = INTERRUPTED
+            code = _fail("interrupted", INTERRUPTED)
         except MemoryError as error:
             code = _fail(f"not enough memory: {error}")
         except (ValueError, OSError, ImportError) as error:
@@ -44,6 +47,14 @@ class OneLineErrors(TyperGroup):
             code = _fail(error.format_message())
         sys.exit(code if isinstance(code, int) else 0)
 
+    def invoke(self, context: Any) -> Any:
+        """Run a command; Ctrl-C where it does not catch it itself is one line too."""
+        try:
+            with interruptible():
+                return super().invoke(context)
+        except KeyboardInterrupt:
+            raise typer.Exit(_fail("interrupted", INTERRUPTED)) from None
+
 
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
@@ -52,11 +63,17 @@ def _text(error: Exception) -> str:
 
 
 def _fail(message: str, code: int = MISTAKE) -> int:
-    typer.echo(f"fastbp: {' '.join(message.split())}", err=True)
+    with contextlib.suppress(OSError):  # the exit code says it too
+        typer.echo(f"fastbp: {visible(' '.join(message.split()))}", err=True)
     return code
 
 
-app = typer.Typer(cls=OneLineErrors, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=OneLineErrors,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None if wants_no_colour() else "rich",
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -159,7 +176,7 @@ def train(
         raise typer.Exit(_fail("interrupted in the first epoch; --resume goes on", INTERRUPTED))
     result.trainer.history.to_csv(folder / HISTORY)
     if result.diverged:
-        checkpoint.unlink()
+        remove(checkpoint)
         last = result.trainer.history.epochs
         where = f"{folder / HISTORY} is written, a model is not"
         if (folder / MODEL).exists():
@@ -176,10 +193,10 @@ def train(
         written.append(PICTURE)
     except ImportError as missing:
         console.print(str(missing), markup=False, soft_wrap=True)
-    console.print(f"{folder}/: {', '.join(written)}", markup=False, soft_wrap=True)
+    report.say(console, f"{folder}/: {', '.join(written)}")
     if result.interrupted:
         raise typer.Exit(_fail("interrupted; what was done is written, --resume goes on", INTERRUPTED))
-    checkpoint.unlink()
+    remove(checkpoint)
 
 
 def _set_threads(threads: int | None) -> None:
@@ -192,7 +209,7 @@ def _set_threads(threads: int | None) -> None:
 
 def _draw(path: Path, run: Run, result: Result, test: dict[str, float]) -> None:
     about = report.describe(run)
-    name = Path(run.data.name).name
+    name = visible(Path(run.data.name).name)
     if "accuracy" in test:
         title = f"{name}: {test['accuracy']:.1%} of the test rows right".replace("%", " %")
     else:
@@ -211,7 +228,7 @@ def evaluate(
     """Compare a model's answers with the truth."""
     pipeline = Pipeline.load(model)
     x, y, which = pipeline.load_rows(data, target)
-    console = report.make_console()
+    console = report.make_console(lasting=False)
     with report.CompileWatch(console).watch():
         figures = pipeline.evaluate(x, y, data)
         predicted = pipeline.outputs(x, data).argmax(axis=1)
@@ -228,7 +245,9 @@ def evaluate(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="model.safetensors, as train wrote it.")],
-    file: Annotated[str, typer.Argument(help="Features: .csv, .parquet, .npy, .npz, an IDX file or a folder of them.")],
+    file: Annotated[
+        str, typer.Argument(help="Features: digits, .csv, .parquet, .npy, .npz, an IDX file or a folder of them.")
+    ],
     out: Annotated[Path, typer.Option(help="File of the answers, by its ending .csv, .npy or .npz.")],
 ) -> None:
     """Write a model's answers: class names and probabilities, or quantities."""
@@ -240,7 +259,7 @@ def predict(
     with report.CompileWatch(console).watch():
         z = pipeline.outputs(x, file)
     columns = write_answers(out, pipeline, z)
-    console.print(f"{out}: {', '.join(columns)} of {report.thousands(len(z))} rows", markup=False, soft_wrap=True)
+    report.say(console, f"{out}: {', '.join(columns)} of {report.thousands(len(z))} rows")
 
 
 @app.command()
@@ -264,7 +283,7 @@ def bench(
     networks = [_sizes(text, "bench", fewest=2) for text in sizes or []] or USUAL
     cases = [Case("step", network, batch, activation, optimizer=optimizer) for network in networks]
     _set_threads(threads)
-    console = report.make_console()
+    console = report.make_console(lasting=False)
     with report.CompileWatch(console).watch():
         fastbp.warmup()  # here, and not in the process that is timed, so that it is told
     libraries = ["fastbp", "torch", "jax"] if peers else ["fastbp"]
@@ -276,7 +295,7 @@ def bench(
 @app.command()
 def info() -> None:
     """Show what decides speed and bits: CPU, instruction set, threads, cache, versions."""
-    report.make_console().print(report.pairs(fastbp.config()))
+    report.make_console(lasting=False).print(report.pairs(fastbp.config()))
 
 
 @app.command()

@@ -1,13 +1,14 @@
 """What a training run shows while it goes on."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from fastbp._console import console_on
 from fastbp.kernels.forks import imports
 
-# rich is imported where a bar is shown: a program that shows none starts sooner.
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -42,31 +43,19 @@ class EpochBar(Progress):
     """
 
     def __init__(self, console: "Console | None" = None) -> None:
-        with imports:
-            from rich.console import Console
-
-        self.console = console or Console(stderr=True)
+        self.console = console or console_on(sys.stderr)
 
     @contextmanager
     def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:  # noqa: D102
         with imports:
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as RichProgress
+            from fastbp._bar import make_bar  # rich is imported where a bar is shown
 
         self._samples, self._flops = samples, flops
         self._done = ended * samples
-        self._text = ""
-        self._figures: Mapping[str, float] = {}
+        self._speed: list[str] = []
         self._mark = time.perf_counter(), self._done
-        columns = (
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-        )
-        with RichProgress(*columns, console=self.console, disable=not self.console.is_terminal) as self._bar:
-            self._task = self._bar.add_task("", total=epochs, text="")
+        with make_bar(self.console) as self._bar:
+            self._task = self._bar.add_task("", total=epochs, completed=ended, figures=[], speed=[])
             yield
 
     def advance(self, samples: int, loss: float) -> None:  # noqa: D102
@@ -75,11 +64,13 @@ class EpochBar(Progress):
         if now - since > 0.1:
             rate = (done - before) / (now - since)
             samples_a_second = f"{rate:,.0f}".replace(",", " ")
-            self._text = f"{samples_a_second} samples/s  {rate * self._flops / 1e9:.1f} GFLOP/s"
+            self._speed = [f"{samples_a_second} samples/s", f"{rate * self._flops / 1e9:.1f} GFLOP/s"]
             self._mark = now, done
-        self._bar.update(self._task, completed=done / self._samples, text=f"loss {loss:.4f}  {self._text}")
+        self._show(done / self._samples, [f"loss {loss:.4f}"])
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:  # noqa: D102
         self._done = epoch * self._samples
-        text = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
-        self._bar.update(self._task, completed=epoch, text=f"{text}  {self._text}")
+        self._show(epoch, [f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items()])
+
+    def _show(self, epochs: float, figures: list[str]) -> None:
+        self._bar.update(self._task, completed=epochs, figures=figures, speed=self._speed)

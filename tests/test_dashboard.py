@@ -4,14 +4,19 @@ The pages are made of the results that the project keeps, in a repository of the
 so they are the same in a shallow clone or an unpacked sdist.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
 import random
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -207,3 +212,57 @@ def test_a_commit_of_the_list_of_regressions_has_a_page_too(page, address):
     (link, *_) = (link for link in links if "commits.html" in link)
     page.goto(address + link)
     assert page.locator("section:target h2").inner_text().startswith(SUBJECT)
+
+
+# The server
+
+
+SERVE = """
+import sys
+sys.path.insert(0, {folder!r})
+import dashboard
+dashboard.asv = lambda *arguments, **more: 0  # the pages are there
+dashboard.keep_beside = dashboard.configured = lambda *arguments, **more: None
+sys.argv[1:] = [*sys.argv[2:], "--html", {html!r}]
+dashboard.app()
+"""
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Return a command that runs the Makefile's own line, with the making of the pages left out."""
+    required(shutil.which("make"), "make")
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "index.html").write_text("the dashboard")
+    code = SERVE.format(folder=str(ROOT / "benchmarks"), html=str(tmp_path / "html"))
+    (tmp_path / "serve.py").write_text(code)
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path}/serve.py "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    return ["make", "-C", ROOT, "-o", ".venv/.asv-installed", f"BIN={tmp_path}", "dashboard-offline"]
+
+
+def answers(port):
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+        return page.read() == b"the dashboard"
+    return False
+
+
+@pytest.mark.parametrize(("number", "kill"), [(signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)])
+def test_no_server_outlives_the_make_that_started_it(served, number, kill):
+    """TERM is for make alone; Ctrl-C comes to all that the terminal runs."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*served, "PORT=0"], start_new_session=True, **pipes) as make:
+        port = next(int(found[1]) for line in make.stdout if (found := re.match(r"http://127.0.0.1:(\d+)/", line)))
+        assert answers(port)
+        kill(make.pid, number)
+        make.communicate(timeout=20)  # the pipes are closed when nobody holds them any more
+    assert not answers(port)
+
+
+def test_a_taken_port_is_one_line(served):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run([*served, f"PORT={port}"], capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert line == f"port {port}: Address already in use; --port 0 takes a free one"

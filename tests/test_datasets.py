@@ -186,7 +186,7 @@ def damage_huge(content):
         (damage_magic, "is not an IDX file: expected it to begin with 00 00.*got 01 00 08 03"),
         (damage_dtype, "is not an IDX file: .* got 00 00 0a 03"),
         (damage_header, "is truncated: expected a header of 16 bytes for 3 dimensions, got 7"),
-        (damage_empty, "is not an IDX file: .* got nothing"),
+        (damage_empty, "is no IDX file: it is empty"),
         (damage_gzip, "is a damaged or truncated gzip file"),
         (damage_huge, "is truncated: expected"),
     ],
@@ -456,7 +456,7 @@ def test_label_na_is_a_label(arrow, write_csv):
         ("a,y\n2026-01-01,1\n", {"target": "y"}, "column 'a' should hold numbers, got date32"),
         ("a,a,y\n1,2,3\n", {"target": "y"}, "has several columns named 'a'"),
         ("a,y\n", {"target": "y"}, "holds no rows"),
-        ("", {"target": "y"}, "cannot be read as csv: Empty"),
+        ("", {"target": "y"}, "is no .csv file: it is empty"),
         ("a,y\n1,2,3\n", {"target": "y"}, "cannot be read as csv: .*Expected 2 columns, got 3"),
         ("y\n1\n2\n", {"target": "y"}, "has no column besides the target 'y'"),
         (
@@ -473,7 +473,7 @@ def test_csv_is_refused_by_name_of_file_and_column(arrow, write_csv, text, optio
 
 def test_damaged_parquet_is_named(arrow, tmp_path):
     path = tmp_path / "data.parquet"
-    path.write_bytes(b"PAR1 and so on")
+    path.write_bytes(b"PAR1\0and so on")
     with pytest.raises(ValueError, match=r"data\.parquet cannot be read as parquet"):
         load_dataset(path, target="y")
 

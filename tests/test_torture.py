@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from torture import bits, cache, files, first_calls, forks, frame, memory, others, readers, threads
+from torture import bits, cache, files, first_calls, forks, frame, interrupts, memory, others, readers, threads
 from torture.__main__ import CHECKS
 
 SHORT = {
@@ -25,6 +25,7 @@ SHORT = {
     "unwritable cache": partial(cache.unwritable, 1),
     "cold cache": partial(cache.cold, 1, processes=2),
     "kills": partial(files.kills, 20),
+    "interrupts": partial(interrupts.interrupts, 2, most=1.5),
     "damaged files": partial(files.damage, 1000),
     "readers": partial(readers.readers, 60),
 }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from fastbp._console import visible
 from fastbp._threads import get_num_threads
 from fastbp.bench import report
 from fastbp.bench.cases import Case
@@ -44,5 +45,5 @@ def run(
     for table in report.tables(outcomes):
         console.print(table)
     for line in report.failures(outcomes):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(visible(line), markup=False, soft_wrap=True)
     return outcomes, workers, missing
