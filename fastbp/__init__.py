@@ -8,7 +8,7 @@
 (5, 10)
 """
 
-from fastbp import _program  # noqa: F401, I001  # the first: it answers Ctrl-C while the rest is imported
+from fastbp import _program  # noqa: F401  # the first: it answers Ctrl-C while the rest is imported
 from fastbp.kernels.forks import imports as _imports
 
 with _imports:
