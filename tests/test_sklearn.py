@@ -197,7 +197,7 @@ def test_gradients_are_those_of_the_loss(objective, y, outputs, dropped):
     rng = np.random.default_rng(0)
     shapes = [(5, 6), (6, 3), (3, outputs)]
     coefs, intercepts = [rng.standard_normal(s) for s in shapes], [rng.standard_normal(s[1]) for s in shapes]
-    model = _networks.network_of(coefs, intercepts, "tanh")
+    model = _networks.model_of(None, coefs, intercepts, "tanh")
     x, weight = rng.standard_normal((7, 5)), rng.random(7)
     targets = objective.targets(y, outputs, np.dtype(np.float64))
     masks = [2.0 * (rng.random((7, s[1])) < 0.5) for s in shapes[:-1]] if dropped else []

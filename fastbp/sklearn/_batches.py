@@ -31,11 +31,22 @@ class Samples:
     """
 
     def __init__(self, x: Any, y: Array, weight: Array | None, model: Sequential, objective: Objective) -> None:
+        self.dtype = model.dtype
+        self._sizes = int(x.shape[1]), model.out_features
+        self.check(model)
         self.sparse = sparse.issparse(x)
         self.x = x.tocsr() if self.sparse else np.ascontiguousarray(x, model.dtype)
         self.targets = objective.targets(y, model.out_features, model.dtype)
         self.weight = weight
-        self.dtype = model.dtype
+
+    def check(self, model: Sequential) -> None:
+        """Refuse a model that takes other rows, or has other outputs, than these samples were made for."""
+        sizes = model.in_features, model.out_features
+        if (sizes, model.dtype) != (self._sizes, self.dtype):
+            raise ValueError(
+                f"MLP expects coefs_ and intercepts_ of a network with {self._sizes[0]} inputs and {self._sizes[1]} "
+                f"outputs in {self.dtype}, got {sizes[0]} inputs and {sizes[1]} outputs in {model.dtype}"
+            )
 
     def __len__(self) -> int:
         return int(self.x.shape[0])

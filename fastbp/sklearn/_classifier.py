@@ -16,6 +16,21 @@ from fastbp.sklearn._tasks import Tasks
 Array = NDArray[Any]
 
 
+def _weight_by_class(given: Any, classes: list[Any], which: Array) -> Array:
+    """Return what each sample counts for by its class, ``classes[which]``."""
+    if given == "balanced":
+        balanced: Array = compute_sample_weight("balanced", which)
+        return balanced
+    given = {} if given is None else given
+    if not isinstance(given, dict):
+        raise ValueError(f"class_weight expects a dict or 'balanced' here, got {given}")
+    # As in scikit-learn, a dict may name more classes if it names all of these.
+    unknown = [name for name in given if name not in classes]
+    if unknown and not all(name in given for name in classes):
+        raise ValueError(f"class_weight expects some of the classes {classes}, got {unknown}")
+    return np.array([given.get(name, 1.0) for name in classes], np.float64)[which]
+
+
 class MLPClassifier(Multilayer, Original):
     """A multi-layer perceptron that classifies: scikit-learn's class of that name, trained by compiled steps.
 
@@ -27,9 +42,11 @@ class MLPClassifier(Multilayer, Original):
         Of the hidden layers: scikit-learn's "identity", "logistic", "tanh" and "relu", and fastbp's "leaky_relu",
         "elu", "softplus", "silu", "gelu" and "gelu_tanh".
     early_stopping : bool or "loss", default False
-        True watches the score of the part that is held out, "loss" its loss. The weights of the best epoch are kept.
+        True watches the score of the part that is held out, "loss" its loss. The weights of the best epoch are kept;
+        with `warm_start`, where no epoch is the best of all fits so far, those of the last.
     class_weight : dict, list of dict or "balanced", optional
-        How much each class counts, as in scikit-learn's other classifiers. A list is for several labels.
+        How much each class counts in the loss, as in scikit-learn's other classifiers. A list is for several labels.
+        Scores, `validation_scores_` too, do not know of it: there `sample_weight` alone counts.
     label_smoothing : float in [0, 1], default 0.0
         The part of each target that is spread over all classes; over yes and no where there are two classes, or
         several labels.
@@ -42,10 +59,11 @@ class MLPClassifier(Multilayer, Original):
     Attributes
     ----------
     coefs_, intercepts_ : list of ndarray
-        Live views of the network's parameters, shapes (n_in, n_out) and (n_out,); other arrays may be put in their
-        place.
+        The network's parameters, shapes (n_in, n_out) and (n_out,): what they hold is what predicts and is trained.
+        Those of a fit are views of the memory that the kernels read; other arrays may be put in their place, and are
+        copied there at each call.
     validation_loss_curve_ : list of float, or None
-        The loss of the part that is held out, after each epoch; with `early_stopping`.
+        The loss of the part that is held out, after each epoch and without the penalty; with `early_stopping`.
     best_loss_ : float or None
         With ``early_stopping="loss"`` the lowest loss of the part that is held out.
     classes_, loss_, loss_curve_, validation_scores_, best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, \
@@ -139,18 +157,30 @@ out_activation_, n_features_in_, feature_names_in_
     def _fit(
         self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False, tasks: Tasks | None = None
     ) -> Any:
-        if incremental and self.class_weight == "balanced":
+        each = self.class_weight if isinstance(self.class_weight, list) else [self.class_weight]
+        if incremental and "balanced" in each:
             raise ValueError(
                 "partial_fit expects class_weight to be a dict or None: 'balanced' would take all samples at once"
             )
         return super()._fit(X, y, sample_weight, incremental, tasks)
 
-    def _counts(self, X: Any, y: Array, sample_weight: Any) -> Array | None:
-        counts = super()._counts(X, y, sample_weight)
-        if self.class_weight is None:
-            return counts
-        weight: Array = compute_sample_weight(self.class_weight, self._label_binarizer.inverse_transform(y))
-        return weight if counts is None else weight * counts
+    def _counts(self, y: Array, sample_weight: Array | None) -> Array | None:
+        given = self.class_weight
+        if given is None:
+            return sample_weight
+        if not self._label_binarizer.y_type_.startswith("multilabel"):
+            which = y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0].astype(int)
+            weight = _weight_by_class(given, self.classes_.tolist(), which)
+        else:
+            labels = y.shape[1]
+            each = [given] * labels if given == "balanced" else given
+            if not isinstance(each, list) or len(each) != labels:
+                raise ValueError(
+                    f"class_weight expects 'balanced' or a list of {labels} dicts, one for each label, got {given}"
+                )
+            columns = zip(each, y.T.astype(int), strict=True)
+            weight = np.prod([_weight_by_class(one, [0, 1], which) for one, which in columns], axis=0)
+        return weight if sample_weight is None else weight * sample_weight
 
     def _objective(self) -> Objective:
         return (softmax if self.out_activation_ == "softmax" else logistic)(self.label_smoothing)

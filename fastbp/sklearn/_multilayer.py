@@ -2,7 +2,7 @@
 
 import warnings
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -23,9 +23,9 @@ from fastbp._threads import at_most
 from fastbp.sequential import Sequential
 from fastbp.sklearn._batches import Samples, batch_sizes, dense_rows, pieces
 from fastbp.sklearn._by_hand import minimize
-from fastbp.sklearn._networks import ACTIVATIONS, biases_of, is_of, network_of, weights_of
+from fastbp.sklearn._networks import ACTIVATIONS, check_apart
 from fastbp.sklearn._objectives import Objective
-from fastbp.sklearn._solvers import ByHandSolver, CompiledSolver, schedule_of
+from fastbp.sklearn._state import State
 from fastbp.sklearn._tasks import Tasks
 
 Array = NDArray[Any]
@@ -39,24 +39,33 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-class Multilayer(CallbackSupportMixin):
-    """Comes before one of scikit-learn's two classes: its fitting and predicting by fastbp's steps.
+class HeldOut(NamedTuple):
+    """What early stopping looks at.
 
-    `coefs_` and `intercepts_` are the truth. `_model` is a fastbp model whose parameters they are views of; it is made
-    anew where a user, or pickle, put other arrays there. `_solver` holds the moments of "sgd" and "adam".
+    Attributes
+    ----------
+    samples : Samples
+        With what they count for in the loss.
+    labels : ndarray
+        As a score takes them.
+    weight : ndarray of shape (samples,), optional
+        What the samples count for in the score: `sample_weight` alone.
     """
 
-    coefs_: list[Array]
-    intercepts_: list[Array]
+    samples: Samples
+    labels: Any
+    weight: Array | None
+
+
+class Multilayer(State, CallbackSupportMixin):
+    """Comes before one of scikit-learn's two classes: its fitting and predicting by fastbp's steps."""
+
+    loss_curve_: list[float]
     validation_loss_curve_: Any
     validation_scores_: Any
     best_loss_: Any
     best_validation_score_: Any
-    _best_coefs: list[Array]
-    _best_intercepts: list[Array]
     _no_improvement_count: int
-    _optimizer: Any
-    _is_compiled: bool
 
     def _objective(self) -> Objective:
         """Return what is minimized."""
@@ -66,31 +75,13 @@ class Multilayer(CallbackSupportMixin):
         """Return the network's number of outputs."""
         return int(self.n_outputs_)
 
-    def _counts(self, X: Any, y: Array, sample_weight: Any) -> Array | None:
-        """Return what each sample counts for, or None where all count for one."""
-        return None if sample_weight is None else np.asarray(_check_sample_weight(sample_weight, X))
+    def _counts(self, y: Array, sample_weight: Array | None) -> Array | None:
+        """Return what each sample counts for in the loss, or None where all count for one."""
+        return sample_weight
 
     @property
     def _threads(self) -> int | None:
         return None if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
-
-    def _bound_model(self) -> Sequential:
-        """Return the model of `coefs_` and `intercepts_`."""
-        model: Sequential | None = self.__dict__.get("_model")
-        if model is None or not is_of(model, self.coefs_, self.intercepts_, self.activation):
-            arrays = [np.asarray(c) for c in self.coefs_], [np.atleast_1d(b) for b in self.intercepts_]
-            model = network_of(*arrays, self.activation)
-            self.coefs_, self.intercepts_ = weights_of(model), biases_of(model)
-            self._model = model
-        return model
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_model", None)
-        solver = state.pop("_solver", None)
-        if isinstance(solver, CompiledSolver):
-            state["_moments"] = solver.moments()
-        return state
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -123,23 +114,28 @@ class Multilayer(CallbackSupportMixin):
         hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
         if np.any(np.array(hidden) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
-        sample_weight = self._counts(X, y, sample_weight)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
         if y.ndim == 1:
             y = y.reshape(-1, 1)
+        counts = self._counts(y, sample_weight)
         self.n_outputs_ = y.shape[1]
         self._random_state = check_random_state(self.random_state)
         if first:
             self._initialize(y, [X.shape[1], *hidden, self._output_width()], X.dtype)
+            self._move_in()
+            self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
             self.validation_loss_curve_ = [] if self.early_stopping else None
-            if self.early_stopping == "loss":
-                self.best_loss_ = np.inf
+        check_apart(self.coefs_, self.intercepts_)
         with at_most(self._threads):
             if self.solver == "lbfgs":
-                self._fit_lbfgs(X, y, sample_weight, tasks)
+                self._fit_lbfgs(X, y, counts, tasks)
             else:
-                self._fit_stochastic(X, y, sample_weight, incremental, tasks)
+                self._fit_stochastic(X, y, sample_weight, counts, first, incremental, tasks)
         if not np.isfinite(self._bound_model()._params).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
@@ -147,56 +143,61 @@ class Multilayer(CallbackSupportMixin):
             )
         return self
 
-    def _fit_lbfgs(self, X: Any, y: Array, sample_weight: Array | None, tasks: Tasks | None) -> None:
-        model, objective = self._bound_model(), self._objective()
-        samples = Samples(X, y, sample_weight, model, objective)
+    def _fit_lbfgs(self, X: Any, y: Array, counts: Array | None, tasks: Tasks | None) -> None:
+        objective = self._objective()
+        with self._training() as model:
 
-        def end_iteration(_: Array) -> None:
-            if tasks is not None:
-                tasks.begin()
-                if tasks.end():
-                    raise StopIteration
+            def end_iteration(_: Array) -> None:
+                if tasks is not None:
+                    self._give_back(model)
+                    tasks.begin()
+                    if tasks.end():
+                        raise StopIteration
 
-        result = minimize(
-            model, samples, objective, self.alpha, end_iteration, maxfun=self.max_fun, maxiter=self.max_iter,
-            gtol=self.tol,
-        )  # fmt: skip
+            result = minimize(
+                model, Samples(X, y, counts, model, objective), objective, self.alpha, end_iteration,
+                maxfun=self.max_fun, maxiter=self.max_iter, gtol=self.tol,
+            )  # fmt: skip
         self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
         self.loss_ = result.fun
         if self.verbose:
             print(f"L-BFGS: {result.message} {self.n_iter_} iterations, loss = {self.loss_:.8f}")
 
-    def _new_solver(self, model: Sequential, objective: Objective, incremental: bool) -> CompiledSolver | ByHandSolver:
-        """Return a solver; where fitting is incremental, one that goes on where the last ended."""
-        old, moments = self.__dict__.get("_solver"), self.__dict__.pop("_moments", None)
-        compiled = objective.compiled and not self.dropout
-        # The two kinds keep their moments in different places.
-        fresh = not incremental or not hasattr(self, "_optimizer") or self._is_compiled != compiled
-        self._is_compiled = compiled
-        if fresh:
-            self._optimizer = schedule_of(self, [] if compiled else weights_of(model) + biases_of(model))
-        if not compiled:
-            return ByHandSolver(model, self._optimizer, self.dropout, self._random_state)
-        if not fresh and isinstance(old, CompiledSolver):
-            if old.model is model:
-                return old
-            moments = old.moments()
-        solver = CompiledSolver(model, objective, self._optimizer)
-        if not fresh and moments is not None:
-            solver.go_on_from(moments)
-        return solver
+    def _begin_watching(self) -> None:
+        """Note from now on what `early_stopping` asks for, if the fits before noted something else, or nothing."""
+        held_out, by_loss = bool(self.early_stopping), self.early_stopping in (False, "loss")
+        noted = vars(self).get("validation_scores_") is not None, vars(self).get("best_loss_") is not None
+        if "loss_curve_" not in vars(self):
+            self.loss_curve_ = []
+        if noted != (held_out, by_loss):
+            self._no_improvement_count = 0
+            self.best_loss_ = np.inf if by_loss else None
+            self.best_validation_score_ = -np.inf if held_out else None
+            self.validation_scores_ = [] if held_out else None
+        curve = self.__dict__.get("validation_loss_curve_")
+        if not held_out:
+            self.validation_loss_curve_ = None
+        elif curve is None or len(curve) != len(self.validation_scores_):  # scikit-learn noted no losses
+            self.validation_loss_curve_ = [np.nan] * len(self.validation_scores_)
 
     def _fit_stochastic(
-        self, X: Any, y: Array, sample_weight: Array | None, incremental: bool, tasks: Tasks | None
+        self,
+        X: Any,
+        y: Array,
+        sample_weight: Array | None,
+        counts: Array | None,
+        first: bool,
+        incremental: bool,
+        tasks: Tasks | None,
     ) -> None:
-        if self.early_stopping and incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
         model, objective = self._bound_model(), self._objective()
-        solver = self._solver = self._new_solver(model, objective, incremental)
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._new_optimizer(model, objective.compiled and not self.dropout)
+        self._begin_watching()
         held_out = None
         if self.early_stopping:
-            X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight, model, objective)
-        samples = Samples(X, y, sample_weight, model, objective)
+            X, y, counts, held_out = self._hold_out(X, y, sample_weight, counts, model, objective)
+        samples = Samples(X, y, counts, model, objective)
         n = len(samples)
         batch = min(200, n)
         if self.batch_size != "auto":
@@ -205,8 +206,10 @@ class Multilayer(CallbackSupportMixin):
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
                 )
             batch = int(np.clip(self.batch_size, 1, n))
-        counts = batch_sizes(n, batch)
+        rows = batch_sizes(n, batch)
         order = np.arange(n, dtype=np.int64)
+        # As in scikit-learn, a fit that goes on from another keeps its last epoch if none is the best of all so far.
+        best = model._params.copy() if first and held_out is not None else None
         try:
             self.n_iter_ = 0
             while self.n_iter_ < self.max_iter:
@@ -216,14 +219,18 @@ class Multilayer(CallbackSupportMixin):
                     turn = np.arange(n)
                     self._random_state.shuffle(turn)
                     order = order[turn]
-                losses = solver.epoch(samples, objective, order, batch, self.alpha)
+                with self._training() as model:
+                    samples.check(model)
+                    solver = self._solver = self._solver_of(model, objective)
+                    losses = solver.epoch(samples, objective, order, batch, self.alpha)
                 self.n_iter_ += 1
-                self.loss_ = float(losses @ counts) / n
+                self.loss_ = float(losses @ rows) / n
                 self.t_ += n
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                self._note_improvement(held_out, objective)
+                if self._note_improvement(held_out, objective) and held_out is not None:
+                    best = model._params.copy()
                 self._optimizer.iteration_ends(self.t_)
                 stopped = tasks is not None and tasks.end()
                 if self._is_stuck() or stopped or incremental:
@@ -237,36 +244,39 @@ class Multilayer(CallbackSupportMixin):
                     )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
-        if held_out is not None:
-            for now, best in zip(self.coefs_ + self.intercepts_, self._best_coefs + self._best_intercepts, strict=True):
-                now[...] = best
+        if best is not None:
+            with self._training() as model:
+                model._params[...] = best
 
     def _hold_out(
-        self, X: Any, y: Array, sample_weight: Array | None, model: Sequential, objective: Objective
-    ) -> tuple[Any, Array, Array | None, tuple[Samples, Any]]:
-        """Return what is trained on; and what is not, with the labels that a score takes."""
+        self,
+        X: Any,
+        y: Array,
+        sample_weight: Array | None,
+        counts: Array | None,
+        model: Sequential,
+        objective: Objective,
+    ) -> tuple[Any, Array, Array | None, HeldOut]:
+        """Return what is trained on, and what is not."""
         stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
-        arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
-        parts = train_test_split(
-            *arrays, random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+        kept, out = train_test_split(
+            np.arange(len(y)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
         )
-        X_val, y_val = parts[1], parts[3]
-        if X_val.shape[0] < 2:
+        if len(out) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        weights = (None, None) if sample_weight is None else (parts[4], parts[5])
-        held_out = Samples(X_val, y_val, weights[1], model, objective)
-        labels = self._label_binarizer.inverse_transform(y_val) if is_classifier(self) else y_val
-        return parts[0], parts[2], weights[0], (held_out, labels)
+        samples = Samples(X[out], y[out], None if counts is None else counts[out], model, objective)
+        labels = self._label_binarizer.inverse_transform(y[out]) if is_classifier(self) else y[out]
+        held_out = HeldOut(samples, labels, None if sample_weight is None else sample_weight[out])
+        return X[kept], y[kept], None if counts is None else counts[kept], held_out
 
-    def _note_improvement(self, held_out: tuple[Samples, Any] | None, objective: Objective) -> None:
-        """Count the epochs that brought nothing, by the loss, or by the score or the loss of what is held out."""
+    def _note_improvement(self, held_out: HeldOut | None, objective: Objective) -> bool:
+        """Note the loss, or the score and the loss of what is held out; return whether it is the best so far."""
         loss = self.loss_
         if held_out is not None:
-            samples, labels = held_out
-            loss = self._loss_of(samples, objective)
-            score = self._score(samples.x, labels, sample_weight=samples.weight)
+            loss = self._loss_of(held_out.samples, objective)
+            score = self._score(held_out.samples.x, held_out.labels, sample_weight=held_out.weight)
             self.validation_loss_curve_.append(loss)
             self.validation_scores_.append(score)
             if self.verbose:
@@ -275,13 +285,12 @@ class Multilayer(CallbackSupportMixin):
         value, best = (score, self.best_validation_score_) if by_score else (-loss, -self.best_loss_)
         self._no_improvement_count = self._no_improvement_count + 1 if value < best + self.tol else 0
         if not value > best:
-            return
+            return False
         if not by_score:
             self.best_loss_ = loss
         if held_out is not None:
             self.best_validation_score_ = score
-            self._best_coefs = [c.copy() for c in self.coefs_]
-            self._best_intercepts = [b.copy() for b in self.intercepts_]
+        return True
 
     def _is_stuck(self) -> bool:
         """Whether to stop, as nothing got better for long; the schedule may go on with a lower learning rate."""
@@ -297,9 +306,10 @@ class Multilayer(CallbackSupportMixin):
         return False
 
     def _loss_of(self, samples: Samples, objective: Objective) -> float:
-        """Return the mean loss of samples, as they count, without a penalty."""
+        """Return the mean loss of samples, as they count, without a penalty; NaN where none counts."""
         weight = np.ones(len(samples)) if samples.weight is None else samples.weight
-        value, _ = objective.value_and_gradient(self._outputs(samples.x), samples.targets, weight / weight.sum())
+        total = weight.sum()
+        value, _ = objective.value_and_gradient(self._outputs(samples.x), samples.targets, weight / (total or np.nan))
         return value
 
     def _outputs(self, X: Any) -> Array:

@@ -28,7 +28,8 @@ class MLPRegressor(Multilayer, Original):
         Of the hidden layers: scikit-learn's "identity", "logistic", "tanh" and "relu", and fastbp's "leaky_relu",
         "elu", "softplus", "silu", "gelu" and "gelu_tanh".
     early_stopping : bool or "loss", default False
-        True watches the score of the part that is held out, "loss" its loss. The weights of the best epoch are kept.
+        True watches the score of the part that is held out, "loss" its loss. The weights of the best epoch are kept;
+        with `warm_start`, where no epoch is the best of all fits so far, those of the last.
     dropout : float in [0, 1), default 0.0
         Probability with which a hidden unit is left out of a training step; the rest is scaled up. Only for "sgd" and
         "adam". Steps are then made layer by layer, which is slower.
@@ -38,10 +39,11 @@ class MLPRegressor(Multilayer, Original):
     Attributes
     ----------
     coefs_, intercepts_ : list of ndarray
-        Live views of the network's parameters, shapes (n_in, n_out) and (n_out,); other arrays may be put in their
-        place.
+        The network's parameters, shapes (n_in, n_out) and (n_out,): what they hold is what predicts and is trained.
+        Those of a fit are views of the memory that the kernels read; other arrays may be put in their place, and are
+        copied there at each call.
     validation_loss_curve_ : list of float, or None
-        The loss of the part that is held out, after each epoch; with `early_stopping`.
+        The loss of the part that is held out, after each epoch and without the penalty; with `early_stopping`.
     best_loss_ : float or None
         With ``early_stopping="loss"`` the lowest loss of the part that is held out.
     loss_, loss_curve_, validation_scores_, best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, \

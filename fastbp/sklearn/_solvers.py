@@ -1,6 +1,8 @@
 """Epochs of "sgd" and "adam": compiled steps, or layers by hand where a step has what the kernels have not.
 
 scikit-learn's optimizer objects keep the learning rate and say when to stop; by hand they make the updates as well.
+Their lists of moments are the truth where they are not empty: by hand, and in a state that is stored or moved. They are
+empty while a `CompiledSolver` has the moments.
 """
 
 import time
@@ -19,20 +21,32 @@ from fastbp.losses import Targets
 from fastbp.sequential import Sequential
 from fastbp.sklearn._batches import Samples, epoch_of, piece_of, pieces
 from fastbp.sklearn._by_hand import loss_and_gradients
-from fastbp.sklearn._networks import biases_of, sum_of_squares, weight_blocks, weights_of
+from fastbp.sklearn._networks import parameters_of, split, sum_of_squares, weight_blocks
 from fastbp.sklearn._objectives import Objective
 
 Array = NDArray[Any]
 Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types
+_POWERS = [updates.FIRST_POWER, updates.SECOND_POWER]
 
 
 def schedule_of(estimator: Any, params: list[Array]) -> Schedule:
-    """Return scikit-learn's optimizer with the estimator's numbers; it keeps moments for `params` alone."""
+    """Return scikit-learn's optimizer with the estimator's numbers, its moments those of `params`."""
     e = estimator
     if e.solver == "sgd":
         nesterov = e.nesterovs_momentum
         return SGDOptimizer(params, e.learning_rate_init, e.learning_rate, e.momentum, nesterov, e.power_t)
     return AdamOptimizer(params, e.learning_rate_init, e.beta_1, e.beta_2, e.epsilon)
+
+
+def _lists(schedule: Schedule) -> tuple[str, ...]:
+    """Return where an optimizer keeps moments: lists of arrays like the network's weights, then biases."""
+    return ("ms", "vs") if isinstance(schedule, AdamOptimizer) else ("velocities",)
+
+
+def moments_fit(schedule: Schedule, model: Sequential) -> bool:
+    """Whether an optimizer's moments, if it has any, are of a network of this shape."""
+    moments = getattr(schedule, _lists(schedule)[0])
+    return not moments or [m.shape for m in moments] == [p.shape for p in parameters_of(model)]
 
 
 def _optimizer_of(schedule: Schedule) -> optimizers.Optimizer:
@@ -68,24 +82,63 @@ class CompiledSolver(Steps):
         self._state = _memory.zeros(moments.size + exempt.size, model.dtype)
         self._state[: moments.size], self._state[moments.size :] = moments, exempt
         self._hyper[updates.EXEMPT] = arrays + 1
-        self._moments = arrays * model._params.size
+        self._moments = self._state[: moments.size].reshape(arrays, model._params.size)
+        self._made = 0  # steps
         self._blocks = weight_blocks(model)
         self._bind()
+        self._take_moments()
 
-    def moments(self) -> tuple[Array, Array]:
-        """Return what has to be kept beside the model to go on: the moments, and how many steps they are of."""
-        return self._state[: self._moments].copy(), self._hyper[: updates.EXEMPT].copy()
+    def has_moments_of(self, schedule: Schedule) -> bool:
+        """Whether this solver keeps the moments of that optimizer."""
+        return schedule is self._schedule
 
-    def go_on_from(self, moments: tuple[Array, Array]) -> None:
-        """Take the moments of another solver of the same kind, for a network of the same shape."""
-        self._state[: self._moments], self._hyper[: updates.EXEMPT] = moments
-        self.optimizer.lr = float(moments[1][updates.LR])
+    def give_moments(self, schedule: Schedule) -> None:
+        """Write the moments into the lists of an optimizer like this solver's.
+
+        Rounding would change some on the way back. So the exact ones are beside the lists, and count for as long as the
+        lists are these: scikit-learn makes new ones in each step.
+        """
+        adam = isinstance(schedule, AdamOptimizer)
+        if adam:
+            schedule.t = self._made
+        moments = self._moments * (1.0 if adam else -self.optimizer.lr)
+        if not len(moments):  # scikit-learn has velocities without momentum too
+            moments = np.zeros((1, self.model._params.size), self.model.dtype)
+        for name, flat in zip(_lists(schedule), moments, strict=True):
+            setattr(schedule, name, split(flat, self.model))
+        exact = self._moments[:0] if adam else self._moments.copy()
+        lists = getattr(schedule, _lists(schedule)[0])
+        schedule.exact_moments = lists, exact, self.optimizer.lr, self._hyper[_POWERS]
+
+    def _take_moments(self) -> None:
+        """Take the moments out of the schedule's lists, if it has any there."""
+        schedule = self._schedule
+        adam = isinstance(schedule, AdamOptimizer)
+        lists = [getattr(schedule, name) for name in _lists(schedule)]
+        for name in _lists(schedule):
+            setattr(schedule, name, [])
+        of, exact, lr, powers = schedule.__dict__.pop("exact_moments", (None,) * 4)
+        if not lists[0]:
+            return
+        if adam:
+            self._made = schedule.t
+            self._hyper[_POWERS] = schedule.beta_1**schedule.t, schedule.beta_2**schedule.t
+        for flat, arrays in zip(self._moments, lists, strict=False):  # none without momentum
+            for part, array in zip(split(flat, self.model), arrays, strict=True):
+                part[...] = array if adam else array / -schedule.learning_rate
+        if of is lists[0]:
+            self._moments[: len(exact)] = exact
+            self._hyper[_POWERS] = powers
+            self.optimizer.lr = lr
 
     def _follow_schedule(self) -> None:
         """Take the schedule's learning rate. scikit-learn's velocities hold the rates of their time."""
-        if isinstance(self._schedule, SGDOptimizer) and self.optimizer.lr != self._schedule.learning_rate:
-            self._state[: self._moments] *= self.optimizer.lr / self._schedule.learning_rate
-            self.optimizer.lr = self._schedule.learning_rate
+        schedule, before = self._schedule, self.optimizer.lr
+        if isinstance(schedule, AdamOptimizer):
+            self.optimizer.lr = float(schedule.learning_rate_init)
+        elif before != schedule.learning_rate:
+            self._moments *= before / schedule.learning_rate
+            self.optimizer.lr = schedule.learning_rate
 
     def epoch(self, samples: Samples, objective: Objective, order: Array, batch: int, alpha: float) -> Array:
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
@@ -118,6 +171,7 @@ class CompiledSolver(Steps):
                 self._addresses, x, targets.labels, targets.values, weight, order, record, numbers, self._blocks
             )
             pace.note(tasks, count, time.perf_counter() - began)
+            self._made += int(np.count_nonzero(totals[done : done + count] > 0))
             done += count
         # Both are 0 where a step was left out.
         penalty: Array = 0.5 * numbers[penalized.DECAY] * numbers[penalized.SQUARES]
@@ -160,7 +214,7 @@ class ByHandSolver:
     def epoch(self, samples: Samples, objective: Objective, order: Array, batch: int, alpha: float) -> Array:
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
         model = self.model
-        params = weights_of(model) + biases_of(model)
+        params = parameters_of(model)
         losses = []
         for start in range(0, len(order), batch):
             which = order[start : start + batch]
