@@ -15,7 +15,7 @@ import inspect
 import pickle
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numba
 import numpy.ma  # noqa: F401  # NumPy imports it when Numba first looks at an array, and no fork would wait for that
@@ -70,7 +70,7 @@ class CheckedFile(IndexDataCacheFile):
 class InKernelFolder(CompileResultCacheImpl):
     """Numba's way to write a compiled function down, in our folder."""
 
-    _locator_classes: ClassVar[list[type[object]]] = [KernelFolder]
+    _locator_classes = [KernelFolder]  # noqa: RUF012  # Numba declares it of instances
 
 
 class KernelCache(FunctionCache):
