@@ -9,7 +9,7 @@ TORCH := "torch==2.13.0"
 .PHONY: dashboard dashboard-offline compare keep clean
 
 demo: $(VENV)/.demo-installed
-	$(BIN)/fastbp train digits --out runs/digits
+	$(BIN)/fastbp train digits --out runs/digits $(if $(wildcard runs/digits/checkpoint.safetensors),--resume)
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n 2

@@ -46,15 +46,19 @@ def say(console: Console, text: str) -> None:
 
 
 class RunProgress(EpochBar):
-    """The bar on a terminal, about a line an epoch elsewhere; it times the training alone."""
+    """The bar on a terminal, about a line an epoch elsewhere; it times the training alone.
+
+    `seconds` are those of each epoch that was wholly made here: of a resumed one some steps, or all, were made before.
+    """
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.seconds: list[float] = []
 
     @contextmanager
-    def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:
+    def fit(self, epochs: int, samples: int, flops: float, ended: float = 0) -> Iterator[None]:
         self.epochs, self.samples, self.flops = epochs, samples, flops
+        self._first = math.ceil(ended) + 1
         with super().fit(epochs, samples, flops, ended):
             self._began = time.perf_counter()
             yield
@@ -64,14 +68,16 @@ class RunProgress(EpochBar):
         super().advance(samples, loss)
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        self.seconds.append(self._ended - self._began)
+        speed = ""
+        if epoch >= self._first:
+            self.seconds.append(self._ended - self._began)
+            rate = self.samples / self.seconds[-1]
+            speed = f"{thousands(rate)} samples/s  {rate * self.flops / 1e9:.1f} GFLOP/s"
         super().epoch(epoch, {"loss": figures["loss"]})  # all of them would leave no room for the bar
         every = -(-self.epochs // MOST_LINES)
         if not self.console.is_terminal and (epoch % every == 0 or epoch in (1, self.epochs)):
             shown = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
-            rate = self.samples / self.seconds[-1]
-            speed = f"{thousands(rate)} samples/s  {rate * self.flops / 1e9:.1f} GFLOP/s"
-            self.console.print(f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}  {shown}  {speed}", soft_wrap=True)
+            say(self.console, f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}  {shown}  {speed}".rstrip())
         self._began = time.perf_counter()
 
 
@@ -168,15 +174,18 @@ def describe(run: Run) -> dict[str, str]:
 
 def describe_result(result: Result, progress: RunProgress) -> dict[str, str]:
     """Say how it went and how fast."""
-    epoch = statistics.median(progress.seconds or [math.nan])  # none where all were made before
-    rate = progress.samples / epoch
+    epochs = result.pipeline.model.metadata["options"]["epochs"]
     done = str(result.trainer.history.epochs)
     if result.interrupted:
-        done += f" of {progress.epochs}, then interrupted"
-    elif result.trainer.history.epochs < progress.epochs:
-        done += f" of {progress.epochs}, stopped early"
+        done += f" of {epochs}, then interrupted"
+    elif result.trainer.history.epochs < epochs:
+        done += f" of {epochs}, stopped early"
     if result.best_epoch:
         done += f"; parameters of epoch {result.best_epoch}"
+    if not progress.seconds:  # all were made before
+        return {"epochs": done}
+    epoch = statistics.median(progress.seconds)
+    rate = progress.samples / epoch
     return {
         "epochs": done,
         "time an epoch": f"{epoch * 1e3:,.1f} ms, {sum(progress.seconds):.2f} s in all (median; compiling excluded)",

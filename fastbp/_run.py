@@ -2,95 +2,28 @@
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastbp import _check
+from fastbp._folder import Table, changed, difference, reason
+from fastbp._options import Options
 from fastbp._pipeline import Array, Pipeline, fingerprint
 from fastbp._tables import SUFFIXES
 from fastbp.callbacks import Callback, Checkpoint, EarlyStopping
-from fastbp.datasets import Dataset, load_dataset, train_validation_split
+from fastbp.datasets import load_dataset, train_validation_split
 from fastbp.losses import CrossEntropyLoss, MSELoss
-from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.preprocessing import Scaler
 from fastbp.progress import Progress
 from fastbp.sequential import mlp
 from fastbp.training import Trainer
 
-# Optimizers by name, with the learning rate that each takes where none is given.
-OPTIMIZERS: dict[str, tuple[type[Optimizer], float, dict[str, Any]]] = {
-    "adam": (Adam, 3e-3, {}),
-    "adamw": (AdamW, 3e-3, {}),
-    "sgd": (SGD, 0.1, {}),
-    "momentum": (SGD, 0.05, {"momentum": 0.9}),
-    "nesterov": (SGD, 0.05, {"momentum": 0.9, "nesterov": True}),
-    "rmsprop": (RMSprop, 1e-3, {}),
-}
-SCHEDULES = ("linear", "constant")
-SCALINGS = ("auto", "none", "scale", "standardize")
-DTYPES = ("float32", "float64")
-LABEL_SMOOTHING = 0.1
 CHECKPOINT_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `fastbp train` was asked for; None and "auto" are settled by `resolve`."""
-
-    hidden: tuple[int, ...]
-    activation: str
-    init: str | None
-    dtype: str
-    optimizer: str
-    lr: float | None
-    schedule: str
-    weight_decay: float | None
-    label_smoothing: float | None
-    epochs: int
-    batch_size: int
-    patience: int
-    validation_fraction: float
-    scaling: str
-    seed: int
-
-    def __post_init__(self) -> None:
-        """Refuse what can be refused before any data is read."""
-        for name, value, choices in (
-            ("--optimizer", self.optimizer, tuple(OPTIMIZERS)),
-            ("--schedule", self.schedule, SCHEDULES),
-            ("--scaling", self.scaling, SCALINGS),
-            ("--dtype", self.dtype, DTYPES),
-        ):
-            _check.choice(value, choices, "train", name)
-        _check.number(self.validation_fraction, "train", "--validation-fraction", 0.0, 1.0, open_high=True)
-        if self.patience and not self.validation_fraction:
-            raise ValueError("train expects --patience 0 with --validation-fraction 0: there is nothing to watch")
-        self.make_optimizer()
-        CrossEntropyLoss(label_smoothing=self.label_smoothing or 0.0)
-        mlp([1, *self.hidden, 1], self.activation, init=self.init, rng=0)
-
-    def make_optimizer(self) -> Optimizer:
-        """Make the optimizer, with its own learning rate and weight decay where none are given."""
-        kind, lr, more = OPTIMIZERS[self.optimizer]
-        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
-        return kind(**{"lr": lr if self.lr is None else self.lr} | decay | more)
-
-    def resolve(self, data: Dataset) -> dict[str, Any]:
-        """Return all options with their values for this data, as the model's file keeps them."""
-        if data.task == "regression" and self.label_smoothing is not None:
-            raise ValueError("train expects no --label-smoothing for a regression: there are no classes")
-        smoothing = self.label_smoothing
-        if smoothing is None:
-            smoothing = LABEL_SMOOTHING if data.task == "classification" else 0.0
-        scaling = self.scaling
-        if scaling == "auto":  # pixels share a unit; columns of other data may not
-            scaling = "scale" if data.feature_names == () and not data.name.endswith(".npz") else "standardize"
-        chosen = self.make_optimizer()
-        settled = {"lr": chosen.lr, "weight_decay": chosen.weight_decay}
-        return asdict(self) | settled | {"label_smoothing": smoothing, "scaling": scaling}
 
 
 class Schedule(Callback):
@@ -99,36 +32,88 @@ class Schedule(Callback):
     def __init__(self, lr: float, epochs: int, kind: str) -> None:
         self.lr, self.epochs, self.kind = lr, epochs, kind
 
+    def rate(self, epoch: int) -> float:
+        """Return the rate after so many epochs."""
+        return self.lr * (1 - epoch / self.epochs) if self.kind == "linear" else self.lr
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Set the rate: a run that goes on may do so for another number of epochs."""
+        trainer.optimizer.lr = self.rate(trainer.history.epochs)
+
     def on_epoch_end(self, trainer: Trainer, epoch: int, figures: Mapping[str, float]) -> bool:
         """Set the next epoch's rate."""
-        if self.kind == "linear":
-            trainer.optimizer.lr = self.lr * (1 - epoch / self.epochs)
+        trainer.optimizer.lr = self.rate(epoch)
         return not math.isfinite(figures["loss"])
+
+
+class Saves(Checkpoint):
+    """Saves as the run begins, every so many seconds, and at its end; what cannot be written is told, and ends no run.
+
+    A trainer whose parameters are no numbers any more takes the place of no checkpoint.
+    """
+
+    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
+        super().__init__(path, every_seconds=CHECKPOINT_SECONDS)
+        self.tell = tell
+        self.failure: str | None = None  # why the last one was not written
+        self.ended = False
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Save, so that the folder says which run it holds, and a full disk is known of at once."""
+        super().on_fit_begin(trainer)
+        self.save(trainer)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Save the last one."""
+        super().on_fit_end(trainer)
+        self.ended = True
+
+    def save(self, trainer: Trainer) -> None:
+        """Save a checkpoint, if that can be done."""
+        if not np.isfinite(trainer.model._params).all():
+            return
+        try:
+            super()._save(trainer)
+            self.failure = None
+        except (OSError, MemoryError) as error:
+            self._saved = time.monotonic()  # try again as late as after one that was written
+            before, self.failure = self.failure, reason(error)
+            if self.failure != before:
+                self.tell(f"{os.fspath(self.path)} cannot be written ({self.failure}); training goes on.")
+
+    _save = save
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A finished run, or one that Ctrl-C ended."""
+    """A run at its end, or one that was interrupted."""
 
     pipeline: Pipeline
     trainer: Trainer
     parts: dict[str, tuple[Array, Array]]
     best_epoch: int | None
-    interrupted: bool
-    diverged: bool
+    interrupted: KeyboardInterrupt | None
+    diverged: str | None  # why there is no model to write
+    unsaved: str | None  # why the last checkpoint was not written
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return the figures on the training, validation and test rows, all with the final parameters."""
         return {name: self.pipeline.evaluate(*rows, name) for name, rows in self.parts.items()}
 
+    def save_model(self, path: Path) -> None:
+        """Write the model, without what only a run that goes on needs."""
+        model = self.pipeline.model
+        model.metadata = {name: value for name, value in model.metadata.items() if name != "source"}
+        model.save(path)
+
 
 class Run:
-    """A run that is ready to begin: the data is read and split, the network made, or read from a checkpoint.
+    """A run that is ready to begin: the data is read and split, the network made; or to go on, as `resumed` makes it.
 
     Raises
     ------
     FileNotFoundError, ValueError, ImportError
-        As `load_dataset`, and if options do not suit the data, or are not those of the checkpoint.
+        As `load_dataset`, and if options do not suit the data, or are not those of the run to go on with.
     """
 
     def __init__(
@@ -138,11 +123,30 @@ class Run:
         *,
         target: str | None = None,
         task: str | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
+        trainer: Trainer | None = None,
     ) -> None:
         data = load_dataset(source, target=target, task=task)  # type: ignore[arg-type]  # it checks the task
         self.data = data
         self.options = resolved = options.resolve(data)
+        if not len(data.x_test):
+            raise ValueError(f"{data.name} leaves no rows for the test")
+        known: Table = {
+            "task": data.task,
+            "classes": list(data.classes),
+            "feature_names": list(data.feature_names),
+            "target": target if source.lower().endswith(SUFFIXES) else None,
+            "scaler": None,
+            "target_scaler": None,
+            "options": resolved,
+            "seed": options.seed,
+            "data": {"name": data.name, "test_rows": fingerprint(data)},
+            # Of a checkpoint alone: where to find the data again, and whether it is the same.
+            "source": {
+                "path": source if source == "digits" else os.path.abspath(source),
+                "train_rows": zlib.crc32(data.y_train.tobytes(), zlib.crc32(np.ascontiguousarray(data.x_train).data)),
+            },
+        }
+        self.went_on = None if trainer is None else self._go_on(trainer, known)
         x, y = data.x_train, data.y_train
         self.parts = {"train": (x, y), "test": (data.x_test, data.y_test)}
         if options.validation_fraction:
@@ -150,81 +154,106 @@ class Run:
                 x, y, fraction=options.validation_fraction, seed=options.seed, stratify=y if data.classes else None
             )
             self.parts = {"train": (x, y), "validation": (x_val, y_val), "test": (data.x_test, data.y_test)}
-        if not len(data.x_test):
-            raise ValueError(f"{data.name} leaves no rows for the test")
         scaler = Scaler.fit(x, resolved["scaling"])
         target_scaler = None if data.classes else Scaler.fit(y, "standardize")
-        outputs = len(data.classes) or y.shape[1]
-        model = mlp(
-            [x.shape[1], *options.hidden, outputs],
-            options.activation,
-            init=options.init,
-            dtype=options.dtype,
-            rng=options.seed,
-        )
-        model.metadata = {
-            "task": data.task,
-            "classes": list(data.classes),
-            "feature_names": list(data.feature_names),
-            "target": target if source.lower().endswith(SUFFIXES) else None,
-            "scaler": scaler.to_dict(),
-            "target_scaler": target_scaler and target_scaler.to_dict(),
-            "options": resolved,
-            "seed": options.seed,
-            "data": {"name": data.name, "test_rows": fingerprint(data)},
-        }
-        loss = CrossEntropyLoss(label_smoothing=resolved["label_smoothing"]) if data.classes else MSELoss()
-        if checkpoint is None:
-            self.trainer = Trainer(model, loss, options.make_optimizer())
-        else:
-            self.trainer = Trainer.load_checkpoint(checkpoint)
-            _same_run(checkpoint, self.trainer.model.metadata, model.metadata)
-        self.pipeline = Pipeline(self.trainer.model, scaler, target_scaler)
+        if trainer is None:
+            model = mlp(
+                [x.shape[1], *options.hidden, len(data.classes) or y.shape[1]],
+                options.activation,
+                init=options.init,
+                dtype=options.dtype,
+                rng=options.seed,
+            )
+            scalers = {"scaler": scaler.to_dict(), "target_scaler": target_scaler and target_scaler.to_dict()}
+            model.metadata = known | scalers
+            loss = CrossEntropyLoss(label_smoothing=resolved["label_smoothing"]) if data.classes else MSELoss()
+            trainer = Trainer(model, loss, options.make_optimizer())
+        self.trainer = trainer
+        self.pipeline = Pipeline(trainer.model, scaler, target_scaler)
+
+    @classmethod
+    def resumed(cls, checkpoint: Path, typed: Mapping[str, Any]) -> "Run":
+        """Make the run of a checkpoint; what is typed again has to be as it was, but for the number of epochs."""
+        trainer = Trainer.load_checkpoint(checkpoint)
+        meta = trainer.model.metadata
+        try:
+            before = Options(**meta["options"] | {"hidden": tuple(meta["options"]["hidden"])})
+            asked = {"data": meta["source"]["path"], "target": meta["target"], "task": meta["task"]}
+            _ = meta["source"]["train_rows"], meta["data"]["name"], meta["data"]["test_rows"]
+        except (KeyError, TypeError):
+            raise ValueError(f"{checkpoint} is a checkpoint of no run that `fastbp train` began") from None
+        for name in ("target", "task"):
+            if name in typed and typed[name] != asked[name]:
+                raise changed(f"--{name}", asked[name], typed[name])
+        own = {field.name: typed[field.name] for field in fields(Options) if field.name in typed}
+        source = typed.get("data", asked["data"])
+        return cls(source, replace(before, **own), target=asked["target"], task=asked["task"], trainer=trainer)
+
+    def _go_on(self, trainer: Trainer, known: Table) -> str:
+        """Check that a trainer is of the run that is known; give it as many epochs as that has, and say so."""
+        meta, done = trainer.model.metadata, trainer.history.epochs
+        was, epochs = meta["options"]["epochs"], known["options"]["epochs"]
+        if found := difference(meta | {"options": meta["options"] | {"epochs": epochs}, "continued": []}, known):
+            raise changed(*found)
+        stopped = trainer._position is not None and trainer._position.stopped
+        if epochs == was:
+            left = "nothing is left to train" if stopped or done == was else "goes on"
+            return f"{done} of {was} epochs are done: {left}."
+        if stopped:
+            raise ValueError(f"this run stopped early, after {done} of {was} epochs: it takes no other --epochs")
+        if epochs <= done:
+            raise ValueError(f"--resume expects --epochs of more than the {done} that are done, got {epochs}")
+        meta["options"]["epochs"] = epochs
+        meta["continued"] = [*meta.get("continued", []), [done, was]]
+        rate = Schedule(self.options["lr"], epochs, self.options["schedule"]).rate(done)
+        how = f"falls from {rate:g} to 0" if self.options["schedule"] == "linear" else f"stays {rate:g}"
+        return f"{done} of {was} epochs are done: goes on to {epochs}, and the learning rate {how} until then."
 
     def compile(self) -> None:
         """Compile, or take from the cache, what a run of this element type calls."""
         twin = Trainer(mlp([1, 1], dtype=self.pipeline.model.dtype, rng=0), "mse")
         twin.fit([[0.0]], [0.0], validation_data=([[0.0]], [0.0]), progress=False)
 
-    def train(self, progress: Progress, checkpoint: str | os.PathLike[str]) -> Result:
-        """Train, or go on; Ctrl-C ends it at a step's end and keeps what is done, in the checkpoint too."""
-        options, pipeline = self.options, self.pipeline
+    def train(self, progress: Progress, checkpoint: Path, tell: Callable[[str], None]) -> Result:
+        """Train, or go on; Ctrl-C or SIGTERM ends it at a step's end and keeps what is done, in the checkpoint too.
+
+        So does any other exception, which is raised then. `tell` is called with what goes wrong and ends nothing.
+        """
+        options, pipeline, trainer = self.options, self.pipeline, self.trainer
         ready = {
             name: (pipeline.scaler.transform(x), pipeline.targets(y))
             for name, (x, y) in self.parts.items()
             if name != "test"
         }
         schedule = Schedule(options["lr"], options["epochs"], options["schedule"])
+        saves = Saves(checkpoint, tell)
         stopping = EarlyStopping(patience=options["patience"]) if options["patience"] else None
-        saves = Checkpoint(checkpoint, every_seconds=CHECKPOINT_SECONDS)
-        interrupted = False
+        interrupted = None
         try:
-            self.trainer.fit(
+            trainer.fit(
                 *ready["train"],
                 epochs=options["epochs"],
                 batch_size=options["batch_size"],
                 rng=np.random.default_rng(options["seed"]),
                 validation_data=ready.get("validation"),
-                callbacks=[schedule, *([stopping] if stopping else []), saves],
+                # Saved at its end before the best parameters come back: a run goes on from the last ones.
+                callbacks=[schedule, saves, *([stopping] if stopping else [])],
                 progress=progress,
                 resume=True,
             )
-        except KeyboardInterrupt:
-            interrupted = True
-            self.trainer.save_checkpoint(checkpoint)
+        except KeyboardInterrupt as interruption:
+            interrupted = interruption
+            if not saves.ended:  # else the best parameters may be back
+                saves.save(trainer)
             if stopping:
-                stopping.on_fit_end(self.trainer)
-        last = [np.array(self.trainer.history.get("loss", [])[-1:]), *pipeline.model.parameters().values()]
-        diverged = not all(np.isfinite(values).all() for values in last)
+                stopping.on_fit_end(trainer)
+        except BaseException:
+            if not saves.ended:
+                saves.save(trainer)
+            raise
+        last = [np.array(trainer.history.get("loss", [])[-1:]), *pipeline.model.parameters().values()]
+        diverged = None
+        if not all(np.isfinite(values).all() for values in last):
+            diverged = f"the loss of epoch {trainer.history.epochs} is no number: try a smaller --lr"
         best_epoch = stopping.best_epoch if stopping else None
-        return Result(pipeline, self.trainer, self.parts, best_epoch, interrupted, diverged)
-
-
-def _same_run(path: str | os.PathLike[str], before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise ValueError if a checkpoint is of a run on other data, or with other options."""
-    for name in ("options", "data"):
-        for key, value in now[name].items():
-            # As JSON brings it back: tuples are lists.
-            was = before.get(name, {}).get(key)
-            if was != (list(value) if isinstance(value, tuple) else value):
-                raise ValueError(f"--resume expects {key} {was} as in {os.fspath(path)}, got {value}")
+        return Result(pipeline, trainer, self.parts, best_epoch, interrupted, diverged, saves.failure)

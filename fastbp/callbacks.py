@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastbp import _check
 from fastbp._files import check_target
+from fastbp._interrupts import held_back
 
 if TYPE_CHECKING:
     from fastbp.training import Trainer
@@ -107,8 +108,9 @@ class EarlyStopping(Callback):
         if self.monitor.endswith("accuracy"):
             value = -value
         if self._best_params is None or value < self.best - self.min_delta or (np.isnan(self.best) and value == value):
-            self.best, self.best_epoch = value, epoch
-            self._best_params = np.array(trainer.model._params)
+            params = np.array(trainer.model._params)
+            with held_back():  # else, after Ctrl-C between them, the best value would be of other parameters
+                self.best, self.best_epoch, self._best_params = value, epoch, params
         return epoch - self.best_epoch >= self.patience
 
     def on_fit_end(self, trainer: "Trainer") -> None:  # noqa: D102

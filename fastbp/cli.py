@@ -3,10 +3,13 @@
 import contextlib
 import sys
 import time
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 import fastbp
@@ -14,17 +17,19 @@ from fastbp import _report as report
 from fastbp._answers import check_ending, write_answers
 from fastbp._check import choice
 from fastbp._console import visible, wants_no_colour
-from fastbp._files import check_target, remove, write_atomically
+from fastbp._files import check_target, write_atomically
+from fastbp._folder import HISTORY, MODEL, PICTURE, RunFolder
+from fastbp._interrupts import Terminated, termination_interrupts
+from fastbp._lock import alone_in
+from fastbp._options import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options
 from fastbp._pipeline import Pipeline
 from fastbp._plot import learning_curve
 from fastbp._program import INTERRUPTED, interruptible
-from fastbp._run import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options, Result, Run
+from fastbp._run import Result, Run
 
-MISTAKE = 2
+FAILED, MISTAKE, TERMINATED = 1, 2, 143
 BENCH_ROUNDS = 9
 SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
-MODEL, HISTORY, PICTURE = "model.safetensors", "history.csv", "learning_curve.png"
-CHECKPOINT = "checkpoint.safetensors"  # there while a run is not at its end
 
 
 class OneLineErrors(TyperGroup):
@@ -103,6 +108,7 @@ def _names(options: Any) -> str:
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[
         str, typer.Argument(help="digits, a folder of IDX files (MNIST's names), or an .npz, .csv or .parquet file.")
     ] = "digits",
@@ -135,10 +141,20 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of the validation rows, the weights and the order.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; runs/NAME without it.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that was interrupted there, if there is one.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in that folder, as it was asked for; --epochs may be another number."
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew, though the folder holds another run or an unfinished one.")
     ] = False,
 ) -> None:
-    """Train a network; write model.safetensors, history.csv and learning_curve.png."""
+    """Train a network; write model.safetensors, history.csv and learning_curve.png.
+
+    Ctrl-C or a kill (SIGTERM) ends it at the end of a step, what is done is written, and --resume goes on from there;
+    after a kill -9 from at most 30 s before.
+    """
     options = Options(
         hidden=_sizes(hidden),
         activation=activation,
@@ -156,47 +172,94 @@ def train(
         scaling=scaling,
         seed=seed,
     )
+    if resume and force:
+        raise ValueError("train expects --resume or --force, not both")
     _set_threads(threads)
-    folder = out if out is not None else Path("runs", Path(data).resolve().name.split(".")[0])
-    checkpoint = folder / CHECKPOINT
-    run = Run(
-        data, options, target=target, task=task, checkpoint=checkpoint if resume and checkpoint.exists() else None
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (MODEL, HISTORY, PICTURE, CHECKPOINT):
-        check_target(folder / name)
-
+    folder = RunFolder(out if out is not None else Path("runs", Path(data).resolve().name.split(".")[0]))
+    if resume:
+        folder.last_checkpoint()  # before a folder is made
     console = report.make_console()
-    console.print(report.pairs(report.describe(run)))
-    with report.CompileWatch(console).watch():
-        run.compile()
-    progress = report.RunProgress(console)
-    result = run.train(progress, checkpoint)
-    if not result.trainer.history.epochs:
-        raise typer.Exit(_fail("interrupted in the first epoch; --resume goes on", INTERRUPTED))
-    result.trainer.history.to_csv(folder / HISTORY)
-    if result.diverged:
-        remove(checkpoint)
-        last = result.trainer.history.epochs
-        where = f"{folder / HISTORY} is written, a model is not"
-        if (folder / MODEL).exists():
-            where += ": the one there is of an earlier run"
-        raise typer.Exit(_fail(f"the loss of epoch {last} is no number: try a smaller --lr; {where}", 1))
-    result.pipeline.model.save(folder / MODEL)
+    with alone_in(folder.path) as locked:
+        folder.check_targets()
+        if resume:
+            asked = asdict(options) | {"data": data, "target": target, "task": task}
+            run = Run.resumed(folder.last_checkpoint(), {name: asked[name] for name in asked if _typed(context, name)})
+        else:
+            run = Run(data, options, target=target, task=task)
+            if not force:
+                folder.check_free(run.pipeline.model.metadata)
+        if not locked:
+            report.say(console, f"The file system of {folder.path} has no locks: let no other run write there.")
+        console.print(report.pairs(report.describe(run)))
+        if run.went_on:
+            report.say(console, run.went_on)
+        with report.CompileWatch(console).watch():
+            run.compile()
+        if not resume:
+            folder.clear(force)
+        with termination_interrupts():
+            try:
+                code = _train(run, folder, console)
+            except KeyboardInterrupt as stop:  # before the first step, or while the results are written
+                code = _stopped(stop, folder)
+    raise typer.Exit(code)
 
+
+def _typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _train(run: Run, folder: RunFolder, console: Console) -> int:
+    """Train, write the results, say how it went; return the exit code."""
+    progress = report.RunProgress(console)
+    result = run.train(progress, folder.checkpoint, partial(report.say, console))
+    history = result.trainer.history
+    if result.unsaved:
+        folder.unwritten.append(f"{folder.checkpoint} ({result.unsaved})")
+    if result.diverged:
+        folder.write(HISTORY, history.to_csv)
+        where = f"{folder.path / HISTORY} is written, a model is not"
+        if (folder.path / MODEL).exists():
+            where += ": the one there is of an earlier run"
+        return _fail(f"{result.diverged}; {where}", FAILED)
+    if history.epochs:
+        _write_results(run, result, folder, progress)
+    if result.interrupted or folder.unwritten:
+        return _stopped(result.interrupted, folder, "what was done is written" if history.epochs else "")
+    return 0
+
+
+def _write_results(run: Run, result: Result, folder: RunFolder, progress: report.RunProgress) -> None:
+    """Write each result on its own, and only then print: a closed or full output loses none."""
+    folder.write(MODEL, result.save_model)
+    folder.write(HISTORY, result.trainer.history.to_csv)
     figures = result.evaluate()
+    missing = ""
+    try:
+        picture = _draw(run, result, figures["test"])
+        folder.write(PICTURE, lambda path: write_atomically(path, picture))
+    except ImportError as error:
+        missing = str(error)
+    if not (result.interrupted or folder.unwritten):
+        folder.finish()
+    console = progress.console
     console.print(report.pairs(report.describe_result(result, progress)))
     console.print(report.figures(figures))
-    written = [MODEL, HISTORY]
-    try:
-        _draw(folder / PICTURE, run, result, figures["test"])
-        written.append(PICTURE)
-    except ImportError as missing:
-        console.print(str(missing), markup=False, soft_wrap=True)
-    report.say(console, f"{folder}/: {', '.join(written)}")
-    if result.interrupted:
-        raise typer.Exit(_fail("interrupted; what was done is written, --resume goes on", INTERRUPTED))
-    remove(checkpoint)
+    if missing:
+        report.say(console, missing)
+    if folder.written:
+        report.say(console, f"{folder.path}/: {', '.join(folder.written)}")
+
+
+def _stopped(stop: KeyboardInterrupt | None, folder: RunFolder, written: str = "") -> int:
+    """Say why not all of a run is there, and whether it can go on; return the exit code."""
+    why = "" if stop is None else "terminated" if isinstance(stop, Terminated) else "interrupted"
+    if folder.unwritten:
+        written = f"could not write {', '.join(folder.unwritten)}"
+    goes_on = ", --resume goes on" if folder.checkpoint.exists() else ""
+    code = FAILED if folder.unwritten else TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    return _fail("; ".join(filter(None, (why, written))) + goes_on, code)
 
 
 def _set_threads(threads: int | None) -> None:
@@ -207,7 +270,7 @@ def _set_threads(threads: int | None) -> None:
             raise ValueError(str(error).replace("set_num_threads expects n", "--threads expects a number")) from None
 
 
-def _draw(path: Path, run: Run, result: Result, test: dict[str, float]) -> None:
+def _draw(run: Run, result: Result, test: dict[str, float]) -> bytes:
     about = report.describe(run)
     name = visible(Path(run.data.name).name)
     if "accuracy" in test:
@@ -215,8 +278,7 @@ def _draw(path: Path, run: Run, result: Result, test: dict[str, float]) -> None:
     else:
         title = f"{name}: R² {test['r2']:.3f} on the test rows"
     subtitle = f"{about['network']}, {about['optimizer']}"
-    picture = learning_curve(result.trainer.history, title, subtitle, test, result.best_epoch)
-    write_atomically(path, picture)
+    return learning_curve(result.trainer.history, title, subtitle, test, result.best_epoch)
 
 
 @app.command()

@@ -19,10 +19,10 @@ class Progress:
     """Shows nothing; the base of what does."""
 
     @contextmanager
-    def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:
+    def fit(self, epochs: int, samples: int, flops: float, ended: float = 0) -> Iterator[None]:
         """Surround a run over `samples` samples an epoch, each `flops` floating-point operations.
 
-        `ended` epochs are done already, where a run is resumed.
+        `ended` epochs, the done part of one among them, are done already, where a run is resumed.
         """
         yield
 
@@ -46,7 +46,7 @@ class EpochBar(Progress):
         self.console = console or console_on(sys.stderr)
 
     @contextmanager
-    def fit(self, epochs: int, samples: int, flops: float, ended: int = 0) -> Iterator[None]:  # noqa: D102
+    def fit(self, epochs: int, samples: int, flops: float, ended: float = 0) -> Iterator[None]:  # noqa: D102
         with imports:
             from fastbp._bar import make_bar  # rich is imported where a bar is shown
 
@@ -55,7 +55,8 @@ class EpochBar(Progress):
         self._speed: list[str] = []
         self._mark = time.perf_counter(), self._done
         with make_bar(self.console) as self._bar:
-            self._task = self._bar.add_task("", total=epochs, completed=ended, figures=[], speed=[])
+            self._task = self._bar.add_task("", total=epochs, figures=[], speed=[])
+            self._bar.update(self._task, completed=ended)
             yield
 
     def advance(self, samples: int, loss: float) -> None:  # noqa: D102

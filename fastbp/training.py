@@ -281,7 +281,7 @@ class Trainer(Steps):
         progress: Progress,
     ) -> None:
         """Go on with a run from where it is to the end of its last epoch."""
-        with progress.fit(epochs, len(x), self._step_work, position.history.epochs):
+        with progress.fit(epochs, len(x), self._step_work, position.history.epochs + position.done / position.steps):
             while True:
                 position.tell(self)  # of an epoch whose end some callbacks did not see: there was an interruption
                 if position.stopped or position.history.epochs >= epochs:

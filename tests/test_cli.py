@@ -16,7 +16,7 @@ import fastbp
 from fastbp._pipeline import Pipeline
 from fastbp.cli import app
 
-ARTEFACTS = ["history.csv", "learning_curve.png", "model.safetensors"]
+ARTEFACTS = ["finished.safetensors", "history.csv", "learning_curve.png", "model.safetensors"]
 # One thread: the tests run beside others, and the result does not depend on it.
 QUICK = ["--threads", "1", "--epochs", "3", "--hidden", "16"]
 
@@ -89,7 +89,7 @@ def read_csv(path):
 # Training
 
 
-def test_training_on_digits_ends_at_97_percent_with_three_files(digits):
+def test_training_on_digits_ends_at_97_percent_with_its_files(digits):
     folder, output = digits
     assert figure(output, "accuracy") >= 97
     assert sorted(path.name for path in folder.iterdir()) == ARTEFACTS
@@ -163,7 +163,11 @@ def test_without_matplotlib_one_line_says_how_to_get_it_and_the_run_succeeds(suc
     for name in [m for m in sys.modules if m.split(".")[0] == "matplotlib"] + ["matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     output = succeeds("train", *QUICK, "--out", tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "finished.safetensors",
+        "history.csv",
+        "model.safetensors",
+    ]
     assert "learning_curve.png needs matplotlib: pip install 'fastbp[plot]'" in output.splitlines()
 
 
@@ -183,7 +187,9 @@ def test_loss_that_is_no_number_is_said_and_no_model_is_written(fastbp_command, 
     result = fastbp_command("train", *QUICK, "--optimizer", "sgd", "--lr", 1e30, "--out", tmp_path)
     assert result.exit_code == 1
     assert "smaller --lr" in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+    # The checkpoint is that of the beginning, and stands in nobody's way.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "history.csv"]
+    assert fastbp_command("train", *QUICK, "--optimizer", "sgd", "--out", tmp_path).exit_code == 0
 
 
 # Evaluation and prediction
@@ -397,7 +403,7 @@ def test_ctrl_c_stops_a_run_and_keeps_what_is_done(tmp_path):
         output, errors = run.communicate(timeout=60)
     assert run.returncode == 130
     assert errors.splitlines() == ["fastbp: interrupted; what was done is written, --resume goes on"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", *ARTEFACTS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", *ARTEFACTS[1:]]
     assert "then interrupted" in output
     assert len(read_csv(tmp_path / "history.csv")) >= 1
     assert Pipeline.load(tmp_path / "model.safetensors").classes
@@ -416,7 +422,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fastbp_command, succeeds, tm
         assert fastbp_command("train", *options, "--out", tmp_path / "resumed").exit_code == 130
     wrong = fastbp_command("train", *options, "--lr", "0.5", "--out", tmp_path / "resumed", "--resume")
     assert wrong.exit_code == 2
-    assert "--resume expects lr 0.003 as in" in wrong.stderr
+    assert "--resume expects --lr 0.003 as the run has it, got 0.5" in wrong.stderr
     output = succeeds("train", *options, "--out", tmp_path / "resumed", "--resume")
     assert "epoch 1/" not in output
     for name in ("model.safetensors", "history.csv"):

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from fastbp import _interrupts
-from fastbp._interrupts import held_back
+from fastbp._interrupts import Terminated, held_back, termination_interrupts
 
 
 @pytest.fixture
@@ -106,3 +106,18 @@ def test_another_thread_holds_nothing(handlers):
     thread.start()
     thread.join()
     assert found == [signal.getsignal(signal.SIGINT)]
+
+
+def test_sigterm_interrupts_inside_and_waits_where_it_is_held_back():
+    done = []
+    with termination_interrupts():
+        with pytest.raises(Terminated):
+            run_whole(signal.SIGTERM, done=done)
+        assert done == [1]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_handler_of_sigterm_that_is_there_stays(handlers):
+    with pytest.raises(SystemExit), termination_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+    assert len(handlers) == 1

@@ -6,7 +6,20 @@ from functools import partial
 
 import pytest
 
-from torture import bits, cache, files, first_calls, forks, frame, interrupts, memory, others, readers, threads
+from torture import (
+    bits,
+    cache,
+    files,
+    first_calls,
+    forks,
+    frame,
+    interrupts,
+    memory,
+    others,
+    readers,
+    runs,
+    threads,
+)  # fmt: skip
 from torture.__main__ import CHECKS
 
 SHORT = {
@@ -26,6 +39,7 @@ SHORT = {
     "cold cache": partial(cache.cold, 1, processes=2),
     "kills": partial(files.kills, 20),
     "interrupts": partial(interrupts.interrupts, 2, most=1.5),
+    "stopped runs": partial(runs.runs, 1, most_stops=1),
     "damaged files": partial(files.damage, 1000),
     "readers": partial(readers.readers, 60),
 }
