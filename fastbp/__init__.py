@@ -28,6 +28,7 @@ with _imports:
     from fastbp.information import cross_entropy, entropy, kl_divergence
     from fastbp.layers import Dense
     from fastbp.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
+    from fastbp.not_finite import NotFiniteError
     from fastbp.optimizers import SGD, Adam, AdamW, RMSprop
     from fastbp.preprocessing import Scaler
     from fastbp.saving import load
@@ -49,6 +50,7 @@ __all__ = [
     "GradcheckResult",
     "History",
     "MSELoss",
+    "NotFiniteError",
     "RMSprop",
     "Scaler",
     "Sequential",

@@ -30,10 +30,20 @@ class Listener:
     callback: Callback | None = None
     state: dict[str, Any] = field(default_factory=dict)
     told: bool = True  # of the end of the last epoch
+    step: int = 0  # of which it was told last, counted from the run's first
+    every: int | None = None
 
     def current_state(self) -> dict[str, Any]:
         """Return the callback's state, now or as it was left."""
         return self.state if self.callback is None else self.callback.state_dict()
+
+    def left_behind(self) -> "Listener":
+        """Return what is left when the callback goes back to the caller."""
+        return Listener(self.kind, None, self.current_state(), self.told, self.step)
+
+    def __reduce__(self) -> Any:
+        one = self.left_behind()  # a copy of the run has no callbacks: a resumed one brings them
+        return Listener, (one.kind, None, one.state, one.told, one.step)
 
 
 @dataclass(eq=False)
@@ -54,6 +64,11 @@ class Position:
     def steps(self) -> int:
         """Steps of an epoch."""
         return -(-self.rows // self.batch_size)
+
+    @property
+    def step(self) -> int:
+        """Steps of the run that are made."""
+        return self.history.epochs * self.steps + self.done
 
     @property
     def done(self) -> int:
@@ -107,17 +122,37 @@ class Position:
         left = list(self.listeners)
         result = []
         for callback in callbacks:
-            new = Listener(type(callback).__name__, callback)
+            new = Listener(type(callback).__name__, callback, step=self.step, every=callback.every)
             before = next((listener for listener in left if listener.kind == new.kind), None)
             if before is not None:
                 left.remove(before)
-                new.state, new.told = before.current_state(), before.told
+                new.state, new.told, new.step = before.current_state(), before.told, before.step
             result.append(new)
         if lost := [listener.kind for listener in left if listener.current_state()]:
             raise ValueError(f"fit expects callbacks to have {', '.join(lost)} as in the run that it resumes")
         return result
 
-    def tell(self, trainer: "Trainer") -> None:
+    def left(self, done: int) -> int:
+        """Return how many steps a compiled call may make: to a multiple of some `every`, or the epoch's end."""
+        step = self.history.epochs * self.steps + done
+        waiting = [one.every - step % one.every for one in self.listeners if one.every is not None]
+        return min(self.steps - done, *waiting) if waiting else self.steps - done
+
+    def tell_of_steps(self, trainer: "Trainer", done: int, call: bool) -> None:
+        """Tell callbacks with an `every` of its multiples, once, and the others of the end of a compiled `call`."""
+        step = self.history.epochs * self.steps + done
+        for listener in self.listeners:
+            due = call if listener.every is None else step % listener.every == 0 and step != listener.step
+            if due and listener.callback is not None:
+                before = listener.step
+                try:
+                    listener.step = step  # before, because a callback may save a checkpoint
+                    listener.callback.on_steps_end(trainer)
+                except BaseException:
+                    listener.step = before
+                    raise
+
+    def tell_of_epoch(self, trainer: "Trainer") -> None:
         """Tell the callbacks that were not told yet of the end of an epoch; one that raises will be told again."""
         epoch = self.history.epochs
         for listener in self.listeners:
@@ -130,6 +165,10 @@ class Position:
                     listener.told = False
                     raise
 
+    def kept(self) -> list[str]:
+        """Return what the callbacks have to go back to, a sentence each."""
+        return [text for one in self.listeners if one.callback is not None for text in one.callback._kept()]
+
     def freeze(self) -> None:
         """Keep the states of the callbacks in their place: they belong to the caller."""
-        self.listeners = [Listener(one.kind, None, one.current_state(), one.told) for one in self.listeners]
+        self.listeners = [one.left_behind() for one in self.listeners]

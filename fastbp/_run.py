@@ -1,6 +1,5 @@
 """A training run of the command line: data, split, scaling, network, training, figures. Nothing is printed here."""
 
-import math
 import os
 import time
 import zlib
@@ -18,6 +17,7 @@ from fastbp._tables import SUFFIXES
 from fastbp.callbacks import Callback, Checkpoint, EarlyStopping
 from fastbp.datasets import load_dataset, train_validation_split
 from fastbp.losses import CrossEntropyLoss, MSELoss
+from fastbp.not_finite import NotFiniteError
 from fastbp.preprocessing import Scaler
 from fastbp.progress import Progress
 from fastbp.sequential import mlp
@@ -27,7 +27,7 @@ CHECKPOINT_SECONDS = 30
 
 
 class Schedule(Callback):
-    """Lowers the learning rate to 0, epoch by epoch, and stops where the loss is no number any more."""
+    """Lowers the learning rate to 0, epoch by epoch."""
 
     def __init__(self, lr: float, epochs: int, kind: str) -> None:
         self.lr, self.epochs, self.kind = lr, epochs, kind
@@ -40,10 +40,9 @@ class Schedule(Callback):
         """Set the rate: a run that goes on may do so for another number of epochs."""
         trainer.optimizer.lr = self.rate(trainer.history.epochs)
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, figures: Mapping[str, float]) -> bool:
+    def on_epoch_end(self, trainer: Trainer, epoch: int, figures: Mapping[str, float]) -> None:
         """Set the next epoch's rate."""
         trainer.optimizer.lr = self.rate(epoch)
-        return not math.isfinite(figures["loss"])
 
 
 class Saves(Checkpoint):
@@ -228,7 +227,7 @@ class Run:
         schedule = Schedule(options["lr"], options["epochs"], options["schedule"])
         saves = Saves(checkpoint, tell)
         stopping = EarlyStopping(patience=options["patience"]) if options["patience"] else None
-        interrupted = None
+        interrupted = diverged = None
         try:
             trainer.fit(
                 *ready["train"],
@@ -247,13 +246,13 @@ class Run:
                 saves.save(trainer)
             if stopping:
                 stopping.on_fit_end(trainer)
+        except NotFiniteError as error:
+            diverged = str(error)
         except BaseException:
             if not saves.ended:
                 saves.save(trainer)
             raise
-        last = [np.array(trainer.history.get("loss", [])[-1:]), *pipeline.model.parameters().values()]
-        diverged = None
-        if not all(np.isfinite(values).all() for values in last):
-            diverged = f"the loss of epoch {trainer.history.epochs} is no number: try a smaller --lr"
+        if not diverged and not np.isfinite(pipeline.model._params).all():
+            diverged = f"parameters are infinite after epoch {trainer.history.epochs}"
         best_epoch = stopping.best_epoch if stopping else None
         return Result(pipeline, trainer, self.parts, best_epoch, interrupted, diverged, saves.failure)

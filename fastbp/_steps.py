@@ -26,18 +26,32 @@ INT64 = np.dtype(np.int64)
 class Alone:
     """Lets one thread at a time in, again and again if it likes; RuntimeError for any other."""
 
+    refusal = "Trainer is in use by another thread; give each thread a Trainer of its own"
+
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = self._make_lock()
+
+    def _make_lock(self) -> Any:
+        return threading.RLock()
 
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
-            raise RuntimeError("Trainer is in use by another thread; give each thread a Trainer of its own")
+            raise RuntimeError(self.refusal)
 
     def __exit__(self, *exception: object) -> None:
         self._lock.release()
 
     def __reduce__(self) -> Any:
-        return Alone, ()  # a copy is nobody's yet
+        return type(self), ()  # a copy is nobody's yet
+
+
+class Once(Alone):
+    """Lets one call in; RuntimeError for another that it makes itself."""
+
+    refusal = "fit of this Trainer is running: its callbacks may call step, or fit of another Trainer of the model"
+
+    def _make_lock(self) -> Any:
+        return threading.Lock()
 
 
 class Steps(Guarded):
@@ -56,7 +70,7 @@ class Steps(Guarded):
         self._settings = np.zeros(SETTINGS_SIZE, np.int64)
         self._record = np.zeros((RECORD_ROWS, 1))
         self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
-        self._usual: np.dtype[Any] | None = None  # of the targets of the step before; None where it was no `step`
+        self._usual: np.dtype[Any] | None = None  # of the targets of the last `step`, if the settings are its own
         # Floating-point operations of a step for one row; the first layer's input needs no gradient.
         self._step_work = 3 * model._work - model.layers[0]._work
         self._alone = Alone()
@@ -163,18 +177,26 @@ class Steps(Guarded):
         steps: range,
         tasks: int,
         record: Array,
-    ) -> None:
-        """Run the compiled steps."""
-        self._begin(targets, batch, steps, tasks)
-        network.train_steps(self._addresses, x, targets.labels, targets.values, sample_weight, order, record)
+        finite: bool = False,
+    ) -> int:
+        """Run the compiled steps, with `finite` to before one whose loss is not; the record says which were made.
 
-    def _begin(self, targets: Targets, batch: int, steps: range, tasks: int) -> None:
-        """Say what the next compiled steps are."""
+        Return -1, or the row whose label is wrong, at which they end.
+        """
+        self._begin(targets, batch, steps, tasks, finite)
+        wrong: int = network.train_steps(
+            self._addresses, x, targets.labels, targets.values, sample_weight, order, record
+        )
+        return wrong
+
+    def _begin(self, targets: Targets, batch: int, steps: range, tasks: int, finite: bool = False) -> None:
+        """Say what the next compiled steps are; only after `step` has said it a later one may take the short way."""
+        self._usual = None
         if not np.array_equal(targets.class_weight, self._class_weight):
             with held_back():
                 self._class_weight = targets.class_weight
                 self._bind()
-        self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks
+        self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks, finite
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""

@@ -22,29 +22,40 @@ class Callback:
     """Base of callbacks: methods that do nothing. An exception in one ends `fit`, the model at the end of a step.
 
     A callback is told of the end of an epoch once, in a run that was interrupted and resumed too; again only if it
-    raised, or Ctrl-C came in its middle. `on_fit_begin` and `on_fit_end` surround each call of `fit`. A callback that
-    counts or remembers says what in `state_dict`.
+    raised, or Ctrl-C came in its middle. So it is of the steps that `every` names. `on_fit_begin` and `on_fit_end`
+    surround each call of `fit`. A callback that counts or remembers says what in `state_dict`.
+
+    It may use the trainer: make a `step` on other rows, evaluate, predict, save, set parameters, numbers of the
+    optimizer or of threads. That counts from the next step on. Only `fit` of the same trainer is refused.
 
     Attributes
     ----------
     monitor : str or None
         A figure of the history that it reads: `fit` refuses a run that has none of that name. None by default.
+    every : int or None
+        Call `on_steps_end` after each multiple of so many steps, counted from the run's first through all epochs, and
+        at no other. What a callback does then comes at the same steps in each run of the same seed, one that was
+        interrupted and resumed too, and to the same bits. None, the default, leaves it to the clock. `fit` reads this
+        when it begins.
 
     Examples
     --------
     >>> import fastbp
     >>> class Halve(fastbp.Callback):
-    ...     def on_epoch_end(self, trainer, epoch, figures):
+    ...     every = 1000
+    ...
+    ...     def on_steps_end(self, trainer):
     ...         trainer.optimizer.lr /= 2
     """
 
     monitor: str | None = None
+    every: int | None = None
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
         """Run before the first epoch."""
 
     def on_steps_end(self, trainer: "Trainer") -> None:
-        """Run after each compiled call: some steps, about 50 ms (a longer step is a call of its own)."""
+        """Run after each compiled call: some steps, about 50 ms (a longer step is a call of its own); see `every`."""
 
     def on_epoch_end(self, trainer: "Trainer", epoch: int, figures: Mapping[str, float]) -> bool | None:
         """Run after each epoch, counted from 1, with its figures; return True to stop."""
@@ -59,6 +70,10 @@ class Callback:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gave, after `on_fit_begin`."""
+
+    def _kept(self) -> list[str]:
+        """Return sentences about what there is to go back to from a run that failed."""
+        return []
 
 
 class EarlyStopping(Callback):
@@ -117,6 +132,11 @@ class EarlyStopping(Callback):
         if self.restore_best and self._best_params is not None:
             trainer.model._params[...] = self._best_params
 
+    def _kept(self) -> list[str]:
+        if not self.restore_best or self._best_params is None:
+            return []
+        return [f"EarlyStopping has the parameters of epoch {self.best_epoch}: its on_fit_end(trainer) sets them."]
+
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         params = {} if self._best_params is None else {"best_params": self._best_params}
         return {"best": self.best, "best_epoch": self.best_epoch, **params}
@@ -129,8 +149,8 @@ class EarlyStopping(Callback):
 class Checkpoint(Callback):
     """Save a checkpoint while `fit` goes on, at the end of a step, and at the end of the run.
 
-    Each takes the place of the one before, whole or not at all. ``fastbp.Trainer.load_checkpoint`` reads it, and
-    ``fit(..., resume=True)`` goes on from it.
+    Each takes the place of the one before, whole or not at all; none does while a parameter is NaN.
+    ``fastbp.Trainer.load_checkpoint`` reads it, and ``fit(..., resume=True)`` goes on from it.
 
     Parameters
     ----------
@@ -168,14 +188,18 @@ class Checkpoint(Callback):
         if every_seconds is not None:
             every_seconds = _check.number(every_seconds, "Checkpoint", "every_seconds")
         self.path, self.every_epochs, self.every_seconds = path, every_epochs, every_seconds
+        self._steps = 0  # when it saved last
 
     def _save(self, trainer: "Trainer") -> None:
+        if np.isnan(trainer.model._params).any():
+            return  # the next step ends the run, and what was saved before is what there is to go back to
         trainer.save_checkpoint(self.path)
+        self._steps = trainer.steps
         self._saved = time.monotonic()  # a slow disk does not take all of the time
 
     def on_fit_begin(self, trainer: "Trainer") -> None:  # noqa: D102
         check_target(self.path)
-        self._saved = time.monotonic()
+        self._saved, self._steps = time.monotonic(), 0
 
     def on_steps_end(self, trainer: "Trainer") -> None:  # noqa: D102
         if self.every_seconds is not None and time.monotonic() - self._saved >= self.every_seconds:
@@ -188,3 +212,6 @@ class Checkpoint(Callback):
 
     def on_fit_end(self, trainer: "Trainer") -> None:  # noqa: D102
         self._save(trainer)
+
+    def _kept(self) -> list[str]:
+        return [f"{os.fspath(self.path)} has the run as of {self._steps} steps."] if self._steps else []

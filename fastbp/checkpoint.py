@@ -120,7 +120,7 @@ def _take_down(position: Position) -> tuple[Table, dict[str, Array]]:
         own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
         arrays |= {f"callbacks.{i}.{name}": np.asarray(array, order="C") for name, array in own.items()}
         rest = {name: value for name, value in state.items() if name not in own}
-        callbacks.append({"kind": listener.kind, "told": listener.told, "state": _plain(rest)})
+        callbacks.append({"kind": listener.kind, "told": listener.told, "step": listener.step, "state": _plain(rest)})
     generator = _plain(position.generator.bit_generator.state)
     _check.choice(generator["bit_generator"], _GENERATORS, "save_checkpoint", "the generator")
     header = {
@@ -159,7 +159,8 @@ def _found_again(header: Table, arrays: dict[str, Array]) -> Position:
         begin = f"callbacks.{i}."
         own = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
         state = {**listener["state"], **own}
-        position.listeners.append(Listener(str(listener["kind"]), None, state, bool(listener["told"])))
+        step = _check.integer(listener["step"], "load_checkpoint", "step", 0)
+        position.listeners.append(Listener(str(listener["kind"]), None, state, bool(listener["told"]), step))
     return position
 
 

@@ -1,5 +1,6 @@
 """Training: a compiled call a step, many steps a call in `fit`."""
 
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -12,12 +13,13 @@ from fastbp import _check
 from fastbp._guard import refuse_overrides, set_unguarded
 from fastbp._interrupts import held_back
 from fastbp._position import Position
-from fastbp._steps import INT64, Steps
+from fastbp._steps import INT64, Once, Steps
 from fastbp.callbacks import Callback
 from fastbp.checkpoint import read_checkpoint, write_checkpoint
 from fastbp.history import History
-from fastbp.kernels.frame import RECORD_LOSS
+from fastbp.kernels.frame import RECORD_DIVISOR, RECORD_LOSS
 from fastbp.losses import CrossEntropyLoss, Loss, Targets, named_loss
+from fastbp.not_finite import NotFiniteError, nan_after, not_finite_before
 from fastbp.optimizers import Adam, Optimizer
 from fastbp.progress import EpochBar, Progress
 from fastbp.sequential import Sequential
@@ -89,6 +91,7 @@ class Trainer(Steps):
         self.history = History()
         self._steps = 0  # but those of an epoch that is not at its end
         self._position: Position | None = None  # of the last run of `fit`
+        self._one_fit = Once()
 
     @property
     def steps(self) -> int:
@@ -178,7 +181,7 @@ class Trainer(Steps):
         validation_data : (x, y), optional
             Evaluated after each epoch, as "val_loss" and "val_accuracy".
         callbacks : iterable of Callback
-            Called between steps and epochs; see `fastbp.Callback`.
+            Called between steps and epochs, and may change what trains; see `fastbp.Callback`.
         progress : bool, default True
             Whether to show a progress bar, on a terminal.
         resume : bool, default False
@@ -200,7 +203,9 @@ class Trainer(Steps):
         KeyError
             If a callback monitors a figure that this run does not have.
         RuntimeError
-            If another thread is in this trainer.
+            If another thread is in this trainer, or this is called by a callback of its own `fit`.
+        NotFiniteError
+            At the first step whose loss is infinite or NaN, before its update: see `fastbp.NotFiniteError`.
         KeyboardInterrupt
             On Ctrl-C, at a step's end: within some 100 ms, or as long as a single step takes. `history` has the epochs
             that ended, and ``fit(..., resume=True)`` goes on from there; so it does after an exception in a callback.
@@ -240,11 +245,13 @@ class Trainer(Steps):
             if callback.monitor is not None and callback.monitor not in names:
                 who = type(callback).__name__
                 raise KeyError(f"{who} expects the figure {callback.monitor!r}; this run has {', '.join(names)}")
+            if callback.every is not None:
+                _check.integer(callback.every, type(callback).__name__, "every")
         if not isinstance(progress, (bool, Progress)):
             raise TypeError(f"fit expects progress to be a bool, got {progress!r}")
         if isinstance(progress, bool):
             progress = EpochBar() if progress else Progress()
-        with self._alone:
+        with self._alone, self._one_fit:
             self._prepare(batch_size)
             position = self._position if resume else None
             if position is None:
@@ -262,7 +269,7 @@ class Trainer(Steps):
                     if listener.state:
                         callback.load_state_dict(listener.state)
                 position.listeners = listeners
-                self._go_on(rows, targets, weight, position, epochs, validation_data, callbacks, progress)
+                self._go_on(rows, targets, weight, position, epochs, validation_data, progress)
                 for callback in callbacks:
                     callback.on_fit_end(self)
             finally:
@@ -277,16 +284,16 @@ class Trainer(Steps):
         position: Position,
         epochs: int,
         validation_data: Any,
-        callbacks: list[Callback],
         progress: Progress,
     ) -> None:
         """Go on with a run from where it is to the end of its last epoch."""
         with progress.fit(epochs, len(x), self._step_work, position.history.epochs + position.done / position.steps):
+            position.tell_of_steps(self, position.done, call=False)  # of a multiple whose end some did not see
             while True:
-                position.tell(self)  # of an epoch whose end some callbacks did not see: there was an interruption
+                position.tell_of_epoch(self)  # of one whose end some callbacks did not see: there was an interruption
                 if position.stopped or position.history.epochs >= epochs:
                     break
-                figures = self._epoch(x, targets, weight, position, callbacks, progress)
+                figures = self._epoch(x, targets, weight, position, progress)
                 if validation_data is not None:
                     figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
                 with held_back():
@@ -296,31 +303,62 @@ class Trainer(Steps):
                 progress.epoch(position.history.epochs, figures)
 
     def _epoch(
-        self,
-        x: Array,
-        targets: Targets,
-        weight: Array,
-        position: Position,
-        callbacks: list[Callback],
-        progress: Progress,
+        self, x: Array, targets: Targets, weight: Array, position: Position, progress: Progress
     ) -> dict[str, float]:
         """Make the steps that are left of an epoch."""
         position.begin_epoch()
         order, record = position.order, position.record
         batch, steps = position.batch_size, position.steps
-        done, pace = position.done, self._paced(batch, self._most_tasks(batch))
-        self._usual = None
-        self._prepare(batch)
+        done, pace = position.done, None
         while done < steps:
-            tasks, count = pace.choose(steps - done)
+            # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
+            self._prepare(batch)
+            if getattr(self.loss, "weight", None) is not None:
+                targets = self._with_class_weight(targets)
+            most = self._most_tasks(batch)
+            if pace is None or pace.tasks != most:
+                pace = self._paced(batch, most)
+            tasks, count = pace.choose(position.left(done))
             began = time.perf_counter()
-            self._run(x, targets, weight, order, batch, range(done, done + count), tasks, record)
+            wrong = self._run(x, targets, weight, order, batch, range(done, done + count), tasks, record, finite=True)
             pace.note(tasks, count, time.perf_counter() - began)
+            if wrong >= 0:
+                raise ValueError(f"fit expects targets as they were: row {wrong} is {targets.labels[wrong]} now")
             done += count
+            if math.isnan(record[RECORD_DIVISOR, done - 1]):
+                raise self._not_finite(x, targets, weight, position)
             progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
-            for callback in callbacks:
-                callback.on_steps_end(self)
+            position.tell_of_steps(self, done, call=True)
+        if math.isnan(np.maximum.reduce(self.model._params)):  # the loss of the next step would tell too late
+            raise nan_after(position.history.epochs + 1, done, self.model.parameters(), position.kept())
         return position.figures(self.loss.reduction, targets.labelled)
+
+    def _with_class_weight(self, targets: Targets) -> Targets:
+        """Return targets with the class weights of now, as they are the caller's."""
+        y = targets.labels if targets.labels.size else targets.values
+        return targets._replace(
+            class_weight=self.loss.targets(y[:1], 1, self.model.out_features, self.model.dtype).class_weight
+        )
+
+    def _not_finite(self, x: Array, targets: Targets, weight: Array, position: Position) -> NotFiniteError:
+        """Return the error about the step that was not made, of which the kernel left each row's loss."""
+        step, batch = position.done, position.batch_size
+        rows = position.order[step * batch : (step + 1) * batch]
+        with np.errstate(all="ignore"):
+            losses = self._rows[0, : len(rows)] * self._rows[1, : len(rows)]
+            total = float(losses.sum())
+        rows = rows[~np.isfinite(losses)]
+        of_rows = {"x": x, "y": targets.values, "sample_weight": weight}
+        return not_finite_before(
+            position.history.epochs + 1,
+            step + 1,
+            total,
+            rows,
+            {name: array[rows] for name, array in of_rows.items() if array.size},
+            {f"parameter {name}": array for name, array in self.model.parameters().items()}
+            | {"class weights": targets.class_weight},
+            position.kept(),
+        )
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write all that it takes to go on from here to the same bits; `load_checkpoint` reads it.

@@ -14,7 +14,7 @@ import numpy as np
     CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, FRAME_SIZE,
 ) = range(19)  # fmt: skip
 # Entries of `settings`: what a training step is.
-LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, SETTINGS_SIZE = range(7)
+LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, FINITE, SETTINGS_SIZE = range(8)
 # Rows of a record, a column a step: the loss before the update, what it divided by, and with class labels (or one-hot
 # rows) on how many rows the label's logit was the first of the largest, and how many rows were not ignored.
 RECORD_LOSS, RECORD_DIVISOR, RECORD_HITS, RECORD_COUNTED, RECORD_ROWS = range(5)
@@ -24,7 +24,8 @@ class Frame(NamedTuple):
     """Everything that stays from step to step of a training run.
 
     plan, layout : made with ``train=True``
-    settings : (SETTINGS_SIZE,) int64: loss and optimizer codes, rows of a batch, first and last step, tasks
+    settings : (SETTINGS_SIZE,) int64: loss and optimizer codes, rows of a batch, first and last step, tasks, whether to
+        end before the update of a step whose loss is not finite
     hyper : (HYPER_SIZE,) float64, see `updates`; read, its powers written
     options : (OPTIONS_SIZE,) float64, see `losses.loss`
     params, grads, state : flat; read and written

@@ -335,9 +335,13 @@ def loss(
 @kernel
 def first_wrong(labels, classes, ignore_index):
     """Return the first row whose label is neither in 0..classes-1 nor `ignore_index`; -1 if there is none."""
-    for i in range(labels.size):
-        if not 0 <= labels[i] < classes and labels[i] != ignore_index:
-            return i
+    outside = 0
+    for i in range(labels.size):  # a loop that does not end early computes many rows side by side
+        outside += (labels[i] < 0) | (labels[i] >= classes)
+    if outside > 0:
+        for i in range(labels.size):
+            if not 0 <= labels[i] < classes and labels[i] != ignore_index:
+                return i
     return -1
 
 

@@ -3,15 +3,18 @@
 Nothing here depends on the architecture but through the plan's integers, so one compiled artefact serves them all.
 """
 
+import math
+
 from numba import carray, types
 
-from .compile import entry, outlined
+from .compile import entry, kernel, outlined
 from .dense import chunks_of
 from .frame import (
     BATCH,
     BATCH_LABELS,
     CLASS_WEIGHT,
     CLASS_WEIGHTS,
+    FINITE,
     FIRST_STEP,
     FRAME_SIZE,
     GRADS,
@@ -92,6 +95,29 @@ def predict(plan, params, work, x, out, tasks):
     )
 
 
+@kernel
+def any_counts(rows, batch):
+    """Return whether a row of the batch counts for anything."""
+    for i in range(batch):  # noqa: SIM110  # Numba compiles no generator as fast
+        if rows[0, i] != 0.0:
+            return True
+    return False
+
+
+@kernel
+def goes_on(settings, hyper, rows, batch, divisor, record, step):
+    """Return whether a step makes its update, once the losses of all its rows are known; record the loss if so.
+
+    With FINITE it makes none if its loss is not finite; a batch in which no row counts has no loss and moves nothing.
+    """
+    value = total_loss(rows, batch, divisor)
+    if settings[FINITE] != 0 and not math.isfinite(value) and any_counts(rows, batch):
+        return False
+    advance(hyper)
+    record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = value, divisor
+    return True
+
+
 def _train_types(dtype):
     p, i = types.CPointer(dtype), types.int64
     ints, doubles = types.CPointer(i), types.CPointer(types.float64)
@@ -102,7 +128,7 @@ def _train_types(dtype):
 def train(x, samples, labels, targets, width, sample_weight, weights, order, ordered, record, steps, frame):
     """`train_steps`, on pointers: a frame's addresses become arrays again.
 
-    return : where a step takes x as it is, the first row whose label is wrong (nothing is changed then); else -1
+    return : -1, or the first row of a step whose label is wrong; that step changes nothing, and no other is made
     """
     addresses, frame = frame, carray(frame, FRAME_SIZE)
     layout = carray(pointer_to(labels, frame[LAYOUT]), ENTRIES)
@@ -123,11 +149,10 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
     sample_weight, order = carray(sample_weight, weights), carray(order, ordered)
     record = carray(record, (RECORD_ROWS, steps))
     code, optimizer, tasks, by_rows = settings[LOSS], settings[OPTIMIZER], settings[TASKS], layout[BY_ROWS] != 0
-    if labelled and ordered == 0:
-        wrong = first_wrong(labels, outs, options[IGNORE_INDEX])
-        if wrong >= 0:
-            return wrong
-    for step in range(settings[FIRST_STEP], settings[LAST_STEP]):
+    first_step, last_step = max(0, settings[FIRST_STEP]), min(steps, settings[LAST_STEP])
+    if ordered == 0:
+        first_step, last_step = 0, 1
+    for step in range(first_step, last_step):
         batch, start = samples, 0
         step_labels, step_weight = labels, sample_weight
         if ordered > 0:
@@ -141,9 +166,12 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 step_weight = work[layout[SAMPLE_WEIGHT] :]
                 for i in range(batch):
                     step_weight[i] = sample_weight[order[start + i]]
+        if labelled:
+            wrong = first_wrong(step_labels[:batch], outs, options[IGNORE_INDEX])
+            if wrong >= 0:
+                return order[start + wrong] if ordered > 0 else wrong
         counts = counted(step_labels, options[IGNORE_INDEX], batch) if labelled else batch
         divisor = row_scales(code, step_labels, counts, class_weight, options, step_weight, rows[0], batch, outs)
-        advance(hyper)
         chunks, rows_apart, shared_out = chunks_of(batch), by_rows and apart(plan, batch), tasks
         if by_rows:
             shared_out = worth_sharing(plan, batch, rows_apart, tasks)
@@ -154,6 +182,8 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                 x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, batch, chunks,
                 pieces, tasks,
             )  # fmt: skip
+            if not goes_on(settings, hyper, rows, batch, divisor, record, step):
+                return -1
         elif by_rows:
             together = chunks_at_once(batch, chunks, shared_out)
             for chunk in range(0, chunks, together):
@@ -163,19 +193,22 @@ def train(x, samples, labels, targets, width, sample_weight, weights, order, ord
                     x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, first, end - first,
                     tasks if pieces == 1 and shared_out > 1 else 1, pieces, tasks,
                 )  # fmt: skip
+                if end == batch and not goes_on(settings, hyper, rows, batch, divisor, record, step):
+                    return -1
                 chunk_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, first, 0)
                 pass_over_weights(chunk_x, addresses, batch, chunks, chunk, chunk + together, shared_out, tasks)
         else:
             pass_over_rows(
                 x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, 0, batch, tasks, 1, 1
             )
+            if not goes_on(settings, hyper, rows, batch, divisor, record, step):
+                return -1
             batch_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, 0, 0)
             backward_pass(
                 plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch_x, in_features, batch, tasks
             )
         if by_rows:
             put_chunks_together(plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch)
-        record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = total_loss(rows, batch, divisor), divisor
         if labelled or code == SOFTMAX_ONE_HOT:
             hits = added_up(at(rows, 2 * rows.shape[1]), batch)
             record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counts
@@ -193,9 +226,10 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
     sample_weight : (samples,), or empty
     order : (samples,) int64: step s takes the rows ``order[s * batch : (s + 1) * batch]``. If empty, the one step takes
         x as it is.
-    record : (RECORD_ROWS, steps) float64, written from FIRST_STEP to LAST_STEP
+    record : (RECORD_ROWS, steps) float64, written from FIRST_STEP to LAST_STEP, but for steps that are not made
+    return : see `train`
     """
-    train(
+    return train(
         at(x, 0), x.shape[0], at(labels, 0), at(targets, 0), targets.shape[1], at(sample_weight, 0), sample_weight.size,
         at(order, 0), order.size, at(record, 0), record.shape[1], at(frame, 0),
     )  # fmt: skip

@@ -46,7 +46,7 @@ def train_penalized(frame, x, labels, targets, sample_weight, order, record, num
     settings = carray(pointer_to(at(order, 0), frame[SETTINGS]), SETTINGS_SIZE)
     hyper = carray(doubles_at(frame[HYPER]), HYPER_SIZE)
     params = pointer_to(at(x, 0), frame[PARAMS])
-    for step in range(settings[FIRST_STEP], settings[LAST_STEP]):
+    for step in range(max(0, settings[FIRST_STEP]), min(numbers.shape[1], settings[LAST_STEP])):
         if numbers[DECAY, step] < 0.0:
             continue
         hyper[WEIGHT_DECAY], hyper[EPS] = numbers[DECAY, step], numbers[STEP_EPS, step]

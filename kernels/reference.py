@@ -302,10 +302,14 @@ def predict(plan, params, work, x, out, tasks):
 
 
 def train_steps(frame, x, labels, targets, sample_weight, order, record):
-    """Forward, loss, backward and update of each step from FIRST_STEP to LAST_STEP; `frame` is the Frame itself."""
+    """Forward, loss, backward and update of each step from FIRST_STEP to LAST_STEP; `frame` is the Frame itself.
+
+    With FINITE no step is made from the first on whose loss is not finite.
+    """
     plan, settings, options, params, grads = frame.plan, frame.settings, frame.options, frame.params, frame.grads
     code, batch = settings[_frame.LOSS], settings[_frame.BATCH]
-    for step in range(settings[_frame.FIRST_STEP], settings[_frame.LAST_STEP]):
+    first, last = (settings[_frame.FIRST_STEP], settings[_frame.LAST_STEP]) if order.size else (0, 1)
+    for step in range(max(first, 0), min(last, record.shape[1])):
         chosen = order[step * batch : (step + 1) * batch] if order.size else np.arange(len(x))
         step_labels = labels[chosen] if labels.size else labels
         step_targets = targets[chosen] if targets.size else targets
@@ -313,9 +317,12 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
 
         outputs, slopes = _forward(plan, params, x[chosen])
         dz = np.empty_like(outputs[-1])
-        record[:2, step] = _loss(
+        value, divisor = _loss(
             code, outputs[-1], step_labels, step_targets, frame.class_weight, options, step_weight, frame.rows, dz
         )
+        if settings[_frame.FINITE] and not np.isfinite(value) and (frame.rows[0, : len(chosen)] != 0).any():
+            return
+        record[:2, step] = value, divisor
         if code in (_losses.SOFTMAX_LABELS, _losses.SOFTMAX_ONE_HOT):
             ignored = step_labels == options[_losses.IGNORE_INDEX]
             counted = len(chosen) - ignored.sum()

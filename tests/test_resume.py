@@ -499,21 +499,6 @@ def test_an_older_checkpoint_stays_where_a_new_one_cannot_be_written(tmp_path, s
     assert results(tmp_path / "out") == results(tmp_path / "straight")
 
 
-def test_a_log_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch):
-    from rich.console import Console
-
-    plain = Console.print
-
-    def full(self, *lines, **options):
-        if lines and str(lines[0]).startswith("epoch"):
-            raise OSError(28, "No space left on device")
-        plain(self, *lines, **options)
-
-    monkeypatch.setattr(Console, "print", full)
-    succeeds(*QUICK, "--out", tmp_path)
-    assert set(content(tmp_path)) == {*RESULTS, FINISHED}
-
-
 # The rest
 
 

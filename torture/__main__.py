@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import bits, cache, files, first_calls, forks, interrupts, memory, others, readers, runs, threads
+from . import bits, cache, files, first_calls, forks, interrupts, memory, others, pairs, readers, runs, threads
 
 # Each check and how often the long run tries it: under 20 minutes for all, on two cores. Another check is another line.
 CHECKS = {
@@ -29,6 +29,7 @@ CHECKS = {
     "kills": (files.kills, 200),
     "interrupts": (interrupts.interrupts, 50),
     "stopped runs": (runs.runs, 50),
+    "pairs": (pairs.pairs, 1500),
     "damaged files": (files.damage, 10_000),
     "readers": (readers.readers, 2_000),
 }

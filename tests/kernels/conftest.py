@@ -29,7 +29,7 @@ class Training:
         self.layers, self.itemsize, self.outs = layers, dtype.itemsize, outs
         self.plan, self.layout = plan.make_plan(layers, dtype.itemsize, samples, train=True, target_width=width)
         steps = -(-samples // batch)
-        self.settings = np.array([loss, optimizer, batch, 0, steps, 1])
+        self.settings = np.array([loss, optimizer, batch, 0, steps, 1, 0])
         n = sum(plan.parameter_count(i, o, bias) for i, o, _, bias in layers)
         self.params = rng.uniform(-1, 1, n).astype(dtype)
         for i, _, _, _ in layers[:1]:

@@ -78,7 +78,7 @@ def training_step():
         params, record = fenced(start.astype(real)), np.zeros((frame.RECORD_ROWS, 1))
         none = np.zeros(0, real)
         stays = frame.Frame(
-            table, layout, np.array([losses.SOFTMAX_LABELS, updates.ADAM, 19, 0, 1, 2]),
+            table, layout, np.array([losses.SOFTMAX_LABELS, updates.ADAM, 19, 0, 1, 2, 0]),
             np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1, 0]), np.array([losses.MEAN, -100, 0, 1e-6, 0]), params,
             fenced(np.zeros(n, real)), fenced(np.zeros(2 * n, real)),
             fenced(np.full(layout[plan.SIZE], np.nan, real)), np.zeros((3, 19)), none, np.zeros(19, np.int64), record,

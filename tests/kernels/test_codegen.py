@@ -11,7 +11,7 @@ from numba import types
 from numba.core.registry import cpu_target
 
 from fastbp.kernels import compile as compiling
-from fastbp.kernels import dense, frame, limits, losses, network
+from fastbp.kernels import dense, limits, losses, network
 from fastbp.kernels.isa import isa
 from fastbp.kernels.microkernel import TAKE, TILE_ROWS, TILE_VECTORS, tile
 from fastbp.kernels.pointers import at
@@ -169,7 +169,6 @@ def compiled_entries(training):
     limits.copy(np.ones(3, real), np.ones(3, real), 1)
     problem = training([(2, 2, 0, True)], np.float32)
     problem.run(network).predict(network)
-    problem.settings[frame.LAST_STEP] = 1
     table = problem.frame().addresses()
     network.train_on_labels(table, problem.x[:1], problem.labels[:1])
     network.train_on_targets(table, problem.x[:1], problem.x[:1])

@@ -1,5 +1,7 @@
 """Whole networks in one call: against the twin, and independent of tasks, gathering and what the workspace held."""
 
+import copy
+
 import numba
 import numpy as np
 import pytest
@@ -247,6 +249,111 @@ def test_steps_in_two_calls_are_the_steps_in_one(training):
     parts = parts.run(network)
     parts.settings[[frame.FIRST_STEP, frame.LAST_STEP]] = 1, 3
     assert_same_bits(parts.run(network), whole.run(network))
+
+
+@pytest.mark.parametrize("loss", [losses.SOFTMAX_LABELS, losses.MSE])
+def test_a_step_without_an_order_is_one_step_whatever_steps_are_set(loss, training):
+    """Its record has one column; what stands behind it stays."""
+    problem = training(TWO_LAYERS, np.float32, loss=loss, samples=9, batch=9)
+    problem.order = problem.order[:0]
+    expected = problem.run(network)
+    single = network.train_on_targets if loss == losses.MSE else network.train_on_labels
+    for steps in [(0, 1), (0, 0), (3, 3), (1, 4), (0, 7), (5, 12), (-2, 3)]:
+        for run in (network.train_steps, single):
+            p = copy.deepcopy(problem)
+            p.settings[[frame.BATCH, frame.FIRST_STEP, frame.LAST_STEP]] = 2, *steps
+            room = np.full(32, -7.0)
+            p.record = room[8 : 8 + frame.RECORD_ROWS].reshape(-1, 1)
+            table = p.frame().addresses()
+            if run is single:
+                run(table, p.x, p.targets if loss == losses.MSE else p.labels)
+            else:
+                run(table, p.x, p.labels, p.targets, p.sample_weight, p.order, p.record)
+            assert (np.delete(room, range(8, 8 + frame.RECORD_ROWS)) == -7).all()
+            p.record = p.record[:2] if loss == losses.MSE else p.record
+            expected.record = expected.record[: len(p.record)]
+            assert_same_bits(p, expected)
+
+
+def test_no_step_is_made_outside_the_record(training):
+    problem = training(TWO_LAYERS, np.float32)
+    expected = problem.run(network)
+    problem.settings[[frame.FIRST_STEP, frame.LAST_STEP]] = -3, 1000
+    assert_same_bits(problem.run(network), expected)
+    problem.settings[[frame.FIRST_STEP, frame.LAST_STEP]] = 3, 1000
+    assert problem.run(network).params.tobytes() == problem.params.tobytes()
+
+
+# How a step's update follows its losses: in chunks summed apart, chunk after chunk, in one chunk, layer after layer
+WAYS = [
+    (TWO_LAYERS, 2 * CHUNK_ROWS + 9, True),
+    (IN_CHUNKS[1], 2 * CHUNK_ROWS + 9, True),
+    (IN_CHUNKS[1], 4 * CHUNK_ROWS, True),
+    (TWO_LAYERS, 13, True),
+    (TWO_LAYERS, 13, False),
+    (IN_CHUNKS[1], 2 * CHUNK_ROWS + 9, False),
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("layers", "batch", "by_rows"), WAYS)
+def test_a_loss_that_is_not_finite_ends_steps_before_its_update(layers, batch, by_rows, seed, training, monkeypatch):
+    rng = np.random.default_rng(seed)
+    if not by_rows:
+        monkeypatch.setattr(plan, "SMALL", -1)
+    samples = 3 * batch - int(rng.integers(batch))
+    options = {"loss": rng.choice(list(LOSSES.values())), "optimizer": rng.choice(list(OPTIMIZERS.values()))}
+    problem = training(layers, np.float64, samples=samples, batch=batch, seed=seed, **options)
+    problem.params *= 0.1
+    assert (problem.layout[plan.BY_ROWS] != 0) == by_rows
+    place = int(rng.integers(samples))
+    bad, row = place // batch, problem.order[place]
+    problem.record[:] = -5
+    problem.settings[frame.LAST_STEP] = bad
+    expected = problem.run(network)
+    problem.settings[[frame.LAST_STEP, frame.FINITE]] = 3, 1
+    problem.x[row, rng.integers(problem.x.shape[1])] = rng.choice([np.nan, np.inf])
+    if np.isinf(problem.x[row]).any():  # an activation may make it finite
+        problem.x[row] = np.nan
+    for tasks in (1, 3):
+        ended = problem.run(network, tasks)
+        for name in ("params", "state", "hyper", "record"):
+            assert getattr(ended, name).tobytes() == getattr(expected, name).tobytes(), name
+        wrong = ~np.isfinite(ended.rows[0] * ended.rows[1])[: min(batch, samples - bad * batch)]
+        assert np.flatnonzero(wrong).tolist() == [place % batch]
+    with np.errstate(invalid="ignore"):
+        twin = problem.run(reference)
+    for name in ("params", "state", "hyper", "record"):
+        exact = getattr(twin, name)
+        tolerance = {"rtol": RTOL, "atol": RTOL * np.abs(exact).max(initial=0)}
+        np.testing.assert_allclose(getattr(expected, name), exact, **tolerance)
+    problem.settings[frame.FINITE] = 0
+    assert not np.isfinite(problem.run(network).params).all()
+
+
+def test_where_no_row_counts_or_a_bad_row_is_ignored_steps_go_on(training):
+    problem = training(TWO_LAYERS, np.float32)
+    problem.settings[frame.FINITE] = 1
+    problem.labels[problem.order[:8]] = -100
+    problem.labels[problem.order[12]] = -100
+    problem.x[problem.order[[1, 12]]] = np.nan
+    result = problem.run(network)
+    assert np.isfinite(result.params).all()
+    assert np.isfinite(result.record[0]).tolist() == [False, True, True]
+
+
+def test_a_label_that_is_wrong_ends_steps_before_its_own(training):
+    for place in (0, 7, 8, 15, 20):
+        problem = training(TWO_LAYERS, np.float32)
+        expected = copy.deepcopy(problem)
+        expected.settings[frame.LAST_STEP] = place // 8
+        expected = expected.run(network)
+        row = problem.order[place]
+        problem.labels[row] = 10**9 if place % 2 else -1
+        table = problem.frame().addresses()
+        arguments = problem.x, problem.labels, problem.targets, problem.sample_weight, problem.order, problem.record
+        assert network.train_steps(table, *arguments) == row
+        assert_same_bits(problem, expected)
 
 
 @EACH_PLAN
