@@ -5,6 +5,10 @@ ever. Python locks a module that is being imported, Numba its compiler. So who i
 meanwhile, and a fork takes that lock, and the compiler's, before the process is copied.
 """
 
+# Their locks are taken at a fork, too, and an import may want them. What was registered last is called first, so that a
+# fork waits for imports before it takes those.
+import concurrent.futures.thread  # noqa: F401
+import logging  # noqa: F401
 import os
 import threading
 from typing import Protocol
