@@ -53,6 +53,19 @@ def remove(path: str | os.PathLike[str]) -> None:
             target.unlink()
 
 
+def rename(path: str | os.PathLike[str], new: str | os.PathLike[str]) -> None:
+    """Give a file that was written another name; links stay, and what they lead to is moved."""
+    (source, _), (target, _) = _behind_links(path), _behind_links(new)
+    with _errors_name(new):
+        try:
+            os.replace(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # a link leads to another file system
+                raise
+            write_atomically(new, source.read_bytes())
+            source.unlink()
+
+
 @contextlib.contextmanager
 def _errors_name(path: str | os.PathLike[str]) -> Iterator[None]:
     """Give errors of the system the name that a user knows."""

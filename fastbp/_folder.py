@@ -1,11 +1,10 @@
 """The folder of a training run: which run it holds, and its results, each written on its own."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastbp._files import check_target, remove
+from fastbp._files import check_target, remove, rename
 from fastbp.saving import load
 from fastbp.training import Trainer
 
@@ -84,7 +83,7 @@ class RunFolder:
 
     def finish(self) -> None:
         """Mark the run as one whose results are all there."""
-        os.replace(self.checkpoint, self.path / FINISHED)
+        rename(self.checkpoint, self.path / FINISHED)
 
 
 def reason(error: Exception) -> str:

@@ -227,7 +227,13 @@ def test_results_of_a_run_may_be_links(tmp_path):
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     out.mkdir()
     elsewhere.mkdir()
-    names = ["checkpoint.safetensors", "history.csv", "learning_curve.png", "model.safetensors"]
+    names = [
+        "checkpoint.safetensors",  # while it runs
+        "finished.safetensors",
+        "history.csv",
+        "learning_curve.png",
+        "model.safetensors",
+    ]
     for name in names:
         (out / name).symlink_to(Path("..", "elsewhere", f"my {name}"))
     line = ["train", "digits", "--epochs", "1", "--hidden", "4", "--threads", "1", "--out", str(out)]

@@ -22,7 +22,7 @@ from fastbp.cli import app
 from fastbp.progress import EpochBar
 from torture.interrupts import TRAIN, ended, started
 
-ARTEFACTS = ["history.csv", "learning_curve.png", "model.safetensors"]
+ARTEFACTS = ["finished.safetensors", "history.csv", "learning_curve.png", "model.safetensors"]
 SCRIPT = Path(sys.executable).with_name("fastbp")
 
 

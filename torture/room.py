@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KERNELS = Path(__file__).parents[1] / "kernels"
-NAMES = "__init__ isa simd control pointers elementary activations pool cache_folder compile"
+NAMES = "__init__ isa simd control pointers elementary activations forks pool cache_folder compile"
 
 # An entry that calls an outlined function, which calls another one
 # and a formula of activations.py.
