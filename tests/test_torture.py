@@ -41,7 +41,7 @@ SHORT = {
     "kills": partial(files.kills, 20),
     "interrupts": partial(interrupts.interrupts, 2, most=1.5),
     "stopped runs": partial(runs.runs, 1, most_stops=1),
-    "pairs": partial(pairs.pairs, 8),
+    "pairs": partial(pairs.pairs, 60),
     "damaged files": partial(files.damage, 1000),
     "readers": partial(readers.readers, 60),
 }

@@ -26,7 +26,7 @@ from .frame import Result, threads_always
 from .networks import digest
 
 ACTS = 12  # of a sequence
-AT_ONCE = 10  # sequences in a process
+AT_ONCE = 100  # sequences in a process
 CHILD_SECONDS = 60
 
 
@@ -174,7 +174,7 @@ class Pair:
         rng = self.rng
         options = {
             "epochs": int(rng.integers(1, 4)),
-            "batch_size": int(rng.integers(1, 2 * len(self.x))),
+            "batch_size": int(np.exp(rng.uniform(0, np.log(2 * len(self.x))))),  # mostly some steps an epoch
             "shuffle": bool(rng.random() < 0.8),
             "rng": int(rng.integers(100)),
             "sample_weight": self.weight,
@@ -312,10 +312,9 @@ class Pair:
         raise AssertionError("something wrong was taken")
 
     def fork(self):
-        """Train on in a child, to the bits that the twin's copy comes to."""
-        twin, x, y = copy.deepcopy(self.twin), self.x, self.y
-        expected = (twin.step(x, y), self.state(twin))
-        subject = self.subject
+        """Train on in a child, in the middle of a run too, to the bits that a copy comes to here."""
+        subject, other, x, y = self.subject, copy.deepcopy(self.subject), self.x, self.y
+        expected = (other.step(x, y), self.state(other))
         _in_child(lambda: (subject.step(x, y), self.state(subject)) == expected)
 
     def thread(self):
