@@ -8,9 +8,11 @@ meanwhile, and a fork takes that lock, and the compiler's, before the process is
 # Their locks are taken at a fork, too, and an import may want them. What was registered last is called first, so that a
 # fork waits for imports before it takes those.
 import concurrent.futures.thread  # noqa: F401
+import importlib._bootstrap
 import logging  # noqa: F401
 import os
 import threading
+import time
 from typing import Protocol
 
 
@@ -22,30 +24,40 @@ class Lock(Protocol):
 
 
 imports = threading.RLock()
-_locks: list[Lock] = [imports]
-_held: list[Lock] = []
+_locks: list[Lock] = []
+_held = threading.local()  # what a thread that forks has acquired
 
 
 def wait_for(lock: Lock) -> None:
-    """Let forks wait for one more lock: who has it may take those named before, not the other way round."""
-    _locks.insert(0, lock)
+    """Let forks wait for one more lock. To be called under `imports`; who has the lock may not want `imports` then."""
+    _locks.append(lock)
+
+
+def _imported_elsewhere() -> bool:
+    """Whether another thread imports a module of ours: Python locks ``fastbp.torch`` before any line of ours runs."""
+    modules = getattr(importlib._bootstrap, "_module_locks", {})  # weak references by name
+    locks = [reference() for name, reference in list(modules.items()) if name.split(".")[0] == "fastbp"]
+    return any(lock is not None and lock.owner not in (None, threading.get_ident()) for lock in locks)
 
 
 def _acquire() -> None:
+    held = _held.__dict__.setdefault("locks", [])
     while True:
-        locks = list(_locks)
-        for lock in locks:
+        imports.acquire()
+        held.append(imports)
+        for lock in _locks:  # read under `imports`: an import that has just ended may have named one
             lock.acquire()
-        if locks == _locks:
+            held.append(lock)
+        if not _imported_elsewhere():
             break
-        for lock in locks:  # an import that has just ended named another one
-            lock.release()
-    _held[:] = locks
+        _release()
+        time.sleep(0.001)
 
 
 def _release() -> None:
-    for lock in _held:
-        lock.release()
+    held = _held.__dict__.get("locks", [])
+    while held:  # not all of them, where Ctrl-C ended the wait
+        held.pop().release()
 
 
 if hasattr(os, "register_at_fork"):
