@@ -29,6 +29,15 @@ def visible(text: str) -> str:
     )
 
 
+def thousands(n: float) -> str:
+    """Return a whole number with spaces between its thousands.
+
+    >>> thousands(1234567)
+    '1 234 567'
+    """
+    return f"{n:,.0f}".replace(",", " ")
+
+
 def wants_no_colour() -> bool:
     """Tell whether NO_COLOR is set, as https://no-color.org describes it."""
     return bool(os.environ.get("NO_COLOR"))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastbp._console import console_on, visible
+from fastbp._console import console_on, thousands, visible
 from fastbp._program import ended_at_once
 from fastbp._run import Result, Run
 from fastbp._threads import get_num_threads
@@ -143,11 +143,6 @@ def figures(columns: Mapping[str, Mapping[str, float]]) -> Table:
     for name in next(iter(columns.values())):
         table.add_row(NAMES[name], *(number(name, values[name]) for values in columns.values()))
     return table
-
-
-def thousands(n: float) -> str:
-    """Return a whole number with spaces between its thousands."""
-    return f"{n:,.0f}".replace(",", " ")
 
 
 def describe(run: Run) -> dict[str, str]:

@@ -16,7 +16,7 @@ import fastbp
 from fastbp import _report as report
 from fastbp._answers import check_ending, write_answers
 from fastbp._check import choice
-from fastbp._console import visible, wants_no_colour
+from fastbp._console import thousands, visible, wants_no_colour
 from fastbp._files import check_target, write_atomically
 from fastbp._folder import HISTORY, MODEL, PICTURE, RunFolder
 from fastbp._interrupts import Terminated, termination_interrupts
@@ -296,7 +296,7 @@ def evaluate(
         predicted = pipeline.outputs(x, data).argmax(axis=1)
     console.print(
         report.pairs(
-            {"model": str(model), "data": data, "rows": f"{report.thousands(len(x))}, {which}"}
+            {"model": str(model), "data": data, "rows": f"{thousands(len(x))}, {which}"}
             | {report.NAMES[name]: report.number(name, value) for name, value in figures.items()}
         )
     )
@@ -321,7 +321,7 @@ def predict(
     with report.CompileWatch(console).watch():
         z = pipeline.outputs(x, file)
     columns = write_answers(out, pipeline, z)
-    report.say(console, f"{out}: {', '.join(columns)} of {report.thousands(len(z))} rows")
+    report.say(console, f"{out}: {', '.join(columns)} of {thousands(len(z))} rows")
 
 
 @app.command()

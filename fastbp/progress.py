@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fastbp._console import console_on
+from fastbp._console import console_on, thousands
 from fastbp.kernels.forks import imports
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ class EpochBar(Progress):
         since, before = self._mark
         if now - since > 0.1:
             rate = (done - before) / (now - since)
-            samples_a_second = f"{rate:,.0f}".replace(",", " ")
-            self._speed = [f"{samples_a_second} samples/s", f"{rate * self._flops / 1e9:.1f} GFLOP/s"]
+            self._speed = [f"{thousands(rate)} samples/s", f"{rate * self._flops / 1e9:.1f} GFLOP/s"]
             self._mark = now, done
         self._show(done / self._samples, [f"loss {loss:.4f}"])
 
@@ -75,3 +74,12 @@ class EpochBar(Progress):
 
     def _show(self, epochs: float, figures: list[str]) -> None:
         self._bar.update(self._task, completed=epochs, figures=figures, speed=self._speed)
+
+
+def what_shows(progress: bool | Progress) -> Progress:
+    """Return what shows a run, by the argument of `fit`: True is a bar, False nothing."""
+    if isinstance(progress, bool):
+        return EpochBar() if progress else Progress()
+    if not isinstance(progress, Progress):
+        raise TypeError(f"fit expects progress to be a bool, got {progress!r}")
+    return progress

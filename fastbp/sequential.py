@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import _check, _memory
+from fastbp._console import thousands
 from fastbp._guard import Guarded, refuse_overrides
 from fastbp._modelfile import MODEL, check_table, write_tensors
 from fastbp._threads import tasks_for
@@ -263,9 +264,9 @@ class Sequential(Guarded):
         """
         lines = [("layer", "activation", "output", "parameters")]
         for i, layer in enumerate(self.layers):
-            count = f"{layer._params.size:,}".replace(",", " ")
-            lines.append((str(i), layer.activation, f"(batch, {layer.out_features})", count))
-        lines.append(("total", self.dtype.name, "", f"{self._params.size:,}".replace(",", " ")))
+            outputs = f"(batch, {layer.out_features})"
+            lines.append((str(i), layer.activation, outputs, thousands(layer._params.size)))
+        lines.append(("total", self.dtype.name, "", thousands(self._params.size)))
         widths = [max(len(line[i]) for line in lines) for i in range(4)]
         return "\n".join(
             "  ".join((*(cell.ljust(w) for cell, w in zip(line[:3], widths, strict=False)), line[3].rjust(widths[3])))

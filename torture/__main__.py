@@ -8,6 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fastbp._console import thousands
+
 from . import bits, cache, files, first_calls, forks, interrupts, memory, others, pairs, readers, runs, threads
 
 # Each check and how often the long run tries it: some 50 minutes for all on two cores, 20 of them for pairs. Another
@@ -59,7 +61,7 @@ def main(
         console.print(f"{name}: {result.times} tried, {len(result.failures)} failed, {seconds} s", highlight=False)
         colour = "red" if result.failures else "green"
         failures = f"[{colour}]{len(result.failures)}[/]"
-        table.add_row(name, result.tried, f"{result.times:,}".replace(",", " "), failures, seconds)
+        table.add_row(name, result.tried, thousands(result.times), failures, seconds)
         found += [f"{name}: {failure}" for failure in result.failures]
     console.print(table)
     for failure in found:
