@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,22 @@ class Callback:
     def _kept(self) -> list[str]:
         """Return sentences about what there is to go back to from a run that failed."""
         return []
+
+
+def checked_callbacks(callbacks: Iterable[Callback], figures: Sequence[str]) -> list[Callback]:
+    """Return the callbacks of a run that records these figures; an error for what `fit` cannot call."""
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"fit expects callbacks to be a list of them, got {type(callbacks).__name__}")
+    checked = list(callbacks)
+    for callback in checked:
+        who = type(callback).__name__
+        if not isinstance(callback, Callback):
+            raise TypeError(f"fit expects callbacks to be Callback objects, got {who}")
+        if callback.monitor is not None and callback.monitor not in figures:
+            raise KeyError(f"{who} expects the figure {callback.monitor!r}; this run has {', '.join(figures)}")
+        if callback.every is not None:
+            _check.integer(callback.every, who, "every")
+    return checked
 
 
 class EarlyStopping(Callback):

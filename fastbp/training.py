@@ -1,8 +1,6 @@
 """Training: a compiled call a step, many steps a call in `fit`."""
 
-import math
 import os
-import time
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
@@ -10,18 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import _check
+from fastbp._epoch import make_epoch
 from fastbp._guard import refuse_overrides, set_unguarded
 from fastbp._interrupts import held_back
 from fastbp._position import Position
 from fastbp._steps import INT64, Once, Steps
-from fastbp.callbacks import Callback
+from fastbp.callbacks import Callback, checked_callbacks
 from fastbp.checkpoint import read_checkpoint, write_checkpoint
 from fastbp.history import History
-from fastbp.kernels.frame import RECORD_DIVISOR, RECORD_LOSS
 from fastbp.losses import CrossEntropyLoss, Loss, Targets, named_loss
-from fastbp.not_finite import NotFiniteError, nan_after, not_finite_before
 from fastbp.optimizers import Adam, Optimizer
-from fastbp.progress import EpochBar, Progress
+from fastbp.progress import Progress, what_shows
 from fastbp.sequential import Sequential
 
 __all__ = ["Trainer"]
@@ -230,27 +227,8 @@ class Trainer(Steps):
         epochs = _check.integer(epochs, "fit", "epochs")
         batch_size = min(_check.integer(batch_size, "fit", "batch_size"), len(rows))
         generator = _check.generator(rng, "fit")
-        names = _figures(targets)
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
-            validation = self._inputs(*validation_data, None)[1].looked_through()
-            names += [f"val_{name}" for name in _figures(validation)]
-        if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
-            raise TypeError(f"fit expects callbacks to be a list of them, got {type(callbacks).__name__}")
-        callbacks = list(callbacks)
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"fit expects callbacks to be Callback objects, got {type(callback).__name__}")
-            if callback.monitor is not None and callback.monitor not in names:
-                who = type(callback).__name__
-                raise KeyError(f"{who} expects the figure {callback.monitor!r}; this run has {', '.join(names)}")
-            if callback.every is not None:
-                _check.integer(callback.every, type(callback).__name__, "every")
-        if not isinstance(progress, (bool, Progress)):
-            raise TypeError(f"fit expects progress to be a bool, got {progress!r}")
-        if isinstance(progress, bool):
-            progress = EpochBar() if progress else Progress()
+        callbacks = checked_callbacks(callbacks, self._figure_names(targets, validation_data))
+        shows = what_shows(progress)
         with self._alone, self._one_fit:
             self._prepare(batch_size)
             position = self._position if resume else None
@@ -269,12 +247,23 @@ class Trainer(Steps):
                     if listener.state:
                         callback.load_state_dict(listener.state)
                 position.listeners = listeners
-                self._go_on(rows, targets, weight, position, epochs, validation_data, progress)
+                self._go_on(rows, targets, weight, position, epochs, validation_data, shows)
                 for callback in callbacks:
                     callback.on_fit_end(self)
             finally:
                 position.freeze()
             return History(position.history)
+
+    def _figure_names(self, targets: Targets, validation_data: Any) -> list[str]:
+        """Return the names of what a run records of each epoch; an error if it cannot evaluate."""
+        names = ["loss", "accuracy"] if targets.labelled else ["loss"]
+        if validation_data is None:
+            return names
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+            raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
+        x, y = validation_data
+        validation = self._inputs(x, y, None)[1].looked_through()
+        return [*names, *(f"val_{name}" for name in self._figure_names(validation, None))]
 
     def _go_on(
         self,
@@ -293,7 +282,7 @@ class Trainer(Steps):
                 position.tell_of_epoch(self)  # of one whose end some callbacks did not see: there was an interruption
                 if position.stopped or position.history.epochs >= epochs:
                     break
-                figures = self._epoch(x, targets, weight, position, progress)
+                figures = make_epoch(self, x, targets, weight, position, progress)
                 if validation_data is not None:
                     figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
                 with held_back():
@@ -301,64 +290,6 @@ class Trainer(Steps):
                     position.end_epoch(figures)
                     self.history.append(figures)
                 progress.epoch(position.history.epochs, figures)
-
-    def _epoch(
-        self, x: Array, targets: Targets, weight: Array, position: Position, progress: Progress
-    ) -> dict[str, float]:
-        """Make the steps that are left of an epoch."""
-        position.begin_epoch()
-        order, record = position.order, position.record
-        batch, steps = position.batch_size, position.steps
-        done, pace = position.done, None
-        while done < steps:
-            # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
-            self._prepare(batch)
-            if getattr(self.loss, "weight", None) is not None:
-                targets = self._with_class_weight(targets)
-            most = self._most_tasks(batch)
-            if pace is None or pace.tasks != most:
-                pace = self._paced(batch, most)
-            tasks, count = pace.choose(position.left(done))
-            began = time.perf_counter()
-            wrong = self._run(x, targets, weight, order, batch, range(done, done + count), tasks, record, finite=True)
-            pace.note(tasks, count, time.perf_counter() - began)
-            if wrong >= 0:
-                raise ValueError(f"fit expects targets as they were: row {wrong} is {targets.labels[wrong]} now")
-            done += count
-            if math.isnan(record[RECORD_DIVISOR, done - 1]):
-                raise self._not_finite(x, targets, weight, position)
-            progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
-            position.tell_of_steps(self, done, call=True)
-        if math.isnan(np.maximum.reduce(self.model._params)):  # the loss of the next step would tell too late
-            raise nan_after(position.history.epochs + 1, done, self.model.parameters(), position.kept())
-        return position.figures(self.loss.reduction, targets.labelled)
-
-    def _with_class_weight(self, targets: Targets) -> Targets:
-        """Return targets with the class weights of now, as they are the caller's."""
-        y = targets.labels if targets.labels.size else targets.values
-        return targets._replace(
-            class_weight=self.loss.targets(y[:1], 1, self.model.out_features, self.model.dtype).class_weight
-        )
-
-    def _not_finite(self, x: Array, targets: Targets, weight: Array, position: Position) -> NotFiniteError:
-        """Return the error about the step that was not made, of which the kernel left each row's loss."""
-        step, batch = position.done, position.batch_size
-        rows = position.order[step * batch : (step + 1) * batch]
-        with np.errstate(all="ignore"):
-            losses = self._rows[0, : len(rows)] * self._rows[1, : len(rows)]
-            total = float(losses.sum())
-        rows = rows[~np.isfinite(losses)]
-        of_rows = {"x": x, "y": targets.values, "sample_weight": weight}
-        return not_finite_before(
-            position.history.epochs + 1,
-            step + 1,
-            total,
-            rows,
-            {name: array[rows] for name, array in of_rows.items() if array.size},
-            {f"parameter {name}": array for name, array in self.model.parameters().items()}
-            | {"class weights": targets.class_weight},
-            position.kept(),
-        )
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write all that it takes to go on from here to the same bits; `load_checkpoint` reads it.
@@ -457,8 +388,3 @@ class Trainer(Steps):
     def __repr__(self) -> str:
         sizes = "-".join(str(n) for n in (self.model.in_features, *(layer.out_features for layer in self.model)))
         return f"Trainer({sizes}, {type(self.loss).__name__}, {self.optimizer!r}, {self.steps} steps)"
-
-
-def _figures(targets: Targets) -> list[str]:
-    """Return the names of what an epoch on these targets records."""
-    return ["loss", "accuracy"] if targets.labelled else ["loss"]

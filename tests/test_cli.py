@@ -385,7 +385,7 @@ def test_interrupt_in_the_first_epoch_leaves_a_checkpoint_alone(fastbp_command, 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fastbp.Trainer, "_epoch", interrupted)
+    monkeypatch.setattr("fastbp.training.make_epoch", interrupted)
     monkeypatch.setattr("fastbp._run.Run.compile", lambda self: None)
     result = fastbp_command("train", *QUICK, "--out", tmp_path)
     assert result.exit_code == 130

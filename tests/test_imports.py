@@ -23,6 +23,7 @@ ROWS = [
         "checkpoint",
         "_position",
         "_steps",
+        "_epoch",
         "history",
         "progress",
         "_bar",
