@@ -43,7 +43,7 @@ def refuse(message):
 def configured(folder, **changes):
     """Write another configuration: that of the project with some entries changed. Return its path."""
     entries = util.load_json(str(CONFIGURATION), js_comments=True) | changes
-    if not is_commit(entries["branches"][0]):
+    if not find_commit(entries["branches"][0]):
         entries["branches"] = ["HEAD"]  # a clone of another branch, or of a commit
     for name in ("repo", "benchmark_dir", "env_dir", "results_dir", "html_dir"):
         entries[name] = str(ROOT / entries[name])  # asv takes them from the folder of the file
@@ -101,20 +101,14 @@ def git(*arguments, folder=ROOT):
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True).stdout.strip()
 
 
+def find_commit(name):
+    """Return the hash of a commit, or an empty text where the name is none of a commit here."""
+    return git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+
 def resolve(name):
-    """Return the hash of a commit."""
-    commit = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-    if not commit:
-        raise ValueError(f"{name} is no commit of this repository")
-    return commit
-
-
-def is_commit(name):
-    """Tell whether a name is one of a commit here."""
-    try:
-        return bool(resolve(name))
-    except ValueError:
-        return False
+    """Return the hash of a commit; refuse a name that is none."""
+    return find_commit(name) or refuse(f"{name} is no commit of this repository")
 
 
 def is_installed(commit):

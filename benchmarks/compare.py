@@ -147,10 +147,7 @@ def main(
 ) -> None:
     """Measure, print, judge."""
     console = Console(highlight=False)
-    try:
-        commits = resolve(base), resolve(head)
-    except ValueError as error:
-        refuse(error)
+    commits = resolve(base), resolve(head)
     if commits[0] == commits[1]:
         refuse(f"{base} and {head} are the same commit")
     require_rows(bench)

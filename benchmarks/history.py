@@ -22,10 +22,7 @@ def keep(
     commits: Annotated[list[str], typer.Argument(help="What to add to its history.")],
 ) -> None:
     """Measure those that were not measured here under this name, and copy their results to benchmarks/results."""
-    try:
-        hashes = [resolve(commit) for commit in commits]
-    except ValueError as error:
-        refuse(error)
+    hashes = [resolve(commit) for commit in commits]
     measurements = OWN / "results"
     with alone(), tempfile.TemporaryDirectory() as folder:
         know_machine(machine)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from _asv import asv_run, benchmarks, configured, know_machine, measured, refuse, require_rows, resolve, values
+from _asv import asv_run, benchmarks, configured, know_machine, measured, require_rows, resolve, values
 from rich.console import Console
 
 
@@ -22,10 +22,7 @@ def main(
     """Run, count, judge."""
     require_rows(bench)
     console = Console(highlight=False)
-    try:
-        head = resolve("HEAD")
-    except ValueError as error:
-        refuse(error)
+    head = resolve("HEAD")
     with tempfile.TemporaryDirectory() as folder:
         config = configured(folder, results_dir=str(Path(folder) / "results"))
         know_machine()
