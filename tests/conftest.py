@@ -13,7 +13,7 @@ settings.load_profile("fastbp")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what compares with a peer, which .ci/run runs a second time: ``-m peer``."""
+    """Mark what compares with a peer, for `make test-peers`."""
     for item in items:
         if "peer" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.peer)

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _peers(peer):
-    peer("sklearn")
+def _peers(library):
+    library("sklearn")
     if sklearn_missing:
         raise sklearn_missing
 

@@ -695,8 +695,8 @@ class TestFrames:
 
 
 @pytest.fixture(scope="module")
-def pandas(peer):
-    return peer("pandas")
+def pandas(library):
+    return library("pandas")
 
 
 def test_a_history_is_a_dictionary_that_grows_by_append_alone():
