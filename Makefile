@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A file for CPUs alone; on Linux pip's plain torch would bring gigabytes for GPUs.
+# The wheel of this version is for CPUs alone; on Linux that of the newest one would bring gigabytes for GPUs.
 TORCH := "torch==2.13.0"
 
 .PHONY: demo test test-peers torture lint sweep bench bench-peers bench-scaling bench-quick

@@ -39,7 +39,7 @@ class RunFolder:
     def check_free(self, now: Table) -> None:
         """Raise ValueError if a run with this metadata would overwrite another one, or one that is not at its end.
 
-        A checkpoint without a step is worth nothing, and stands in nobody's way.
+        A checkpoint from before the first step does not count: nothing would be lost.
         """
         for name in (CHECKPOINT, FINISHED, MODEL):
             path = self.path / name
@@ -92,7 +92,10 @@ def reason(error: Exception) -> str:
 
 
 def difference(before: Table, now: Table) -> tuple[str, Any, Any] | None:
-    """Return what tells two runs apart, an option or DATA, and what it is in each; by the metadata of their models."""
+    """Return the first option, or DATA, in which two runs differ, and its value in each; None where they do not.
+
+    before, now : the metadata of their models
+    """
     was, name = before["data"]["name"], now["data"]["name"]
     same_rows = before["data"]["test_rows"] == now["data"]["test_rows"] and (
         "source" not in before or before["source"]["train_rows"] == now["source"]["train_rows"]

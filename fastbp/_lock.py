@@ -54,4 +54,4 @@ def _lock(path: Path) -> tuple[int, bool]:
                 os.close(handle)
                 raise
             return handle, False
-        os.close(handle)  # it is that of a process which has removed it since: try its successor
+        os.close(handle)  # another process has removed this file meanwhile: lock the one in its place

@@ -117,7 +117,7 @@ class Position:
     def successors(self, callbacks: Iterable[Callback]) -> list[Listener]:
         """Return a listener for each callback, in the place of one of its class that the run had.
 
-        A run may go on with more callbacks or fewer, but a state without an heir would be lost: ValueError.
+        A run may go on with more callbacks or fewer, but the state of one that is missing would be lost: ValueError.
         """
         left = list(self.listeners)
         result = []
@@ -170,5 +170,5 @@ class Position:
         return [text for one in self.listeners if one.callback is not None for text in one.callback._kept()]
 
     def freeze(self) -> None:
-        """Keep the states of the callbacks in their place: they belong to the caller."""
+        """Keep the callbacks' states instead of the callbacks, which belong to the caller."""
         self.listeners = [one.left_behind() for one in self.listeners]

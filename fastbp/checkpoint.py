@@ -49,7 +49,7 @@ def write_checkpoint(path: str | os.PathLike[str], trainer: "Trainer") -> None:
     arrays = {"params": model._params, "state": trainer._state, "hyper": trainer._hyper[:EXEMPT]}
     arrays["history"] = _columns(trainer.history)
     if position is not None:
-        header["position"], more = _take_down(position)
+        header["position"], more = _position_to_file(position)
         arrays |= {f"position.{name}": array for name, array in more.items()}
     write_tensors(path, CHECKPOINT, header, arrays)
 
@@ -78,7 +78,7 @@ def _restored(header: Table, arrays: dict[str, Array], make: "type[Trainer]") ->
     if header["position"] is not None:
         begin = "position."
         rest = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
-        trainer._position = _found_again(header["position"], rest)
+        trainer._position = _position_from_file(header["position"], rest)
     return trainer
 
 
@@ -108,7 +108,7 @@ def _history(names: Iterable[str], columns: Array) -> History:
     return History(dict(zip(names, columns, strict=True)))
 
 
-def _take_down(position: Position) -> tuple[Table, dict[str, Array]]:
+def _position_to_file(position: Position) -> tuple[Table, dict[str, Array]]:
     """Return of a position what JSON can hold, and the arrays."""
     arrays = {"history": _columns(position.history)}
     if position.order.size:
@@ -135,7 +135,7 @@ def _take_down(position: Position) -> tuple[Table, dict[str, Array]]:
     return header, arrays
 
 
-def _found_again(header: Table, arrays: dict[str, Array]) -> Position:
+def _position_from_file(header: Table, arrays: dict[str, Array]) -> Position:
     position = Position(
         _check.integer(header["rows"], "load_checkpoint", "rows"),
         _check.integer(header["batch_size"], "load_checkpoint", "batch_size"),
@@ -145,7 +145,7 @@ def _found_again(header: Table, arrays: dict[str, Array]) -> Position:
         bool(header["stopped"]),
     )
     if "order" in arrays:
-        # The kernels take rows and steps on trust.
+        # The kernels do not check rows and steps.
         order, record = arrays["order"], arrays["record"]
         _check.exact_shape(order, (position.rows,), "load_checkpoint", "order")
         if order.dtype != np.int64 or not np.array_equal(np.sort(order), np.arange(position.rows)):
@@ -166,7 +166,7 @@ def _found_again(header: Table, arrays: dict[str, Array]) -> Position:
 
 def _generator(state: Table) -> np.random.Generator:
     name = _check.choice(state["bit_generator"], _GENERATORS, "load_checkpoint", "the generator")
-    # NumPy takes these places in its buffers on trust.
+    # NumPy does not check these places in its buffers.
     _check.integer(state.get("buffer_pos", 0), "load_checkpoint", "buffer_pos", 0, 4)
     _check.integer(state["state"].get("pos", 0), "load_checkpoint", "pos", 0, 624)
     bits = getattr(np.random, name)(0)

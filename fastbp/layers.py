@@ -23,6 +23,10 @@ _RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_t
 class Dense(Guarded):
     """A dense layer: ``z = x @ weight.T + bias``, ``a = g(z)``.
 
+    What is assigned to parameters and gradients is copied to where they are, so that
+    ``layer.weight -= 0.1 * layer.weight_grad`` is an update. The other attributes stay as the layer was made. A
+    subclass may add to the layer, but not override what a model computes without calling it, such as `forward`.
+
     Parameters
     ----------
     in_features, out_features : int
@@ -48,10 +52,6 @@ class Dense(Guarded):
         The gradients that the last backward pass or training step left, shaped as the parameters.
     owner : Sequential or None
         The model that the layer is part of; None without one, or when it is gone.
-
-    What is assigned to parameters and gradients is copied to where they are, so that
-    ``layer.weight -= 0.1 * layer.weight_grad`` is an update. The other attributes stay as the layer was made. A
-    subclass may add to the layer, but not override what a model computes without calling it, such as `forward`.
 
     Raises
     ------

@@ -44,7 +44,7 @@ class Targets(NamedTuple):
         """Whether each row is of a class, so that there is an accuracy."""
         return self.code in (kernels.SOFTMAX_LABELS, kernels.SOFTMAX_ONE_HOT)
 
-    def looked_through(self) -> "Targets":
+    def as_classes(self) -> "Targets":
         """Return the targets, as classes where they are probabilities with a single 1 in each row."""
         if self.code == kernels.SOFTMAX_PROBABILITIES and is_one_hot(self.values):
             return self._replace(code=kernels.SOFTMAX_ONE_HOT)

@@ -30,6 +30,9 @@ _NO_ORDER = np.empty(0, np.int64)
 class Trainer(Steps):
     """Trains a model: forward, loss, backward and update in one compiled call.
 
+    Objects of subclasses that override what the kernels compute (a loss's `evaluate`, an optimizer's `step`, a layer's
+    `forward`) are refused, because the steps would not call that.
+
     Parameters
     ----------
     model : Sequential
@@ -38,9 +41,6 @@ class Trainer(Steps):
         ``fastbp.CrossEntropyLoss(label_smoothing=0.1)``.
     optimizer : SGD, Adam, AdamW or RMSprop, optional
         ``Adam(1e-3)`` without it. Its numbers may be changed between steps; another kind needs a new trainer.
-
-    Objects of subclasses that override what the kernels compute (a loss's `evaluate`, an optimizer's `step`, a layer's
-    `forward`) are refused, as the steps would not call that.
 
     Attributes
     ----------
@@ -223,7 +223,7 @@ class Trainer(Steps):
                 "loop of your own, or pass a Callback"
             )
         rows, targets, weight = self._inputs(x, y, sample_weight)
-        targets = targets.looked_through()
+        targets = targets.as_classes()
         epochs = _check.integer(epochs, "fit", "epochs")
         batch_size = min(_check.integer(batch_size, "fit", "batch_size"), len(rows))
         generator = _check.generator(rng, "fit")
@@ -262,7 +262,7 @@ class Trainer(Steps):
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
         x, y = validation_data
-        validation = self._inputs(x, y, None)[1].looked_through()
+        validation = self._inputs(x, y, None)[1].as_classes()
         return [*names, *(f"val_{name}" for name in self._figure_names(validation, None))]
 
     def _go_on(
@@ -381,7 +381,7 @@ class Trainer(Steps):
             assert isinstance(self.loss, CrossEntropyLoss)
             counted = targets.labels != self.loss.ignore_index
             figures["accuracy"] = float((z.argmax(1) == targets.labels)[counted].mean()) if counted.any() else np.nan
-        elif targets.looked_through().labelled:
+        elif targets.as_classes().labelled:
             figures["accuracy"] = float((z.argmax(1) == targets.values.argmax(1)).mean())
         return figures
 

@@ -75,7 +75,7 @@ def call(seconds, function, *args, **environment):
 
 
 def wait_for_child(pid):
-    """Return a child's exit code, or "hangs"."""
+    """Return a child's exit code, or that it hangs."""
     end = time.monotonic() + CHILD_SECONDS
     while time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)

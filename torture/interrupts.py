@@ -13,12 +13,12 @@ import fastbp
 
 from .frame import ROOT, Result
 
-MARK = "fastbp._program"  # from its import on Ctrl-C is the affair of the command line
+MARK = "fastbp._program"  # once it is imported, the command line answers Ctrl-C
 TRAIN = ("train", "digits", "--threads", "1", "--hidden", "16")
 
 
 def started(*arguments, command=(sys.executable, "-m", "fastbp"), **environment):
-    """Start the command line; return it when Ctrl-C is its own affair. It says what it imports."""
+    """Start the command line, and return it when it answers Ctrl-C: it is made to print its imports."""
     run = subprocess.Popen(
         [*map(str, command), *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -1,8 +1,8 @@
 """Epochs of "sgd" and "adam": compiled steps, or layers by hand where a step has what the kernels have not.
 
 scikit-learn's optimizer objects keep the learning rate and say when to stop; by hand they make the updates as well.
-Their lists of moments are the truth where they are not empty: by hand, and in a state that is stored or moved. They are
-empty while a `CompiledSolver` has the moments.
+Their lists of moments are empty while a `CompiledSolver` has the moments, and full otherwise: by hand, and in a state
+that is stored or moved.
 """
 
 import time

@@ -21,10 +21,10 @@ Array = NDArray[Any]
 class State(BaseEstimator):
     """The part of an estimator that a copy has to have, and that scikit-learn's own classes understand.
 
-    `coefs_` and `intercepts_` are the truth. `_model` is a fastbp model whose parameters they are views of, where a fit
-    or pickle made them; what a user puts there is copied into it before each use, and written back after an epoch.
-    `_optimizer` is scikit-learn's. While a `_solver` keeps its moments its own lists are empty; in a state that is
-    stored or moved to another estimator they are full.
+    What `coefs_` and `intercepts_` hold is what counts. After a fit or out of a pickle they are views of the parameters
+    of `_model`; what a user puts there is copied into it before each use, and written back after an epoch.
+    `_optimizer` is scikit-learn's. Its lists of moments are empty while a `_solver` has the moments, and full in a
+    state that is stored or moved to another estimator.
     """
 
     coefs_: list[Any]

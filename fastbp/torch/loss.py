@@ -100,7 +100,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         options, weight = Options(self.reduction, self.ignore_index, self.label_smoothing), self.weight
         differentiable = torch.is_grad_enabled() and input.requires_grad
         rows, problem = None, None
-        if _ours(input, target, weight, options) and not (differentiable and _unsaved(target, weight)):
+        if _ours(input, target, weight, options) and not (differentiable and _unsavable(target, weight)):
             shape = input.shape if target.is_floating_point() else _without_classes(input)
             if target.shape == shape:
                 rows = _rows(input)
@@ -129,8 +129,8 @@ def _ours(z: Tensor, target: Tensor, weight: Tensor | None, options: Options) ->
     return (readable(target, torch.int64) or readable(target, z.dtype)) and not target.requires_grad
 
 
-def _unsaved(target: Tensor, weight: Tensor | None) -> bool:
-    """Return whether one of them cannot be saved for a backward pass, as `torch.inference_mode` has made it."""
+def _unsavable(target: Tensor, weight: Tensor | None) -> bool:
+    """Return whether one of them cannot be saved for a backward pass: those of `torch.inference_mode` cannot."""
     return target.is_inference() or (weight is not None and weight.is_inference())
 
 
@@ -250,14 +250,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dvalue: Tensor) -> tuple[Any, ...]:
         # With create_graph this gradient is to be differentiated too; with is_grads_batched there are several at once.
-        seen = torch.is_grad_enabled() or watched() or torch._C._functorch.is_legacy_batchedtensor(dvalue)
+        by_torch = torch.is_grad_enabled() or watched() or torch._C._functorch.is_legacy_batchedtensor(dvalue)
         try:
             saved = ctx.saved_tensors
         except RuntimeError as error:  # the logits may have been changed where they are not read again
-            read = seen or ctx.gradient is None or any(t._version != version for t, version in ctx.versions)
+            read = by_torch or ctx.gradient is None or any(t._version != version for t, version in ctx.versions)
             if read or "inplace operation" not in str(error):
                 raise
-        if seen:
+        if by_torch:
             return None, None, _gradient_by_torch(saved, ctx.options, dvalue), None, None, None, None
         # Autograd may take the gradient as it is: nobody else has it. A second backward pass computes it anew.
         gradient, ctx.gradient, ctx.versions = ctx.gradient, None, None
