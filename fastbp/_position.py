@@ -60,6 +60,10 @@ class Position:
     record: Array = field(default_factory=lambda: np.empty((RECORD_ROWS, 0)))  # of its steps
     listeners: list[Listener] = field(default_factory=list)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.record = np.array(self.record)  # kernels write to it, and that of a state may be read-only
+
     @property
     def steps(self) -> int:
         """Steps of an epoch."""

@@ -134,7 +134,9 @@ class Steps(Guarded):
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        # Kernels write to these arrays on trust; those of a state may be read-only, as joblib's, or another trainer's.
+        arrays = {name: np.array(value) for name, value in state.items() if isinstance(value, np.ndarray)}
+        vars(self).update(state | arrays)
         self._state = _memory.zeros(self._state.size, self._state.dtype)
         self._state[:] = state["_state"]
         self._pace = Pace(0, 1)

@@ -1,6 +1,7 @@
 """Checkpoints: a run goes on from anywhere to the same bits, and a damaged file is an error with a name."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -103,6 +104,41 @@ def test_a_run_resumed_at_any_step_ends_as_if_never_interrupted(data, tmp_path, 
         resumed = fastbp.Trainer.load_checkpoint(path)
         assert same_history(run(resumed, resume=True), history)
         assert_same(resumed, straight)
+
+
+class StopsAt(fastbp.Callback):
+    def __init__(self, every):
+        self.every = every
+
+    def on_steps_end(self, trainer):
+        raise InterruptedError
+
+
+def in_read_only_memory(thing):
+    """A copy such as joblib, Ray and Dask give to their workers, all of whose arrays may be read-only."""
+    buffers = []
+    pickled = pickle.dumps(thing, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(pickled, buffers=[bytes(buffer) for buffer in buffers])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_copy_in_read_only_memory_trains_on(data, case):
+    loss, optimizer, kind = CASES[case]
+    x, y = data
+    if kind == "targets":
+        y = np.random.default_rng(4).dirichlet(np.ones(3), ROWS)
+    asked = {"epochs": 3, "batch_size": BATCH, "progress": False}
+    for step in (3, 5, 7):
+        trainer, straight = (make_trainer(loss or "softmax_cross_entropy", optimizer()) for _ in range(2))
+        with pytest.raises(InterruptedError):
+            trainer.fit(x, y, rng=7, callbacks=[StopsAt(step), fastbp.EarlyStopping("loss")], **asked)
+        other = in_read_only_memory(trainer)
+        for one in (other, trainer):
+            one.fit(x, y, resume=True, callbacks=[fastbp.EarlyStopping("loss")], **asked)
+        straight.fit(x, y, rng=7, callbacks=[fastbp.EarlyStopping("loss")], **asked)
+        assert_same(other, straight)
+        assert_same(trainer, straight)
+        assert other.step(x, y) == straight.step(x, y)
 
 
 @pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
