@@ -126,7 +126,8 @@ class Position:
         left = list(self.listeners)
         result = []
         for callback in callbacks:
-            new = Listener(type(callback).__name__, callback, step=self.step, every=callback.every)
+            every = None if callback.every is None else int(callback.every)  # NumPy's integers overflow
+            new = Listener(type(callback).__name__, callback, step=self.step, every=every)
             before = next((listener for listener in left if listener.kind == new.kind), None)
             if before is not None:
                 left.remove(before)

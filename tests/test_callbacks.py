@@ -351,6 +351,16 @@ def test_every_is_looked_at_before_the_first_step(every, error):
     assert trainer.steps == 0
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+@pytest.mark.filterwarnings("error")
+def test_every_may_be_an_integer_of_numpy(dtype):
+    x, y, make = problem(0)
+    trainer, looks, steps = make(), Looks(), []
+    looks.every, looks.on_steps_end = np.dtype(dtype).type(100), lambda trainer: steps.append(trainer.steps)
+    trainer.fit(x, y, epochs=6, batch_size=1, callbacks=[looks], progress=False)
+    assert steps == [100, 200, 300]
+
+
 def test_labels_changed_by_a_callback_are_looked_at(monkeypatch):
     for seed in range(5):
         rng = np.random.default_rng(seed)
