@@ -51,10 +51,10 @@ class History(Guarded, dict[str, list[float]]):
 
     def append(self, figures: Mapping[str, float]) -> None:
         """Add an epoch; what it lacks is NaN."""
+        row = dict.fromkeys(self, float("nan")) | {name: float(value) for name, value in figures.items()}
+        for name, value in row.items():
+            dict.setdefault(self, name, [float("nan")] * self._epochs).append(value)
         self._epochs += 1
-        for name in (*self, *(n for n in figures if n not in self)):
-            column = dict.setdefault(self, name, [float("nan")] * (self._epochs - 1))
-            column.append(float(figures.get(name, float("nan"))))
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a line an epoch, with a header."""

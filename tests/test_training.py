@@ -719,6 +719,9 @@ def test_a_history_is_a_dictionary_that_grows_by_append_alone():
         assert repr(twin) == repr(history)
         twin.append({"loss": 0.1})
         assert (history.epochs, twin.epochs, len(history["loss"])) == (2, 3, 2)
+    with pytest.raises(ValueError, match="could not convert"):
+        history.append({"loss": 0.1, "more": "none", "new": 2.0})
+    assert {name: len(column) for name, column in history.items()} == {"loss": history.epochs, "more": history.epochs}
     empty = fastbp.History()
     empty.append({})
     assert pickle.loads(pickle.dumps(empty)).epochs == empty.epochs == 1
