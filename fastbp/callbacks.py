@@ -76,8 +76,11 @@ class Callback:
         return []
 
 
-def checked_callbacks(callbacks: Iterable[Callback], figures: Sequence[str]) -> list[Callback]:
-    """Return the callbacks of a run that records these figures; an error for what `fit` cannot call."""
+def checked_callbacks(callbacks: Iterable[Callback], figures: Sequence[str], more: bool) -> list[Callback]:
+    """Return the callbacks of a run that records these figures, and `more` on the validation data.
+
+    An error for what `fit` cannot call.
+    """
     if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
         raise TypeError(f"fit expects callbacks to be a list of them, got {type(callbacks).__name__}")
     checked = list(callbacks)
@@ -85,7 +88,8 @@ def checked_callbacks(callbacks: Iterable[Callback], figures: Sequence[str]) -> 
         who = type(callback).__name__
         if not isinstance(callback, Callback):
             raise TypeError(f"fit expects callbacks to be Callback objects, got {who}")
-        if callback.monitor is not None and callback.monitor not in figures:
+        may_come = more and str(callback.monitor).startswith("val_")
+        if callback.monitor is not None and callback.monitor not in figures and not may_come:
             raise KeyError(f"{who} expects the figure {callback.monitor!r}; this run has {', '.join(figures)}")
         if callback.every is not None:
             _check.integer(callback.every, who, "every")

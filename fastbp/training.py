@@ -227,7 +227,8 @@ class Trainer(Steps):
         epochs = _check.integer(epochs, "fit", "epochs")
         batch_size = min(_check.integer(batch_size, "fit", "batch_size"), len(rows))
         generator = _check.generator(rng, "fit")
-        callbacks = checked_callbacks(callbacks, self._figure_names(targets, validation_data))
+        own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
+        callbacks = checked_callbacks(callbacks, self._figure_names(targets, validation_data), more=not own)
         shows = what_shows(progress)
         with self._alone, self._one_fit:
             self._prepare(batch_size)

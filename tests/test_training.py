@@ -467,6 +467,18 @@ class TestCallbacks:
             trainer.fit(x, y, validation_data=other, callbacks=[stop], progress=False)
         assert trainer.steps == 0
 
+    def test_a_figure_of_a_subclass_s_evaluate_may_be_monitored(self, digits):
+        class WithMore(fastbp.Trainer):
+            def evaluate(self, x, y):
+                return super().evaluate(x, y) | {"more": -float(self.steps)}
+
+        x, y = digits
+        trainer, asked = WithMore(fastbp.mlp([64, 8, 10], rng=0)), {"validation_data": digits, "progress": False}
+        history = trainer.fit(x, y, epochs=3, callbacks=[fastbp.EarlyStopping("val_more")], **asked)
+        assert history["val_more"] == sorted(history["val_more"], reverse=True)
+        with pytest.raises(KeyError, match="val_mere"):
+            trainer.fit(x, y, callbacks=[fastbp.EarlyStopping("val_mere")], **asked)
+
     def test_see_the_ends_of_compiled_calls(self, digits):
         steps = []
 
