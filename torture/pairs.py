@@ -122,7 +122,7 @@ class Pair:
         sizes = [int(size) for size in (features, *hidden, outputs)]
         activation = str(rng.choice(["relu", "tanh", "gelu", "silu"]))
         optimizers = (
-            lambda: fastbp.SGD(0.01, momentum=0.9, nesterov=True), lambda: fastbp.SGD(0.01), lambda: fastbp.Adam(1e-3),
+            lambda: fastbp.SGD(1e-3, momentum=0.9, nesterov=True), lambda: fastbp.SGD(1e-3), lambda: fastbp.Adam(1e-3),
             lambda: fastbp.AdamW(1e-3), lambda: fastbp.RMSprop(1e-3),
         )  # fmt: skip
         optimizer = optimizers[rng.integers(len(optimizers))]
