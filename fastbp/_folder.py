@@ -100,12 +100,13 @@ def difference(before: Table, now: Table) -> tuple[str, Any, Any] | None:
     same_rows = before["data"]["test_rows"] == now["data"]["test_rows"] and (
         "source" not in before or before["source"]["train_rows"] == now["source"]["train_rows"]
     )
+    other_name = Path(was).name != Path(name).name
     options = before["options"]
     lengths = [total for _, total in before.get("continued", [])]
     found = [
-        ("DATA", was, was if same_rows else name),
+        ("DATA", was, name if other_name and not same_rows else was),
         *((f"--{key}", before[key], now[key]) for key in ("target", "task")),
-        ("DATA", was, was if same_rows else f"{name} with other rows"),
+        ("DATA", was, was if same_rows else f"{name}, whose rows differ"),
         *((f"--{key.replace('_', '-')}", options.get(key), value) for key, value in now["options"].items()),
         ("--epochs", [*lengths, options.get("epochs")], [now["options"]["epochs"]]),
     ]
@@ -119,4 +120,6 @@ def changed(option: str, was: Any, now: Any) -> ValueError:
 
 def shown(value: Any) -> str:
     """Return an option's value as it is typed."""
+    if value is None:
+        return "(not given)"
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -91,7 +91,7 @@ def _check_settable(thing: Guarded, name: str) -> None:
             raise FrozenInstanceError(f"{kind.__name__}.{name} stays as it was made; make a new {kind.__name__}")
     elif hasattr(inspect.getattr_static(kind, name, None), "__set__"):
         pass  # a property, with a setter or without
-    elif hasattr(kind, name) and (name in kind._compiled or _is_ours(kind)):
+    elif name in kind._compiled or (hasattr(kind, name) and _is_ours(kind)):
         raise AttributeError(f"{kind.__name__}.{name} cannot be replaced: compiled code would not call it")
     elif _is_ours(kind):
         raise AttributeError(f"{kind.__name__} has no attribute {name!r} to set; {_hint(thing, name)}")

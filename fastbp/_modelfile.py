@@ -32,9 +32,13 @@ def write_tensors(path: str | os.PathLike[str], kind: str, header: dict[str, Any
     TypeError or ValueError if the header holds what `read_tensors` would not bring back.
     """
     who = f"a {KINDS[kind]} file"
+
+    def refuse(value: Any) -> None:
+        raise TypeError(f"{who} expects metadata that JSON can hold, got {type(value).__name__}")
+
     try:
         check_names(header, who)
-        text = json.dumps({"format": FORMAT, "sha256": ZEROS, **header})
+        text = json.dumps({"format": FORMAT, "sha256": ZEROS, **header}, default=refuse)
         json.loads(text)
     except RecursionError:
         raise ValueError(f"{who} expects tables and lists that are not nested as deep") from None
