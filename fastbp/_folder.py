@@ -24,6 +24,10 @@ class RunFolder:
         self.written: list[str] = []
         self.unwritten: list[str] = []  # each with the reason
 
+    def goes_on(self) -> bool:
+        """Whether there is a run to go on with."""
+        return any((self.path / name).exists() for name in (CHECKPOINT, FINISHED))
+
     def last_checkpoint(self) -> Path:
         """Return the file that a run goes on from; ValueError if there is none."""
         for name in (CHECKPOINT, FINISHED):

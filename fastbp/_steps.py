@@ -156,12 +156,19 @@ class Steps(Guarded):
         if batch > self._layout[CAPACITY]:
             self._reserve(batch)
         optimizer = self._optimizer
-        if optimizer.code != self._code or vars(optimizer) != self._numbers:
+        if optimizer.code != self._code or not self._known(optimizer):
             self._check_optimizer()
             numbers = optimizer.numbers()
             self._hyper[: len(numbers)] = numbers
             # A list may change without becoming another: it is never taken for the one before.
             self._numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
+
+    def _known(self, optimizer: Optimizer) -> bool:
+        """Whether the kernels have the optimizer's numbers."""
+        try:
+            return vars(optimizer) == self._numbers
+        except ValueError:  # an array among a subclass's own attributes
+            return False
 
     def _check_optimizer(self) -> None:
         """Raise an error if the optimizer is of another kind than before, or a number is out of range."""
@@ -202,22 +209,25 @@ class Steps(Guarded):
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
-        return (
-            type(x) is np.ndarray
-            and type(y) is np.ndarray
-            and y.dtype is self._usual
-            and x.dtype is self._model.dtype
-            and x.ndim == 2
-            and 0 < len(x) == len(y) <= self._rows.shape[1]
-            and x.shape[1] == self._model.in_features
-            and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
-            and x.flags.carray
-            and y.flags.carray
-            # y is read before anything is written
-            and (x.base is None or not _check.overlaps(x, self._model._params, self._model._grads))
-            and vars(self._optimizer) == self._numbers
-            and self._optimizer.code == self._code
-        )
+        try:
+            return (
+                type(x) is np.ndarray
+                and type(y) is np.ndarray
+                and y.dtype is self._usual
+                and x.dtype is self._model.dtype
+                and x.ndim == 2
+                and 0 < len(x) == len(y) <= self._rows.shape[1]
+                and x.shape[1] == self._model.in_features
+                and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
+                and x.flags.carray
+                and y.flags.carray
+                # y is read before anything is written
+                and (x.base is None or not _check.overlaps(x, self._model._params, self._model._grads))
+                and vars(self._optimizer) == self._numbers
+                and self._optimizer.code == self._code
+            )
+        except ValueError:  # an array among the attributes of an optimizer's subclass
+            return False
 
     def _quick_step(self, x: Any, y: Any) -> bool:
         """Make a step in a call of few arguments; False, and nothing done, if a label is wrong.

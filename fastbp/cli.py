@@ -257,7 +257,7 @@ def _stopped(stop: KeyboardInterrupt | None, folder: RunFolder, written: str = "
     why = "" if stop is None else "terminated" if isinstance(stop, Terminated) else "interrupted"
     if folder.unwritten:
         written = f"could not write {', '.join(folder.unwritten)}"
-    goes_on = ", --resume goes on" if folder.checkpoint.exists() else ""
+    goes_on = ", --resume goes on" if folder.goes_on() else ""
     code = FAILED if folder.unwritten else TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     return _fail("; ".join(filter(None, (why, written))) + goes_on, code)
 

@@ -274,3 +274,21 @@ class TestOverrides:
         with pytest.raises(TypeError, match=r"would not call Counting\.step; call step in a loop"):
             trainer.fit(X, Y, progress=False)
         assert (trainer.made, trainer.steps) == (1, 1)
+
+
+def test_an_optimizer_s_own_array_may_be_another_at_each_step():
+    class WithTable(fastbp.Adam):
+        pass
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 3)), rng.integers(0, 2, 8)
+    trainer = fastbp.Trainer(fastbp.mlp([3, 2], dtype="float64", rng=0), optimizer=WithTable())
+    plain = fastbp.Trainer(fastbp.mlp([3, 2], dtype="float64", rng=0))
+    for step in range(4):
+        trainer.optimizer.table = rng.standard_normal(step + 1)
+        trainer.optimizer.lr = plain.optimizer.lr = 0.1 / (step + 1)
+        assert trainer.step(x, y) == plain.step(x, y)
+    trainer.optimizer.table = rng.standard_normal(4)
+    trainer.fit(x, y, shuffle=False, progress=False)
+    plain.fit(x, y, shuffle=False, progress=False)
+    assert trainer.model._params.tobytes() == plain.model._params.tobytes()
