@@ -32,7 +32,7 @@ SHORT = {
     "forks": partial(forks.forks, 2, ways=("os.fork",)),
     "compiling": partial(forks.compiling, 1),
     "first calls under fork": partial(first_calls.first_calls, 2, forks=4, kinds=("step", "fit", "predict", "by_hand")),
-    "settings of others": partial(others.settings, 2, calls=4, kinds=("step", "fit", "by_hand", "torch")),
+    "settings of others": partial(others.settings, 1, calls=4, kinds=("step", "fit", "by_hand")),
     "memory": partial(memory.memory, 2, most_layers=1),
     "first call": partial(memory.first_call, 2),
     "damaged cache": partial(cache.damaged, 4),
