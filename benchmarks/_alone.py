@@ -13,7 +13,7 @@ def alone(folder=OWN):
     """Hold the clone's lock; where another process has it, end with a line that names that process.
 
     The system keeps the lock for an open file: for this process and for the asv that it starts, which gets the file
-    too. When both are gone it is free, however they ended. `fastbp._lock` would free it with this process alone.
+    too. When both are gone it is free, however they ended. `fastbp._base.lock` would free it with this process alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)

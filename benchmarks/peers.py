@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fastbp._files import check_target, write_atomically
+from fastbp._base.files import check_target, write_atomically
 from fastbp.bench import report
 from fastbp.bench.cases import PEERS
 from fastbp.bench.roofline import roofline

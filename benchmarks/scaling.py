@@ -172,7 +172,7 @@ def subnormal_table():
         changed = [(run, x * SMALL, dz), (there_and_back(small), x, dz), (run, x, dz * SMALL)]
         add(f"{name}, {'-'.join(map(str, shape))}", *(((run, x, dz), other) for other in changed))
     logits, labels = rng.standard_normal((512, 1000), np.float32), rng.integers(0, 1000, 512)
-    loss = fastbp.functional.softmax_cross_entropy
+    loss = fastbp.nn.functional.softmax_cross_entropy
     add("cross-entropy, 512-1000", ((loss, logits, labels), (loss, logits * SMALL, labels)))
     for optimizer in OPTIMIZERS:
         sizes = (784, 128, 10)

@@ -8,32 +8,32 @@
 (5, 10)
 """
 
-from fastbp import _program  # noqa: F401  # the first: it answers Ctrl-C while the rest is imported
-from fastbp.kernels.forks import imports as _imports
+from fastbp._base import program  # noqa: F401  # the first: it answers Ctrl-C while the rest is imported
+from fastbp.kernels.compile.forks import imports as _imports
 
 with _imports:
-    from fastbp._config import config, show_config, warmup
-    from fastbp._threads import get_num_threads, set_num_threads
-    from fastbp._version import __version__
-    from fastbp.callbacks import Callback, Checkpoint, EarlyStopping
-    from fastbp.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
-    from fastbp.functional import (
+    from fastbp._base.threads import get_num_threads, set_num_threads
+    from fastbp._base.version import __version__
+    from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
+    from fastbp.data.preprocessing import Scaler
+    from fastbp.nn.functional import (
         binary_cross_entropy_with_logits,
         gaussian_nll_loss,
         mse_loss,
         softmax_cross_entropy,
     )
-    from fastbp.gradients import GradcheckResult, gradcheck
-    from fastbp.history import History
-    from fastbp.information import cross_entropy, entropy, kl_divergence
-    from fastbp.layers import Dense
-    from fastbp.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
-    from fastbp.not_finite import NotFiniteError
-    from fastbp.optimizers import SGD, Adam, AdamW, RMSprop
-    from fastbp.preprocessing import Scaler
-    from fastbp.saving import load
-    from fastbp.sequential import Sequential, mlp
-    from fastbp.training import Trainer
+    from fastbp.nn.gradcheck import GradcheckResult, gradcheck
+    from fastbp.nn.information import cross_entropy, entropy, kl_divergence
+    from fastbp.nn.layers import Dense
+    from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
+    from fastbp.nn.saving import load
+    from fastbp.nn.sequential import Sequential, mlp
+    from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
+    from fastbp.train.config import config, show_config, warmup
+    from fastbp.train.history import History
+    from fastbp.train.not_finite import NotFiniteError
+    from fastbp.train.optimizers import SGD, Adam, AdamW, RMSprop
+    from fastbp.train.trainer import Trainer
 
 __all__ = [
     "SGD",

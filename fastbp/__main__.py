@@ -1,6 +1,6 @@
 """``python -m fastbp``: the command line."""
 
-from fastbp.cli import main
+from fastbp.app.cli import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """The compiled kernels. See README.md in this folder for what each computes and who calls it."""
 
-from .forks import imports as _imports
+from .compile.forks import imports as _imports
 
 with _imports:  # before anything else is imported: forks wait from here on
     from numba.core import config as _numba

@@ -9,12 +9,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from .compile import entry
-from .isa import isa
-from .pointers import at
-from .region import shared
-from .simd import I64, Lanes, Variable, Vec, count_loop, lanewise, make_intrinsic
-from .tasks import share
+from .compile.functions import entry
+from .compile.pointers import at
+from .compile.region import shared
+from .linalg.tasks import share
+from .simd.isa import isa
+from .simd.lanes import I64, Lanes, Variable, Vec, count_loop, lanewise, make_intrinsic
 
 # Independent chains, a register each: as many as the micro-kernel's tile has. Two FMA units of four cycles each need
 # eight. One more register has the factor, one the addend.

@@ -10,10 +10,8 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from . import chain as _chain
-from . import frame as _frame
 from . import losses as _losses
-from . import updates as _updates
+from . import optimizers as _updates
 from .activations import (
     ELU,
     FIRST_STORED_SLOPE,
@@ -28,7 +26,9 @@ from .activations import (
     SOFTPLUS,
     TANH,
 )
-from .plan import ACTIVATION, IN, OUT, B, W
+from .run import chain as _chain
+from .run import frame as _frame
+from .run.plan import ACTIVATION, IN, OUT, B, W
 
 _erfc = np.vectorize(math.erfc, otypes=[float])
 

@@ -20,7 +20,7 @@ from fastbp.bench.limits import LIMITS
 from fastbp.bench.measure import Outcome, Timing, Turn, _measure_one, measure
 from fastbp.bench.roofline import roofline
 from fastbp.bench.workers import LIBRARIES, WorkerError, started
-from fastbp.kernels.caches import caches
+from fastbp.kernels.simd.caches import caches
 
 SMALL = {
     "step": Case("step", (3, 5, 2), 4),

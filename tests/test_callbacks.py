@@ -178,9 +178,9 @@ def threads():
 @pytest.mark.parametrize("seed", range(12))
 def test_fit_with_callbacks_that_use_the_trainer_is_the_steps_by_hand(seed, tmp_path, monkeypatch):
     if seed % 2:
-        monkeypatch.setattr("fastbp._pace.CALL_SECONDS", 0.0)  # a call a step
+        monkeypatch.setattr("fastbp._base.pace.CALL_SECONDS", 0.0)  # a call a step
     if seed % 4 < 2:
-        monkeypatch.setattr("fastbp._threads.SERIAL_WORK", 0)  # on all threads
+        monkeypatch.setattr("fastbp._base.threads.SERIAL_WORK", 0)  # on all threads
     rng = np.random.default_rng(seed)
     x, y, make = problem(seed)
     batch, epochs, every = int(rng.integers(1, 20)), int(rng.integers(1, 4)), int(rng.integers(1, 12))
@@ -294,7 +294,7 @@ def test_after_exact_multiples_numbers_change_and_a_run_resumed_elsewhere_has_th
 
 
 def test_numbers_set_by_the_clock_count_from_the_next_call(monkeypatch):
-    monkeypatch.setattr("fastbp._pace.CALL_SECONDS", 0.0)
+    monkeypatch.setattr("fastbp._base.pace.CALL_SECONDS", 0.0)
     x, y, make = problem(1)
 
     class Slower(fastbp.Callback):
@@ -310,7 +310,7 @@ def test_numbers_set_by_the_clock_count_from_the_next_call(monkeypatch):
 
 
 def test_ctrl_c_at_any_moment_calls_them_at_every_multiple(monkeypatch):
-    monkeypatch.setattr("fastbp._pace.CALL_SECONDS", 0.0)
+    monkeypatch.setattr("fastbp._base.pace.CALL_SECONDS", 0.0)
     x, y = np.eye(4), [0, 1, 2, 0]
 
     class Rate(fastbp.Callback):

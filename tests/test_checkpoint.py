@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import fastbp
-from fastbp._modelfile import CHECKPOINT, read_tensors, write_tensors
-from fastbp.kernels.updates import FIRST_POWER
+from fastbp.kernels.optimizers import FIRST_POWER
+from fastbp.nn.modelfile import CHECKPOINT, read_tensors, write_tensors
 
 ROWS, BATCH = 22, 5  # five steps an epoch, the last one smaller
 
@@ -68,7 +68,7 @@ class SaveSteps(fastbp.Callback):
 
 @pytest.fixture
 def single_steps(monkeypatch):
-    monkeypatch.setattr("fastbp._pace.CALL_SECONDS", 0.0)
+    monkeypatch.setattr("fastbp._base.pace.CALL_SECONDS", 0.0)
 
 
 CASES = {

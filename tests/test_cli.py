@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import fastbp
-from fastbp._pipeline import Pipeline
-from fastbp.cli import app
+from fastbp.app.cli import app
+from fastbp.app.pipeline import Pipeline
 
 ARTEFACTS = ["finished.safetensors", "history.csv", "learning_curve.png", "model.safetensors"]
 # One thread: the tests run beside others, and the result does not depend on it.
@@ -125,7 +125,7 @@ def test_model_file_holds_what_prediction_needs(digits):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_same_seed_gives_the_same_model_file_for_any_threads(succeeds, tmp_path, dtype):
     files = []
-    for i, threads in enumerate((1, 1, min(2, fastbp._threads.config.NUMBA_NUM_THREADS))):
+    for i, threads in enumerate((1, 1, min(2, fastbp._base.threads.config.NUMBA_NUM_THREADS))):
         out = tmp_path / str(i)
         succeeds("train", "--epochs", 1, "--threads", threads, "--dtype", dtype, "--batch-size", 256, "--out", out)
         files.append((out / "model.safetensors").read_bytes())
@@ -385,8 +385,8 @@ def test_interrupt_in_the_first_epoch_leaves_a_checkpoint_alone(fastbp_command, 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastbp.training.make_epoch", interrupted)
-    monkeypatch.setattr("fastbp._run.Run.compile", lambda self: None)
+    monkeypatch.setattr("fastbp.train.trainer.make_epoch", interrupted)
+    monkeypatch.setattr("fastbp.app.run.Run.compile", lambda self: None)
     result = fastbp_command("train", *QUICK, "--out", tmp_path)
     assert result.exit_code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
@@ -455,7 +455,7 @@ def test_warmup_tells_what_it_compiled(succeeds):
 def test_a_run_says_that_it_compiles_before_it_does(tmp_path):
     # An empty cache, but of the smallest kernel there is: the whole would take ten seconds.
     code = (
-        "import numba, sys\nfrom rich.console import Console\nfrom fastbp._report import CompileWatch\n"
+        "import numba, sys\nfrom rich.console import Console\nfrom fastbp.app.report import CompileWatch\n"
         "@numba.njit\ndef f(x):\n    return x\n"
         "with CompileWatch(Console()).watch():\n    f(1)\n    print('computed')\n"
     )
@@ -466,7 +466,7 @@ def test_a_run_says_that_it_compiles_before_it_does(tmp_path):
 
 
 def test_the_program_and_the_module_are_the_same_command():
-    for command in (["-m", "fastbp", "--version"], ["-c", "from fastbp.cli import main; main()", "--version"]):
+    for command in (["-m", "fastbp", "--version"], ["-c", "from fastbp.app.cli import main; main()", "--version"]):
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == f"fastbp {fastbp.__version__}"
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastbp.datasets import load_dataset, load_digits, load_features
+from fastbp.data.datasets import load_dataset, load_digits, load_features
 
 IDX_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 

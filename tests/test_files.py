@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 import fastbp
-from fastbp._pipeline import FIELDS
-from fastbp.cli import app
+from fastbp.app.cli import app
+from fastbp.app.pipeline import FIELDS
 
 NOBODY = 65534
 
@@ -43,12 +43,12 @@ def writers(tmp_path_factory):
 
     return {
         "save": (trainer.model.save, b"__metadata__"),
-        "save_checkpoint": (trainer.save_checkpoint, b"fastbp.checkpoint"),
+        "save_checkpoint": (trainer.save_checkpoint, b"fastbp.train.checkpoint"),
         "Checkpoint": (
             lambda path: fastbp.Trainer(fastbp.mlp([3, 2], rng=0)).fit(
                 np.eye(3), [0, 1, 0], epochs=1, rng=0, callbacks=[fastbp.Checkpoint(path)], progress=False
             ),
-            b"fastbp.checkpoint",
+            b"fastbp.train.checkpoint",
         ),
         "to_csv": (trainer.history.to_csv, b"epoch,"),
         "predict --out": (predict, b"class,probability"),

@@ -6,8 +6,8 @@ import types
 
 import pytest
 
-from fastbp import _interrupts
-from fastbp._interrupts import Terminated, held_back, termination_interrupts
+from fastbp._base import interrupts
+from fastbp._base.interrupts import Terminated, held_back, termination_interrupts
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_an_exception_while_it_begins_leaves_nothing_held(when, handlers, monkey
         if now and when == "after":
             raise SystemExit
 
-    own = types.SimpleNamespace(**{**vars(_interrupts._signal), "signal": set_handler})
-    monkeypatch.setattr(_interrupts, "_signal", own)
+    own = types.SimpleNamespace(**{**vars(interrupts._signal), "signal": set_handler})
+    monkeypatch.setattr(interrupts, "_signal", own)
     with pytest.raises(SystemExit), held_back():
         pytest.fail("it has not begun")
     assert calls == [signal.SIGINT, signal.SIGTERM, signal.SIGTERM, signal.SIGINT]

@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import fastbp
-from fastbp._kinds import kind_of, kind_of_bytes
-from fastbp.cli import app
+from fastbp._base.kinds import kind_of, kind_of_bytes
+from fastbp.app.cli import app
 from torture.readers import KINDS as DATA
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 1, 1, 8, 2, 0, 0, 0) + zlib.compress(b"\0" * 4)

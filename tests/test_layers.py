@@ -35,7 +35,7 @@ def targets_for(loss, rng, batch, outputs):
 
 
 def loss_of(loss, z, y):
-    return fastbp.losses.LOSSES[loss]().evaluate(z, y)
+    return fastbp.nn.losses.LOSSES[loss]().evaluate(z, y)
 
 
 class TestForward:

@@ -195,7 +195,7 @@ def load(path):
 
 def change(folder, rng):
     """Do something to a package that changes what it computes."""
-    files = sorted(path for part in ("fastbp", "kernels") for path in (folder / part).glob("*.py"))
+    files = sorted(path for part in ("fastbp", "kernels") for path in (folder / part).rglob("*.py"))
     path = rng.choice(files)
     match rng.choice(["write", "add", "remove", "rename"]):
         case "write":

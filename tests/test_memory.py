@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import _memory
+from fastbp._base import memory
 
 
 def begins_a_pair(array):
-    return array.ctypes.data % _memory.LINE_PAIR == 0
+    return array.ctypes.data % memory.LINE_PAIR == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [0, 1, 33, 100_000])
 def test_zeros_are_aligned_writable_and_zero(size, dtype):
-    array = _memory.zeros(size, dtype)
+    array = memory.zeros(size, dtype)
     assert array.shape == (size,)
     assert array.dtype == dtype
     assert size == 0 or begins_a_pair(array)

@@ -6,7 +6,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.testing import assert_array_equal
 
 import fastbp
-from fastbp.preprocessing import Scaler
+from fastbp.data.preprocessing import Scaler
 
 
 def misaligned(x, offset):

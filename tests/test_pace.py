@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import _pace
+from fastbp._base import pace as _pace
 
 
 class TestPace:
@@ -119,7 +119,7 @@ class TestPace:
 def test_a_step_that_was_refused_is_not_timed(monkeypatch):
     trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
     x, y = np.zeros((512, 64), np.float32), np.zeros(512, np.int64)
-    monkeypatch.setattr("fastbp._steps.tasks_for", lambda work: 2)
+    monkeypatch.setattr("fastbp.train.steps.tasks_for", lambda work: 2)
     for _ in range(3):
         trainer.step(x, y)
     before = dict(trainer._pace._spent)
@@ -134,7 +134,7 @@ def test_steps_of_another_batch_size_or_on_other_threads_begin_anew(monkeypatch)
     x, y = np.zeros((512, 64), np.float32), np.zeros(512, np.int64)
     paces = []
     for rows, tasks in ((512, 2), (512, 2), (512, 2), (256, 2), (256, 3)):
-        monkeypatch.setattr("fastbp._steps.tasks_for", lambda work, tasks=tasks: tasks)
+        monkeypatch.setattr("fastbp.train.steps.tasks_for", lambda work, tasks=tasks: tasks)
         trainer.step(x[:rows], y[:rows])
         paces.append(trainer._pace)
     assert paces[1] is paces[2]

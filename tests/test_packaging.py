@@ -21,8 +21,8 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 # Imports the package with all its own modules that need no extra, and reads the data in it.
 CHECK = """
 import pathlib, sys
-import fastbp, fastbp.datasets, fastbp.kernels.{kernel}
-assert len(fastbp.datasets.load_digits()[0]) == 1797
+import fastbp, fastbp.data.datasets, fastbp.kernels.{kernel}
+assert len(fastbp.data.datasets.load_digits()[0]) == 1797
 assert fastbp.__version__ == "{version}"
 assert "kernels" not in sys.modules
 print(pathlib.Path(fastbp.__file__).resolve().parent)
@@ -98,15 +98,14 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         info = f"fastbp-{VERSION}.dist-info"
         metadata = archive.read(f"{info}/METADATA").decode()
         scripts = archive.read(f"{info}/entry_points.txt").decode()
-    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastbp").glob("*.py")}
-    expected |= {f"fastbp/bench/{path.name}" for path in (ROOT / "fastbp" / "bench").glob("*.py")}
-    expected |= {f"fastbp/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
+    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastbp").glob("**/*.py")}
+    expected |= {f"fastbp/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "kernels").glob("**/*.py")}
     expected |= {"fastbp/py.typed", "fastbp/data/digits.npz", "fastbp/data/README.md"}
     assert expected <= names
     assert {name.split("/")[0] for name in names} == {"fastbp", info}
     assert f"{info}/licenses/LICENSE" in names
     assert "License-Expression: BSD-3-Clause" in metadata
-    assert "fastbp = fastbp.cli:main" in scripts
+    assert "fastbp = fastbp.app.cli:main" in scripts
 
 
 def test_shipped_data_is_small(wheel):
@@ -118,8 +117,8 @@ def test_shipped_data_is_small(wheel):
 def test_sdist_holds_the_real_kernels(sdist):
     with tarfile.open(sdist) as archive:
         members = {m.name.partition("/")[2]: m for m in archive.getmembers()}
-    for path in (ROOT / "kernels").glob("*.py"):
-        assert members[f"kernels/{path.name}"].isfile()
+    for path in (ROOT / "kernels").glob("**/*.py"):
+        assert members[path.relative_to(ROOT).as_posix()].isfile()
     assert members["fastbp/data/digits.npz"].isfile()
     assert not any(name.startswith("fastbp/kernels") for name in members)
 

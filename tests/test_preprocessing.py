@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fastbp.preprocessing import Scaler
+from fastbp.data.preprocessing import Scaler
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
-from fastbp.progress import EpochBar
+from fastbp.train.progress import EpochBar
 
 
 class Holds(fastbp.Callback):

@@ -12,11 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 import fastbp
-from fastbp import _pace, _run
-from fastbp._folder import CHECKPOINT, FINISHED, HISTORY, MODEL, PICTURE
-from fastbp._lock import LOCK, alone_in
-from fastbp._options import Options
-from fastbp.cli import app
+from fastbp._base import pace
+from fastbp._base.lock import LOCK, alone_in
+from fastbp.app import run
+from fastbp.app.cli import app
+from fastbp.app.folder import CHECKPOINT, FINISHED, HISTORY, MODEL, PICTURE
+from fastbp.app.options import Options
 from torture.runs import draw
 
 RESULTS = {MODEL, HISTORY}
@@ -74,7 +75,7 @@ def results(folder):
 def stop(monkeypatch):
     """Return a function that lets the next runs be interrupted after so many of their steps."""
 
-    class Stops(_run.Saves):
+    class Stops(run.Saves):
         steps = None
 
         def on_steps_end(self, trainer):
@@ -85,8 +86,8 @@ def stop(monkeypatch):
     def set_steps(steps):
         Stops.steps = steps
 
-    monkeypatch.setattr(_run, "Saves", Stops)
-    monkeypatch.setattr(_pace, "CALL_SECONDS", 0.0)  # a step a call
+    monkeypatch.setattr(run, "Saves", Stops)
+    monkeypatch.setattr(pace, "CALL_SECONDS", 0.0)  # a step a call
     return set_steps
 
 
@@ -165,14 +166,14 @@ def unfinished(tmp_path_factory):
     """Return a folder with a run that was interrupted in its third epoch."""
     out = tmp_path_factory.mktemp("unfinished")
 
-    class Stops(_run.Saves):
+    class Stops(run.Saves):
         def on_steps_end(self, trainer):
             if trainer.steps >= 45:
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_run, "Saves", Stops)
-        patch.setattr(_pace, "CALL_SECONDS", 0.0)
+        patch.setattr(run, "Saves", Stops)
+        patch.setattr(pace, "CALL_SECONDS", 0.0)
         patch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
         assert train(*QUICK, "--out", out).exit_code == 130
     return out
@@ -348,8 +349,8 @@ def test_a_run_that_was_stopped_before_a_step_stands_in_nobodys_way(tmp_path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_run.Run, "compile", lambda self: None)
-        patch.setattr("fastbp.training.make_epoch", interrupted)
+        patch.setattr(run.Run, "compile", lambda self: None)
+        patch.setattr("fastbp.train.trainer.make_epoch", interrupted)
         assert train(*QUICK, "--out", tmp_path).exit_code == 130
     assert set(content(tmp_path)) == {CHECKPOINT}
     succeeds(*QUICK, "--seed", 1, "--out", tmp_path)
@@ -358,7 +359,7 @@ def test_a_run_that_was_stopped_before_a_step_stands_in_nobodys_way(tmp_path, mo
 def test_an_exception_in_training_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch):
     succeeds(*QUICK, "--out", tmp_path / "straight")
     with monkeypatch.context() as patch:
-        patch.setattr(fastbp._report.RunProgress, "epoch", lambda self, epoch, figures: 1 / 0)
+        patch.setattr(fastbp.app.report.RunProgress, "epoch", lambda self, epoch, figures: 1 / 0)
         assert isinstance(train(*QUICK, "--out", tmp_path / "out").exception, ZeroDivisionError)
     assert fastbp.Trainer.load_checkpoint(tmp_path / "out" / CHECKPOINT).steps == 21
     succeeds("--resume", "--out", tmp_path / "out")
@@ -372,7 +373,7 @@ def test_an_exception_in_training_leaves_a_checkpoint_to_go_on_from(tmp_path, mo
 HOLD = f"""
 import runpy, sys, time
 from pathlib import Path
-alone_in = runpy.run_path({fastbp._lock.__file__!r})["alone_in"]
+alone_in = runpy.run_path({fastbp._base.lock.__file__!r})["alone_in"]
 with alone_in(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -474,7 +475,7 @@ def test_a_model_is_written_where_its_checkpoint_does_not_fit(tmp_path):
 @pytest.mark.parametrize("at", [5, None])
 def test_an_older_checkpoint_stays_where_a_new_one_cannot_be_written(tmp_path, stop, monkeypatch, at):
     succeeds(*QUICK, "--out", tmp_path / "straight")
-    monkeypatch.setattr(_run, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0)
     written = []
 
     def save(self, path):

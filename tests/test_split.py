@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbp.datasets import train_validation_split
+from fastbp.data.datasets import train_validation_split
 
 
 def split(y, fraction=0.25, seed=0, stratify=True):

@@ -17,9 +17,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fastbp
-from fastbp._console import visible
-from fastbp.cli import app
-from fastbp.progress import EpochBar
+from fastbp._base.console import visible
+from fastbp.app.cli import app
+from fastbp.train.progress import EpochBar
 from torture.interrupts import TRAIN, ended, started
 
 ARTEFACTS = ["finished.safetensors", "history.csv", "learning_curve.png", "model.safetensors"]
@@ -62,7 +62,7 @@ def test_where_ctrl_c_is_ignored_it_stays_so():
 
 
 def test_another_program_that_imports_fastbp_keeps_its_ctrl_c():
-    code = "import signal; before = signal.getsignal(2); import fastbp.cli; assert signal.getsignal(2) is before"
+    code = "import signal; before = signal.getsignal(2); import fastbp.app.cli; assert signal.getsignal(2) is before"
     for arguments in ([], ["-m", "fastbp"]):
         assert subprocess.run([sys.executable, "-c", code, *arguments]).returncode == 0
 

@@ -9,8 +9,8 @@ import warnings
 import pytest
 
 import fastbp
-from fastbp import _threads
-from fastbp.kernels import pool
+from fastbp._base import threads
+from fastbp.kernels.compile import pool
 
 
 def threads_with(**environment):
@@ -37,8 +37,8 @@ def test_environment_and_affinity_limit_the_threads():
 )
 def test_cgroup_quota_is_rounded_up(monkeypatch, tmp_path, text, quota):
     (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(_threads, "Path", lambda p: tmp_path / p.rsplit("/", 1)[1])
-    assert _threads._cgroup_quota() == quota
+    monkeypatch.setattr(threads, "Path", lambda p: tmp_path / p.rsplit("/", 1)[1])
+    assert threads._cgroup_quota() == quota
 
 
 def test_set_num_threads_sets_and_refuses():
@@ -46,7 +46,7 @@ def test_set_num_threads_sets_and_refuses():
     try:
         fastbp.set_num_threads(1)
         assert fastbp.get_num_threads() == 1
-        assert _threads.tasks_for(1e12) == 1
+        assert threads.tasks_for(1e12) == 1
     finally:
         fastbp.set_num_threads(before)
     for wrong in (0, -1, 10**6, 1.5, True, "2"):
@@ -55,7 +55,7 @@ def test_set_num_threads_sets_and_refuses():
 
 
 def test_small_work_opens_no_parallel_region():
-    assert _threads.tasks_for(0) == 1
+    assert threads.tasks_for(0) == 1
 
 
 def test_import_compiles_nothing():
@@ -65,7 +65,7 @@ def test_import_compiles_nothing():
         "    def on_start(self, e): print('compiles', e.data)\n"
         "    def on_end(self, e): pass\n"
         "event.register('numba:compile', Listener())\n"
-        "import fastbp, fastbp.kernels.network\n"
+        "import fastbp, fastbp.kernels.run.train\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
@@ -117,7 +117,7 @@ def test_the_tbb_of_pip_is_loaded_where_there_is_no_openmp():
 def test_workqueue_is_named_once_and_used_for_large_work_alone():
     code = (
         "import numpy as np, fastbp\n"
-        "from fastbp._threads import tasks_for\n"
+        "from fastbp._base.threads import tasks_for\n"
         "fastbp.set_num_threads(2)\n"
         "model = fastbp.mlp([256, 256])\n"
         "for _ in range(3): model.predict(np.ones((512, 256), np.float32))\n"
@@ -133,11 +133,11 @@ def test_workqueue_is_named_once_and_used_for_large_work_alone():
 
 
 def test_no_room_for_the_stacks_of_a_pool_means_one_thread(monkeypatch):
-    monkeypatch.setattr(_threads, "_threads", 7)
-    monkeypatch.setattr(_threads, "_of_thread", threading.local())
+    monkeypatch.setattr(threads, "_threads", 7)
+    monkeypatch.setattr(threads, "_of_thread", threading.local())
     sizes = []
-    monkeypatch.setattr(_threads, "is_room_for", lambda size: sizes.append(size) or len(sizes) > 1)
-    assert [_threads.tasks_for(1e12) for _ in range(3)] == [1, 7, 7]
+    monkeypatch.setattr(threads, "is_room_for", lambda size: sizes.append(size) or len(sizes) > 1)
+    assert [threads.tasks_for(1e12) for _ in range(3)] == [1, 7, 7]
     assert sizes[0] >= 7 * 2**20
     assert len(sizes) == 2  # asked no more once there is a pool
 
@@ -171,21 +171,21 @@ def test_a_forked_child_shows_its_configuration():
 
 
 def test_a_limit_holds_inside_and_for_one_python_thread(monkeypatch):
-    monkeypatch.setattr(_threads, "_threads", 4)
-    monkeypatch.setattr(_threads, "_on_workqueue", lambda: False)
-    monkeypatch.setattr(_threads, "_room_for_stacks", lambda n: True)
+    monkeypatch.setattr(threads, "_threads", 4)
+    monkeypatch.setattr(threads, "_on_workqueue", lambda: False)
+    monkeypatch.setattr(threads, "_room_for_stacks", lambda n: True)
     elsewhere = []
-    with _threads.at_most(2):
-        with _threads.at_most(1):
-            assert _threads.tasks_for(1e12) == 1
-        assert _threads.tasks_for(1e12) == 2
-        thread = threading.Thread(target=lambda: elsewhere.append(_threads.tasks_for(1e12)))
+    with threads.at_most(2):
+        with threads.at_most(1):
+            assert threads.tasks_for(1e12) == 1
+        assert threads.tasks_for(1e12) == 2
+        thread = threading.Thread(target=lambda: elsewhere.append(threads.tasks_for(1e12)))
         thread.start()
         thread.join()
-        with _threads.at_most(None):
-            assert _threads.tasks_for(1e12) == 4
+        with threads.at_most(None):
+            assert threads.tasks_for(1e12) == 4
     assert elsewhere == [4]
-    _threads._of_thread.__dict__.pop("pool", None)  # there is none of so many threads
+    threads._of_thread.__dict__.pop("pool", None)  # there is none of so many threads
 
 
 def test_config_names_what_decides_speed(capsys):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
-from fastbp.kernels import network
+from fastbp.kernels.run import train as network
 
 OPTIMIZERS = {
     "sgd": (fastbp.SGD(0.05), "SGD", {"lr": 0.05}),
@@ -255,8 +255,8 @@ def test_bits_do_not_depend_on_the_threads(digits):
     """In processes of their own, with more threads than cores too."""
     script = textwrap.dedent("""
         import sys, hashlib, numpy as np, fastbp
-        from fastbp import _threads
-        _threads.SERIAL_WORK = 0  # also what would run on one thread
+        from fastbp._base import threads
+        threads.SERIAL_WORK = 0  # also what would run on one thread
         x, y = fastbp.load_digits()
         x = np.tile(x / 16, (2, 1)); y = np.tile(y, 2)
         digest = hashlib.sha256()
@@ -388,7 +388,7 @@ class Remember(fastbp.Callback):
 
 def test_ctrl_c_at_any_moment_loses_nothing(monkeypatch):
     """Between any two instructions: with steps and epochs this short, most of them come outside of compiled code."""
-    monkeypatch.setattr("fastbp._pace.CALL_SECONDS", 0.0)
+    monkeypatch.setattr("fastbp._base.pace.CALL_SECONDS", 0.0)
     x, y = np.eye(4), [0, 1, 2, 0]
     asked = {"epochs": 600, "batch_size": 3, "rng": 0, "progress": False, "validation_data": (x, y), "resume": True}
     straight, trainer = (fastbp.Trainer(fastbp.mlp([4, 3], rng=0)) for _ in range(2))
@@ -752,7 +752,7 @@ def test_what_a_trainer_and_a_data_set_say_of_themselves_is_short(outputs):
 
 def test_without_numba_s_compiler_the_import_says_what_to_unset():
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
-    for module in ("fastbp", "fastbp.kernels", "fastbp.torch", "fastbp.cli"):
+    for module in ("fastbp", "fastbp.kernels", "fastbp.torch", "fastbp.app.cli"):
         done = subprocess.run(
             [sys.executable, "-c", f"import {module}"], env=environment, capture_output=True, text=True, check=False
         )

@@ -1,4 +1,4 @@
-"""Print the polynomial coefficients that stand in ``kernels/elementary.py``.
+"""Print the polynomial coefficients that stand in ``kernels/simd/elementary.py``.
 
 Each is a fit in 60-digit arithmetic of a function that is smooth on its whole interval: least squares at Chebyshev's
 points, near the smallest largest error, in units of the result that the polynomial is for. Needs mpmath:

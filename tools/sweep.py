@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from fastbp.kernels import elementary, reference
+from fastbp.kernels import reference
 from fastbp.kernels.activations import (
     CODES,
     ELU,
@@ -29,8 +29,9 @@ from fastbp.kernels.activations import (
     TANH,
     activate_with_slope,
 )
-from fastbp.kernels.pointers import at
-from fastbp.kernels.simd import lanewise
+from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.simd import elementary
+from fastbp.kernels.simd.lanes import lanewise
 
 # The largest error of g and of g' in ULP; 4 where nothing else is said.
 ULP = {"exp": (1.0, 0.0)}

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fastbp._console import thousands
+from fastbp._base.console import thousands
 
 from . import bits, cache, files, first_calls, forks, interrupts, memory, others, pairs, readers, runs, threads
 

@@ -113,7 +113,7 @@ def whole():
 
 def begin(path, steps):
     threads_always()
-    fastbp._pace.CALL_SECONDS = 0  # a step a call
+    fastbp._base.pace.CALL_SECONDS = 0  # a step a call
     trainer, x, y = make(0)
     try:
         _fit(trainer, x, y, callbacks=[_Interrupt(steps)])

@@ -28,7 +28,7 @@ class Save(fastbp.Callback):
 
 def save_for_ever(path, told):
     """Go on with the run of a checkpoint, or begin it."""
-    fastbp._pace.CALL_SECONDS = 0.0  # calls of one step
+    fastbp._base.pace.CALL_SECONDS = 0.0  # calls of one step
     x, y = fastbp.load_digits()
     model = fastbp.mlp([64, 2000, 10], rng=0)  # a file that takes a moment to write
     trainer = fastbp.Trainer.load_checkpoint(path) if path.exists() else fastbp.Trainer(model)

@@ -100,14 +100,14 @@ def layers():
 
 
 def _layer():
-    from fastbp.kernels.pool import threading_layer
+    from fastbp.kernels.compile.pool import threading_layer
 
     return threading_layer()
 
 
 def threads_always():
     """Make every call that may use threads use them: else only those with much work do."""
-    from fastbp import _threads
+    from fastbp._base import threads
 
-    _threads.SERIAL_WORK = _threads.SERIAL_WORK_OF_WORKQUEUE = 0
-    _threads.set_num_threads(_threads._numba_threads())  # more than cores, if the environment says so
+    threads.SERIAL_WORK = threads.SERIAL_WORK_OF_WORKQUEUE = 0
+    threads.set_num_threads(threads._numba_threads())  # more than cores, if the environment says so

@@ -13,7 +13,7 @@ import fastbp
 
 from .frame import ROOT, Result
 
-MARK = "fastbp._program"  # once it is imported, the command line answers Ctrl-C
+MARK = "fastbp._base.program"  # once it is imported, the command line answers Ctrl-C
 TRAIN = ("train", "digits", "--threads", "1", "--hidden", "16")
 
 

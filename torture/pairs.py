@@ -202,11 +202,11 @@ class Pair:
 
     def fit_in_calls_of(self, seconds, trainer, **options):
         """Call `fit`, whose compiled calls take about so long: the shorter they are, the more often callbacks come."""
-        usual, fastbp._pace.CALL_SECONDS = fastbp._pace.CALL_SECONDS, seconds
+        usual, fastbp._base.pace.CALL_SECONDS = fastbp._base.pace.CALL_SECONDS, seconds
         try:
             trainer.fit(self.x, self.y, **options)
         finally:
-            fastbp._pace.CALL_SECONDS = usual
+            fastbp._base.pace.CALL_SECONDS = usual
 
     def act(self):
         """Draw what a callback does to the training, and how often."""
@@ -273,7 +273,7 @@ class Pair:
         self.subject.model.load_state_dict(fastbp.load(path).state_dict())
 
     def thread_count(self):
-        fastbp.set_num_threads(int(self.rng.integers(1, fastbp._threads._numba_threads() + 1)))
+        fastbp.set_num_threads(int(self.rng.integers(1, fastbp._base.threads._numba_threads() + 1)))
 
     def full_disk(self, trainer=None):
         """Fail to write a checkpoint and a model over older ones, which stay."""

@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastbp.datasets import load_dataset, load_features
+from fastbp.data.datasets import load_dataset, load_features
 
 from .frame import Result
 from .memory import MIB, room_for

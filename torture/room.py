@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KERNELS = Path(__file__).parents[1] / "kernels"
-NAMES = "__init__ isa simd control pointers elementary activations forks pool cache_folder compile"
+ROOMS = ("compile", "simd", "activations")
 
 # An entry that calls an outlined function, which calls another one
-# and a formula of activations.py.
+# and a formula of activations.
 PROBE = """
 from numba import njit, types
 
 from .activations import LEAKY_RELU, apply_slope
-from .compile import entry, outlined
-from .pointers import at
-from .simd import lanewise
+from .compile.functions import entry, outlined
+from .compile.pointers import at
+from .simd.lanes import lanewise
 
 
 def _pointers(dtype):
@@ -57,7 +57,8 @@ import numpy as np
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    from fastbp.kernels import compile, probe
+    from fastbp.kernels.compile import functions as compile
+    from fastbp.kernels import probe
     da = np.array([-1, 2, -3], np.float32)
     dz = np.zeros_like(da)
     getattr(probe, sys.argv[1])(da, dz)
@@ -82,8 +83,9 @@ class Room:
         self.kernels = root / "fastbp" / "kernels"
         self.cache = root / "cache"
         self.kernels.mkdir(parents=True)
-        for name in NAMES.split():
-            shutil.copy(KERNELS / f"{name}.py", self.kernels)
+        shutil.copy(KERNELS / "__init__.py", self.kernels)
+        for room in ROOMS:
+            shutil.copytree(KERNELS / room, self.kernels / room, ignore=shutil.ignore_patterns("__pycache__"))
         (self.kernels / "probe.py").write_text(PROBE)
 
     def run(self, function="probe", cache=None, most_bytes=-1, **environment):

@@ -19,8 +19,10 @@ MOST_STOPS = 3
 # The command line, with checkpoints and compiled calls so short that all happens in a second.
 COMMAND = """
 import sys
-from fastbp import _pace, _run, cli
-_run.CHECKPOINT_SECONDS, _pace.CALL_SECONDS = map(float, sys.argv[1:3])
+from fastbp._base import pace
+from fastbp.app import run
+from fastbp.app import cli
+run.CHECKPOINT_SECONDS, pace.CALL_SECONDS = map(float, sys.argv[1:3])
 sys.argv[1:] = ["train", *sys.argv[3:]]
 cli.main()
 """

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.datasets import load_digits
+from fastbp.data.datasets import load_digits
 
 LR, ADAM_LR = 0.01, 1e-3
 FLOAT, LABEL = 4, 8  # bytes

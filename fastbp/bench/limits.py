@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastbp import _memory
-from fastbp._threads import get_num_threads
+from fastbp._base import memory
+from fastbp._base.threads import get_num_threads
 from fastbp.bench.cases import FLOAT, Run, repeated
 from fastbp.kernels import limits
-from fastbp.kernels.caches import caches
-from fastbp.kernels.isa import isa
+from fastbp.kernels.simd.caches import caches
+from fastbp.kernels.simd.isa import isa
 
 REPEATS = 200_000  # of a call: about a millisecond
 CACHES = 4  # each array is so many last-level caches long
@@ -28,7 +28,7 @@ def _fma() -> Run:
 def _copy() -> Run:
     threads = get_num_threads()
     n = min(CACHES * max(caches().values()), LARGEST_ARRAY) // FLOAT
-    source, target = _memory.zeros(n, np.float32), _memory.zeros(n, np.float32)
+    source, target = memory.zeros(n, np.float32), memory.zeros(n, np.float32)
     source[:] = 1.0
     run = repeated(lambda: limits.copy(source, target, threads))
     return run._replace(units=2.0 * source.nbytes)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from fastbp._console import visible
-from fastbp._threads import get_num_threads
+from fastbp._base.console import visible
+from fastbp._base.threads import get_num_threads
 from fastbp.bench import report
 from fastbp.bench.cases import Case
 from fastbp.bench.measure import OWN, Outcome, measure

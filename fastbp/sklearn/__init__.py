@@ -4,7 +4,7 @@ They are subclasses of scikit-learn's classes, whose parameters, methods and fit
 same initial weights and the same orders from `random_state`. Needs scikit-learn 1.9 (extra ``sklearn``).
 """
 
-from fastbp.kernels.forks import imports as _imports
+from fastbp.kernels.compile.forks import imports as _imports
 
 with _imports:
     try:

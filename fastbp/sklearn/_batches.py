@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fastbp.kernels.losses import MEAN, SUM
-from fastbp.losses import Targets
-from fastbp.sequential import Sequential
+from fastbp.nn.losses import Targets
+from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._objectives import Objective, subset
 
 Array = NDArray[Any]

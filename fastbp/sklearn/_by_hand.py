@@ -7,8 +7,8 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from fastbp.losses import Targets
-from fastbp.sequential import Sequential
+from fastbp.nn.losses import Targets
+from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, piece_of, pieces
 from fastbp.sklearn._networks import sum_of_squares
 from fastbp.sklearn._objectives import Objective

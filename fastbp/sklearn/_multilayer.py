@@ -19,8 +19,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from fastbp._threads import at_most
-from fastbp.sequential import Sequential
+from fastbp._base.threads import at_most
+from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, batch_sizes, dense_rows, pieces
 from fastbp.sklearn._by_hand import minimize
 from fastbp.sklearn._networks import ACTIVATIONS, check_apart

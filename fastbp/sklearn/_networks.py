@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fastbp import _check
+from fastbp._base import check
 from fastbp.kernels.activations import CODES
-from fastbp.layers import Dense
-from fastbp.sequential import Sequential
+from fastbp.nn.layers import Dense
+from fastbp.nn.sequential import Sequential
 
 Array = NDArray[Any]
 # scikit-learn's name for the sigmoid
@@ -131,7 +131,7 @@ def _can_hold(model: Sequential, arrays: list[Array], activation: str, dtype: np
         model.dtype == dtype
         and _has(model, activation)
         and [a.shape for a in arrays] == [v.shape for v in views]
-        and all(_is_view(a, v) or not _check.overlaps(a, model._params) for a, v in zip(arrays, views, strict=True))
+        and all(_is_view(a, v) or not check.overlaps(a, model._params) for a, v in zip(arrays, views, strict=True))
     )
 
 

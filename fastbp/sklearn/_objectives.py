@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from fastbp._threads import tasks_for
+from fastbp._base.threads import tasks_for
 from fastbp.kernels import losses as kernels
-from fastbp.losses import (
+from fastbp.nn.losses import (
     WORK_PER_ELEMENT,
     BCEWithLogitsLoss,
     CrossEntropyLoss,

@@ -12,17 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from fastbp import _memory, optimizers
-from fastbp._steps import Steps
-from fastbp.kernels import penalized, updates
-from fastbp.kernels.frame import RECORD_LOSS, RECORD_ROWS
+from fastbp._base import memory
+from fastbp.kernels import optimizers as updates
 from fastbp.kernels.losses import REDUCTION
-from fastbp.losses import Targets
-from fastbp.sequential import Sequential
+from fastbp.kernels.run import penalized
+from fastbp.kernels.run.frame import RECORD_LOSS, RECORD_ROWS
+from fastbp.nn.losses import Targets
+from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, epoch_of, piece_of, pieces
 from fastbp.sklearn._by_hand import loss_and_gradients
 from fastbp.sklearn._networks import parameters_of, split, sum_of_squares, weight_blocks
 from fastbp.sklearn._objectives import Objective
+from fastbp.train import optimizers
+from fastbp.train.steps import Steps
 
 Array = NDArray[Any]
 Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types
@@ -79,7 +81,7 @@ class CompiledSolver(Steps):
             start += layer._params.size
             exempt[start - layer.out_features : start] = 1  # biases are not penalized
         moments = self._state
-        self._state = _memory.zeros(moments.size + exempt.size, model.dtype)
+        self._state = memory.zeros(moments.size + exempt.size, model.dtype)
         self._state[: moments.size], self._state[moments.size :] = moments, exempt
         self._hyper[updates.EXEMPT] = arrays + 1
         self._moments = self._state[: moments.size].reshape(arrays, model._params.size)

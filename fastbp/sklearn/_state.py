@@ -10,7 +10,7 @@ import sklearn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from fastbp.sequential import Sequential
+from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._networks import biases_of, model_of, parameters_of, updated, weights_of
 from fastbp.sklearn._objectives import Objective
 from fastbp.sklearn._solvers import ByHandSolver, CompiledSolver, moments_fit, schedule_of

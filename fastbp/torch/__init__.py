@@ -21,7 +21,7 @@ place before that, it is PyTorch's error, also where PyTorch's own layers would 
 torch.Size([131])
 """
 
-from fastbp.kernels.forks import imports as _imports
+from fastbp.kernels.compile.forks import imports as _imports
 
 with _imports:
     try:

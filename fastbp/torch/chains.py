@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, LEAKY_RELU, RELU
-from fastbp.kernels.chain import ABSENT, chain_backward, chain_forward, chain_partials, make_chain
+from fastbp.kernels.run.chain import ABSENT, chain_backward, chain_forward, chain_partials, make_chain
 from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, eager, look, tasks, watched
 
 # What PyTorch computes where fastbp cannot

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.nn.modules import module as _module
 
-from fastbp import _check
+from fastbp._base import check
 from fastbp.kernels.activations import CODES, IDENTITY, LEAK
 from fastbp.torch.chains import run
 from fastbp.torch.conditions import eager
@@ -100,7 +100,7 @@ class Linear(nn.Linear):
     ) -> None:
         self._code: int = IDENTITY
         if activation is not None:
-            self._code = _check.choice(activation, CODES, "Linear", "activation")
+            self._code = check.choice(activation, CODES, "Linear", "activation")
         super().__init__(in_features, out_features, bias, device, dtype)
         self.activation = activation
 

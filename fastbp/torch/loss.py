@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fastbp.kernels import losses as kernels
 from fastbp.kernels.losses import first_wrong_label, loss_and_gradient
-from fastbp.losses import REDUCTIONS, WORK_PER_ELEMENT
+from fastbp.nn.losses import REDUCTIONS, WORK_PER_ELEMENT
 from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks, watched
 
 __all__ = ["CrossEntropyLoss"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastbp import _check
+from fastbp._base import check
 from fastbp.kernels.activations import CODES
 from fastbp.torch.chains import chain_of, run_flat, views
 from fastbp.torch.conditions import readable
@@ -98,10 +98,10 @@ class MLP(nn.Module):
         super().__init__()
         if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__getitem__") or len(sizes) < 2:
             raise ValueError(f"MLP expects at least two sizes, of the input and of the output, got {sizes!r}")
-        self.sizes = tuple(_check.integer(size, "MLP", "sizes") for size in sizes)
+        self.sizes = tuple(check.integer(size, "MLP", "sizes") for size in sizes)
         self.activation, self.output_activation, self.bias = activation, output_activation, bool(bias)
-        _check.choice(activation, CODES, "MLP", "activation")
-        _check.choice(output_activation, CODES, "MLP", "output_activation")
+        check.choice(activation, CODES, "MLP", "activation")
+        check.choice(output_activation, CODES, "MLP", "output_activation")
         activations = [activation] * (len(self.sizes) - 2) + [output_activation]
         shapes = [shape for ins, outs in pairwise(self.sizes) for shape in ((outs, ins), (outs,) if bias else None)]
         self._chain = chain_of(tuple(CODES[name] for name in activations), tuple(shapes), True)

@@ -5,7 +5,9 @@ import copy
 import numpy as np
 import pytest
 
-from fastbp.kernels import frame, losses, plan, reference, updates
+from fastbp.kernels import losses, reference
+from fastbp.kernels import optimizers as updates
+from fastbp.kernels.run import frame, plan
 
 # Scripts, which tests run in processes of their own
 collect_ignore = ["fences.py", "guard_pages.py", "neon_code.py", "other_cpu.py"]

@@ -8,10 +8,13 @@ import numpy as np
 from conftest import Training
 from fences import fenced, kept
 
-from fastbp.kernels import dense, losses, network, updates
+from fastbp.kernels import losses
+from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES
-from fastbp.kernels.dense import CHUNK_ROWS, gradient_chunks
-from fastbp.kernels.matmul import K_BLOCK, PACK_STRIDE
+from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE
+from fastbp.kernels.ops import dense
+from fastbp.kernels.ops.dense import CHUNK_ROWS, gradient_chunks
+from fastbp.kernels.run import train as network
 
 rng = np.random.default_rng(0)
 FENCES = [np.copy, lambda x: fenced(x, at_end=True), lambda x: fenced(x, at_end=False)]

@@ -10,11 +10,14 @@ import numba
 import numpy as np
 from fences import fenced
 
-from fastbp.kernels import frame, losses, network, plan, reference, updates
+from fastbp.kernels import losses, reference
+from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, activate_with_slope
-from fastbp.kernels.isa import isa
-from fastbp.kernels.matmul import PLAIN, product
-from fastbp.kernels.pointers import at, doubles_at
+from fastbp.kernels.compile.pointers import at, doubles_at
+from fastbp.kernels.linalg.product import PLAIN, product
+from fastbp.kernels.run import frame, plan
+from fastbp.kernels.run import train as network
+from fastbp.kernels.simd.isa import isa
 
 
 @numba.njit

@@ -9,9 +9,9 @@ import pytest
 
 from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, SOFTPLUS, activate, activate_with_slope
-from fastbp.kernels.dense import activation_backward
-from fastbp.kernels.isa import isa
-from fastbp.kernels.pointers import at
+from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.ops.dense import activation_backward
+from fastbp.kernels.simd.isa import isa
 
 # The bounds stand in tools/sweep.py, which looks at every float32; here is a sample of it.
 _spec = importlib.util.spec_from_file_location("sweep", Path(__file__).parents[2] / "tools" / "sweep.py")

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fastbp.kernels import chain, reference
+from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES
+from fastbp.kernels.run import chain
 
 UNIT = 2.0**-24
 RELU, TANH, IDENTITY = CODES["relu"], CODES["tanh"], CODES["identity"]

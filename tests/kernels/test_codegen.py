@@ -10,11 +10,13 @@ import pytest
 from numba import types
 from numba.core.registry import cpu_target
 
-from fastbp.kernels import compile as compiling
-from fastbp.kernels import dense, limits, losses, network
-from fastbp.kernels.isa import isa
-from fastbp.kernels.microkernel import TAKE, TILE_ROWS, TILE_VECTORS, tile
-from fastbp.kernels.pointers import at
+from fastbp.kernels import limits, losses
+from fastbp.kernels.compile import functions as compiling
+from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.ops import dense
+from fastbp.kernels.run import train as network
+from fastbp.kernels.simd.isa import isa
+from fastbp.kernels.simd.microkernel import TAKE, TILE_ROWS, TILE_VECTORS, tile
 
 LIBM = re.compile(
     r"\b(?:exp|exp2|exp10|expm1|log|log2|log10|log1p|pow|fma|erf|erfc|tanh|sinh|cosh|sin|cos|tan|sqrt|cbrt|hypot"

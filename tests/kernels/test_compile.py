@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbp.kernels import cache_folder
-from fastbp.kernels.compile import CheckedFile
+from fastbp.kernels.compile import folder as cache_folder
+from fastbp.kernels.compile.functions import CheckedFile
 from torture.room import LEAK_001, LEAK_025, LOADED, Room
 
 
@@ -40,7 +40,7 @@ def test_an_outlined_function_from_the_cache_brings_those_it_calls(warm):
 
 
 def test_a_change_in_a_called_file_is_seen_though_the_cache_is_warm(room):
-    path = room.kernels / "activations.py"
+    path = room.kernels / "activations" / "__init__.py"
     source = path.read_text()
     assert source.count("\nLEAK = 0.01\n") == 1
     path.write_text(source.replace("\nLEAK = 0.01\n", "\nLEAK = 0.25\n"))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.kernels import control
-from fastbp.kernels.isa import isa
+from fastbp.kernels.compile import control
+from fastbp.kernels.simd.isa import isa
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(isa().name not in ("sse", "avx2", "avx512"), reason="the words below are of x86")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
-from fastbp.kernels.dense import CHUNK_ROWS, dense_backward, dense_forward, gradient_chunks
+from fastbp.kernels.ops.dense import CHUNK_ROWS, dense_backward, dense_forward, gradient_chunks
 
 # float32 inputs, exact in float64, where the twins' own errors are 2**-29 of what is allowed
 UNIT = 2.0**-24

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from fastbp.kernels.activations import IDENTITY
-from fastbp.kernels.few_columns import STRIP, few_columns, pays
-from fastbp.kernels.isa import isa
-from fastbp.kernels.matmul import PLAIN, UPDATE, product
-from fastbp.kernels.microkernel import ACCUMULATE
-from fastbp.kernels.pointers import at
-from fastbp.kernels.updates import ADAM, EXEMPT, HYPER_SIZE, SGD
+from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.linalg.few_columns import STRIP, few_columns, pays
+from fastbp.kernels.linalg.product import PLAIN, UPDATE, product
+from fastbp.kernels.optimizers import ADAM, EXEMPT, HYPER_SIZE, SGD
+from fastbp.kernels.simd.isa import isa
+from fastbp.kernels.simd.microkernel import ACCUMULATE
 
 GUARD = -7.0
 

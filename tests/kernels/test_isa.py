@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fastbp.kernels.isa import Isa, isa
-from fastbp.kernels.microkernel import LOW_ROWS
+from fastbp.kernels.simd.isa import Isa, isa
+from fastbp.kernels.simd.microkernel import LOW_ROWS
 
 SCRIPT = Path(__file__).with_name("other_cpu.py")
 ROOT = Path(__file__).parents[2]

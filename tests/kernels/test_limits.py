@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp.kernels import limits, reference
-from fastbp.kernels.isa import isa
+from fastbp.kernels.simd.isa import isa
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 3])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fastbp.kernels.activations import IDENTITY
-from fastbp.kernels.dense import dense_backward, dense_forward
-from fastbp.kernels.isa import isa
-from fastbp.kernels.matmul import GROUP, K_BLOCK, PACK_ROWS, PLAIN, product
-from fastbp.kernels.microkernel import TILE_ROWS, TILE_VECTORS
-from fastbp.kernels.pointers import at, doubles_at
+from fastbp.kernels.compile.pointers import at, doubles_at
+from fastbp.kernels.linalg.product import GROUP, K_BLOCK, PACK_ROWS, PLAIN, product
+from fastbp.kernels.ops.dense import dense_backward, dense_forward
+from fastbp.kernels.simd.isa import isa
+from fastbp.kernels.simd.microkernel import TILE_ROWS, TILE_VECTORS
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 GUARD = -7.0

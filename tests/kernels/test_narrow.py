@@ -6,14 +6,15 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels import losses, network, reference
+from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import IDENTITY
-from fastbp.kernels.columns import CHAINS
-from fastbp.kernels.isa import isa
+from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.losses import BCE_LOGITS, MEAN, MSE, SOFTMAX_LABELS, SUM
-from fastbp.kernels.narrow import NARROW
-from fastbp.kernels.packing import pack_transposed, unpack_transposed
-from fastbp.kernels.pointers import at
+from fastbp.kernels.losses.narrow import NARROW
+from fastbp.kernels.run import train as network
+from fastbp.kernels.simd.columns import CHAINS
+from fastbp.kernels.simd.isa import isa
+from fastbp.kernels.simd.packing import pack_transposed, unpack_transposed
 
 CODES = {"softmax": SOFTMAX_LABELS, "mse": MSE, "bce": BCE_LOGITS}
 COLUMNS = [1, 2, 3, 7, 8, 9, 15, 16, 17, NARROW - 1, NARROW, NARROW + 1]

@@ -6,9 +6,12 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels import frame, losses, network, passes, plan, reference, updates
+from fastbp.kernels import losses, reference
+from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, IDENTITY, RELU, TANH
-from fastbp.kernels.dense import CHUNK_ROWS, ROWS_AT_ONCE
+from fastbp.kernels.ops.dense import CHUNK_ROWS, ROWS_AT_ONCE
+from fastbp.kernels.run import frame, passes, plan
+from fastbp.kernels.run import train as network
 
 # (in_features, out_features, activation, bias) of each layer
 PLANS = {

@@ -5,8 +5,10 @@ import copy
 import numpy as np
 import pytest
 
-from fastbp.kernels import frame, penalized, plan, reference, updates
+from fastbp.kernels import optimizers as updates
+from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES
+from fastbp.kernels.run import frame, penalized, plan
 
 LAYERS = [(5, 17, CODES["tanh"], True), (17, 4, CODES["identity"], True)]
 DECAYS, EPS = [0.3, -1.0, 0.1], [1e-3, np.nan, 2e-3]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbp.kernels import elementary
+from fastbp.kernels.simd import elementary
 
 TOOL = Path(__file__).parents[2] / "tools" / "fit_polynomials.py"
 

@@ -4,10 +4,11 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels import reference, updates
+from fastbp.kernels import optimizers as updates
+from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, RELU
-from fastbp.kernels.isa import isa
-from fastbp.kernels.matmul import (
+from fastbp.kernels.compile.pointers import at, doubles_at
+from fastbp.kernels.linalg.product import (
     BACKWARD,
     FORWARD,
     FORWARD_WITH_SLOPE,
@@ -18,8 +19,8 @@ from fastbp.kernels.matmul import (
     UPDATE,
     product,
 )
-from fastbp.kernels.microkernel import B_ROOM, BIAS, LOW_ROWS, ROOM, ROW_VECTORS, TILE_ROWS
-from fastbp.kernels.pointers import at, doubles_at
+from fastbp.kernels.simd.isa import isa
+from fastbp.kernels.simd.microkernel import B_ROOM, BIAS, LOW_ROWS, ROOM, ROW_VECTORS, TILE_ROWS
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 GUARD = -7.0

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numba import types
 
-from fastbp.kernels.pointers import at
-from fastbp.kernels.region import shared
+from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.compile.region import shared
 
 
 def _types(dtype):

@@ -8,10 +8,10 @@ import pytest
 
 from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
-from fastbp.kernels.dense import CHUNK_ROWS, activation_backward, dense_backward, dense_forward, gradient_chunks
-from fastbp.kernels.isa import isa
-from fastbp.kernels.matmul import K_BLOCK, PACK_ROWS, PACK_SPREAD, PACK_STRIDE, ROW_BLOCK
-from fastbp.kernels.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
+from fastbp.kernels.linalg.product import K_BLOCK, PACK_ROWS, PACK_SPREAD, PACK_STRIDE, ROW_BLOCK
+from fastbp.kernels.ops.dense import CHUNK_ROWS, activation_backward, dense_backward, dense_forward, gradient_chunks
+from fastbp.kernels.simd.isa import isa
+from fastbp.kernels.simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
 
 SPECIALS = [np.nan, np.inf, -np.inf]
 LANES = isa().lanes(4)

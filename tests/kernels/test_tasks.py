@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbp.kernels import tasks
-from fastbp.kernels.dense import block_of
-from fastbp.kernels.isa import isa
-from fastbp.kernels.microkernel import TILE_ROWS
-from fastbp.kernels.pointers import at
+from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.linalg import tasks
+from fastbp.kernels.ops.dense import block_of
+from fastbp.kernels.simd.isa import isa
+from fastbp.kernels.simd.microkernel import TILE_ROWS
 
 worth, grid, share = tasks.worth.py_func, tasks.grid.py_func, tasks.share.py_func
 

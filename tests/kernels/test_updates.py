@@ -6,8 +6,9 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels import reference, updates
-from fastbp.kernels.pointers import at
+from fastbp.kernels import optimizers as updates
+from fastbp.kernels import reference
+from fastbp.kernels.compile.pointers import at
 
 CODES = {
     "sgd": updates.SGD,

@@ -1,0 +1,1 @@
+"""Checks, memory, threads, interrupts and files: what every other room stands on."""

@@ -1,0 +1,162 @@
+"""How many threads a call uses. The bits of a result do not depend on it."""
+
+import os
+import resource
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from numba.core import config
+
+from fastbp.kernels.compile.pool import is_room_for, threading_layer
+
+# A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, a
+# hundred where it has to make its threads (``kernels/compile/threads.py``). Inside a call, ``kernels/linalg/tasks.py``
+# decides the same for each operation.
+SERIAL_WORK = 2e6
+SERIAL_WORK_OF_WORKQUEUE = 5e7
+# Bytes of a thread's stack where their number is not limited.
+LARGE_STACK = 8 << 20
+
+_forked = False
+_threads: int | None = None
+_named = False
+_of_thread = threading.local()
+
+
+def _after_fork() -> None:
+    # The threads of the pool stayed in the parent, and GNU OpenMP kills a child that asks for them.
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def available_threads() -> int:
+    """Return the smallest of CPU affinity, cgroup quota, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``."""
+    limits = [_numba_threads(), _affinity(), _cgroup_quota(), _omp_num_threads()]
+    return max(1, min(limit for limit in limits if limit is not None))
+
+
+def _numba_threads() -> int:
+    return int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # made at run time
+
+
+def _affinity() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _cgroup_quota() -> int | None:
+    """CPUs' worth of time that the container may use, rounded up (cgroup version 2, then 1)."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    try:
+        return -(-int(quota) // int(period)) if int(quota) > 0 else None
+    except ValueError:  # "max"
+        return None
+
+
+def _omp_num_threads() -> int | None:
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) > 0 else None
+
+
+def get_num_threads() -> int:
+    """Return how many threads fastbp may use in a call.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.get_num_threads() >= 1
+    True
+    """
+    global _threads
+    if _threads is None:
+        _threads = available_threads()
+    return _threads
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads fastbp may use in a call, for the whole process.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to the number of threads that Numba started with (``NUMBA_NUM_THREADS``, by default the CPUs).
+
+    Raises
+    ------
+    ValueError
+        If `n` is out of range.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.set_num_threads(fastbp.get_num_threads())  # what it is already
+    """
+    global _threads
+    most = _numba_threads()
+    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= most:
+        raise ValueError(f"set_num_threads expects n from 1 to {most} (NUMBA_NUM_THREADS), got {n!r}")
+    _threads = int(n)
+
+
+@contextmanager
+def at_most(n: int | None) -> Iterator[None]:
+    """Let this Python thread's calls use at most `n` threads meanwhile; None sets no limit of its own."""
+    before = getattr(_of_thread, "limit", None)
+    _of_thread.limit = n
+    try:
+        yield
+    finally:
+        _of_thread.limit = before
+
+
+def tasks_for(work: float) -> int:
+    """Return into how many tasks to cut a call of `work` floating-point operations; 1 opens no parallel region."""
+    if work < SERIAL_WORK or _forked:
+        return 1
+    n = get_num_threads()
+    limit = getattr(_of_thread, "limit", None)
+    if limit is not None:
+        n = min(n, limit)
+    if n == 1:
+        return 1
+    if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
+        return 1
+    if getattr(_of_thread, "pool", None) != n:  # OpenMP makes a pool for each Python thread
+        if not _room_for_stacks(n):
+            return 1
+        _of_thread.pool = n
+    return n
+
+
+def _room_for_stacks(n: int) -> bool:
+    """Whether a pool's stacks fit into what address space is left: GNU OpenMP ends the process where they do not."""
+    stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    return is_room_for(n * (stack if stack > 0 else LARGE_STACK))
+
+
+def _on_workqueue() -> bool:
+    """Whether Numba found no better threading layer; said once, because its user can do better."""
+    global _named
+    slow = threading_layer() == "workqueue"
+    if slow and not _named:
+        _named = True
+        warnings.warn(
+            "Numba found no threading layer but its own 'workqueue'. A parallel region then takes some 100 "
+            "microseconds to open, where GNU OpenMP takes one. Install libgomp, or 'pip install tbb'.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return slow

@@ -1,0 +1,74 @@
+"""Predictions as a file: .csv, .npy or .npz, written whole or not at all."""
+
+import csv
+import io
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from fastbp._base.files import write_atomically
+from fastbp.app.pipeline import Array, Pipeline
+
+Columns = dict[str, Array]
+
+
+def check_ending(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError for a file that `write_answers` cannot write, before anything is computed."""
+    if _ending(path) not in _WRITERS:
+        raise ValueError(f"--out expects a file that ends in {', '.join(_WRITERS)}; got {os.fspath(path)}")
+
+
+def write_answers(path: str | os.PathLike[str], pipeline: Pipeline, z: Array) -> Columns:
+    """Write what the network's outputs say, a row a row; return the columns.
+
+    Classes: ``class``, the most probable one's name, and its ``probability``; an .npz holds the ``probabilities`` of
+    all ``classes`` too. Quantities: the target's name, or ``prediction``; one column an output.
+    """
+    columns: Columns = {}
+    more: Columns = {}
+    if pipeline.classes:
+        p = pipeline.probabilities(z)
+        columns = {"class": np.array(pipeline.classes)[z.argmax(axis=1)], "probability": p.max(axis=1)}
+        more = {"classes": np.array(pipeline.classes), "probabilities": p}
+    else:
+        values = pipeline.quantities(z)
+        name = pipeline.model.metadata["target"] or "prediction"
+        several = values.shape[1] > 1
+        columns = {f"{name}_{j}" if several else name: values[:, j] for j in range(values.shape[1])}
+    write_atomically(path, _WRITERS[_ending(path)](columns, more))
+    return columns
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _csv(columns: Columns, more: Columns) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    # float32 is what the network computed in: more digits would say nothing.
+    writer.writerows(zip(*(v.astype(np.float32) if v.dtype.kind == "f" else v for v in columns.values()), strict=True))
+    return text.getvalue().encode()
+
+
+def _npy(columns: Columns, more: Columns) -> bytes:
+    if len(columns) == 1:
+        (array,) = columns.values()
+    else:
+        array = np.empty(len(next(iter(columns.values()))), [(name, v.dtype) for name, v in columns.items()])
+        for name, values in columns.items():
+            array[name] = values
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _npz(columns: Columns, more: Columns) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **columns, **more)
+    return file.getvalue()
+
+
+_WRITERS: dict[str, Callable[[Columns, Columns], bytes]] = {".csv": _csv, ".npy": _npy, ".npz": _npz}

@@ -1,0 +1,81 @@
+"""What `fastbp train` is asked for, and what that means for some data."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastbp._base import check
+from fastbp.data.datasets import Dataset
+from fastbp.nn.losses import CrossEntropyLoss
+from fastbp.nn.sequential import mlp
+from fastbp.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+
+# Optimizers by name, with the learning rate that each takes where none is given.
+OPTIMIZERS: dict[str, tuple[type[Optimizer], float, dict[str, Any]]] = {
+    "adam": (Adam, 3e-3, {}),
+    "adamw": (AdamW, 3e-3, {}),
+    "sgd": (SGD, 0.1, {}),
+    "momentum": (SGD, 0.05, {"momentum": 0.9}),
+    "nesterov": (SGD, 0.05, {"momentum": 0.9, "nesterov": True}),
+    "rmsprop": (RMSprop, 1e-3, {}),
+}
+SCHEDULES = ("linear", "constant")
+SCALINGS = ("auto", "none", "scale", "standardize")
+DTYPES = ("float32", "float64")
+LABEL_SMOOTHING = 0.1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `fastbp train` was asked for; None and "auto" are settled by `resolve`."""
+
+    hidden: tuple[int, ...]
+    activation: str
+    init: str | None
+    dtype: str
+    optimizer: str
+    lr: float | None
+    schedule: str
+    weight_decay: float | None
+    label_smoothing: float | None
+    epochs: int
+    batch_size: int
+    patience: int
+    validation_fraction: float
+    scaling: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse what can be refused before any data is read."""
+        for name, value, choices in (
+            ("--optimizer", self.optimizer, tuple(OPTIMIZERS)),
+            ("--schedule", self.schedule, SCHEDULES),
+            ("--scaling", self.scaling, SCALINGS),
+            ("--dtype", self.dtype, DTYPES),
+        ):
+            check.choice(value, choices, "train", name)
+        check.number(self.validation_fraction, "train", "--validation-fraction", 0.0, 1.0, open_high=True)
+        if self.patience and not self.validation_fraction:
+            raise ValueError("train expects --patience 0 with --validation-fraction 0: there is nothing to watch")
+        self.make_optimizer()
+        CrossEntropyLoss(label_smoothing=self.label_smoothing or 0.0)
+        mlp([1, *self.hidden, 1], self.activation, init=self.init, rng=0)
+
+    def make_optimizer(self) -> Optimizer:
+        """Make the optimizer, with its own learning rate and weight decay where none are given."""
+        kind, lr, more = OPTIMIZERS[self.optimizer]
+        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
+        return kind(**{"lr": lr if self.lr is None else self.lr} | decay | more)
+
+    def resolve(self, data: Dataset) -> dict[str, Any]:
+        """Return all options with their values for this data, as the model's file keeps them."""
+        if data.task == "regression" and self.label_smoothing:
+            raise ValueError("train expects no --label-smoothing for a regression: there are no classes")
+        smoothing = self.label_smoothing
+        if smoothing is None:
+            smoothing = LABEL_SMOOTHING if data.task == "classification" else 0.0
+        scaling = self.scaling
+        if scaling == "auto":  # pixels share a unit; columns of other data may not
+            scaling = "scale" if data.feature_names == () and not data.name.endswith(".npz") else "standardize"
+        chosen = self.make_optimizer()
+        settled = {"lr": chosen.lr, "weight_decay": chosen.weight_decay}
+        return asdict(self) | settled | {"label_smoothing": smoothing, "scaling": scaling}

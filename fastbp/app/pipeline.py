@@ -1,0 +1,135 @@
+"""A network and what belongs to it, in one file: scaling of the inputs, names of the answers, units of the targets."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.data.datasets import Dataset, load_dataset
+from fastbp.data.preprocessing import Scaler
+from fastbp.data.tables import SUFFIXES
+from fastbp.nn.losses import CrossEntropyLoss, Loss, MSELoss
+from fastbp.nn.saving import load
+from fastbp.nn.sequential import Sequential
+
+Array = NDArray[Any]
+# What the metadata of a model holds; "options" and "seed" tell how it was trained.
+FIELDS = {"task", "classes", "feature_names", "target", "scaler", "target_scaler", "data", "options", "seed"}
+
+
+@dataclass(frozen=True, eq=False)
+class Pipeline:
+    """Features as they stand in a file → network → class names and probabilities, or quantities in their own units.
+
+    ``model.metadata`` holds all of it but the parameters; `load` reads it back from a saved model.
+    """
+
+    model: Sequential
+    scaler: Scaler
+    target_scaler: Scaler | None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Pipeline":
+        """Read what `train` of the command line saved; ValueError if the file holds a bare model."""
+        model = load(path)
+        meta = model.metadata
+        if missing := FIELDS - meta.keys():
+            raise ValueError(
+                f"{os.fspath(path)} holds a model that `fastbp train` did not write: no {', '.join(sorted(missing))}"
+            )
+        try:
+            return cls._from_metadata(model)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} is damaged: its metadata does not fit ({error})") from None
+
+    @classmethod
+    def _from_metadata(cls, model: Sequential) -> "Pipeline":
+        meta = model.metadata
+        if meta["classes"] and len(meta["classes"]) != model.out_features:
+            raise ValueError(f"{model.out_features} outputs for {len(meta['classes'])} classes")
+        target_scaler = meta["target_scaler"]
+        result = cls(
+            model,
+            Scaler.from_dict(meta["scaler"]),
+            None if target_scaler is None else Scaler.from_dict(target_scaler),
+        )
+        if not isinstance(meta["feature_names"], list) or not isinstance(meta["data"]["test_rows"], str):
+            raise TypeError("feature_names should be a list, test_rows a digest")
+        _ = result.loss  # made from the options, which it checks
+        return result
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by index; none for a regression."""
+        return list(self.model.metadata["classes"])
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that the network was trained with."""
+        if self.classes:
+            return CrossEntropyLoss(label_smoothing=self.model.metadata["options"]["label_smoothing"])
+        return MSELoss()
+
+    def outputs(self, x: Array, name: str) -> Array:
+        """Run the network on unscaled features, (rows, features); `name` is what errors call them."""
+        if x.shape[1] != self.model.in_features:
+            raise ValueError(f"{name} has {x.shape[1]} features, and the model was trained on {self.model.in_features}")
+        return self.model.predict(self.scaler.transform(x))
+
+    def probabilities(self, z: Array) -> NDArray[np.float64]:
+        """Softmax of the logits."""
+        shifted = np.exp(z - z.max(axis=1, keepdims=True), dtype=np.float64)
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+    def quantities(self, z: Array) -> NDArray[np.float64]:
+        """Undo the standardisation of the targets."""
+        assert self.target_scaler is not None
+        return np.asarray(z * self.target_scaler.scale + self.target_scaler.shift)
+
+    def targets(self, y: Array) -> Array:
+        """Return targets as the network's loss takes them."""
+        return y if self.target_scaler is None else self.target_scaler.transform(y)
+
+    def evaluate(self, x: Array, y: Array, name: str) -> dict[str, float]:
+        """Return the loss, and the accuracy, or the root mean squared error and the explained part of the variance."""
+        z = self.outputs(x, name)
+        loss, _ = self.loss.evaluate(z, self.targets(y))
+        if self.classes:
+            return {"loss": loss, "accuracy": float((z.argmax(axis=1) == y).mean())}
+        wrong = self.quantities(z) - y
+        spread = y - y.mean(axis=0, dtype=np.float64)
+        figures = {"loss": loss}
+        if y.shape[1] == 1:  # several outputs have several units
+            figures["rmse"] = float(np.sqrt((wrong**2).mean()))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            figures["r2"] = float((1 - (wrong**2).sum(axis=0) / (spread**2).sum(axis=0)).mean())
+        return figures
+
+    def load_rows(self, source: str, target: str | None) -> tuple[Array, Array, str]:
+        """Load rows to evaluate on, and say which: what training held out of the same source, or else all there are."""
+        meta = self.model.metadata
+        asked: dict[str, Any] = {"task": meta["task"], "classes": meta["classes"] or None}
+        if os.path.splitext(source)[1].lower() in SUFFIXES:
+            asked |= {"target": target or meta["target"], "feature_names": meta["feature_names"] or None}
+        elif target is not None:
+            asked["target"] = target  # load_dataset says what is wrong with that
+        try:
+            held_out = load_dataset(source, **asked)
+        except ValueError:  # too few rows to hold any out, or a mistake that the next call names
+            pass
+        else:
+            if fingerprint(held_out) == meta["data"]["test_rows"]:
+                return held_out.x_test, held_out.y_test, "the test rows, which training did not see"
+        data = load_dataset(source, test_fraction=1.0, **asked)
+        return data.x_test, data.y_test, "its test rows" if len(data.x_train) else "all rows"
+
+
+def fingerprint(data: Dataset) -> str:
+    """Return a digest of the test rows: by it `evaluate` knows the data that a model was trained on."""
+    digest = hashlib.sha256(repr((data.x_test.shape, data.classes)).encode())
+    for rows in (data.x_test, data.y_test):
+        digest.update(rows.tobytes())
+    return digest.hexdigest()

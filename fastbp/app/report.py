@@ -1,0 +1,201 @@
+"""What the command line shows: a progress that a file can hold too, notes on compiling, tables of results."""
+
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numba.core import event
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fastbp._base.console import console_on, thousands, visible
+from fastbp._base.program import ended_at_once
+from fastbp._base.threads import get_num_threads
+from fastbp.app.run import Result, Run
+from fastbp.train.progress import EpochBar
+
+# Kernels that Python calls, by name, and what for.
+ENTRIES = {
+    "train_steps": "training steps",
+    "predict": "prediction",
+    "loss_and_gradient": "loss and gradient",
+    "dense_forward": "a layer's forward by hand",
+    "dense_backward": "a layer's backward by hand",
+    "activation_backward": "an activation's backward by hand",
+}
+MOST_LINES = 50
+MOST_CLASSES = 20
+
+
+def make_console(lasting: bool = True) -> Console:
+    """Return a console on the standard output: of a command whose results are files, or, not lasting, are shown."""
+    return console_on(sys.stdout, lasting)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line that names files or columns."""
+    console.print(visible(text), markup=False, soft_wrap=True)
+
+
+class RunProgress(EpochBar):
+    """The bar on a terminal, about a line an epoch elsewhere; it times the training alone.
+
+    `seconds` are those of each epoch that was wholly made here: of a resumed one some steps, or all, were made before.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.seconds: list[float] = []
+
+    @contextmanager
+    def fit(self, epochs: int, samples: int, flops: float, ended: float = 0) -> Iterator[None]:  # noqa: D102
+        self.epochs, self.samples, self.flops = epochs, samples, flops
+        self._first = math.ceil(ended) + 1
+        with super().fit(epochs, samples, flops, ended):
+            self._began = time.perf_counter()
+            yield
+
+    def advance(self, samples: int, loss: float) -> None:  # noqa: D102
+        self._ended = time.perf_counter()
+        super().advance(samples, loss)
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:  # noqa: D102
+        speed = ""
+        if epoch >= self._first:
+            self.seconds.append(self._ended - self._began)
+            rate = self.samples / self.seconds[-1]
+            speed = f"{thousands(rate)} samples/s  {rate * self.flops / 1e9:.1f} GFLOP/s"
+        super().epoch(epoch, {"loss": figures["loss"]})  # all of them would leave no room for the bar
+        every = -(-self.epochs // MOST_LINES)
+        if not self.console.is_terminal and (epoch % every == 0 or epoch in (1, self.epochs)):
+            shown = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
+            say(self.console, f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}  {shown}  {speed}".rstrip())
+        self._began = time.perf_counter()
+
+
+class CompileWatch(event.Listener):
+    """Says once that kernels are being compiled, when that begins, and notes how long each took."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+        self._depth = 0
+        self._mark = 0.0
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Surround what may compile, and has nothing to keep: Ctrl-C ends the process."""
+        self._mark = began = time.perf_counter()
+        self._said = False
+        with event.install_listener("numba:compile", self), ended_at_once():
+            yield
+        if self._said:
+            self.console.print(f"Compiled in {time.perf_counter() - began:.1f} s.")
+
+    def on_start(self, event: Any) -> None:  # noqa: D102
+        self._depth += 1
+        if not self._said:
+            self._said = True
+            self.console.print(
+                "Compiling the kernels: ten to twenty seconds, once; later runs take them from the cache ..."
+            )
+
+    def on_end(self, event: Any) -> None:  # noqa: D102
+        self._depth -= 1
+        name = event.data["dispatcher"].py_func.__name__
+        if self._depth == 0 and name in ENTRIES:  # with the functions below it, compiled just before
+            self.seconds[name] = time.perf_counter() - self._mark
+            self._mark = time.perf_counter()
+
+
+def pairs(rows: Mapping[str, str], title: str | None = None) -> Table:
+    """Return a table of names and values."""
+    table = Table(box=None, show_header=False, title=title, title_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(visible(value)))
+    return table
+
+
+NAMES = {"loss": "loss", "accuracy": "accuracy", "rmse": "RMSE", "r2": "R2"}
+
+
+def number(name: str, value: float) -> str:
+    """Return a figure as it is written: accuracies in per cent."""
+    return f"{value:.2%}" if name == "accuracy" else f"{value:.4f}" if name != "rmse" else f"{value:.5g}"
+
+
+def figures(columns: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return a table of figures, one column for each part of the data."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for part in columns:
+        table.add_column(part, justify="right", overflow="fold", style="bold" if part == "test" else "")
+    for name in next(iter(columns.values())):
+        table.add_row(NAMES[name], *(number(name, values[name]) for values in columns.values()))
+    return table
+
+
+def describe(run: Run) -> dict[str, str]:
+    """Say what is trained on what, before it begins."""
+    data, options, model = run.data, run.options, run.pipeline.model
+    rows = ", ".join(f"{thousands(len(x))} {name}" for name, (x, _) in run.parts.items())
+    kind = f"{len(data.classes)} classes" if data.classes else "regression"
+    sizes = [model.in_features, *(layer.out_features for layer in model)]
+    loss = "softmax cross-entropy" if data.classes else "mean squared error of standardised targets"
+    if options["label_smoothing"]:
+        loss += f", label smoothing {options['label_smoothing']:g}"
+    falling = " falling to 0" if options["schedule"] == "linear" else ""
+    decay = f", weight decay {options['weight_decay']:g}" if options["weight_decay"] else ""
+    return {
+        "data": f"{data.name}, {kind}, {model.in_features} features ({options['scaling']})",
+        "rows": rows,
+        "network": f"{'-'.join(map(str, sizes))}, {options['activation']}, {options['dtype']}",
+        "parameters": thousands(sum(p.size for p in model.parameters().values())),
+        "loss": loss,
+        "optimizer": f"{options['optimizer']}, lr {options['lr']:g}{falling}{decay}, batch {options['batch_size']}",
+        "threads": str(get_num_threads()),
+    }
+
+
+def describe_result(result: Result, progress: RunProgress) -> dict[str, str]:
+    """Say how it went and how fast."""
+    epochs = result.pipeline.model.metadata["options"]["epochs"]
+    done = str(result.trainer.history.epochs)
+    if result.interrupted:
+        done += f" of {epochs}, then interrupted"
+    elif result.trainer.history.epochs < epochs:
+        done += f" of {epochs}, stopped early"
+    if result.best_epoch:
+        done += f"; parameters of epoch {result.best_epoch}"
+    if not progress.seconds:  # all were made before
+        return {"epochs": done}
+    epoch = statistics.median(progress.seconds)
+    rate = progress.samples / epoch
+    return {
+        "epochs": done,
+        "time an epoch": f"{epoch * 1e3:,.1f} ms, {sum(progress.seconds):.2f} s in all (median; compiling excluded)",
+        "speed": f"{thousands(rate)} samples/s, {rate * progress.flops / 1e9:.1f} GFLOP/s",
+    }
+
+
+def per_class(classes: list[str], y: NDArray[Any], predicted: NDArray[Any]) -> Table:
+    """Return a table of recall and precision, a row a class."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("class", "rows", "recall", "precision"):
+        table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
+    for code, name in enumerate(classes):
+        true, said = y == code, predicted == code
+        hits = int((true & said).sum())
+        shares = (f"{hits / n:.2%}" if n else "-" for n in (int(true.sum()), int(said.sum())))
+        table.add_row(Text(visible(name)), thousands(np.sum(true)), *shares)
+    return table

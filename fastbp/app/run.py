@@ -1,0 +1,258 @@
+"""A training run of the command line: data, split, scaling, network, training, figures. Nothing is printed here."""
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbp.app.folder import Table, changed, difference, reason
+from fastbp.app.options import Options
+from fastbp.app.pipeline import Array, Pipeline, fingerprint
+from fastbp.data.datasets import load_dataset, train_validation_split
+from fastbp.data.preprocessing import Scaler
+from fastbp.data.tables import SUFFIXES
+from fastbp.nn.losses import CrossEntropyLoss, MSELoss
+from fastbp.nn.sequential import mlp
+from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
+from fastbp.train.not_finite import NotFiniteError
+from fastbp.train.progress import Progress
+from fastbp.train.trainer import Trainer
+
+CHECKPOINT_SECONDS = 30
+
+
+class Schedule(Callback):
+    """Lowers the learning rate to 0, epoch by epoch."""
+
+    def __init__(self, lr: float, epochs: int, kind: str) -> None:
+        self.lr, self.epochs, self.kind = lr, epochs, kind
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate after so many epochs."""
+        return self.lr * (1 - epoch / self.epochs) if self.kind == "linear" else self.lr
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Set the rate: a run that goes on may do so for another number of epochs."""
+        trainer.optimizer.lr = self.rate(trainer.history.epochs)
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, figures: Mapping[str, float]) -> None:
+        """Set the next epoch's rate."""
+        trainer.optimizer.lr = self.rate(epoch)
+
+
+class Saves(Checkpoint):
+    """Saves as the run begins, every so many seconds, and at its end; what cannot be written is told, and ends no run.
+
+    A trainer whose parameters are no numbers any more takes the place of no checkpoint.
+    """
+
+    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
+        super().__init__(path, every_seconds=CHECKPOINT_SECONDS)
+        self.tell = tell
+        self.failure: str | None = None  # why the last one was not written
+        self.ended = False
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Save, so that the folder says which run it holds, and a full disk is known of at once."""
+        super().on_fit_begin(trainer)
+        self.save(trainer)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Save the last one."""
+        super().on_fit_end(trainer)
+        self.ended = True
+
+    def save(self, trainer: Trainer) -> None:
+        """Save a checkpoint, if that can be done."""
+        if not np.isfinite(trainer.model._params).all():
+            return
+        try:
+            super()._save(trainer)
+            self.failure = None
+        except (OSError, MemoryError) as error:
+            self._saved = time.monotonic()  # try again as late as after one that was written
+            before, self.failure = self.failure, reason(error)
+            if self.failure != before:
+                self.tell(f"{os.fspath(self.path)} cannot be written ({self.failure}); training goes on.")
+
+    _save = save
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A run at its end, or one that was interrupted."""
+
+    pipeline: Pipeline
+    trainer: Trainer
+    parts: dict[str, tuple[Array, Array]]
+    best_epoch: int | None
+    interrupted: KeyboardInterrupt | None
+    diverged: str | None  # why there is no model to write
+    unsaved: str | None  # why the last checkpoint was not written
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return the figures on the training, validation and test rows, all with the final parameters."""
+        return {name: self.pipeline.evaluate(*rows, name) for name, rows in self.parts.items()}
+
+    def save_model(self, path: Path) -> None:
+        """Write the model, without what only a run that goes on needs."""
+        model = self.pipeline.model
+        model.metadata = {name: value for name, value in model.metadata.items() if name != "source"}
+        model.save(path)
+
+
+class Run:
+    """A run that is ready to begin: the data is read and split, the network made; or to go on, as `resumed` makes it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ImportError
+        As `load_dataset`, and if options do not suit the data, or are not those of the run to go on with.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        options: Options,
+        *,
+        target: str | None = None,
+        task: str | None = None,
+        trainer: Trainer | None = None,
+    ) -> None:
+        data = load_dataset(source, target=target, task=task)  # type: ignore[arg-type]  # it checks the task
+        self.data = data
+        self.options = resolved = options.resolve(data)
+        if not len(data.x_test):
+            raise ValueError(f"{data.name} leaves no rows for the test")
+        known: Table = {
+            "task": data.task,
+            "classes": list(data.classes),
+            "feature_names": list(data.feature_names),
+            "target": target if source.lower().endswith(SUFFIXES) else None,
+            "scaler": None,
+            "target_scaler": None,
+            "options": resolved,
+            "seed": options.seed,
+            "data": {"name": data.name, "test_rows": fingerprint(data)},
+            # Of a checkpoint alone: where to find the data again, and whether it is the same.
+            "source": {
+                "path": source if source == "digits" else os.path.abspath(source),
+                "train_rows": zlib.crc32(data.y_train.tobytes(), zlib.crc32(np.ascontiguousarray(data.x_train).data)),
+            },
+        }
+        self.went_on = None if trainer is None else self._go_on(trainer, known)
+        x, y = data.x_train, data.y_train
+        self.parts = {"train": (x, y), "test": (data.x_test, data.y_test)}
+        if options.validation_fraction:
+            x, x_val, y, y_val = train_validation_split(
+                x, y, fraction=options.validation_fraction, seed=options.seed, stratify=y if data.classes else None
+            )
+            self.parts = {"train": (x, y), "validation": (x_val, y_val), "test": (data.x_test, data.y_test)}
+        scaler = Scaler.fit(x, resolved["scaling"])
+        target_scaler = None if data.classes else Scaler.fit(y, "standardize")
+        if trainer is None:
+            model = mlp(
+                [x.shape[1], *options.hidden, len(data.classes) or y.shape[1]],
+                options.activation,
+                init=options.init,
+                dtype=options.dtype,
+                rng=options.seed,
+            )
+            scalers = {"scaler": scaler.to_dict(), "target_scaler": target_scaler and target_scaler.to_dict()}
+            model.metadata = known | scalers
+            loss = CrossEntropyLoss(label_smoothing=resolved["label_smoothing"]) if data.classes else MSELoss()
+            trainer = Trainer(model, loss, options.make_optimizer())
+        self.trainer = trainer
+        self.pipeline = Pipeline(trainer.model, scaler, target_scaler)
+
+    @classmethod
+    def resumed(cls, checkpoint: Path, typed: Mapping[str, Any]) -> "Run":
+        """Make the run of a checkpoint; what is typed again has to be as it was, but for the number of epochs."""
+        trainer = Trainer.load_checkpoint(checkpoint)
+        meta = trainer.model.metadata
+        try:
+            before = Options(**meta["options"] | {"hidden": tuple(meta["options"]["hidden"])})
+            asked = {"data": meta["source"]["path"], "target": meta["target"], "task": meta["task"]}
+            _ = meta["source"]["train_rows"], meta["data"]["name"], meta["data"]["test_rows"]
+        except (KeyError, TypeError):
+            raise ValueError(f"{checkpoint} is a checkpoint of no run that `fastbp train` began") from None
+        for name in ("target", "task"):
+            if name in typed and typed[name] != asked[name]:
+                raise changed(f"--{name}", asked[name], typed[name])
+        own = {field.name: typed[field.name] for field in fields(Options) if field.name in typed}
+        source = typed.get("data", asked["data"])
+        return cls(source, replace(before, **own), target=asked["target"], task=asked["task"], trainer=trainer)
+
+    def _go_on(self, trainer: Trainer, known: Table) -> str:
+        """Check that a trainer is of the run that is known; give it as many epochs as that has, and say so."""
+        meta, done = trainer.model.metadata, trainer.history.epochs
+        was, epochs = meta["options"]["epochs"], known["options"]["epochs"]
+        if found := difference(meta | {"options": meta["options"] | {"epochs": epochs}, "continued": []}, known):
+            raise changed(*found)
+        stopped = trainer._position is not None and trainer._position.stopped
+        if epochs == was:
+            left = "nothing is left to train" if stopped or done == was else "goes on"
+            return f"{done} of {was} epochs are done: {left}."
+        if stopped:
+            raise ValueError(f"this run stopped early, after {done} of {was} epochs: it takes no other --epochs")
+        if epochs <= done:
+            raise ValueError(f"--resume expects --epochs of more than the {done} that are done, got {epochs}")
+        meta["options"]["epochs"] = epochs
+        meta["continued"] = [*meta.get("continued", []), [done, was]]
+        rate = Schedule(self.options["lr"], epochs, self.options["schedule"]).rate(done)
+        how = f"falls from {rate:g} to 0" if self.options["schedule"] == "linear" else f"stays {rate:g}"
+        return f"{done} of {was} epochs are done: goes on to {epochs}, and the learning rate {how} until then."
+
+    def compile(self) -> None:
+        """Compile, or take from the cache, what a run of this element type calls."""
+        twin = Trainer(mlp([1, 1], dtype=self.pipeline.model.dtype, rng=0), "mse")
+        twin.fit([[0.0]], [0.0], validation_data=([[0.0]], [0.0]), progress=False)
+
+    def train(self, progress: Progress, checkpoint: Path, tell: Callable[[str], None]) -> Result:
+        """Train, or go on; Ctrl-C or SIGTERM ends it at a step's end and keeps what is done, in the checkpoint too.
+
+        So does any other exception, which is raised then. `tell` is called with what goes wrong and ends nothing.
+        """
+        options, pipeline, trainer = self.options, self.pipeline, self.trainer
+        ready = {
+            name: (pipeline.scaler.transform(x), pipeline.targets(y))
+            for name, (x, y) in self.parts.items()
+            if name != "test"
+        }
+        schedule = Schedule(options["lr"], options["epochs"], options["schedule"])
+        saves = Saves(checkpoint, tell)
+        stopping = EarlyStopping(patience=options["patience"]) if options["patience"] else None
+        interrupted = diverged = None
+        try:
+            trainer.fit(
+                *ready["train"],
+                epochs=options["epochs"],
+                batch_size=options["batch_size"],
+                rng=np.random.default_rng(options["seed"]),
+                validation_data=ready.get("validation"),
+                # Saved at its end before the best parameters come back: a run goes on from the last ones.
+                callbacks=[schedule, saves, *([stopping] if stopping else [])],
+                progress=progress,
+                resume=True,
+            )
+        except KeyboardInterrupt as interruption:
+            interrupted = interruption
+            if not saves.ended:  # else the best parameters may be back
+                saves.save(trainer)
+            if stopping:
+                stopping.on_fit_end(trainer)
+        except NotFiniteError as error:
+            diverged = str(error)
+        except BaseException:
+            if not saves.ended:
+                saves.save(trainer)
+            raise
+        if not diverged and not np.isfinite(pipeline.model._params).all():
+            diverged = f"parameters are infinite after epoch {trainer.history.epochs}"
+        best_epoch = stopping.best_epoch if stopping else None
+        return Result(pipeline, trainer, self.parts, best_epoch, interrupted, diverged, saves.failure)

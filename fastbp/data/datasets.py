@@ -1,0 +1,158 @@
+"""Data sets: the digits that come with fastbp, and one door to files on disk.
+
+Nothing here unpickles: a data file is never a program.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp._base.guard import Guarded, guarded_record
+from fastbp.data.arrays import as_labels, as_quantities
+from fastbp.data.sources import load_digits, load_features, read_parts
+from fastbp.data.split import split_rows, train_validation_split
+
+__all__ = ["Dataset", "load_dataset", "load_digits", "load_features", "train_validation_split"]
+
+Task = Literal["classification", "regression"]
+
+
+@guarded_record
+@dataclass(frozen=True, eq=False)
+class Dataset(Guarded):
+    """Training and test data, ready for a network.
+
+    Attributes
+    ----------
+    x_train, x_test : ndarray of float32, (rows, features)
+        C-contiguous features as in the file: neither scaled nor standardised.
+    y_train, y_test : ndarray
+        Class indices 0..C-1, int64, (rows,), or quantities, float32, (rows, outputs).
+    task : {"classification", "regression"}
+        Which of the two.
+    classes : tuple of str
+        Class names by index; empty for a regression.
+    feature_names : tuple of str
+        Column names; empty where the source has none.
+    name : str
+        ``"digits"`` or the path.
+    """
+
+    x_train: NDArray[np.float32]
+    y_train: NDArray[Any]
+    x_test: NDArray[np.float32]
+    y_test: NDArray[Any]
+    task: Task
+    classes: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    name: str
+
+    def __repr__(self) -> str:
+        rows = f"{len(self.x_train)} + {len(self.x_test)} rows of {self.x_train.shape[1]} features"
+        answers = f"{len(self.classes)} classes" if self.classes else f"{self.y_train.shape[1]} outputs"
+        return f"Dataset({self.name!r}, {self.task}, {rows}, {answers})"
+
+
+def load_dataset(
+    source: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    task: Task | None = None,
+    classes: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """Load a data set and part it into training and test rows.
+
+    Parameters
+    ----------
+    source : str or path
+        - ``"digits"``, see `load_digits`;
+        - a folder of IDX files with MNIST's names (``train-images-idx3-ubyte``), plain or ``.gz``;
+        - an ``.npz`` file with arrays ``x_train, y_train, x_test, y_test``, or ``x, y``, or
+          ``X, y``; ``X_train`` etc. too;
+        - a ``.csv`` or ``.parquet`` file whose first row or schema names the columns; it needs
+          pyarrow: ``pip install 'fastbp[data]'``.
+    target : str, optional
+        The column to predict; tables need it, and only they.
+    task : {"classification", "regression"}, optional
+        Without it targets that are strings, integers or bool are classes, and floats are
+        quantities. Say ``"regression"`` for quantities counted in integers.
+    classes : sequence of str, optional
+        Class names in the order to encode them, as a trained model keeps them. Without it the
+        labels that occur, sorted.
+    feature_names : sequence of str, optional
+        The columns of a table to read, in order, as a trained model keeps them. Without it all but
+        the target.
+    test_fraction : float, default 0.2
+        The part of the rows held out for the test, drawn at random (class by class in a
+        classification); 0 holds out none, 1 all. A source that holds its own test rows (IDX's
+        ``t10k``, ``x_test``) is taken as it is.
+    seed : int, default 0
+        The same seed holds out the same rows.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        If the file is damaged, holds something else, misses values, or does not suit the options;
+        the message names file and column.
+    ImportError
+        If a table is asked for and pyarrow is not installed.
+
+    Examples
+    --------
+    >>> digits = load_dataset("digits")
+    >>> digits.x_train.shape, digits.x_test.shape, digits.task
+    ((1437, 64), (360, 64), 'classification')
+    >>> digits.classes
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+    """
+    if not 0 <= test_fraction <= 1:
+        raise ValueError(f"test_fraction should be in 0..1, got {test_fraction}")
+    if task not in (None, "classification", "regression"):
+        raise ValueError(f"task should be 'classification' or 'regression', got {task!r}")
+    name = os.fspath(source)
+    parts = read_parts(name, target, feature_names)
+
+    y = parts.y if parts.y_test is None else np.concatenate([parts.y, parts.y_test])
+    what = f"{name}: target" if target is None else f"{name}: column {target!r}"
+    if task is None:
+        task = "regression" if y.dtype.kind == "f" and not classes else "classification"
+    targets: NDArray[Any]
+    names: tuple[str, ...] = ()
+    if task == "classification":
+        targets, names = as_labels(y, what, classes or None)
+    else:
+        targets = as_quantities(y, what)
+
+    if parts.x_test is None:
+        try:
+            train, test = _hold_out(targets, test_fraction, seed, task == "classification")
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        x_train, x_test = parts.x[train], parts.x[test]
+        y_train, y_test = targets[train], targets[test]
+    else:
+        x_train, x_test = parts.x, parts.x_test
+        y_train, y_test = targets[: len(x_train)], targets[len(x_train) :]
+    return Dataset(x_train, y_train, x_test, y_test, task, names, parts.feature_names, name)
+
+
+def _hold_out(y: NDArray[Any], fraction: float, seed: int, stratify: bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    everything, nothing = np.arange(len(y)), np.arange(0)
+    if fraction == 0:
+        return everything, nothing
+    if fraction == 1:
+        return nothing, everything
+    return split_rows(len(y), fraction, seed, y if stratify else None)

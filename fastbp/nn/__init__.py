@@ -1,0 +1,1 @@
+"""Networks: layers, chains of them, their losses and parameters."""

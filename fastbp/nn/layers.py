@@ -1,0 +1,289 @@
+"""The dense layer: parameters as live views of flat memory, forward and backward by hand."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastbp._base import check, memory
+from fastbp._base.guard import Guarded, set_unguarded
+from fastbp._base.threads import tasks_for
+from fastbp.initializers import INITIALIZERS, Initializer
+from fastbp.kernels import activations
+from fastbp.kernels.ops import dense
+from fastbp.kernels.run.plan import parameter_count, partials_size
+
+__all__ = ["Dense"]
+
+Array = NDArray[Any]
+_RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh")
+
+
+class Dense(Guarded):
+    """A dense layer: ``z = x @ weight.T + bias``, ``a = g(z)``.
+
+    What is assigned to parameters and gradients is copied to where they are, so that
+    ``layer.weight -= 0.1 * layer.weight_grad`` is an update. The other attributes stay as the layer was made. A
+    subclass may add to the layer, but not override what a model computes without calling it, such as `forward`.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of an input row and of an output row.
+    activation : str, default "identity"
+        g: identity, relu, leaky_relu, elu, sigmoid, tanh, softplus, silu, gelu or gelu_tanh, each as PyTorch's.
+    bias : bool, default True
+        Whether there is a bias; it begins at zero.
+    init : str or callable, optional
+        Initial weights: the name of a function in `fastbp.initializers`, or such a function. Without it he_normal for
+        activations of the relu family and glorot_uniform for the others.
+    dtype : {"float32", "float64"}, default "float32"
+        Of parameters and results.
+    rng : int or numpy.random.Generator, optional
+        Seed of the initial weights; without it they differ from run to run.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (out_features, in_features)
+    bias : ndarray of shape (out_features,), or None
+        Live views of the memory that the kernels read: writing to them changes the layer.
+    weight_grad, bias_grad : ndarray
+        The gradients that the last backward pass or training step left, shaped as the parameters.
+    owner : Sequential or None
+        The model that the layer is part of; None without one, or when it is gone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp
+    >>> layer = fastbp.Dense(3, 2, activation="tanh", rng=0)
+    >>> layer.forward(np.zeros((4, 3), np.float32)).shape
+    (4, 2)
+    >>> layer.backward(np.ones((4, 2), np.float32)).shape
+    (4, 3)
+    >>> layer.bias_grad
+    array([4., 4.], dtype=float32)
+    """
+
+    in_features: Final[int]
+    out_features: Final[int]
+    activation: Final[str]
+    has_bias: Final[bool]
+    dtype: Final[np.dtype[Any]]
+
+    # A model runs on the layers' memory. "call" is Keras's name.
+    _compiled: ClassVar = (
+        "forward", "backward", "weight", "bias", "weight_grad", "bias_grad", "__call__", "call",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation: str = "identity",
+        *,
+        bias: bool = True,
+        init: str | Initializer | None = None,
+        dtype: DTypeLike = "float32",
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.in_features = check.integer(in_features, "Dense", "in_features")
+        self.out_features = check.integer(out_features, "Dense", "out_features")
+        self._code: int = check.choice(activation, activations.CODES, "Dense", "activation")
+        self.activation = activation
+        self.has_bias = bool(bias)
+        self.dtype = check.float_dtype(dtype, "Dense")
+        self._owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in
+        self._saved: tuple[Array, Array, Array] | None = None
+        shape = (self.out_features, self.in_features)
+        if init is None:
+            init = "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
+        initialize: Initializer = init if callable(init) else check.choice(init, INITIALIZERS, "Dense", "init")
+        # Drawn in float64, or as a function of the user's gives them; rounded where they are stored, without a copy.
+        initial = initialize(check.generator(rng, "Dense"), shape)
+        if not (type(initial) is np.ndarray and initial.dtype == np.float64):
+            initial = check.floats(initial, self.dtype, "Dense", "init's weights")
+        check.exact_shape(initial, shape, "Dense", "init's weights")
+        size = parameter_count(self.in_features, self.out_features, self.has_bias)
+        self._bind(memory.zeros(size, self.dtype), memory.zeros(size, self.dtype))
+        with np.errstate(over="ignore"):
+            self._w[...] = initial.T
+        if not np.isfinite([self._w.min(), self._w.max()]).all():  # NaN is both
+            raise ValueError("Dense expects init's weights to be finite")
+
+    def _bind(self, params: Array, grads: Array) -> None:
+        """Take flat memory for the parameters and the gradients: W as (in_features, out_features), then b."""
+        self._params, self._grads = params, grads
+        size, shape = self.in_features * self.out_features, (self.in_features, self.out_features)
+        self._w, self._b = params[:size].reshape(shape), params[size:]
+        self._dw, self._db = grads[:size].reshape(shape), grads[size:]
+
+    @property
+    def owner(self) -> Any:
+        """The model that the layer is part of; None without one, or when it is gone."""
+        return None if self._owner is None else self._owner()
+
+    @property
+    def weight(self) -> Array:
+        """The weights, a live view of shape (out_features, in_features)."""
+        return self._w.T
+
+    @weight.setter
+    def weight(self, value: ArrayLike) -> None:
+        _copy_into(self._w.T, value, "weight")
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias, a live view of shape (out_features,); None without one."""
+        return self._b if self.has_bias else None
+
+    @bias.setter
+    def bias(self, value: ArrayLike) -> None:
+        _copy_into(self.bias, value, "bias")
+
+    @property
+    def weight_grad(self) -> Array:
+        """The gradient of the weights, (out_features, in_features)."""
+        return self._dw.T
+
+    @weight_grad.setter
+    def weight_grad(self, value: ArrayLike) -> None:
+        _copy_into(self._dw.T, value, "weight_grad")
+
+    @property
+    def bias_grad(self) -> Array | None:
+        """The gradient of the bias, (out_features,); None without one."""
+        return self._db if self.has_bias else None
+
+    @bias_grad.setter
+    def bias_grad(self, value: ArrayLike) -> None:
+        _copy_into(self.bias_grad, value, "bias_grad")
+
+    @property
+    def _work(self) -> float:
+        """Floating-point operations of a product for one row."""
+        return 2.0 * self.in_features * self.out_features
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Return ``g(x @ weight.T + bias)`` and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like of shape (batch, in_features)
+            Kept, not copied, if it is a C-contiguous array of the layer's dtype: do not change it before `backward`.
+
+        Returns
+        -------
+        ndarray of shape (batch, out_features)
+            Kept too: do not change it in place before `backward`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x holds no real numbers, or has another shape.
+        """
+        return self._forward(check.rows(x, self.in_features, self.dtype, "Dense"))
+
+    @property
+    def _all_grads(self) -> Array:
+        """What a backward pass writes: the gradients of all layers of the model, or of this one alone."""
+        base = self._grads.base
+        return self._grads if base is None else base
+
+    def _forward(self, x: Array) -> Array:
+        x = check.apart(x, self._all_grads)
+        a = np.empty((len(x), self.out_features), self.dtype)
+        stored = self._code >= activations.FIRST_STORED_SLOPE
+        slope = np.empty_like(a) if stored else np.empty((0, self.out_features), self.dtype)
+        dense.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
+        set_unguarded(self, "_saved", (x, a, slope))
+        return a
+
+    def backward(self, da: ArrayLike) -> Array:
+        """Fill weight_grad and bias_grad from the gradient of the output; return the gradient of the input.
+
+        Parameters
+        ----------
+        da : array_like of shape (batch, out_features)
+            Gradient of the loss by what `forward` returned.
+
+        Returns
+        -------
+        ndarray of shape (batch, in_features)
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` did not come before.
+        TypeError, ValueError
+            If da holds no real numbers, or has another shape.
+        """
+        return self._backward(self._dz(da, "Dense"), None)
+
+    def _dz(self, da: ArrayLike, who: str) -> Array:
+        """Return ``dz = da * g'(z)``."""
+        if self._saved is None:
+            raise RuntimeError(f"{who}.backward needs forward before it: there is no output to take the gradient of")
+        _, a, slope = self._saved
+        d = check.exact_shape(check.floats(da, self.dtype, who, "da"), a.shape, who, "da")
+        d = check.apart(d, self._all_grads)
+        if self._code == activations.IDENTITY:
+            return d
+        dz = np.empty_like(a)
+        dense.activation_backward(d, self._code, a, slope, dz)
+        return dz
+
+    def _backward(self, dz: Array, below: "Dense | None") -> Array:
+        """Fill the gradients from dz; return the gradient of x, times g' of the layer below if there is one."""
+        assert self._saved is not None
+        x = self._saved[0]
+        dx = np.empty((len(x), self.in_features), self.dtype)
+        code, a, slope = activations.IDENTITY, dx, dx
+        if below is not None:
+            assert below._saved is not None
+            code, a, slope = below._code, below._saved[1], below._saved[2]
+        partials = np.empty(partials_size(self.in_features, self.out_features, len(x)), self.dtype)
+        dense.dense_backward(
+            x, self._w, dz, code, a, slope, True, partials, tasks_for(2 * self._work * len(x)), dx, self._dw, self._db
+        )
+        return dx
+
+    def __repr__(self) -> str:
+        bias = "" if self.has_bias else ", bias=False"
+        dtype = "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        return f"Dense({self.in_features}, {self.out_features}, activation={self.activation!r}{bias}{dtype})"
+
+    def _config(self) -> dict[str, Any]:
+        """Return the arguments that make a layer of this shape."""
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "activation": self.activation,
+            "bias": self.has_bias,
+            "dtype": self.dtype.name,
+        }
+
+    def __reduce__(self) -> tuple[Callable[..., "Dense"], tuple[Any, ...]]:
+        return _rebuild_dense, (self._config(), self._params.copy())
+
+
+def _copy_into(target: Array | None, value: ArrayLike, name: str) -> None:
+    """Copy an array to where a layer's parameters or gradients are."""
+    if target is None:
+        raise ValueError(f"Dense expects no {name} to be set: it was made with bias=False")
+    if type(value) is np.ndarray and value.__array_interface__ == target.__array_interface__:
+        return  # the end of ``layer.weight -= ...``, which has changed the memory itself
+    array = check.exact_shape(check.floats(value, target.dtype, "Dense", name), target.shape, "Dense", name)
+    target[...] = array if name.endswith("grad") else check.no_nan(array, "Dense", name)
+
+
+def _rebuild_dense(config: dict[str, Any], params: Array) -> Dense:
+    layer = Dense(**config, init="zeros")
+    layer._params[...] = params
+    return layer

@@ -1,0 +1,79 @@
+"""Reading a model back."""
+
+import os
+from typing import Any
+
+from fastbp._base import check
+from fastbp.nn.layers import Dense
+from fastbp.nn.modelfile import MODEL, read_tensors
+from fastbp.nn.sequential import Sequential
+
+__all__ = ["build", "load", "parameter_shapes"]
+
+_ARGUMENTS = {"in_features", "out_features", "activation", "bias", "dtype"}
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Read a model that `Sequential.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    Sequential
+        With its parameters and its metadata.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no safetensors file, is damaged, holds no fastbp model, or its tensors do not fit the architecture.
+
+    Examples
+    --------
+    >>> import os, tempfile, fastbp
+    >>> path = os.path.join(tempfile.mkdtemp(), "m.safetensors")
+    >>> fastbp.mlp([4, 3], rng=0).save(path)
+    >>> fastbp.load(path).predict([[0, 0, 0, 0]])
+    array([[0., 0., 0.]], dtype=float32)
+    """
+    header, tensors = read_tensors(path, MODEL, "load")
+    try:
+        layers, metadata = header.get("layers"), header.get("metadata")
+        for name, shape in parameter_shapes(layers).items():
+            if name not in tensors:
+                raise ValueError(f"damaged, its layers have {name} and its tensors do not")
+            check.exact_shape(tensors[name], shape, "load", name)
+        model = build(layers, metadata)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error.args[0] if error.args else error}") from None
+    return model
+
+
+def parameter_shapes(layers: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that a header's layers give the parameters, by name.
+
+    To be compared with what is there before a model is made: a header may name sizes that no memory holds.
+    """
+    if not isinstance(layers, list) or not all(isinstance(d, dict) and d.keys() == _ARGUMENTS for d in layers):
+        raise ValueError("damaged, the header describes no layers")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, d in enumerate(layers):
+        ins, outs = (check.integer(d[name], "load", name) for name in ("in_features", "out_features"))
+        shapes[f"{i}.weight"] = outs, ins
+        if d["bias"]:
+            shapes[f"{i}.bias"] = (outs,)
+    return shapes
+
+
+def build(layers: Any, metadata: Any) -> Sequential:
+    """Make a model as a header describes it, its parameters zero."""
+    if not isinstance(metadata, dict):
+        raise ValueError("damaged, the metadata is no table")
+    model = Sequential(*(Dense(**d, init="zeros") for d in layers))
+    model.metadata = metadata
+    return model

@@ -1,0 +1,407 @@
+"""A chain of dense layers: all parameters in one flat buffer, prediction in one compiled call."""
+
+import copy
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastbp._base import check, memory
+from fastbp._base.console import thousands
+from fastbp._base.guard import Guarded, refuse_overrides
+from fastbp._base.threads import tasks_for
+from fastbp.initializers import Initializer
+from fastbp.kernels.run import train as network
+from fastbp.kernels.run.plan import CAPACITY, SIZE, make_plan
+from fastbp.nn.layers import Dense
+from fastbp.nn.modelfile import MODEL, check_table, write_tensors
+
+__all__ = ["Sequential", "mlp"]
+
+Array = NDArray[Any]
+# Rows that `predict` runs at a time: few enough for their activations to stay in a cache, enough to repay packing the
+# weights.
+PREDICT_BYTES = 1 << 22
+FEWEST_PREDICT_ROWS = 256
+
+
+class Sequential(Guarded):
+    """A chain of dense layers, their parameters in one flat buffer.
+
+    Parameters
+    ----------
+    *layers : Dense
+        Each takes what the one before gives; all of one dtype. Their parameters move into the model: views of
+        ``weight`` taken before belong to nobody after. A layer can be part of one model.
+
+    Attributes
+    ----------
+    layers : tuple of Dense
+    metadata : dict
+        What `save` stores beside the parameters and `fastbp.load` brings back: anything that JSON can hold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is no layer, or of a subclass that overrides what is computed without it; if sizes or dtypes do not
+        fit, or a layer belongs to a model already.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp
+    >>> model = fastbp.Sequential(fastbp.Dense(4, 8, "relu", rng=0), fastbp.Dense(8, 3, rng=1))
+    >>> model.predict(np.ones((2, 4))).shape
+    (2, 3)
+    >>> list(model.parameters())
+    ['0.weight', '0.bias', '1.weight', '1.bias']
+    """
+
+    layers: Final[tuple[Dense, ...]]
+    dtype: Final[np.dtype[Any]]
+    metadata: dict[str, Any]
+
+    _compiled: ClassVar = ("forward", "__call__", "call", "backward", "predict", "in_features", "out_features")
+
+    def __init__(self, *layers: Dense) -> None:
+        _check_chain(layers)
+        self.layers = tuple(layers)
+        self.dtype = layers[0].dtype
+        self.metadata = {}
+        size = sum(layer._params.size for layer in layers)
+        self._params, self._grads = memory.zeros(size, self.dtype), memory.zeros(size, self.dtype)
+        start = 0
+        for layer in layers:
+            part = slice(start, start + layer._params.size)
+            self._params[part] = layer._params
+            if layer._grads.any():  # zeros that nobody writes take no memory yet
+                self._grads[part] = layer._grads
+            layer._bind(self._params[part], self._grads[part])
+            layer._owner = weakref.ref(self)  # a cycle of references would wait for the collector
+            start = part.stop
+        self._local = threading.local()
+        self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
+        widest = max(layer.out_features for layer in layers)
+        self._predict_rows = max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (widest * self.dtype.itemsize))
+
+    @property
+    def in_features(self) -> int:
+        """Columns of the input."""
+        return self.layers[0].in_features
+
+    @property
+    def out_features(self) -> int:
+        """Columns of the output."""
+        return self.layers[-1].out_features
+
+    def _plan(self, capacity: int, *, train: bool, target_width: int = 0) -> tuple[Array, Array]:
+        rows = [(layer.in_features, layer.out_features, layer._code, layer.has_bias) for layer in self.layers]
+        return make_plan(rows, self.dtype.itemsize, capacity, train=train, target_width=target_width)
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Run all layers on x and keep what `backward` needs; see `Dense.forward`.
+
+        Parameters
+        ----------
+        x : array_like of shape (batch, in_features)
+
+        Returns
+        -------
+        ndarray of shape (batch, out_features)
+            Kept too: do not change it in place before `backward`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x holds no real numbers, or has another shape.
+        """
+        a = check.rows(x, self.in_features, self.dtype, "Sequential")
+        for layer in self.layers:
+            a = layer._forward(a)
+        return a
+
+    __call__ = forward
+
+    def backward(self, dy: ArrayLike) -> Array:
+        """Fill all gradients from the gradient of the output; return the gradient of the input.
+
+        Parameters
+        ----------
+        dy : array_like of shape (batch, out_features)
+            Gradient of the loss by what `forward` returned.
+
+        Returns
+        -------
+        ndarray of shape (batch, in_features)
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` did not come before.
+        TypeError, ValueError
+            If dy holds no real numbers, or has another shape.
+        """
+        dz = self.layers[-1]._dz(dy, "Sequential")
+        below = (*self.layers[-2::-1], None) if len(self.layers) > 1 else (None,)
+        for layer, lower in zip(reversed(self.layers), below, strict=True):
+            dz = layer._backward(dz, lower)
+        return dz
+
+    def predict(self, x: ArrayLike, batch_size: int | None = None) -> Array:
+        """Return the last layer's output (for a classifier: logits) and keep nothing.
+
+        A row's result does not depend on the rows beside it, so `batch_size` changes time and memory, never a bit.
+        Threads may call this at once.
+
+        Parameters
+        ----------
+        x : array_like of shape (batch, in_features)
+        batch_size : int, optional
+            Rows to run at a time; by default as many as keep their activations in the cache.
+
+        Returns
+        -------
+        ndarray of shape (batch, out_features)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x holds no real numbers, or has another shape.
+        """
+        rows = check.rows(x, self.in_features, self.dtype, "Sequential")
+        if batch_size is None:
+            batch_size = self._predict_rows
+        else:
+            batch_size = check.integer(batch_size, "Sequential", "batch_size")
+        count = len(rows)
+        out = np.empty((count, self.out_features), self.dtype)
+        plan, work = self._prediction_plan(min(batch_size, count))
+        if count <= batch_size:
+            network.predict(plan, self._params, work, rows, out, tasks_for(self._work * count))
+            return out
+        tasks = tasks_for(self._work * batch_size)
+        for start in range(0, count, batch_size):
+            part = slice(start, start + batch_size)
+            network.predict(plan, self._params, work, rows[part], out[part], tasks)
+        return out
+
+    def _prediction_plan(self, capacity: int) -> tuple[Array, Array]:
+        """Return this thread's plan and workspace for at least `capacity` rows."""
+        saved = getattr(self._local, "saved", None)
+        if saved is None or saved[0] < capacity:
+            plan, layout = self._plan(capacity, train=False)
+            saved = self._local.saved = (int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype))
+        return saved[1], saved[2]
+
+    def parameters(self) -> dict[str, Array]:
+        """Return the parameters by name: ``"0.weight"``, ``"0.bias"``, ...; live views."""
+        named = {}
+        for i, layer in enumerate(self.layers):
+            named[f"{i}.weight"] = layer.weight
+            if layer.bias is not None:
+                named[f"{i}.bias"] = layer.bias
+        return named
+
+    def gradients(self) -> dict[str, Array]:
+        """Return the gradients by the parameters' names; live views."""
+        named = {}
+        for i, layer in enumerate(self.layers):
+            named[f"{i}.weight"] = layer.weight_grad
+            if layer.bias_grad is not None:
+                named[f"{i}.bias"] = layer.bias_grad
+        return named
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return a copy of the parameters, each C-contiguous, by name."""
+        return {name: np.array(value, order="C") for name, value in self.parameters().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
+        """Set all parameters.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            An array for each name in `parameters`, of the same shape and dtype; torch tensors on the CPU will do.
+
+        Raises
+        ------
+        KeyError
+            If a name is missing, or unknown.
+        TypeError, ValueError
+            If a dtype or a shape differs, or a number is NaN. The model is unchanged then.
+        """
+        current = self.parameters()
+        if missing := sorted(current.keys() - state_dict.keys()):
+            raise KeyError(f"load_state_dict expects {', '.join(missing)}, which the given names lack")
+        if unknown := sorted(state_dict.keys() - current.keys()):
+            raise KeyError(f"load_state_dict expects no {', '.join(unknown)}; the names are {', '.join(current)}")
+        checked = {}
+        for name, value in current.items():
+            check.no_mask(state_dict[name], "load_state_dict", name)
+            array = check.apart(np.asarray(state_dict[name]), self._params)
+            if array.dtype != self.dtype:
+                raise TypeError(f"load_state_dict expects {name} of dtype {self.dtype}, got {array.dtype}")
+            check.exact_shape(array, value.shape, "load_state_dict", name)
+            checked[name] = check.no_nan(array, "load_state_dict", name)
+        for name, array in checked.items():
+            current[name][...] = array
+
+    def summary(self) -> str:
+        """Return a table of the layers, their output shapes and numbers of parameters.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> print(fastbp.mlp([784, 128, 10], rng=0).summary())
+        layer  activation  output       parameters
+        0      relu        (batch, 128)    100 480
+        1      identity    (batch, 10)       1 290
+        total  float32                     101 770
+        """
+        lines = [("layer", "activation", "output", "parameters")]
+        for i, layer in enumerate(self.layers):
+            outputs = f"(batch, {layer.out_features})"
+            lines.append((str(i), layer.activation, outputs, thousands(layer._params.size)))
+        lines.append(("total", self.dtype.name, "", thousands(self._params.size)))
+        widths = [max(len(line[i]) for line in lines) for i in range(4)]
+        return "\n".join(
+            "  ".join((*(cell.ljust(w) for cell, w in zip(line[:3], widths, strict=False)), line[3].rjust(widths[3])))
+            for line in lines
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file; `fastbp.load` reads it.
+
+        Its tensors have the names of `parameters` and PyTorch's shapes: ``safetensors.torch.load_file`` reads it too.
+        The file appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `metadata` is no dict or holds what JSON cannot, such as names that are no strings; or if a parameter is
+            NaN, which `fastbp.load` refuses. A file that was there before is as it was.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp
+        >>> path = os.path.join(tempfile.mkdtemp(), "m.safetensors")
+        >>> fastbp.mlp([4, 3], rng=0).save(path)
+        >>> fastbp.load(path)
+        Sequential(Dense(4, 3, activation='identity'))
+        """
+        check_table(self.metadata, "save", "metadata")
+        tensors = self.state_dict()
+        for name, value in tensors.items():
+            check.no_nan(value, "save", name)
+        write_tensors(path, MODEL, {"layers": self._config(), "metadata": self.metadata}, tensors)
+
+    def __iter__(self) -> Iterator[Dense]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, i: int) -> Dense:
+        return self.layers[i]
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def _config(self) -> list[dict[str, Any]]:
+        return [layer._config() for layer in self.layers]
+
+    def __reduce__(self) -> tuple[Callable[..., "Sequential"], tuple[Any, ...]]:
+        return _rebuild_sequential, (self._config(), self._params.copy(), copy.deepcopy(self.metadata))
+
+
+def _rebuild_sequential(config: list[dict[str, Any]], params: Array, metadata: dict[str, Any]) -> Sequential:
+    model = Sequential(*(Dense(**arguments, init="zeros") for arguments in config))
+    model._params[...] = params
+    model.metadata = metadata
+    return model
+
+
+def _check_chain(layers: Sequence[Any]) -> None:
+    if not layers:
+        raise ValueError("Sequential expects at least one layer, got none")
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Dense):
+            raise TypeError(f"Sequential expects layers, got {type(layer).__name__} at position {i}")
+        refuse_overrides(layer, "Sequential", "layers", private=False)
+        if layer._owner is not None or any(layer is other for other in layers[:i]):
+            raise ValueError(f"Sequential expects layers that belong to no model, got {layer} at position {i}")
+    for i, (below, layer) in enumerate(pairwise(layers), 1):
+        if layer.in_features != below.out_features:
+            raise ValueError(
+                f"Sequential expects in_features {below.out_features} at position {i}, the out_features before it; "
+                f"got {layer.in_features}"
+            )
+        if layer.dtype != below.dtype:
+            raise TypeError(f"Sequential expects dtype {below.dtype} at position {i} as before, got {layer.dtype}")
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: str = "relu",
+    *,
+    output_activation: str = "identity",
+    bias: bool = True,
+    init: str | Initializer | None = None,
+    dtype: DTypeLike = "float32",
+    rng: int | np.random.Generator | None = None,
+) -> Sequential:
+    """Make a chain of dense layers from its sizes.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Features of the input, of each hidden layer, of the output.
+    activation : str, default "relu"
+        Of the hidden layers; see `Dense`.
+    output_activation : str, default "identity"
+        Of the last layer; losses of logits want "identity".
+    bias, init, dtype
+        As in `Dense`.
+    rng : int or numpy.random.Generator, optional
+        Seed of the initial weights; one stream for all layers.
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or out of range.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.mlp([4, 8, 3], rng=0)
+    Sequential(Dense(4, 8, activation='relu'), Dense(8, 3, activation='identity'))
+    """
+    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__getitem__") or len(sizes) < 2:
+        raise ValueError(f"mlp expects at least two sizes, of the input and of the output, got {sizes!r}")
+    generator = check.generator(rng, "mlp")
+    last = len(sizes) - 2
+    return Sequential(
+        *(
+            Dense(
+                *pair,
+                output_activation if i == last else activation,
+                bias=bias,
+                init=init,
+                dtype=dtype,
+                rng=generator,
+            )
+            for i, pair in enumerate(pairwise(sizes))
+        )
+    )

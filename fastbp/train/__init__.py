@@ -1,0 +1,1 @@
+"""Training: optimizers, the trainer and its runs, callbacks, checkpoints, progress."""

@@ -1,0 +1,96 @@
+"""What this installation runs on, and compiling ahead."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import llvmlite.binding as llvm
+import numpy as np
+from numba.core import config as numba_config
+
+from fastbp._base.threads import available_threads, get_num_threads
+from fastbp.kernels.compile.pool import threading_layer
+from fastbp.kernels.run import train as network
+from fastbp.kernels.simd.isa import isa
+from fastbp.nn.sequential import mlp
+from fastbp.train.trainer import Trainer
+
+__all__ = ["config", "show_config", "warmup"]
+
+
+def config() -> dict[str, str]:
+    """Return what decides speed and bits: CPU, instruction set, tile, threads, cache, versions.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> sorted(fastbp.config())[:3]
+    ['CPU', 'Python', 'cache folder']
+    """
+    instructions = isa()
+    rows, vectors = instructions.tile
+    lanes = instructions.lanes(4)
+    return {
+        "CPU": numba_config.CPU_NAME or llvm.get_host_cpu_name(),  # type: ignore[attr-defined]
+        "instruction set": f"{instructions.name}, {8 * instructions.vector_bytes}-bit vectors"
+        + (", FMA" if instructions.fma else ", no FMA"),
+        "tile (float32)": f"{rows} x {vectors * lanes}",
+        "threads": f"{get_num_threads()} of {available_threads()} available",
+        "threading layer": threading_layer(),
+        "cache folder": network.train_steps._cache.cache_path or "none: compiled anew in each process",
+        "versions": ", ".join(f"{name} {_version(name)}" for name in ("fastbp", "numba", "llvmlite", "numpy")),
+        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def show_config() -> None:
+    """Print `config`.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.show_config()  # doctest: +ELLIPSIS
+    CPU ...
+    """
+    table = config()
+    width = max(map(len, table))
+    for name, value in table.items():
+        print(f"{name:{width}}  {value}")
+
+
+def warmup(dtypes: tuple[str, ...] = ("float32",)) -> None:
+    """Compile what training and prediction need, so that the first call is quick; the disk cache keeps it.
+
+    Parameters
+    ----------
+    dtypes : tuple of str, default ("float32",)
+        Of the models to come.
+
+    Notes
+    -----
+    The cache is in the user's cache folder, or in ``NUMBA_CACHE_DIR``; `config` shows it. It serves the kind of CPU on
+    which it was filled. To fill one for all users, in an image for instance, set ``NUMBA_CACHE_DIR`` here and where
+    they run: they need to read it, not to write.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.warmup()
+    """
+    for dtype in dtypes:
+        model = mlp([2, 2], output_activation="tanh", dtype=dtype, rng=0)
+        x, y = np.zeros((2, 2), dtype), np.zeros(2, np.int64)
+        trainer = Trainer(model)
+        for _ in range(2):  # the second step takes the shorter way
+            trainer.step(x, y)
+        trainer.evaluate(x, y)
+        other = Trainer(mlp([2, 2], dtype=dtype, rng=0), "mse")
+        for _ in range(2):
+            other.step(x, x)
+        model.backward(model.forward(x))

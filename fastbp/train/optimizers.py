@@ -1,0 +1,218 @@
+"""Optimizers: what they are called and their numbers. The arithmetic is in ``kernels/optimizers/``.
+
+An optimizer holds no state of a run, so one object may serve several trainers; its numbers may change between steps.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastbp._base import check
+from fastbp._base.guard import Guarded
+from fastbp.kernels import optimizers as updates
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+
+
+class Optimizer(Guarded):
+    """What the optimizers have in common: a kernel, and the numbers it reads.
+
+    A subclass may add to it or have other defaults, but not override what the kernels compute.
+    """
+
+    lr: float
+    weight_decay: float
+
+    # "step" is PyTorch's name, "apply_gradients" and "update_step" are Keras's.
+    _compiled: ClassVar = ("code", "numbers", "step", "update", "apply_gradients", "update_step", "__call__")
+
+    @property
+    def code(self) -> int:
+        """The kernel's code in ``kernels.updates``."""
+        raise NotImplementedError
+
+    def _decay(self) -> tuple[float, float, float]:
+        """Return the first and second decay rates, and eps."""
+        raise NotImplementedError
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return the numbers as the kernel takes them, from ``updates.LR`` to ``updates.EPS``."""
+        return (self.lr, self.weight_decay, *self._decay())
+
+    def check(self) -> None:
+        """Raise ValueError or TypeError if a number is out of range."""
+        who = type(self).__name__
+        check.number(self.lr, who, "lr")
+        check.number(self.weight_decay, who, "weight_decay")
+
+    def __post_init__(self) -> None:
+        self.check()
+
+
+@dataclass
+class SGD(Optimizer):
+    """Stochastic gradient descent: ``W <- W - lr dW``, with momentum and Nesterov's as in PyTorch.
+
+    Parameters
+    ----------
+    lr : float, default 0.01
+        Learning rate.
+    momentum : float, default 0.0
+        With ``m <- momentum m + dW`` the step is ``-lr m``.
+    nesterov : bool, default False
+        Step by ``-lr (dW + momentum m)`` instead.
+    weight_decay : float, default 0.0
+        Adds ``weight_decay W`` to the gradient.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative or not finite, or `nesterov` comes without momentum.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.SGD(0.1, momentum=0.9)
+    SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
+    """
+
+    lr: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        check.number(self.momentum, "SGD", "momentum")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("SGD expects momentum greater than 0 with nesterov=True, got 0")
+
+    @property
+    def code(self) -> int:  # noqa: D102
+        if self.momentum == 0:
+            return updates.SGD
+        return updates.NESTEROV if self.nesterov else updates.MOMENTUM
+
+    def _decay(self) -> tuple[float, float, float]:
+        return self.momentum, 0.0, 0.0
+
+
+@dataclass
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015), as in PyTorch.
+
+    Parameters
+    ----------
+    lr : float, default 1e-3
+        Learning rate.
+    betas : (float, float), default (0.9, 0.999)
+        Decay rates of the mean gradient and of the mean squared gradient.
+    eps : float, default 1e-8
+        Added to the root of the mean squared gradient; greater than 0, where PyTorch takes 0 too. Squares below the
+        normal numbers count as 0 here, so eps counts as at least their root: 1.1e-19 in float32, 1.5e-154 in float64.
+    weight_decay : float, default 0.0
+        Adds ``weight_decay W`` to the gradient.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.Adam(3e-4).betas
+    (0.9, 0.999)
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    _code: ClassVar[int] = updates.ADAM
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        who = type(self).__name__
+        if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
+            raise TypeError(f"{who} expects betas to be two numbers, got {self.betas!r}")
+        for i, beta in enumerate(self.betas):
+            check.number(beta, who, f"betas[{i}]", 0.0, 1.0, open_high=True)
+        _check_eps(self.eps, who)
+
+    @property
+    def code(self) -> int:  # noqa: D102
+        return self._code
+
+    def _decay(self) -> tuple[float, float, float]:
+        return (*self.betas, self.eps)
+
+
+@dataclass
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as in PyTorch.
+
+    The parameters are `Adam`'s, but `weight_decay` (default 0.01) shrinks the weights by ``lr * weight_decay`` a step
+    in place of adding to the gradient.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.AdamW().weight_decay
+    0.01
+    """
+
+    weight_decay: float = 0.01
+
+    _code: ClassVar[int] = updates.ADAMW
+
+
+@dataclass
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012), as in PyTorch.
+
+    Parameters
+    ----------
+    lr : float, default 0.01
+        Learning rate.
+    alpha : float, default 0.99
+        Decay rate of the mean squared gradient.
+    eps : float, default 1e-8
+        Added to the root of the mean squared gradient; greater than 0, where PyTorch takes 0 too. Squares below the
+        normal numbers count as 0 here, so eps counts as at least their root: 1.1e-19 in float32, 1.5e-154 in float64.
+    weight_decay : float, default 0.0
+        Adds ``weight_decay W`` to the gradient.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.RMSprop(1e-3).alpha
+    0.99
+    """
+
+    lr: float = 0.01
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        check.number(self.alpha, "RMSprop", "alpha", 0.0, 1.0, open_high=True)
+        _check_eps(self.eps, "RMSprop")
+
+    @property
+    def code(self) -> int:  # noqa: D102
+        return updates.RMSPROP
+
+    def _decay(self) -> tuple[float, float, float]:
+        return 0.0, self.alpha, self.eps
+
+
+def _check_eps(eps: float, who: str) -> None:
+    if check.number(eps, who, "eps") == 0:
+        raise ValueError(f"{who} expects eps greater than 0, got {eps!r}: squares of tiny gradients count as 0")

@@ -1,0 +1,254 @@
+"""Compiled training steps of one model: the arrays they need, and the calls."""
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp._base import check, memory
+from fastbp._base.guard import Guarded, refuse_overrides
+from fastbp._base.interrupts import held_back
+from fastbp._base.pace import Pace
+from fastbp._base.threads import tasks_for
+from fastbp.kernels import optimizers as updates
+from fastbp.kernels.run import train as network
+from fastbp.kernels.run.frame import RECORD_ROWS, SETTINGS_SIZE, TASKS, Frame
+from fastbp.kernels.run.plan import CAPACITY, SIZE
+from fastbp.nn.losses import Loss, Targets
+from fastbp.nn.sequential import Sequential
+from fastbp.train.optimizers import Optimizer
+
+Array = NDArray[Any]
+INT64 = np.dtype(np.int64)
+
+
+class Alone:
+    """Lets one thread at a time in, again and again if it likes; RuntimeError for any other."""
+
+    refusal = "Trainer is in use by another thread; give each thread a Trainer of its own"
+
+    def __init__(self) -> None:
+        self._lock = self._make_lock()
+
+    def _make_lock(self) -> Any:
+        return threading.RLock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(self.refusal)
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> Any:
+        return type(self), ()  # a copy is nobody's yet
+
+
+class Once(Alone):
+    """Lets one call in; RuntimeError for another that it makes itself."""
+
+    refusal = "fit of this Trainer is running: its callbacks may call step, or fit of another Trainer of the model"
+
+    def _make_lock(self) -> Any:
+        return threading.Lock()
+
+
+class Steps(Guarded):
+    """What a `Trainer` is below its public methods. All arguments are checked."""
+
+    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer) -> None:
+        self._model, self._loss, self._optimizer = model, loss, optimizer
+        self._target_width = model.out_features // loss.outputs_for(1)
+        self._code = optimizer.code
+        dtype, size = model.dtype, model._params.size
+        self._state = memory.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
+        self._hyper = np.zeros(updates.HYPER_SIZE)
+        self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
+        self._options = loss.options()
+        self._class_weight = np.empty(0, dtype)
+        self._settings = np.zeros(SETTINGS_SIZE, np.int64)
+        self._record = np.zeros((RECORD_ROWS, 1))
+        self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
+        self._usual: np.dtype[Any] | None = None  # of the targets of the last `step`, if the settings are its own
+        # Floating-point operations of a step for one row; the first layer's input needs no gradient.
+        self._step_work = 3 * model._work - model.layers[0]._work
+        self._alone = Alone()
+        self._pace = Pace(0, 1)
+        self._reserve(0)
+
+    @property
+    def model(self) -> Sequential:
+        """The model that is trained; another one needs a trainer of its own."""
+        return self._model
+
+    @property
+    def loss(self) -> Loss:
+        """The loss; another one needs a trainer of its own."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer; one of the same kind may take its place between steps."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
+        refuse_overrides(optimizer, "Trainer", "an optimizer")
+        self._optimizer = optimizer
+
+    def _reserve(self, batch: int) -> None:
+        """Make room for batches of this many rows."""
+        plan, layout = self.model._plan(batch, train=True, target_width=self._target_width)
+        # All of it before any of it replaces the old: a MemoryError leaves the trainer as it was.
+        buffers = memory.zeros(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
+        with held_back():
+            self._plan, self._layout = plan, layout
+            self._work, self._rows, self._labels = buffers
+            self._bind()
+
+    def _bind(self) -> None:
+        """Give the kernels the addresses of all that stays from step to step."""
+        self._frame = Frame(
+            self._plan,
+            self._layout,
+            self._settings,
+            self._hyper,
+            self._options,
+            self.model._params,
+            self.model._grads,
+            self._state,
+            self._work,
+            self._rows,
+            self._class_weight,
+            self._labels,
+            self._record,
+        )
+        self._addresses = self._frame.addresses()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a step works in, and where it is, is no state: a copy makes its own.
+        own = ("_frame", "_addresses", "_plan", "_layout", "_work", "_rows", "_labels", "_pace")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Kernels write to these arrays on trust; those of a state may be read-only, as joblib's, or another trainer's.
+        arrays = {name: np.array(value) for name, value in state.items() if isinstance(value, np.ndarray)}
+        vars(self).update(state | arrays)
+        self._state = memory.zeros(self._state.size, self._state.dtype)
+        self._state[:] = state["_state"]
+        self._pace = Pace(0, 1)
+        self._reserve(0)
+
+    def _most_tasks(self, rows: int) -> int:
+        """Return into how many tasks to cut a step. Its work is shared out twice, and each time has to repay that."""
+        return tasks_for(self._step_work * rows / 2)
+
+    def _paced(self, rows: int, tasks: int) -> Pace:
+        """Return the pace of such steps: that of the steps before, if it was theirs."""
+        if self._pace.rows != rows or self._pace.tasks != tasks:
+            self._pace = Pace(rows, tasks)
+        return self._pace
+
+    def _prepare(self, batch: int) -> None:
+        if batch > self._layout[CAPACITY]:
+            self._reserve(batch)
+        optimizer = self._optimizer
+        if optimizer.code != self._code or not self._known(optimizer):
+            self._check_optimizer()
+            numbers = optimizer.numbers()
+            self._hyper[: len(numbers)] = numbers
+            # A list may change without becoming another: it is never taken for the one before.
+            self._numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
+
+    def _known(self, optimizer: Optimizer) -> bool:
+        """Whether the kernels have the optimizer's numbers."""
+        try:
+            return vars(optimizer) == self._numbers
+        except ValueError:  # an array among a subclass's own attributes
+            return False
+
+    def _check_optimizer(self) -> None:
+        """Raise an error if the optimizer is of another kind than before, or a number is out of range."""
+        if self._optimizer.code != self._code:
+            raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
+        self._optimizer.check()
+
+    def _run(
+        self,
+        x: Array,
+        targets: Targets,
+        sample_weight: Array,
+        order: Array,
+        batch: int,
+        steps: range,
+        tasks: int,
+        record: Array,
+        finite: bool = False,
+    ) -> int:
+        """Run the compiled steps, with `finite` to before one whose loss is not; the record says which were made.
+
+        Return -1, or the row whose label is wrong, at which they end.
+        """
+        self._begin(targets, batch, steps, tasks, finite)
+        wrong: int = network.train_steps(
+            self._addresses, x, targets.labels, targets.values, sample_weight, order, record
+        )
+        return wrong
+
+    def _begin(self, targets: Targets, batch: int, steps: range, tasks: int, finite: bool = False) -> None:
+        """Say what the next compiled steps are; only after `step` has said it a later one may take the short way."""
+        self._usual = None
+        if not np.array_equal(targets.class_weight, self._class_weight):
+            with held_back():
+                self._class_weight = targets.class_weight
+                self._bind()
+        self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks, finite
+
+    def _as_before(self, x: Any, y: Any) -> bool:
+        """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
+        try:
+            return (
+                type(x) is np.ndarray
+                and type(y) is np.ndarray
+                and y.dtype is self._usual
+                and x.dtype is self._model.dtype
+                and x.ndim == 2
+                and 0 < len(x) == len(y) <= self._rows.shape[1]
+                and x.shape[1] == self._model.in_features
+                and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
+                and x.flags.carray
+                and y.flags.carray
+                # y is read before anything is written
+                and (x.base is None or not check.overlaps(x, self._model._params, self._model._grads))
+                and vars(self._optimizer) == self._numbers
+                and self._optimizer.code == self._code
+            )
+        except ValueError:  # an array among the attributes of an optimizer's subclass
+            return False
+
+    def _quick_step(self, x: Any, y: Any) -> bool:
+        """Make a step in a call of few arguments; False, and nothing done, if a label is wrong.
+
+        x and y are `_as_before`.
+        """
+        most = self._most_tasks(len(x))
+        if most == 1:
+            return self._quick_call(x, y, 1)
+        pace = self._paced(len(x), most)
+        tasks, _ = pace.choose(1)
+        began = time.perf_counter()
+        done = self._quick_call(x, y, tasks)
+        if done:
+            pace.note(tasks, 1, time.perf_counter() - began)
+        return done
+
+    def _quick_call(self, x: Any, y: Any, tasks: int) -> bool:
+        self._settings[TASKS] = tasks
+        if y.dtype is INT64:
+            return bool(network.train_on_labels(self._addresses, x, y) < 0)
+        network.train_on_targets(self._addresses, x, y)
+        return True

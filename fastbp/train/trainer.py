@@ -1,0 +1,391 @@
+"""Training: a compiled call a step, many steps a call in `fit`."""
+
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp._base import check
+from fastbp._base.guard import refuse_overrides, set_unguarded
+from fastbp._base.interrupts import held_back
+from fastbp.nn.losses import CrossEntropyLoss, Loss, Targets, named_loss
+from fastbp.nn.sequential import Sequential
+from fastbp.train.callbacks import Callback, checked_callbacks
+from fastbp.train.checkpoint import read_checkpoint, write_checkpoint
+from fastbp.train.epoch import make_epoch
+from fastbp.train.history import History
+from fastbp.train.optimizers import Adam, Optimizer
+from fastbp.train.position import Position
+from fastbp.train.progress import Progress, what_shows
+from fastbp.train.steps import INT64, Once, Steps
+
+__all__ = ["Trainer"]
+
+Array = NDArray[Any]
+_NO_ORDER = np.empty(0, np.int64)
+
+
+class Trainer(Steps):
+    """Trains a model: forward, loss, backward and update in one compiled call.
+
+    Objects of subclasses that override what the kernels compute (a loss's `evaluate`, an optimizer's `step`, a layer's
+    `forward`) are refused, because the steps would not call that.
+
+    Parameters
+    ----------
+    model : Sequential
+    loss : str or loss object, default "softmax_cross_entropy"
+        That, "mse", "binary_cross_entropy_with_logits", "gaussian_nll", or an object with options such as
+        ``fastbp.CrossEntropyLoss(label_smoothing=0.1)``.
+    optimizer : SGD, Adam, AdamW or RMSprop, optional
+        ``Adam(1e-3)`` without it. Its numbers may be changed between steps; another kind needs a new trainer.
+
+    Attributes
+    ----------
+    history : History
+        Of the epochs that `fit` ended.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or the model's outputs do not suit the loss.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp
+    >>> x, y = fastbp.load_digits()
+    >>> trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0), optimizer=fastbp.Adam(1e-2))
+    >>> history = trainer.fit(x / 16, y, epochs=20, rng=0, progress=False)
+    >>> trainer.evaluate(x / 16, y)["accuracy"] > 0.97
+    True
+    """
+
+    history: Final[History]
+
+    _compiled: ClassVar = ("step",)  # in `fit`
+
+    def __init__(
+        self, model: Sequential, loss: str | Loss = "softmax_cross_entropy", optimizer: Optimizer | None = None
+    ) -> None:
+        if not isinstance(model, Sequential):
+            raise TypeError(f"Trainer expects model to be a Sequential, got {type(model).__name__}")
+        if not isinstance(loss, Loss):
+            loss = named_loss(loss)
+        if loss.reduction == "none":
+            raise ValueError("Trainer expects a loss with reduction 'mean' or 'sum', got 'none'")
+        if optimizer is None:
+            optimizer = Adam()
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
+        for what, part in (("a model", model), ("a loss", loss), ("an optimizer", optimizer)):
+            refuse_overrides(part, "Trainer", what)
+        for layer in model:
+            refuse_overrides(layer, "Trainer", "layers")
+        loss.check_outputs(model.out_features)
+        super().__init__(model, loss, optimizer)
+        self.history = History()
+        self._steps = 0  # but those of an epoch that is not at its end
+        self._position: Position | None = None  # of the last run of `fit`
+        self._one_fit = Once()
+
+    @property
+    def steps(self) -> int:
+        """Updates made so far."""
+        return self._steps + (self._position.done if self._position else 0)
+
+    def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
+        rows = check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
+        targets = self.loss.targets(y, len(rows), self.model.out_features, self.model.dtype)
+        weight = check.weights(sample_weight, len(rows), self.model.dtype, "Trainer", "sample_weight")
+        written = self.model._params, self.model._grads
+        targets = targets._replace(values=check.apart(targets.values, *written))
+        return check.apart(rows, *written), targets, check.apart(weight, *written)
+
+    def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Make one training step: forward, loss, backward, update.
+
+        Parameters
+        ----------
+        x : array_like of shape (batch, in_features)
+        y : array_like
+            Class indices (batch,) or probabilities (batch, classes) for softmax_cross_entropy, else numbers
+            (batch, outputs), or (batch,) if there is one output.
+        sample_weight : array_like of shape (batch,), optional
+            How much each row counts; the mean becomes the weighted mean.
+
+        Returns
+        -------
+        float
+            The loss before the update.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit; nothing is changed then.
+        RuntimeError
+            If another thread is in this trainer.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp
+        >>> trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0), optimizer=fastbp.SGD(0.1))
+        >>> round(trainer.step(np.zeros((4, 2)), [0, 1, 2, 0]), 4)
+        1.0986
+        """
+        with self._alone:
+            if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
+                rows, targets, weight = self._inputs(x, y, sample_weight)
+                self._prepare(len(rows))
+                tasks = self._most_tasks(len(rows))
+                self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), tasks, self._record)
+                # A class weight is looked at anew each time, as it is the caller's.
+                given = getattr(self._loss, "weight", None) is None
+                self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
+            set_unguarded(self, "_steps", self._steps + 1)
+            return float(self._record[0, 0])
+
+    def fit(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 1,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        rng: int | np.random.Generator | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool | Progress = True,
+        resume: bool = False,
+    ) -> History:
+        """Train for some epochs.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `step`, for all samples.
+        epochs : int, default 1
+            How often to go through the samples.
+        batch_size : int, default 128
+            Rows of a step; the last step of an epoch takes what is left.
+        shuffle : bool, default True
+            Whether each epoch takes the samples in a new order.
+        rng : int or numpy.random.Generator, optional
+            Seed of the orders; without it they differ from run to run.
+        validation_data : (x, y), optional
+            Evaluated after each epoch, as "val_loss" and "val_accuracy".
+        callbacks : iterable of Callback
+            Called between steps and epochs, and may change what trains; see `fastbp.Callback`.
+        progress : bool, default True
+            Whether to show a progress bar, on a terminal.
+        resume : bool, default False
+            Go on with the last run, of this trainer or of the checkpoint that it was loaded from: in the middle of an
+            epoch too, in the same order, to the same bits. `epochs` counts those of the whole run, so a run at its end
+            does nothing more; without a run before, one begins. Pass the same data and arguments: other numbers of
+            rows, another `batch_size` or `shuffle` are refused. `rng` is not looked at, as the run has its own.
+
+        Returns
+        -------
+        History
+            Of the epochs of this run. "loss" and "accuracy" are means over an epoch's rows, as they count, each row's
+            before the update of its batch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit, or is not that of the run to resume; nothing is changed then.
+        KeyError
+            If a callback monitors a figure that this run does not have.
+        RuntimeError
+            If another thread is in this trainer, or this is called by a callback of its own `fit`.
+        NotFiniteError
+            At the first step whose loss is infinite or NaN, before its update: see `fastbp.NotFiniteError`.
+        KeyboardInterrupt
+            On Ctrl-C, at a step's end: within some 100 ms, or as long as a single step takes. `history` has the epochs
+            that ended, and ``fit(..., resume=True)`` goes on from there; so it does after an exception in a callback.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> x, y = fastbp.load_digits()
+        >>> trainer = fastbp.Trainer(fastbp.mlp([64, 10], rng=0))
+        >>> trainer.fit(x, y, epochs=2, rng=0, progress=False).epochs
+        2
+        >>> trainer.fit(x, y, epochs=5, resume=True, progress=False).epochs
+        5
+        """
+        if type(self).step is not Trainer.step:
+            raise TypeError(
+                f"fit makes its steps in compiled code and would not call {type(self).__name__}.step; call step in a "
+                "loop of your own, or pass a Callback"
+            )
+        rows, targets, weight = self._inputs(x, y, sample_weight)
+        targets = targets.as_classes()
+        epochs = check.integer(epochs, "fit", "epochs")
+        batch_size = min(check.integer(batch_size, "fit", "batch_size"), len(rows))
+        generator = check.generator(rng, "fit")
+        own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
+        callbacks = checked_callbacks(callbacks, self._figure_names(targets, validation_data), more=not own)
+        shows = what_shows(progress)
+        with self._alone, self._one_fit:
+            self._prepare(batch_size)
+            position = self._position if resume else None
+            if position is None:
+                position = Position(len(rows), batch_size, bool(shuffle), generator)
+            else:
+                position.check(len(rows), batch_size, bool(shuffle))
+            listeners = position.successors(callbacks)
+            position.freeze()
+            with held_back():  # the steps of an epoch that is given up count too
+                self._steps, self._position = (self._steps if position is self._position else self.steps), position
+            try:
+                for callback in callbacks:
+                    callback.on_fit_begin(self)
+                for callback, listener in zip(callbacks, listeners, strict=True):
+                    if listener.state:
+                        callback.load_state_dict(listener.state)
+                position.listeners = listeners
+                self._go_on(rows, targets, weight, position, epochs, validation_data, shows)
+                for callback in callbacks:
+                    callback.on_fit_end(self)
+            finally:
+                position.freeze()
+            return History(position.history)
+
+    def _figure_names(self, targets: Targets, validation_data: Any) -> list[str]:
+        """Return the names of what a run records of each epoch; an error if it cannot evaluate."""
+        names = ["loss", "accuracy"] if targets.labelled else ["loss"]
+        if validation_data is None:
+            return names
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+            raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
+        x, y = validation_data
+        validation = self._inputs(x, y, None)[1].as_classes()
+        return [*names, *(f"val_{name}" for name in self._figure_names(validation, None))]
+
+    def _go_on(
+        self,
+        x: Array,
+        targets: Targets,
+        weight: Array,
+        position: Position,
+        epochs: int,
+        validation_data: Any,
+        progress: Progress,
+    ) -> None:
+        """Go on with a run from where it is to the end of its last epoch."""
+        with progress.fit(epochs, len(x), self._step_work, position.history.epochs + position.done / position.steps):
+            position.tell_of_steps(self, position.done, call=False)  # of a multiple whose end some did not see
+            while True:
+                position.tell_of_epoch(self)  # of one whose end some callbacks did not see: there was an interruption
+                if position.stopped or position.history.epochs >= epochs:
+                    break
+                figures = make_epoch(self, x, targets, weight, position, progress)
+                if validation_data is not None:
+                    figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
+                with held_back():
+                    self._steps += position.done
+                    position.end_epoch(figures)
+                    self.history.append(figures)
+                progress.epoch(position.history.epochs, figures)
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write all that it takes to go on from here to the same bits; `load_checkpoint` reads it.
+
+        That is the model, the optimizer and its state, the loss, the history, and of the last run of `fit` its order,
+        its random generator, the running epoch so far, and what its callbacks remember. Not the data. A callback may
+        call this. The file is in safetensors' format, with a checksum, and appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        TypeError
+            If the optimizer, the loss or the random generator is of a class of your own, or something holds what JSON
+            cannot.
+        OSError
+            If the file cannot be written; one that was there before is as it was.
+        RuntimeError
+            If another thread is in this trainer.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastbp
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.checkpoint")
+        >>> trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0))
+        >>> loss = trainer.step(np.ones((4, 2)), [0, 1, 2, 0])
+        >>> trainer.save_checkpoint(path)
+        >>> twin = fastbp.Trainer.load_checkpoint(path)
+        >>> twin.steps, twin.optimizer
+        (1, Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0))
+        >>> x = np.eye(2)
+        >>> twin.step(x, [0, 1]) == trainer.step(x, [0, 1])
+        True
+        """
+        with self._alone:
+            write_checkpoint(path, self)
+
+    @classmethod
+    def load_checkpoint(cls, path: str | os.PathLike[str]) -> "Trainer":
+        """Read a trainer that `save_checkpoint` wrote; ``fit(..., resume=True)`` goes on with its run.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        Trainer
+            With a model of its own.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged in any way, or is no checkpoint.
+
+        Examples
+        --------
+        See `save_checkpoint`.
+        """
+        return read_checkpoint(path, cls)
+
+    def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+        """Return the loss over all rows, and for class labels and one-hot rows the accuracy.
+
+        Parameters
+        ----------
+        x, y
+            As in `step`.
+
+        Returns
+        -------
+        dict
+            ``{"loss": ..., "accuracy": ...}``; rows with the ignored label count for neither.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit.
+        """
+        rows, targets, _ = self._inputs(x, y, None)
+        z = self.model.predict(rows)
+        loss, _ = self.loss.evaluate(z, y)
+        figures = {"loss": loss}
+        if targets.labels.size:
+            assert isinstance(self.loss, CrossEntropyLoss)
+            counted = targets.labels != self.loss.ignore_index
+            figures["accuracy"] = float((z.argmax(1) == targets.labels)[counted].mean()) if counted.any() else np.nan
+        elif targets.as_classes().labelled:
+            figures["accuracy"] = float((z.argmax(1) == targets.values.argmax(1)).mean())
+        return figures
+
+    def __repr__(self) -> str:
+        sizes = "-".join(str(n) for n in (self.model.in_features, *(layer.out_features for layer in self.model)))
+        return f"Trainer({sizes}, {type(self.loss).__name__}, {self.optimizer!r}, {self.steps} steps)"

@@ -1,0 +1,238 @@
+"""`kernel`, `entry` and `outlined`: Numba as this library uses it, with a cache that sees every change of the kernels.
+
+A `kernel` becomes part of what calls it. An `entry` is called from Python and is cached on disk. An `outlined`
+function is compiled once for an element type, cached, and called by its address.
+
+Numba keys its cache by a function's own bytecode. A kernel is built from many functions in many files, so here the
+stamp of a cached entry is a digest of all of them: change any file of this folder and everything is compiled anew.
+`cache_folder` says where it is kept.
+A cache that cannot be read or written costs time, never a result: it is named in one warning and left alone.
+"""
+
+import functools
+import hashlib
+import inspect
+import pickle
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+import numpy.ma  # noqa: F401  # NumPy imports it when Numba first looks at an array, and no fork would wait for that
+from llvmlite import binding, ir
+from numba import types
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.ccallback import CFunc
+from numba.core.cgutils import get_or_insert_function
+from numba.core.runtime import rtsys
+
+from ..simd.lanes import make_intrinsic
+from .control import give_control_back, take_control
+from .folder import SOURCE_DIGEST, KernelFolder
+from .pool import COMPILING, LOADING, require_room, start_threads
+
+_warned = False
+
+
+def _warn(problem: Exception) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"fastbp compiles without its cache, which only costs time: {problem!r}. "
+            "NUMBA_CACHE_DIR names another folder.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+class CheckedFile(IndexDataCacheFile):
+    """Numba's files, whose data say whose they are and have a checksum: they are run as machine code.
+
+    Where processes fill a cold cache at once, one's index may name the data of another, for other types; and while
+    one replaces the files of older sources, its index names the old data.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        data = self._dump(data)
+        super().save(key, (self._source_stamp, key, hashlib.sha256(data).digest(), data))
+
+    def load(self, key: Any) -> Any:
+        found = super().load(key)
+        if found is None or found[:2] != (self._source_stamp, key):
+            return None
+        digest, data = found[2:]
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError(f"a damaged file beside {self._index_path}")
+        return pickle.loads(data)
+
+
+class InKernelFolder(CompileResultCacheImpl):
+    """Numba's way to write a compiled function down, in our folder."""
+
+    _locator_classes = [KernelFolder]  # noqa: RUF012  # Numba declares it of instances
+
+
+class KernelCache(FunctionCache):
+    """Numba's function cache, stamped with the digest of all kernel sources, and never fatal."""
+
+    _impl_class = InKernelFolder
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        self._cache_file = CheckedFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=SOURCE_DIGEST,
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        require_room(LOADING)
+        start_threads()
+        for part in outlined_functions:  # machine code from the cache calls them by name
+            part.define(getattr(sig, "args", sig))
+        try:
+            # Numba's own way in loads all that it can compile first, a third of a second. Machine code needs its
+            # run-time system alone.
+            rtsys.initialize(target_context)
+            with self._guard_against_spurious_io_errors():
+                loaded = self._load_overload(sig, target_context)
+        except Exception as problem:  # a damaged file can raise anything while it is unpickled
+            _warn(problem)
+            loaded = None
+        if loaded is None:
+            require_room(COMPILING)
+        return loaded
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as problem:
+            _warn(problem)
+
+
+class NoCache(NullCache):
+    """For where no folder can be named."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> None:
+        require_room(COMPILING)
+        start_threads()
+
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
+    """Compile `function` into whatever calls it: no GIL, no fast-math, NumPy's division. Python cannot call it."""
+    if function is None:
+        return lambda f: kernel(f, parallel=parallel)
+    dispatcher = numba.njit(parallel=parallel, no_cpython_wrapper=True, **_OPTIONS)(function)  # type: ignore[call-overload]
+    template = dispatcher.get_call_template
+
+    def without_literals(args: Sequence[Any], kws: dict[str, Any]) -> Any:
+        """Numba compiles a function once more where an argument is a literal; LLVM copies it to where that is known."""
+        return template([types.unliteral(a) for a in args], {k: types.unliteral(a) for k, a in kws.items()})
+
+    dispatcher.get_call_template = without_literals
+    return dispatcher
+
+
+# Numba calls a function of named parameters sooner than one of ``*args``, so each entry gets a source of its own.
+_ENTRY = """
+def {name}({parameters}):
+    word = take_control()
+    result = body({parameters})
+    give_control_back(word)
+    return result
+"""
+
+
+def entry(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that Python calls, on its first call; cached on disk. It minds the control word."""
+    source = _ENTRY.format(name=function.__name__, parameters=", ".join(inspect.signature(function).parameters))
+    scope = {"body": kernel(function), "take_control": take_control, "give_control_back": give_control_back}
+    exec(source, scope)
+    dispatcher = numba.njit(**_OPTIONS)(functools.wraps(function)(scope[function.__name__]))
+    dispatcher._cache = _cache_of(function)
+    return dispatcher
+
+
+def _cache_of(function: Callable[..., Any]) -> Any:
+    try:
+        return KernelCache(function)
+    except Exception as problem:  # no folder can be named
+        _warn(problem)
+        return NoCache()
+
+
+class Outlined:
+    """A function on pointers and integers that is compiled once an element type, and called by its address.
+
+    Numba copies the code of whatever a kernel calls into that kernel, and into the kernel's callers. For the large
+    functions below everything else, that is most of the time to compile; an outlined function is a symbol instead.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: Callable[[types.Float], Any]) -> None:
+        self.function = function
+        self.signature = signature
+        self.compiled: dict[types.Float, Any] = {}
+        outlined_functions.append(self)
+
+    def symbol(self, dtype: types.Float) -> str:
+        return f"fastbp.{self.function.__name__}.{dtype}"
+
+    def define(self, sig: Any) -> None:
+        """Make the symbol that a kernel with this signature needs: its first array of floats tells the element type."""
+        for arg in sig:
+            if isinstance(arg, types.Array) and isinstance(arg.dtype, types.Float):
+                self.compile(arg.dtype)
+                return
+
+    def compile(self, dtype: types.Float) -> None:
+        """Compile or load, after all that were outlined before: machine code from the cache calls them by name."""
+        if dtype in self.compiled:
+            return
+        for part in outlined_functions[: outlined_functions.index(self)]:
+            part.compile(dtype)
+        signature = self.signature(dtype)
+        options = {"error_model": "numpy", "nopython": True}
+        compiled = CFunc(self.function, (signature.args, signature.return_type), {}, options)
+        compiled._cache = _cache_of(self.function)
+        compiled.compile()
+        binding.add_symbol(self.symbol(dtype), compiled.address)
+        self.compiled[dtype] = compiled
+
+    def declare(self, context: Any, module: ir.Module, dtype: types.Float) -> ir.Function:
+        """Make sure that the function is there, and return it as the code in `module` sees it."""
+        self.compile(dtype)
+        signature = self.signature(dtype)
+        result = ir.VoidType()
+        if signature.return_type is not types.void:
+            result = context.get_value_type(signature.return_type)
+        parameters = [context.get_value_type(t) for t in signature.args]
+        return get_or_insert_function(module, ir.FunctionType(result, parameters), self.symbol(dtype))
+
+    def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        """Write a call of the function."""
+        value = builder.call(self.declare(context, builder.module, element_type(signature.args)), args)
+        return context.get_dummy_value() if signature.return_type is types.void else value
+
+    def intrinsic(self, call: Callable[..., Any] | None = None) -> Any:
+        """Return what a kernel calls; `call` writes the call."""
+        names = list(inspect.signature(self.function).parameters)
+        return make_intrinsic(
+            self.function.__name__, names, lambda *args: self.signature(element_type(args)), call or self.call
+        )
+
+
+outlined_functions: list[Outlined] = []
+
+
+def element_type(args: Sequence[Any]) -> Any:
+    """Return what the first pointer among an outlined function's argument types points to."""
+    return next(a.dtype for a in args if isinstance(a, types.CPointer))
+
+
+def outlined(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function an outlined one; ``signature(dtype)`` gives its types for an element type."""
+    return lambda function: Outlined(function, signature).intrinsic()

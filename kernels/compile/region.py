@@ -1,0 +1,139 @@
+"""`shared`: outlined functions whose work many threads share, in the one parallel region of the library.
+
+Numba takes more than a second to compile a ``prange``, whatever is in it. So there is a single one. All it knows of its
+tasks is the address of a function and the address of the arguments, and it serves every kernel.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+
+from ..simd.lanes import I32, I64, count_loop, make_intrinsic
+from .control import give_back, take
+from .functions import Outlined, element_type, kernel
+from .pool import threading_layer
+from .threads import TASK, integers, spread
+
+_C_GETTER, _C_SETTER = ir.FunctionType(I64, []), ir.FunctionType(ir.VoidType(), [I32])
+
+
+def _invoke(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    task, arguments, piece = args
+    builder.call(builder.inttoptr(task, TASK.as_pointer()), [arguments, piece])
+    return context.get_dummy_value()
+
+
+invoke = make_intrinsic(
+    "invoke", ["task", "arguments", "piece"], lambda *_: types.void(types.int64, types.int64, types.int64), _invoke
+)
+
+
+def _use(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    before = builder.call(cgutils.get_or_insert_function(builder.module, _C_GETTER, "get_num_threads"), [])
+    use = cgutils.get_or_insert_function(builder.module, _C_SETTER, "set_num_threads")
+    builder.call(use, [builder.trunc(args[0], I32)])
+    return before
+
+
+# use(threads): Numba's parallel regions in the calling thread have so many threads; returns how many they had.
+use = make_intrinsic("use", ["threads"], lambda threads: types.int64(types.int64), _use)
+
+
+@kernel(parallel=True)
+def _region(task, arguments, pieces):
+    for piece in prange(pieces):
+        invoke(task, arguments, piece)
+
+
+def region(task, arguments, pieces, threads):
+    """Call the function at `task` with the address of its arguments and every piece, on so many of Numba's threads.
+
+    The user's own parallel loops have as many threads after it as before.
+    """
+    users = use(threads)
+    _region(task, arguments, pieces)
+    use(users)
+
+
+def region_of_own_threads(task, arguments, pieces, threads):
+    """Do the same on threads that are made for it."""
+    spread(task, arguments, pieces, min(pieces, threads))
+
+
+class Region(Outlined):
+    """The region of this process's threading layer, under one name: machine code from the cache serves all layers."""
+
+    def symbol(self, dtype: types.Float) -> str:
+        return f"fastbp.region.{dtype}"
+
+    def compile(self, dtype: types.Float) -> None:
+        self.function = region_of_own_threads if threading_layer() == "workqueue" else region
+        super().compile(dtype)
+
+
+_REGION = Region(region, integers)
+
+
+class Shared(Outlined):
+    """An outlined function whose last parameters are `pieces` and `piece`: it computes one piece of so many.
+
+    A kernel calls it with `pieces` and `threads` in their place, and all pieces are computed: in a parallel region, or
+    one after another where either is 1. All regions of a call have as many threads, whatever the pieces: OpenMP ends
+    the threads that a smaller region has no use for, and makes them again for the next one.
+    """
+
+    def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        dtype = element_type(signature.args)
+        function = self.declare(context, builder.module, dtype)
+        run = _REGION.declare(context, builder.module, dtype)
+        *shared, pieces, threads = args
+        shared.append(pieces)
+        several = builder.and_(builder.icmp_signed(">", pieces, I64(1)), builder.icmp_signed(">", threads, I64(1)))
+        with builder.if_else(several) as (parallel, serial):
+            with parallel:
+                arguments = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, shared))
+                task = self._task(builder.module, function, arguments.type)
+                builder.call(run, [builder.ptrtoint(task, I64), builder.ptrtoint(arguments, I64), pieces, threads])
+            with serial, count_loop(builder, I64(0), pieces, 1) as piece:
+                builder.call(function, [*shared, piece])
+        return context.get_dummy_value()
+
+    @staticmethod
+    def _task(module: ir.Module, function: ir.Function, arguments: ir.Type) -> ir.Function:
+        """Return what the region calls: it reads the arguments and calls the function."""
+        task = cgutils.get_or_insert_function(module, TASK, f"{function.name}.task")
+        if not task.blocks:
+            task.linkage = "internal"
+            builder = ir.IRBuilder(task.append_basic_block())
+            place, piece = task.args
+            values = cgutils.unpack_tuple(builder, builder.load(builder.inttoptr(place, arguments)))
+            word = take(builder)
+            builder.call(function, [*values, piece])
+            give_back(builder, word)
+            builder.ret_void()
+        return task
+
+
+_parts: dict[Any, Shared] = {}
+
+
+def shared(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function a shared one; ``signature(dtype)`` gives its types for an element type."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        part = Shared(function, signature)
+        all_pieces = part.intrinsic()
+        _parts[all_pieces] = part
+        return all_pieces
+
+    return decorate
+
+
+def one_piece(all_pieces: Any) -> Any:
+    """Return the shared function as it is written, for a task that computes a piece of several of them."""
+    part = _parts[all_pieces]
+    return part.intrinsic(functools.partial(Outlined.call, part))

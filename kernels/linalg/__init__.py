@@ -1,0 +1,1 @@
+"""Products of matrices, and how they are cut into tasks."""

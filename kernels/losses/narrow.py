@@ -1,0 +1,104 @@
+"""Losses of narrow rows, a vector's worth of rows at a time.
+
+Few outputs fill no vector, and a row's maximum and sums would wait on each other. So a block of rows is turned in
+registers, a lane a row and a vector a column, and every step of a formula serves all its rows.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from ..simd import elementary
+from ..simd.lanes import I64, Lanes, Variable, Vec, count_loop, make_intrinsic
+
+# Rows of up to so many columns are narrow.
+NARROW = 64
+
+
+def _softmax_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    panel, classes, labels, own, scale, loss, hit = args
+    lanes = Lanes(b, signature.args[0].dtype)
+    wide = lanes.widened()
+    label, own, scale = lanes.load(labels), lanes.load(own), lanes.load(scale)
+    top, first = Variable(lanes, lanes.constant(-math.inf)), Variable(lanes, lanes.constant(-1.0))
+    picked, total = Variable(lanes, lanes.constant(0.0)), Variable(wide, wide.constant(0.0))
+
+    def column(c: ir.Value) -> tuple[ir.Value, Vec]:
+        return b.gep(panel, [b.mul(c, I64(lanes.width))]), lanes.splat(b.sitofp(c, lanes.scalar))
+
+    with count_loop(b, I64(0), classes, 1) as c:
+        z = lanes.load(column(c)[0])
+        top.set(lanes.maximum(top.get(), z))
+    largest = top.get()
+    with count_loop(b, I64(0), classes, 1) as c:
+        place, number = column(c)
+        z = lanes.load(place)
+        picked.set(lanes.select(label.equals(number), z, picked.get()))
+        unseen = b.and_(z.equals(largest), first.get() < 0.0)
+        first.set(lanes.select(unseen, number, first.get()))
+        e = elementary.exp_of_negative(lanes, z - largest)
+        lanes.store(e, place)
+        total.set(total.get() + lanes.widen(e))
+    sums = lanes.narrowed(total.get())
+    counts = label >= 0.0
+    # 0 * infinity is 0: the label weighs nothing
+    gap = lanes.select(own.equals(0.0), 0.0, largest - picked.get())
+    value = own * (elementary.log(lanes, sums) + gap)
+    lanes.store(lanes.select(counts, value, 0.0), loss)
+    found = b.and_(counts, label.equals(first.get()))
+    lanes.store(lanes.select(found, 1.0, 0.0), hit)
+    share = scale * own
+    factor = share / sums
+    with count_loop(b, I64(0), classes, 1) as c:
+        place, number = column(c)
+        d = lanes.load(place) * factor
+        d = lanes.select(label.equals(number), d - share, d)
+        lanes.store(lanes.select(counts, d, 0.0), place)
+    return context.get_dummy_value()
+
+
+# softmax_columns(panel, classes, labels, own, scale, loss, hit): panel[c * width + i] holds the logit of class c in row
+# i, and receives its gradient times scale[i]; labels[i] is a class, or -1 for a row that does not count; own[i] is the
+# weight of that class. loss[i] and hit[i] are written: the row's loss, and 1 where its label is the first of the
+# largest.
+softmax_columns = make_intrinsic(
+    "softmax_columns",
+    ["panel", "classes", "labels", "own", "scale", "loss", "hit"],
+    lambda p, *rest: types.void(p, types.int64, p, p, p, p, p),
+    _softmax_codegen,
+)
+
+
+def columns_summed(formula: Callable[..., Any]) -> Any:
+    """Make ``f(z, targets, scale, columns, count, sums)`` of a loss of two numbers.
+
+    The formula is ``formula(lanes, z, target, scale)`` and returns the loss and the gradient, as in `rows.summed`.
+    z, targets : panels of `columns` vectors; z receives the gradient
+    scale, sums : float64, one number for each of the first `count` lanes, read and written: each row's factor and sum
+    """
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        z, targets, scale, columns, count, sums = args
+        lanes = Lanes(b, signature.args[0].dtype)
+        wide = lanes.widened()
+        rows = wide.first_lanes(count)
+        factor = lanes.narrowed(wide.load(scale, rows))
+        total = Variable(wide, wide.constant(0.0))
+        with count_loop(b, I64(0), columns, 1) as c:
+            offset = b.mul(c, I64(lanes.width))
+            place = b.gep(z, [offset])
+            term, gradient = formula(lanes, lanes.load(place), lanes.load(b.gep(targets, [offset])), factor)
+            lanes.store(gradient, place)
+            total.set(total.get() + lanes.widen(term))
+        wide.store(total.get(), sums, rows)
+        return context.get_dummy_value()
+
+    return make_intrinsic(
+        f"columns{formula.__name__}",
+        ["z", "targets", "scale", "columns", "count", "sums"],
+        lambda p, q, rows, *rest: types.void(p, p, rows, types.int64, types.int64, rows),
+        codegen,
+    )

@@ -1,0 +1,1 @@
+"""Plans of networks, and the passes of a training step over them."""

@@ -1,0 +1,62 @@
+"""Training steps of ``loss + decay / 2 * |W|**2``: a penalty on the weights, its factor another in each step."""
+
+from numba import carray
+
+from ..compile.functions import entry, kernel
+from ..compile.pointers import at, doubles_at, pointer_to
+from ..optimizers import EPS, HYPER_SIZE, WEIGHT_DECAY
+from ..simd.lanes import Lanes, Vec
+from ..simd.rows import summed
+from .frame import FIRST_STEP, HYPER, LAST_STEP, PARAMS, SETTINGS, SETTINGS_SIZE
+from .train import train
+
+# Rows of `numbers`
+DECAY, STEP_EPS, SQUARES, NUMBERS = range(4)
+
+
+def _squared(v: Lanes, a: Vec, b: Vec, c: Vec, d: Vec) -> tuple[Vec]:
+    return (v.fma(a, a, b * b) + v.fma(c, c, d * d),)
+
+
+def _squared_rest(v: Lanes, x: Vec) -> tuple[Vec]:
+    return (x * x,)
+
+
+# Four quarters side by side: one sum alone would wait for each addition.
+squared = summed(_squared, reads=4, writes=0)
+squared_rest = summed(_squared_rest, reads=1, writes=0)
+
+
+@kernel
+def sum_of_squares(x, start, count):
+    """Return the sum of the squares of ``x[start : start + count]``, x a pointer."""
+    quarter, first = count // 4, at(x, start)
+    total = squared(first, at(first, quarter), at(first, 2 * quarter), at(first, 3 * quarter), quarter)
+    return total + squared_rest(at(first, 4 * quarter), count - 4 * quarter)
+
+
+@entry
+def train_penalized(frame, x, labels, targets, sample_weight, order, record, numbers, blocks):
+    """Run training steps as `network.train_steps` does, each with a weight decay and an eps of its own.
+
+    numbers : (NUMBERS, steps) float64: the weight decay of each step, its eps; and written, the sum of squares of the
+        blocks before it. A step whose decay is negative is left out.
+    blocks : (blocks, 2) int64: where in the parameters what is penalized begins, and how many elements that are
+    """
+    settings = carray(pointer_to(at(order, 0), frame[SETTINGS]), SETTINGS_SIZE)
+    hyper = carray(doubles_at(frame[HYPER]), HYPER_SIZE)
+    params = pointer_to(at(x, 0), frame[PARAMS])
+    for step in range(max(0, settings[FIRST_STEP]), min(numbers.shape[1], settings[LAST_STEP])):
+        if numbers[DECAY, step] < 0.0:
+            continue
+        hyper[WEIGHT_DECAY], hyper[EPS] = numbers[DECAY, step], numbers[STEP_EPS, step]
+        if numbers[DECAY, step] > 0.0:
+            total = 0.0
+            for i in range(blocks.shape[0]):
+                total += sum_of_squares(params, blocks[i, 0], blocks[i, 1])
+            numbers[SQUARES, step] = total
+        settings[FIRST_STEP], settings[LAST_STEP] = step, step + 1
+        train(
+            at(x, 0), x.shape[0], at(labels, 0), at(targets, 0), targets.shape[1], at(sample_weight, 0),
+            sample_weight.size, at(order, 0), order.size, at(record, 0), record.shape[1], at(frame, 0),
+        )  # fmt: skip

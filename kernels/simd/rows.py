@@ -1,0 +1,92 @@
+"""Vector operations on one row that end in a number: maximum, sums, and losses summed beside their gradients."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from . import elementary
+from .lanes import Lanes, Variable, Vec, make_intrinsic, vector_loop
+
+
+def summed(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0) -> Any:
+    """Make the intrinsic ``f(*read pointers, *write pointers, *numbers, count) -> sum``.
+
+    The formula is ``formula(lanes, *inputs, *numbers)`` and returns a tuple: the Vec to be summed over the row, then
+    one Vec for each written pointer. Lanes are summed apart, in float64, and folded in a fixed tree, so
+    the sum depends on the row alone.
+    """
+    pointers = reads + writes
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        lanes = Lanes(b, signature.args[0].dtype)
+        scalars = [lanes.splat(a) for a in args[pointers:-1]]
+        wide = lanes.widened()
+        total = Variable(wide, wide.constant(0.0))
+
+        def body(offset: ir.Value, mask: ir.Value | None) -> None:
+            inputs = [lanes.load(b.gep(p, [offset]), mask) for p in args[:reads]]
+            term, *results = formula(lanes, *inputs, *scalars)
+            for result, pointer in zip(results, args[reads:pointers], strict=True):
+                lanes.store(result, b.gep(pointer, [offset]), mask)
+            total.set(total.get() + lanes.widen(term if mask is None else lanes.select(mask, term, 0.0)))
+
+        vector_loop(lanes, args[-1], body)
+        return wide.sum_lanes(total.get())
+
+    return make_intrinsic(
+        formula.__name__,
+        [f"p{i}" for i in range(pointers)] + [f"s{i}" for i in range(numbers)] + ["count"],
+        lambda p, *rest: types.float64(*[p] * pointers, *[p.dtype] * numbers, types.int64),
+        codegen,
+    )
+
+
+def _row_max_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    x, count = args
+    lanes = Lanes(b, signature.args[0].dtype)
+    lowest = lanes.constant(-math.inf)
+    top = Variable(lanes, lowest)
+
+    def body(offset: ir.Value, mask: ir.Value | None) -> None:
+        value = lanes.load(b.gep(x, [offset]), mask)
+        if mask is not None:
+            value = lanes.select(mask, value, lowest)
+        top.set(lanes.maximum(top.get(), value))
+
+    vector_loop(lanes, count, body)
+    return lanes.max_lanes(top.get())
+
+
+# row_max(x, count): the largest of the numbers that are not NaN
+row_max = make_intrinsic("row_max", ["x", "count"], lambda p, n: p.dtype(p, types.int64), _row_max_codegen)
+
+
+def _log_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    lanes = Lanes(b, signature.args[0])
+    return lanes.extract_first(elementary.log(lanes, lanes.splat(args[0])))
+
+
+# log(x) of one positive number, by the vector formula
+log = make_intrinsic("log", ["x"], lambda x: x(x), _log_codegen)
+
+
+def exp_shifted(v: Lanes, z: Vec, top: Vec) -> tuple[Vec, Vec]:
+    """e = exp(z - top), summed."""
+    e = elementary.exp_of_negative(v, z - top)
+    return e, e
+
+
+def _itself(v: Lanes, x: Vec) -> tuple[Vec]:
+    return (x,)
+
+
+def _weighted(v: Lanes, x: Vec, weight: Vec) -> tuple[Vec]:
+    return (x * weight,)
+
+
+# Sums of many rows' numbers: as they are, and each times its weight
+added_up = summed(_itself, reads=1, writes=0)
+weighted = summed(_weighted, reads=2, writes=0)
