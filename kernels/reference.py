@@ -12,103 +12,33 @@ from numpy.lib.stride_tricks import as_strided
 
 from . import losses as _losses
 from . import optimizers as _updates
-from .activations import (
-    ELU,
-    FIRST_STORED_SLOPE,
-    GELU,
-    GELU_TANH,
-    IDENTITY,
-    LEAK,
-    LEAKY_RELU,
-    RELU,
-    SIGMOID,
-    SILU,
-    SOFTPLUS,
-    TANH,
-)
+from .activations import ACTIVATIONS, IDENTITY
+from .losses.gaussian_nll import variance_twin
 from .run import chain as _chain
 from .run import frame as _frame
 from .run.plan import ACTIVATION, IN, OUT, B, W
 
-_erfc = np.vectorize(math.erfc, otypes=[float])
+_ACTIVATIONS = {activation.code: activation for activation in ACTIVATIONS.values()}
+_LOSSES = {loss.code: loss for loss in _losses.LOSSES.values()}
+_RULES = {rule.code: rule for rule in _updates.RULES.values()}
 
 # Activations
 
 
-def _sigmoid(z):
-    e = np.exp(-np.abs(z))
-    return np.where(z < 0, e, 1) / (1 + e)
-
-
-def _normal(z):
-    """Distribution function and density of the standard normal."""
-    return (_erfc(-z / math.sqrt(2)) / 2).astype(z.dtype), np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-
-
 def value_of(code, z):
     """Return ``g(z)``."""
-    if code == IDENTITY:
-        return z.copy()
-    if code == RELU:
-        return np.maximum(z, 0)
-    if code == LEAKY_RELU:
-        return np.where(z > 0, z, LEAK * z)
-    if code == ELU:
-        return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
-    if code == SIGMOID:
-        return _sigmoid(z)
-    if code == TANH:
-        return np.tanh(z)
-    if code == SOFTPLUS:
-        return np.logaddexp(z, 0)
-    if code == SILU:
-        return z * _sigmoid(z)
-    if code == GELU:
-        return z * _normal(z)[0]
-    if code == GELU_TANH:  # z/2 (1 + tanh y), with 1 + tanh y = 2 s(2y)
-        y = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
-        return z * _sigmoid(2 * y)
-    raise ValueError(f"no activation has the code {code}")
+    return _ACTIVATIONS[code].value(z)
 
 
 def slope_of(code, z):
-    """Return ``g'(z)``. relu lets a gradient through where z is NaN."""
-    if code == IDENTITY:
-        return np.ones_like(z)
-    if code == RELU:
-        return np.where(z <= 0, 0, np.ones_like(z))
-    if code == LEAKY_RELU:
-        return np.where(z > 0, 1, np.full_like(z, LEAK))
-    if code == ELU:
-        return np.exp(np.minimum(z, 0))
-    if code == SIGMOID:
-        return _sigmoid(z) * _sigmoid(-z)
-    if code == TANH:  # 1 - tanh**2, without the difference
-        return 4 * _sigmoid(2 * z) * _sigmoid(-2 * z)
-    if code == SOFTPLUS:
-        return _sigmoid(z)
-    if code == SILU:
-        return _sigmoid(z) * (1 + z * _sigmoid(-z))
-    if code == GELU:
-        phi, density = _normal(z)
-        return phi + z * density
-    if code == GELU_TANH:
-        y = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
-        dy = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
-        return _sigmoid(2 * y) * (1 + 2 * z * _sigmoid(-2 * y) * dy)
-    raise ValueError(f"no activation has the code {code}")
+    """Return ``g'(z)``."""
+    return _ACTIVATIONS[code].slope(z)
 
 
 def activation_backward(da, activation, a, slope, dz):
     """``dz = da * g'(z)``, told from a where the slope is not stored."""
-    if activation == RELU:
-        dz[...] = np.where(a <= 0, 0, da)
-    elif activation == LEAKY_RELU:
-        dz[...] = np.where(a > 0, da, LEAK * da)
-    elif activation == IDENTITY:
-        dz[...] = da
-    else:
-        dz[...] = da * slope
+    entry = _ACTIVATIONS[activation]
+    dz[...] = da * slope if entry.stores_slope else entry.gradient_twin(da, a)
 
 
 # The dense layer
@@ -120,7 +50,7 @@ def dense_forward(x, w, b, activation, with_slope, tasks, a, slope):
     if b.size:
         z += b
     a[...] = value_of(activation, z)
-    if with_slope and activation >= FIRST_STORED_SLOPE:
+    if with_slope and _ACTIVATIONS[activation].stores_slope:
         slope[...] = slope_of(activation, z)
 
 
@@ -134,43 +64,6 @@ def dense_backward(x, w, dz, below_activation, below, slope, with_dx, partials, 
 
 
 # Losses
-
-
-def _product(weight, cost):
-    """``weight * cost``, where what weighs nothing costs nothing, be it infinite."""
-    return np.multiply(weight, cost, where=weight != 0, out=np.zeros_like(cost))
-
-
-def _log_softmax(z):
-    shifted = z - z.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-def _row_losses(code, z, labels, targets, class_weight, options):
-    """Return each row's loss and its gradient."""
-    n = z.shape[1]
-    if code in (_losses.SOFTMAX_LABELS, _losses.SOFTMAX_PROBABILITIES, _losses.SOFTMAX_ONE_HOT):
-        # L = -sum_c w_c q_c log p_c, where q is the smoothed target; dL/dz = (sum_c w_c q_c) p - w q
-        q = np.eye(n, dtype=z.dtype)[labels] if code == _losses.SOFTMAX_LABELS else targets
-        smoothing = options[_losses.LABEL_SMOOTHING]
-        wq = (1 - smoothing) * q + smoothing / n
-        if class_weight.size:
-            wq = wq * class_weight
-        log_p = _log_softmax(z)
-        # 0 log 0 is 0; but where the logits make no distribution, there is no loss
-        value = np.where(np.isnan(log_p).any(axis=1), np.nan, -_product(wq, log_p).sum(axis=1))
-        return value, wq.sum(axis=1, keepdims=True) * np.exp(log_p) - wq
-    if code == _losses.MSE:
-        return ((z - targets) ** 2).sum(axis=1), 2 * (z - targets)
-    if code == _losses.BCE_LOGITS:  # -t log s(z) - (1 - t) log s(-z)
-        value = _product(targets, np.logaddexp(0, -z)) + _product(1 - targets, np.logaddexp(0, z))
-        return np.where(np.isnan(z), np.nan, value).sum(axis=1), _sigmoid(z) - targets
-    if code == _losses.GAUSSIAN_NLL:  # z holds means, then logarithms of variances
-        mean, log_var = z[:, : n // 2], z[:, n // 2 :]
-        log_var = np.maximum(log_var, math.log(options[_losses.VARIANCE_EPS]))
-        value, dmean, _ = _gaussian(mean, targets, np.exp(log_var), options[_losses.CONSTANT])
-        return value.sum(axis=1), np.concatenate([dmean, (1 - (mean - targets) * dmean) / 2], axis=1)
-    raise ValueError(f"no loss has the code {code}")
 
 
 def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_weight, rows, tasks, gradient):
@@ -189,8 +82,7 @@ def _loss(code, z, labels, targets, class_weight, options, sample_weight, rows, 
         weighted = scales
         if classes and class_weight.size:
             weighted = scales * class_weight[np.where(kept, labels, 0)]
-        terms = {_losses.MSE: n, _losses.BCE_LOGITS: n, _losses.GAUSSIAN_NLL: n // 2}.get(code, 1)
-        divisor = weighted.sum() * terms
+        divisor = weighted.sum() * _LOSSES[code].terms(n)
         with np.errstate(divide="ignore", invalid="ignore"):  # weights that cancel divide by 0
             scales = np.where((scales != 0) & (weighted != 0).any(), scales / divisor, 0)
 
@@ -198,12 +90,11 @@ def _loss(code, z, labels, targets, class_weight, options, sample_weight, rows, 
     gradient[...] = 0
     rows[0, :batch] = scales
     z = z[kept]
-    labels, targets = (labels[kept], targets) if classes else (labels, targets[kept])
-    value, d = _row_losses(code, z, labels, targets, class_weight, options)
+    value, d = _LOSSES[code].twin(z, (labels if classes else targets)[kept], class_weight, options)
     rows[1, :batch][kept] = value
     gradient[kept] = d * scales[kept, None]
     if classes:
-        rows[2, :batch][kept] = z.argmax(axis=1) == labels
+        rows[2, :batch][kept] = z.argmax(axis=1) == labels[kept]
     elif code == _losses.SOFTMAX_ONE_HOT:
         rows[2, :batch] = targets[np.arange(batch), z.argmax(axis=1)] == 1
     if divisor == 0:
@@ -212,15 +103,9 @@ def _loss(code, z, labels, targets, class_weight, options, sample_weight, rows, 
     return (value * scales[kept]).sum(), divisor
 
 
-def _gaussian(mean, target, var, constant):
-    """Return ``(log var + (mean - target)**2 / var) / 2 + constant`` and its derivatives by mean and var."""
-    gap = mean - target
-    return (np.log(var) + gap**2 / var) / 2 + constant, gap / var, (1 / var - (gap / var) ** 2) / 2
-
-
 def gaussian_nll(mean, target, var, scale, eps, constant, losses, dmean, dvar):
     """``sum_j (log var + (mean - target)**2 / var) / 2 + constant`` of each row; var is at least eps."""
-    value, by_mean, by_var = _gaussian(mean, target, np.maximum(var, eps), constant)
+    value, by_mean, by_var = variance_twin(mean, target, np.maximum(var, eps), constant)
     losses[...] = value.sum(axis=1)
     dmean[...] = by_mean * scale
     dvar[...] = by_var * scale
@@ -235,42 +120,18 @@ def advance(hyper):
     hyper[_updates.SECOND_POWER] *= hyper[_updates.SECOND]
 
 
-def _settled(x):
-    """Zero where a state is below the normal numbers."""
-    return np.where(np.abs(x) < np.finfo(x.dtype).tiny, 0, x)
-
-
 def update(code, params, grads, state, hyper, n, ld, rows, cols):
     """Update a block of parameters and of the state; flat arrays that begin with the block in place of pointers."""
 
     def block(flat):
         return as_strided(flat, (rows, cols), (ld * flat.itemsize, flat.itemsize))
 
-    p, g = block(params), block(grads).copy()
-    first_state, second_state = (block(state[k * n :]) if len(state) > k * n else None for k in (0, 1))
-    lr, decay, first, second, eps, first_power, second_power, exempt = hyper
-    eps = max(eps, math.sqrt(np.finfo(params.dtype).tiny))
-    if exempt:
-        decay = np.where(block(state[int(exempt - 1) * n :]) != 0, 0, decay)
-    if code == _updates.ADAMW:
-        p *= 1 - lr * decay
-    else:
-        g += decay * p
-    if code == _updates.SGD:
-        p -= lr * g
-    elif code in (_updates.MOMENTUM, _updates.NESTEROV):
-        m = first_state
-        m[...] = _settled(first * m + g)
-        p -= lr * (g + first * m if code == _updates.NESTEROV else m)
-    elif code == _updates.RMSPROP:
-        s = first_state
-        s[...] = _settled(second * s + (1 - second) * g**2)
-        p -= lr * g / (np.sqrt(s) + eps)
-    else:
-        m, s = first_state, second_state
-        m[...] = _settled(first * m + (1 - first) * g)
-        s[...] = _settled(second * s + (1 - second) * g**2)
-        p -= lr * (m / (1 - first_power)) / (np.sqrt(s / (1 - second_power)) + eps)
+    rule = _RULES[code]
+    numbers = _updates.Hyper(*hyper)
+    numbers.eps = max(numbers.eps, math.sqrt(np.finfo(params.dtype).tiny))
+    if numbers.exempt:
+        numbers.decay = np.where(block(state[int(numbers.exempt - 1) * n :]) != 0, 0, numbers.decay)
+    rule.twin(block(params), block(grads), *(block(state[k * n :]) for k in range(rule.states)), numbers)
 
 
 # A whole network

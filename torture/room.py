@@ -16,7 +16,8 @@ ROOMS = ("compile", "simd", "activations")
 PROBE = """
 from numba import njit, types
 
-from .activations import LEAKY_RELU, apply_slope
+from .activations import LEAKY_RELU
+from .activations.compiled import apply_slope
 from .compile.functions import entry, outlined
 from .compile.pointers import at
 from .simd.lanes import lanewise
@@ -83,7 +84,8 @@ class Room:
         self.kernels = root / "fastbp" / "kernels"
         self.cache = root / "cache"
         self.kernels.mkdir(parents=True)
-        shutil.copy(KERNELS / "__init__.py", self.kernels)
+        for name in ("__init__.py", "registry.py"):
+            shutil.copy(KERNELS / name, self.kernels)
         for room in ROOMS:
             shutil.copytree(KERNELS / room, self.kernels / room, ignore=shutil.ignore_patterns("__pycache__"))
         (self.kernels / "probe.py").write_text(PROBE)

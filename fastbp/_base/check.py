@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.kernels.losses import first_wrong_label
+from fastbp.kernels.losses.entries import first_wrong_label
 
 Array = NDArray[Any]
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
-from fastbp.kernels import losses as kernels
+from fastbp.kernels.losses import entries
 from fastbp.nn.losses import REDUCTIONS, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, positive_eps
 
 __all__ = ["binary_cross_entropy_with_logits", "gaussian_nll_loss", "mse_loss", "softmax_cross_entropy"]
@@ -259,7 +259,7 @@ def gaussian_nll_loss(
     scale = 1.0 / mean.size if reduction == "mean" else 1.0
     losses = np.empty(mean.reshape(shape).shape[0])
     number = mean.dtype.type
-    kernels.gaussian_nll(
+    entries.gaussian_nll(
         mean.reshape(shape),
         t.reshape(shape),
         variance.reshape(shape),

@@ -11,6 +11,7 @@ from fastbp._base import check
 from fastbp._base.guard import Guarded, guarded_record
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import losses as kernels
+from fastbp.kernels.losses import entries
 
 __all__ = [
     "LOSSES",
@@ -121,7 +122,7 @@ class Loss(Guarded):
             out, z.shape, z.dtype, self._who, z, targets.values, targets.labels, targets.class_weight, weight
         )
         rows = np.empty((3, batch))
-        total = kernels.loss_and_gradient(
+        total = entries.loss_and_gradient(
             targets.code,
             z,
             targets.labels,

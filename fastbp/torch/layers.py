@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as _module
 
 from fastbp._base import check
-from fastbp.kernels.activations import CODES, IDENTITY, LEAK
+from fastbp.kernels.activations import CODES, IDENTITY
+from fastbp.kernels.activations.leaky_relu import LEAK
 from fastbp.torch.chains import run
 from fastbp.torch.conditions import eager
 

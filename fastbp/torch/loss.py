@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastbp.kernels import losses as kernels
-from fastbp.kernels.losses import first_wrong_label, loss_and_gradient
+from fastbp.kernels.losses.entries import first_wrong_label, loss_and_gradient
 from fastbp.nn.losses import REDUCTIONS, WORK_PER_ELEMENT
 from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks, watched
 

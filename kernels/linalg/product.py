@@ -8,10 +8,11 @@ into tasks in any way: the bits stay.
 
 from numba import types
 
-from ..activations import FIRST_STORED_SLOPE, IDENTITY, RELU, activate, activate_with_slope, apply_slope
+from ..activations import FIRST_STORED_SLOPE, IDENTITY, RELU
+from ..activations.compiled import activate, activate_with_slope, apply_slope
 from ..compile.functions import kernel, outlined
 from ..compile.pointers import at, lanes_of, stack_block
-from ..optimizers import update
+from ..optimizers.compiled import update
 from ..simd.caches import caches
 from ..simd.isa import WIDEST_LANES, isa
 from ..simd.microkernel import (

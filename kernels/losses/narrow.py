@@ -9,10 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import carray, types
 
+from ..compile.functions import kernel
+from ..compile.pointers import at, lanes_of, stack_block
 from ..simd import elementary
+from ..simd.isa import WIDEST_LANES, isa
 from ..simd.lanes import I64, Lanes, Variable, Vec, count_loop, make_intrinsic
+from ..simd.packing import turn, turn_back
+from . import IGNORE_INDEX, MSE
+from .bce import bce_logits
+from .mse import mse
 
 # Rows of up to so many columns are narrow.
 NARROW = 64
@@ -102,3 +109,55 @@ def columns_summed(formula: Callable[..., Any]) -> Any:
         lambda p, q, rows, *rest: types.void(p, p, rows, types.int64, types.int64, rows),
         codegen,
     )
+
+
+mse_columns = columns_summed(mse)
+bce_columns = columns_summed(bce_logits)
+
+# Room for five vectors of one number a row, and two panels.
+narrow_scratch = stack_block((2 * (NARROW + WIDEST_LANES) + 5) * isa().vector_bytes)
+
+
+@kernel
+def softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop):
+    """Rows start:stop of the softmax cross-entropy of class labels, of at most NARROW classes, unsmoothed."""
+    real = z.dtype.type
+    width = lanes_of(at(z, 0))
+    block = narrow_scratch(at(z, 0))
+    panel = at(block, 5 * width)
+    lanes = carray(block, (5, width))
+    for first in range(start, stop, width):
+        count = min(width, stop - first)
+        for i in range(width):
+            row = first + min(i, count - 1)
+            label = labels[row]
+            counts = label != options[IGNORE_INDEX]
+            lanes[0, i] = real(label) if counts else real(-1.0)
+            lanes[1, i] = class_weight[label] if counts and class_weight.size > 0 else real(1.0)
+            lanes[2, i] = real(rows[row])
+        turn(at(z, first * ld), ld, stored, count, panel, width)
+        softmax_columns(
+            panel, n, block, at(block, width), at(block, 2 * width), at(block, 3 * width), at(block, 4 * width)
+        )
+        turn_back(at(d, first * ld), ld, stored, count, panel, width)
+        for i in range(count):
+            rows[ld_rows + first + i], rows[2 * ld_rows + first + i] = lanes[3, i], lanes[4, i]
+
+
+@kernel
+def numbers_narrow(code, z, ld, n, targets, ld_t, rows, ld_rows, d, start, stop):
+    """Rows start:stop of MSE or BCE_LOGITS, of at most NARROW columns."""
+    width = lanes_of(at(z, 0))
+    panel = narrow_scratch(at(z, 0))
+    given = at(panel, (NARROW + WIDEST_LANES) * width)
+    for first in range(start, stop, width):
+        count = min(width, stop - first)
+        turn(at(z, first * ld), ld, n, count, panel, width)
+        turn(at(targets, first * ld_t), ld_t, n, count, given, width)
+        scales, sums = at(rows, first), at(rows, ld_rows + first)
+        if code == MSE:
+            mse_columns(panel, given, scales, n, count, sums)
+        else:
+            bce_columns(panel, given, scales, n, count, sums)
+        turn_back(at(d, first * ld), ld, n, count, panel, width)
+    rows[2 * ld_rows + start : 2 * ld_rows + stop] = 0.0

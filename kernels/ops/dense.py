@@ -10,14 +10,15 @@ does one task's share, on pointers; `forward`, `input_gradient` and `weight_grad
 from numba import types
 from numba.extending import register_jitable
 
-from ..activations import IDENTITY, apply_slope
+from ..activations import IDENTITY
+from ..activations.compiled import apply_slope
 from ..compile.functions import entry, kernel
 from ..compile.pointers import at, doubles_at, lanes_of
 from ..compile.region import one_piece, shared
 from ..linalg.few_columns import few_columns, pays
 from ..linalg.product import BACKWARD, FORWARD, FORWARD_WITH_SLOPE, PLAIN, UPDATE, product
 from ..linalg.tasks import grid, share, worth
-from ..optimizers import update
+from ..optimizers.compiled import update
 from ..simd.columns import column_sums
 from ..simd.microkernel import ACCUMULATE, B_ROOM, BIAS, TAKE, TILE_ROWS
 
@@ -196,7 +197,7 @@ def weight_gradient(
 
     partials : room for ``gradient_chunks(...) * (ins + 1) * outs`` elements where there are several chunks
     kind : UPDATE, to update W and b at once, while the gradient is in a cache; else PLAIN
-    code, params, state, hyper, n : for that, as `updates.update` takes them; W, and b behind it
+    code, params, state, hyper, n : for that, as `optimizers.compiled.update` takes them; W, and b behind it
     """
     chunks, parts = gradient_chunks(batch, ins, outs), chunks_of(batch)
     pieces = worth(2 * batch * ins * outs, tasks)

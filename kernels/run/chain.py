@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numba import types
 
-from ..activations import FIRST_STORED_SLOPE, IDENTITY, apply_slope
+from ..activations import FIRST_STORED_SLOPE, IDENTITY
+from ..activations.compiled import apply_slope
 from ..compile.functions import entry, kernel
 from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.region import shared

@@ -26,11 +26,11 @@ class Frame(NamedTuple):
     plan, layout : made with ``train=True``
     settings : (SETTINGS_SIZE,) int64: loss and optimizer codes, rows of a batch, first and last step, tasks, whether to
         end before the update of a step whose loss is not finite
-    hyper : (HYPER_SIZE,) float64, see `updates`; read, its powers written
-    options : (OPTIONS_SIZE,) float64, see `losses.loss`
+    hyper : (HYPER_SIZE,) float64, see `optimizers`; read, its powers written
+    options : (OPTIONS_SIZE,) float64, see `losses.compiled.loss`
     params, grads, state : flat; read and written
     work : (layout[SIZE],), written
-    rows : (3, capacity) float64, written: see `losses.loss`
+    rows : (3, capacity) float64, written: see `losses.compiled.loss`
     class_weight : (classes,), or empty
     batch_labels : (capacity,) int64, written
     record : (RECORD_ROWS, 1) float64, written by a single step

@@ -15,7 +15,8 @@ from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.region import shared
 from ..linalg.product import FORWARD_WITH_SLOPE, PACK_ROWS, PLAIN, UPDATE
 from ..linalg.tasks import TASK_WORK, share
-from ..losses import IGNORE_INDEX, OPTIONS_SIZE, losses_of_rows
+from ..losses import IGNORE_INDEX, OPTIONS_SIZE
+from ..losses.compiled import losses_of_rows
 from ..ops.dense import (
     ROWS_AT_ONCE,
     add_gradient,

@@ -11,18 +11,12 @@ from ..compile.functions import entry, kernel, outlined
 from ..compile.pointers import at, doubles_at, pointer_to
 from ..linalg.product import FORWARD
 from ..linalg.tasks import share
-from ..losses import (
-    IGNORE_INDEX,
-    OPTIONS_SIZE,
-    SOFTMAX_LABELS,
-    SOFTMAX_ONE_HOT,
-    counted,
-    first_wrong,
-    row_scales,
-    total_loss,
-)
+from ..losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, SOFTMAX_ONE_HOT
+from ..losses.labels import counted, first_wrong
+from ..losses.scales import row_scales, total_loss
 from ..ops.dense import chunks_of
-from ..optimizers import HYPER_SIZE, advance
+from ..optimizers import HYPER_SIZE
+from ..optimizers.compiled import advance
 from ..simd.rows import added_up
 from .frame import (
     BATCH,

@@ -4,9 +4,13 @@ Coefficients come from ``tools/fit_polynomials.py`` (fits in 60-digit arithmetic
 is evaluated the same way in both formats, with a polynomial of the format's own degree.
 """
 
-import math
+from __future__ import annotations
 
-from .lanes import Lanes, Vec
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .lanes import Lanes, Vec
 
 # (exp(r) - 1 - r) / r**2 for 3/4 <= exp(r) <= 3/2
 EXP = {

@@ -12,6 +12,7 @@ from fastbp.kernels import losses
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE
+from fastbp.kernels.losses import entries
 from fastbp.kernels.ops import dense
 from fastbp.kernels.ops.dense import CHUNK_ROWS, gradient_chunks
 from fastbp.kernels.run import train as network
@@ -68,7 +69,7 @@ def all_losses():
                 options = np.array([losses.MEAN, -100, smoothing, 1e-6, 0.0])
                 same(
                     lambda z, labels, targets, class_weight, options, sample_weight, rows, gradient, code=code:
-                    losses.loss_and_gradient(
+                    entries.loss_and_gradient(
                         code, z, labels, targets, class_weight, options, sample_weight, rows, 3, gradient
                     ),
                     numbers(batch, n), labels, np.abs(numbers(batch if width else 0, width)),
@@ -76,13 +77,13 @@ def all_losses():
                     numbers(batch, n),
                 )  # fmt: skip
         same(
-            lambda mean, target, var, sums, dmean, dvar: losses.gaussian_nll(
+            lambda mean, target, var, sums, dmean, dvar: entries.gaussian_nll(
                 mean, target, var, *np.float32([1, 1e-6, 0]), sums, dmean, dvar
             ),
             numbers(batch, n), numbers(batch, n), np.ones((batch, n), np.float32), np.zeros(batch), numbers(batch, n),
             numbers(batch, n),
         )  # fmt: skip
-        same(lambda labels: losses.first_wrong_label(labels, 3, -100), np.arange(batch) % 3)
+        same(lambda labels: entries.first_wrong_label(labels, 3, -100), np.arange(batch) % 3)
 
 
 NETWORKS = [

@@ -12,7 +12,8 @@ from fences import fenced
 
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, activate_with_slope
+from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
+from fastbp.kernels.activations.compiled import activate_with_slope
 from fastbp.kernels.compile.pointers import at, doubles_at
 from fastbp.kernels.linalg.product import PLAIN, product
 from fastbp.kernels.run import frame, plan

@@ -8,7 +8,7 @@ import pytest
 
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels.activations import CODES, IDENTITY, RELU, TANH
+from fastbp.kernels.activations import CODES, IDENTITY, RELU
 from fastbp.kernels.ops.dense import CHUNK_ROWS, ROWS_AT_ONCE
 from fastbp.kernels.run import frame, passes, plan
 from fastbp.kernels.run import train as network
@@ -116,7 +116,7 @@ def test_bits_do_not_depend_on_tasks(layers, training):
 # In chunks, summed apart; some of the gradients over chunk after chunk; one of those with few columns
 IN_CHUNKS = [
     TWO_LAYERS,
-    [(300, 60, TANH, True), (60, 50, RELU, False), (50, 4, IDENTITY, True)],
+    [(300, 60, CODES["tanh"], True), (60, 50, RELU, False), (50, 4, IDENTITY, True)],
     [(4100, 4, IDENTITY, True)],
 ]
 
@@ -170,8 +170,8 @@ def pieces(table, batch, tasks):
 # Two that are worth sharing out. The weight gradients of the second are summed in chunks.
 @pytest.mark.parametrize(
     ("layers", "batch"),
-    [([(300, 100, TANH, True), (100, 10, RELU, False), (10, 5, IDENTITY, True)], 611),
-     ([(20, 100, TANH, True), (100, 40, RELU, True), (40, 5, IDENTITY, True)], 4 * CHUNK_ROWS + 3)],
+    [([(300, 100, CODES["tanh"], True), (100, 10, RELU, False), (10, 5, IDENTITY, True)], 611),
+     ([(20, 100, CODES["tanh"], True), (100, 40, RELU, True), (40, 5, IDENTITY, True)], 4 * CHUNK_ROWS + 3)],
 )  # fmt: skip
 def test_bits_of_what_is_shared_out_do_not_depend_on_tasks(layers, batch, training):
     problem = training(layers, np.float32, samples=batch + 40, batch=batch)
@@ -189,7 +189,7 @@ def test_bits_of_what_is_shared_out_do_not_depend_on_tasks(layers, batch, traini
 
 def test_each_piece_has_a_place_of_its_own_for_a_few_rows(training):
     batch, pieces_asked = 4 * CHUNK_ROWS + 3, 2
-    problem = training([(20, 100, TANH, True), (100, 40, RELU, True)], np.float32, samples=batch, batch=batch)
+    problem = training([(20, 100, CODES["tanh"], True), (100, 40, RELU, True)], np.float32, samples=batch, batch=batch)
     assert pieces(problem.plan, batch, pieces_asked) == pieces_asked
     work = problem.run(network, pieces_asked).work
     for row in problem.plan:

@@ -19,6 +19,7 @@ from fastbp.kernels.linalg.product import (
     UPDATE,
     product,
 )
+from fastbp.kernels.optimizers import compiled
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import B_ROOM, BIAS, LOW_ROWS, ROOM, ROW_VECTORS, TILE_ROWS
 
@@ -308,4 +309,4 @@ def test_update_in_the_epilogue_is_the_update_of_the_whole_gradient(code, rows, 
 @numba.njit
 def update_whole(code, params, grads, state, hyper):
     n = params.size
-    updates.update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, n, 1, n)
+    compiled.update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, n, 1, n)

@@ -9,6 +9,7 @@ import pytest
 from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_ROWS, PACK_SPREAD, PACK_STRIDE, ROW_BLOCK
+from fastbp.kernels.losses import entries
 from fastbp.kernels.ops.dense import CHUNK_ROWS, activation_backward, dense_backward, dense_forward, gradient_chunks
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
@@ -145,7 +146,7 @@ def test_each_loss_and_its_gradient_have_them_where_the_twin_has_them(code, n):
         cases.append((z, scattered(targets, np.nan, along=1)))
     for given, wanted in cases:
         results = []
-        for module, real in ((losses, np.float32), (reference, np.longdouble)):
+        for module, real in ((entries, np.float32), (reference, np.longdouble)):
             rows, gradient = (
                 np.zeros((3, batch), real if module is reference else np.float64),
                 np.empty((batch, n), real),

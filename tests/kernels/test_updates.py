@@ -9,6 +9,7 @@ import pytest
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels import reference
 from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.optimizers import compiled
 
 CODES = {
     "sgd": updates.SGD,
@@ -24,7 +25,7 @@ STEPS = 6
 
 @numba.njit
 def update(code, params, grads, state, hyper, n, start, ld, rows, cols):
-    updates.update(code, at(params, start), at(grads, start), at(state, start), at(hyper, 0), n, ld, rows, cols)
+    compiled.update(code, at(params, start), at(grads, start), at(state, start), at(hyper, 0), n, ld, rows, cols)
 
 
 def problem(code, n, dtype, weight_decay):
@@ -40,7 +41,7 @@ def train(code, params, grads, state, hyper, cuts=()):
     n = params.size
     edges = [0, *cuts, n]
     for g in grads:
-        updates.advance.py_func(hyper)
+        compiled.advance.py_func(hyper)
         for start, stop in pairwise(edges):
             update(code, params, g, state, hyper, n, start, n, 1, stop - start)
 
@@ -97,7 +98,7 @@ def test_an_element_does_not_depend_on_how_the_range_is_cut(code, dtype):
 def test_elements_outside_the_range_are_untouched(code, dtype):
     params, grads, state, hyper = problem(code, 40, dtype, 0.1)
     before, state_before = params.copy(), state.copy()
-    updates.advance.py_func(hyper)
+    compiled.advance.py_func(hyper)
     update(code, params, grads[0], state, hyper, 40, 7, 0, 1, 19)
     outside = np.r_[0:7, 26:40]
     np.testing.assert_array_equal(params[outside], before[outside])
@@ -113,7 +114,7 @@ def test_block_equals_the_same_elements_of_the_whole(code, ld, cols, dtype):
     n = start + rows * ld + 7
     whole, block, twin = (problem(code, n, dtype, 0.1) for _ in range(3))
     before = block[0].copy(), block[2].copy()
-    updates.advance.py_func(whole[3])
+    compiled.advance.py_func(whole[3])
     update(code, whole[0], whole[1][0], whole[2], whole[3], n, 0, n, 1, n)
     update(code, block[0], block[1][0], block[2], whole[3], n, start, ld, rows, cols)
     reference.update(code, twin[0][start:], twin[1][0][start:], twin[2][start:], whole[3], n, ld, rows, cols)

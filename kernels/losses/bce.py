@@ -1,0 +1,34 @@
+"""Binary cross-entropy of logits: ``-t log s(z) - (1 - t) log s(-z)``, s the logistic function, summed over a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..activations.gates import logistic
+from ..simd import elementary
+from .registry import loss
+from .weighing import weigh, weigh_twin
+
+if TYPE_CHECKING:
+    from ..simd.lanes import Lanes, Vec
+
+
+def bce_logits(v: Lanes, z: Vec, t: Vec, scale: Vec) -> tuple[Vec, Vec]:
+    # This is |z| (1 - t where z > 0, else t) + log(1 + exp(-|z|)); derivative s(z) - t
+    size = v.abs(z)
+    one = 2.0 ** elementary.SCALE[v.bits]
+    e = elementary.scaled_exp(v, -size)
+    near_zero = e / (one + e)
+    s = v.select(v.negative(z), near_zero, 1.0 - near_zero)
+    miss = v.select(v.negative(z), t, 1.0 - t)
+    return weigh(v, miss, size) + elementary.log1p(v, e, one), (s - t) * scale
+
+
+def twin(z, targets, class_weight, options):
+    value = weigh_twin(targets, np.logaddexp(0, -z)) + weigh_twin(1 - targets, np.logaddexp(0, z))
+    return np.where(np.isnan(z), np.nan, value).sum(axis=1), logistic(z) - targets
+
+
+BCE_LOGITS = loss("bce_logits", 3, twin, outputs_per_term=1, formula=bce_logits)

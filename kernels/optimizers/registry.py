@@ -1,0 +1,55 @@
+"""The table of update rules: one entry for each, made by the file of its optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..registry import add
+
+# Places in `hyper`, float64; the powers are advanced by `advance` with every step. EXEMPT is 0, or one more than the
+# place of one more array of the state: where a block begins with another number than 0 there, it does not decay.
+LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, EXEMPT, HYPER_SIZE = range(9)
+
+
+@dataclass
+class Hyper:
+    """The numbers in `hyper` by name, for the twins; decay may be an array."""
+
+    lr: float
+    decay: Any
+    first: float
+    second: float
+    eps: float
+    first_power: float
+    second_power: float
+    exempt: float
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How parameters are updated from their gradients, element by element.
+
+    name : what it is called in tests and errors
+    code : what the kernels call it; the table is in this order
+    formula : (lanes, p, g, *states, *numbers) to p and the states, as vector instructions
+    twin : (p, g, *states, hyper) updates p and the states in place, in NumPy; hyper is a `Hyper`
+    states : how many arrays of state there are beside the parameters
+    numbers : what the formula takes of what `compiled.update` makes of `hyper`, in order
+    """
+
+    name: str
+    code: int
+    formula: Callable[..., Any]
+    twin: Callable[..., None]
+    states: int
+    numbers: tuple[str, ...]
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(name: str, code: int, *rest: Any, **named: Any) -> Rule:
+    """Register an update rule; see `Rule` for the arguments."""
+    return add(RULES, Rule(name, code, *rest, **named))
