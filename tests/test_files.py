@@ -43,12 +43,12 @@ def writers(tmp_path_factory):
 
     return {
         "save": (trainer.model.save, b"__metadata__"),
-        "save_checkpoint": (trainer.save_checkpoint, b"fastbp.train.checkpoint"),
+        "save_checkpoint": (trainer.save_checkpoint, b"fastbp.checkpoint"),
         "Checkpoint": (
             lambda path: fastbp.Trainer(fastbp.mlp([3, 2], rng=0)).fit(
                 np.eye(3), [0, 1, 0], epochs=1, rng=0, callbacks=[fastbp.Checkpoint(path)], progress=False
             ),
-            b"fastbp.train.checkpoint",
+            b"fastbp.checkpoint",
         ),
         "to_csv": (trainer.history.to_csv, b"epoch,"),
         "predict --out": (predict, b"class,probability"),

@@ -52,7 +52,7 @@ def kind_of_bytes(content: bytes) -> str:
         return "empty"
     if start[8:9] == b"{" and start[4:8] == bytes(4):  # after the length of this header
         checkpoint, model, other = TENSORS
-        return checkpoint if b'"fastbp.train.checkpoint"' in start else model if b'"fastbp"' in start else other
+        return checkpoint if b'"fastbp.checkpoint"' in start else model if b'"fastbp"' in start else other
     if _is_text(start):  # a table may have a column named GIF89
         return TEXT
     return next((kind for beginning, kind in _BEGINNINGS.items() if start.startswith(beginning)), UNKNOWN)

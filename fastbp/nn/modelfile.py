@@ -16,7 +16,7 @@ from fastbp._base.files import write_atomically
 from fastbp._base.kinds import TENSORS, UNKNOWN, kind_of, kind_of_bytes
 
 # Keys of the header's text in a file's metadata, and what such a file is.
-MODEL, CHECKPOINT = "fastbp", "fastbp.train.checkpoint"
+MODEL, CHECKPOINT = "fastbp", "fastbp.checkpoint"
 KINDS = {MODEL: "model", CHECKPOINT: "checkpoint"}
 FORMAT = 1
 LARGEST_HEADER = 100_000_000  # bytes; safetensors reads no larger one
