@@ -29,6 +29,7 @@ from numba.core.runtime import rtsys
 from ..simd.lanes import make_intrinsic
 from .control import give_control_back, take_control
 from .folder import SOURCE_DIGEST, KernelFolder
+from .parts import parts_of
 from .pool import COMPILING, LOADING, require_room, start_threads
 
 _warned = False
@@ -80,6 +81,7 @@ class KernelCache(FunctionCache):
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
         super().__init__(py_func)
+        self._function = py_func
         self._cache_file = CheckedFile(
             cache_path=self._cache_path,
             filename_base=self._impl.filename_base,
@@ -89,7 +91,7 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         require_room(LOADING)
         start_threads()
-        for part in outlined_functions:  # machine code from the cache calls them by name
+        for part in parts_of(self._function):  # machine code from the cache calls them by name
             part.define(getattr(sig, "args", sig))
         try:
             # Numba's own way in loads all that it can compile first, a third of a second. Machine code needs its
@@ -153,11 +155,11 @@ def entry(function: Callable[..., Any]) -> Any:
     scope = {"body": kernel(function), "take_control": take_control, "give_control_back": give_control_back}
     exec(source, scope)
     dispatcher = numba.njit(**_OPTIONS)(functools.wraps(function)(scope[function.__name__]))
-    dispatcher._cache = _cache_of(function)
+    dispatcher._cache = cache_of(function)
     return dispatcher
 
 
-def _cache_of(function: Callable[..., Any]) -> Any:
+def cache_of(function: Callable[..., Any]) -> Any:
     try:
         return KernelCache(function)
     except Exception as problem:  # no folder can be named
@@ -165,74 +167,7 @@ def _cache_of(function: Callable[..., Any]) -> Any:
         return NoCache()
 
 
-class Outlined:
-    """A function on pointers and integers that is compiled once an element type, and called by its address.
-
-    Numba copies the code of whatever a kernel calls into that kernel, and into the kernel's callers. For the large
-    functions below everything else, that is most of the time to compile; an outlined function is a symbol instead.
-    """
-
-    def __init__(self, function: Callable[..., Any], signature: Callable[[types.Float], Any]) -> None:
-        self.function = function
-        self.signature = signature
-        self.compiled: dict[types.Float, Any] = {}
-        outlined_functions.append(self)
-
-    def symbol(self, dtype: types.Float) -> str:
-        return f"fastbp.{self.function.__name__}.{dtype}"
-
-    def define(self, sig: Any) -> None:
-        """Make the symbol that a kernel with this signature needs: its first array of floats tells the element type."""
-        for arg in sig:
-            if isinstance(arg, types.Array) and isinstance(arg.dtype, types.Float):
-                self.compile(arg.dtype)
-                return
-
-    def compile(self, dtype: types.Float) -> None:
-        """Compile or load, after all that were outlined before: machine code from the cache calls them by name."""
-        if dtype in self.compiled:
-            return
-        for part in outlined_functions[: outlined_functions.index(self)]:
-            part.compile(dtype)
-        signature = self.signature(dtype)
-        options = {"error_model": "numpy", "nopython": True}
-        compiled = CFunc(self.function, (signature.args, signature.return_type), {}, options)
-        compiled._cache = _cache_of(self.function)
-        compiled.compile()
-        binding.add_symbol(self.symbol(dtype), compiled.address)
-        self.compiled[dtype] = compiled
-
-    def declare(self, context: Any, module: ir.Module, dtype: types.Float) -> ir.Function:
-        """Make sure that the function is there, and return it as the code in `module` sees it."""
-        self.compile(dtype)
-        signature = self.signature(dtype)
-        result = ir.VoidType()
-        if signature.return_type is not types.void:
-            result = context.get_value_type(signature.return_type)
-        parameters = [context.get_value_type(t) for t in signature.args]
-        return get_or_insert_function(module, ir.FunctionType(result, parameters), self.symbol(dtype))
-
-    def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-        """Write a call of the function."""
-        value = builder.call(self.declare(context, builder.module, element_type(signature.args)), args)
-        return context.get_dummy_value() if signature.return_type is types.void else value
-
-    def intrinsic(self, call: Callable[..., Any] | None = None) -> Any:
-        """Return what a kernel calls; `call` writes the call."""
-        names = list(inspect.signature(self.function).parameters)
-        return make_intrinsic(
-            self.function.__name__, names, lambda *args: self.signature(element_type(args)), call or self.call
-        )
-
-
-outlined_functions: list[Outlined] = []
-
-
-def element_type(args: Sequence[Any]) -> Any:
-    """Return what the first pointer among an outlined function's argument types points to."""
-    return next(a.dtype for a in args if isinstance(a, types.CPointer))
-
-
-def outlined(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function an outlined one; ``signature(dtype)`` gives its types for an element type."""
-    return lambda function: Outlined(function, signature).intrinsic()
+@functools.cache
+def element_type_of(dtype: Any) -> Any:
+    """Return Numba's type of the elements of an array of this NumPy dtype."""
+    return numba.from_dtype(dtype)

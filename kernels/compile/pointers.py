@@ -38,6 +38,16 @@ def pointer_to(typingctx: Any, like: Any, address: Any) -> Any:
 
 
 @intrinsic
+def address_of(typingctx: Any, pointer: Any) -> Any:
+    """Return the address that a pointer is."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        return builder.ptrtoint(args[0], I64)
+
+    return types.int64(pointer), codegen
+
+
+@intrinsic
 def doubles_at(typingctx: Any, address: Any) -> Any:
     """Return a pointer to the float64 at an address."""
 

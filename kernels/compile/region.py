@@ -14,7 +14,9 @@ from numba.core import cgutils
 
 from ..simd.lanes import I32, I64, count_loop, make_intrinsic
 from .control import give_back, take
-from .functions import Outlined, element_type, kernel
+from .functions import kernel
+from .outlined import Outlined, element_type
+from .parts import behind
 from .pool import threading_layer
 from .threads import TASK, integers, spread
 
@@ -86,6 +88,10 @@ class Shared(Outlined):
     the threads that a smaller region has no use for, and makes them again for the next one.
     """
 
+    def parts(self) -> list[Outlined]:
+        """Return what `Outlined.parts` does, and the region."""
+        return [*super().parts(), _REGION]
+
     def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
         dtype = element_type(signature.args)
         function = self.declare(context, builder.module, dtype)
@@ -118,22 +124,12 @@ class Shared(Outlined):
         return task
 
 
-_parts: dict[Any, Shared] = {}
-
-
 def shared(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
     """Make a function a shared one; ``signature(dtype)`` gives its types for an element type."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        part = Shared(function, signature)
-        all_pieces = part.intrinsic()
-        _parts[all_pieces] = part
-        return all_pieces
-
-    return decorate
+    return lambda function: Shared(function, signature).intrinsic()
 
 
 def one_piece(all_pieces: Any) -> Any:
     """Return the shared function as it is written, for a task that computes a piece of several of them."""
-    part = _parts[all_pieces]
+    part = behind(all_pieces)
     return part.intrinsic(functools.partial(Outlined.call, part))

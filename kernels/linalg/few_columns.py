@@ -6,13 +6,15 @@ either way (see `microkernel`), so the bits are the same.
 
 from numba import types
 
-from ..activations import IDENTITY
-from ..compile.functions import kernel, outlined
+from ..compile.functions import kernel
+from ..compile.outlined import outlined
+from ..compile.passes import run_pass
 from ..compile.pointers import at, doubles_at, lanes_of, stack_block
 from ..simd.isa import WIDEST_LANES, isa
 from ..simd.microkernel import ACCUMULATE, ROOM, TILE_VECTORS
 from ..simd.packing import pack_transposed, unpack_transposed
-from .product import PLAIN, UPDATE, epilogue, product
+from .matrix import Finish, Matrix
+from .product import product
 from .tasks import share
 
 # So many vectors of X at a time, whole panels; the block has a row for each column of dZ.
@@ -27,31 +29,26 @@ def pays(ins, outs, width):
 
 
 def _types(dtype):
-    p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, p, i, p, i, i, i, i, i, i, i, p, p, types.CPointer(types.float64), i)
+    m = Matrix.of(dtype)
+    return types.void(m, m, m, Finish.of(dtype))
 
 
 @outlined(_types)
-def few_columns(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, flags, kind, code, params, state, hyper, n):
-    """Compute ``dW = X.T @ dZ`` for one task; as `product` would, whose arguments these are.
-
-    x, dz : rows of `ins` and of `outs` numbers, `ld_x` and `ld_dz` apart
-    dw, params, state : (ins, outs), rows `ld` apart
-    flags : ACCUMULATE to go on from what stands in dw
-    kind : PLAIN or UPDATE
-    """
-    width, block = lanes_of(x), turned_block(x)
+def few_columns(x, dz, dw, finish):
+    """Compute ``dW = X.T @ dZ`` for one task, as ``product(x.transposed(), dz, dw, finish)`` would."""
+    width, block = lanes_of(x.data), turned_block(x.data)
     ld_block = STRIP * width
-    strips = (ins + ld_block - 1) // ld_block
+    plain = Finish(finish.mode & ACCUMULATE | ROOM, x.data, 0, block, block, doubles_at(0), 0)
+    strips = (dw.rows + ld_block - 1) // ld_block
     for strip in range(strips):
-        first, end = share(ins, width, strips, strip), share(ins, width, strips, strip + 1)
-        if flags & ACCUMULATE:
-            pack_transposed(at(dw, first * ld), ld, outs, end - first, block, ld_block)
-        product(
-            dz, 1, ld_dz, at(x, first), ld_x, False, block, ld_block, outs, end - first, rows, dz,
-            flags & ACCUMULATE | ROOM, PLAIN, IDENTITY, block, block, doubles_at(0), 0,
-        )  # fmt: skip
+        first, end = share(dw.rows, width, strips, strip), share(dw.rows, width, strips, strip + 1)
+        if finish.mode & ACCUMULATE:
+            pack_transposed(dw.element(first, 0), dw.ld, dw.cols, end - first, block, ld_block)
+        turned = Matrix(block, ld_block, dw.cols, end - first, 0)
+        product(dz.transposed(), x.cols_of(first, end), turned, plain)
         for i in range(first, end, width):
-            unpack_transposed(at(dw, i * ld), ld, outs, min(width, end - i), at(block, i - first), ld_block)
-    if kind == UPDATE:
-        epilogue(kind, code, dw, params, state, hyper, n, ld, ins, outs)
+            unpack_transposed(dw.element(i, 0), dw.ld, dw.cols, min(width, end - i), at(block, i - first), ld_block)
+    if finish.after != 0:
+        run_pass(
+            finish.after, dw.data, finish.below, finish.beside, finish.numbers, finish.n, dw.ld, dw.rows, dw.cols
+        )

@@ -8,11 +8,10 @@ into tasks in any way: the bits stay.
 
 from numba import types
 
-from ..activations import FIRST_STORED_SLOPE, IDENTITY, RELU
-from ..activations.compiled import activate, activate_with_slope, apply_slope
-from ..compile.functions import kernel, outlined
+from ..compile.functions import kernel
+from ..compile.outlined import outlined
+from ..compile.passes import run_pass
 from ..compile.pointers import at, lanes_of, stack_block
-from ..optimizers.compiled import update
 from ..simd.caches import caches
 from ..simd.isa import WIDEST_LANES, isa
 from ..simd.microkernel import (
@@ -31,10 +30,8 @@ from ..simd.microkernel import (
     tile,
 )
 from ..simd.packing import pack, pack_transposed
+from .matrix import Finish, Matrix
 from .tasks import share
-
-# What `product` does with a finished block
-PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD, UPDATE = range(5)
 
 # A block of B, at most K_BLOCK rows of GROUP panels, stays in the second-level cache while ROW_BLOCK rows of A after
 # another meet it. C is read and written once for each block of k: few, of the same depth. A panel is larger than the
@@ -80,131 +77,96 @@ def exposed_rows(overhang, ldb, later, depth):
     return max(0, min(depth, (overhang + ldb - 1) // ldb - later))
 
 
-def _epilogue_types(dtype):
-    p, i = types.CPointer(dtype), types.int64
-    return types.void(i, i, p, p, p, types.CPointer(types.float64), i, i, i, i)
-
-
-@outlined(_epilogue_types)
-def epilogue(kind, code, c, below, beside, hyper, n, ld, rows, cols):
-    """Finish a block of C in memory. What `below` and `beside` are, `product` says."""
-    if kind == FORWARD:
-        activate(code, c, beside, ld, rows, cols)
-    elif kind == FORWARD_WITH_SLOPE:
-        activate_with_slope(code, c, beside, ld, rows, cols)
-    elif kind == BACKWARD:
-        apply_slope(code, c, below, beside, c, ld, rows, cols)
-    else:
-        update(code, below, c, beside, hyper, n, ld, rows, cols)
-
-
 @kernel
-def fused(kind, code):
-    """Return the mode of tiles that finish C in their registers; 0 where that takes a pass of its own."""
-    if kind == BACKWARD:
-        return SCALE if code >= FIRST_STORED_SLOPE else GATE if code == RELU else 0
-    return RECTIFY if code == RELU and kind in (FORWARD, FORWARD_WITH_SLOPE) else 0
-
-
-@kernel
-def in_memory(kind, code):
-    """Return whether a finished block takes a pass in memory."""
-    return kind == UPDATE or (kind != PLAIN and code != IDENTITY and fused(kind, code) == 0)
-
-
-@kernel
-def pack_block(b, ldb, transposed, k0, k_size, j0, cols, vectors, panels, block):
-    """Copy rows k0 … k0 + k_size of so many columns of B into panels."""
-    width = lanes_of(b)
-    turn = K_BLOCK if transposed else PACK_TURN
-    for k in range(0, k_size, turn):
-        rows = min(turn, k_size - k)
+def pack_block(b, panels, block):
+    """Copy B, some rows and columns of a right operand, into panels."""
+    width = lanes_of(b.data)
+    vectors = (b.cols + width - 1) // width
+    turn = K_BLOCK if b.turned else PACK_TURN
+    for k in range(0, b.rows, turn):
+        rows = min(turn, b.rows - k)
         for p in range(panels):
             first, panel_width = panel_of(vectors, panels, p, width)
-            panel_cols = min(panel_width, cols - first)
+            panel_cols = min(panel_width, b.cols - first)
             panel = at(block, first * BLOCK_ROWS + k * panel_width)
-            if transposed:
-                pack_transposed(at(b, (j0 + first) * ldb + k0 + k), ldb, rows, panel_cols, panel, panel_width)
+            if b.turned:
+                pack_transposed(b.element(k, first), b.ld, rows, panel_cols, panel, panel_width)
             else:
-                pack(at(b, (k0 + k) * ldb + j0 + first), ldb, rows, panel_cols, panel, panel_width)
+                pack(b.element(k, first), b.ld, rows, panel_cols, panel, panel_width)
+
+
+@kernel
+def tiles_of_rows(a, b, exposed, c, bias, below, mode, single):
+    """Compute a panel's columns of a block of rows, tile after tile; the arguments are those of `tile`."""
+    i = 0
+    while i < c.rows:
+        height = 1 if single else tile_height(c.rows - i)
+        end = i + min(height, c.rows - i)
+        tile(height, a.rows_of(i, end), b, exposed, c.rows_of(i, end), bias, at(below, i * c.ld), mode)
+        i = end
 
 
 def _product_types(dtype):
-    p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, i, p, i, i, p, i, i, i, i, p, i, i, i, p, p, types.CPointer(types.float64), i)
+    m = Matrix.of(dtype)
+    return types.void(m, m, m, Finish.of(dtype))
 
 
 @outlined(_product_types)
-def product(
-    a, row_stride, k_stride, b, ldb, transposed, c, ldc, rows, cols, depth, bias, flags, kind, code, below, beside,
-    hyper, n,
-):  # fmt: skip
-    """Compute ``C = A @ B`` for one task, add the bias, run the epilogue.
+def product(a, b, c, finish):
+    """Compute ``C = A @ B`` for one task, and finish it.
 
-    a : A's element (i, k) stands at ``a[i * row_stride + k * k_stride]``
-    b : B's element (k, j) stands at ``b[k * ldb + j]``, or at ``b[j * ldb + k]`` where `transposed`
-    c : (rows, cols), rows `ldc` apart; written
-    bias : (cols,), added where `flags` has BIAS
-    flags : BIAS, B_ROOM and TAKE, as `tile` has them; ACCUMULATE to go on from what stands in c; ROOM where c, below
-        and beside have room up to whole vectors
-    kind, code : which epilogue, of which activation or optimizer
-    below, beside : laid out as C, read or written by the epilogue; activations and their slopes, or the parameters and
-        the optimizer's state
-    hyper, n : as `update` takes them, for that epilogue
+    a, b : (rows, depth) and (depth, cols), turned or not; read
+    c : (rows, cols), not turned; written
+    finish : its mode has BIAS, RECTIFY, GATE, SCALE, B_ROOM and TAKE as `tile` has them, ACCUMULATE to go on from what
+        stands in c, and ROOM where c, below and beside have room up to whole vectors
     """
-    width = lanes_of(a)
-    block, a_block = b_scratch(a), a_scratch(a)
+    width, depth = lanes_of(a.data), a.cols
+    block, a_block = b_scratch(a.data), a_scratch(a.data)
     addends = at(block, BLOCK_ROWS * GROUP * TILE_VECTORS * width)
-    single = rows == 1 and not transposed
+    single = c.rows == 1 and not b.turned
     tile_vectors = ROW_VECTORS if single else TILE_VECTORS
-    all_vectors = (cols + width - 1) // width
+    all_vectors = (c.cols + width - 1) // width
     groups = (all_vectors + GROUP * TILE_VECTORS - 1) // (GROUP * TILE_VECTORS)
-    far_columns = row_stride == 1 and k_stride > PACK_STRIDE
-    finish = flags & (ROOM | TAKE) | fused(kind, code)
-    tile_below = beside if finish & SCALE else below
+    packed = b.turned or (c.rows >= PACK_ROWS and min(depth, K_BLOCK) * b.ld > PACK_SPREAD)
+    last_mode = finish.mode & (ROOM | TAKE | BIAS | RECTIFY | GATE | SCALE)
+    tile_below = finish.beside if finish.mode & SCALE else finish.below
+    k_blocks = max(1, (depth + K_BLOCK - 1) // K_BLOCK)
     for g in range(groups):
         j0, vectors = panel_of(all_vectors, groups, g, width)
-        group = min(vectors, cols - j0)
+        cols = min(vectors, c.cols - j0)
         vectors = vectors // width
         panels = (vectors + tile_vectors - 1) // tile_vectors
-        packed = transposed or (rows >= PACK_ROWS and min(depth, K_BLOCK) * ldb > PACK_SPREAD)
-        if flags & BIAS:
-            pack(at(bias, j0), 0, 1, group, addends, 0)
-        k_blocks = max(1, (depth + K_BLOCK - 1) // K_BLOCK)
+        if finish.mode & BIAS:
+            pack(at(finish.bias, j0), 0, 1, cols, addends, 0)
         for k_block in range(k_blocks):
-            k0 = share(depth, 1, k_blocks, k_block)
-            k_size = share(depth, 1, k_blocks, k_block + 1) - k0
-            mode = ACCUMULATE if k0 > 0 else flags & ACCUMULATE
+            k0, k1 = share(depth, 1, k_blocks, k_block), share(depth, 1, k_blocks, k_block + 1)
             last = k_block == k_blocks - 1
-            mode |= finish | flags & BIAS if last else flags & ROOM
+            mode = ACCUMULATE if k0 > 0 else finish.mode & ACCUMULATE
+            mode |= last_mode if last else finish.mode & ROOM
             if packed:
-                pack_block(b, ldb, transposed, k0, k_size, j0, group, vectors, panels, block)
-            for i0 in range(0, rows, ROW_BLOCK):
-                i1 = min(rows, i0 + ROW_BLOCK)
-                source, source_k = at(a, i0 * row_stride + k0 * k_stride), k_stride
-                if far_columns:
-                    pack(source, k_stride, k_size, i1 - i0, a_block, ROW_BLOCK)
-                    source, source_k = a_block, ROW_BLOCK
+                pack_block(b.part(k0, k1, j0, j0 + cols), panels, block)
+            for i0 in range(0, c.rows, ROW_BLOCK):
+                i1 = min(c.rows, i0 + ROW_BLOCK)
+                source = a.part(i0, i1, k0, k1)
+                if a.turned and a.ld > PACK_STRIDE:
+                    pack(source.data, a.ld, k1 - k0, i1 - i0, a_block, ROW_BLOCK)
+                    source = Matrix(a_block, ROW_BLOCK, i1 - i0, k1 - k0, 1)
                 for p in range(panels):
                     first, panel_width = panel_of(vectors, panels, p, width)
-                    panel_cols = min(panel_width, group - first)
-                    panel, ld_panel, exposed = at(b, k0 * ldb + j0 + first), ldb, 0
+                    panel_cols = min(panel_width, cols - first)
+                    panel, exposed = b.part(k0, k1, j0 + first, j0 + first + panel_cols), 0
                     if packed:
-                        panel, ld_panel = at(block, first * BLOCK_ROWS), panel_width
-                    elif flags & B_ROOM == 0:
-                        exposed = exposed_rows(panel_width - panel_cols, ldb, depth - k0 - k_size, k_size)
-                    i = i0
-                    while i < i1:
-                        height = 1 if single else tile_height(i1 - i)
-                        tile_rows = min(height, i1 - i)
-                        corner = i * ldc + j0 + first
-                        tile(
-                            height, tile_rows, at(source, (i - i0) * row_stride), row_stride, source_k, panel,
-                            ld_panel, exposed, at(c, corner), ldc, k_size, panel_cols, at(addends, first),
-                            at(tile_below, corner), mode,
-                        )  # fmt: skip
-                        i += tile_rows
-                if last and in_memory(kind, code):
-                    row = i0 * ldc + j0
-                    all_cols = vectors * width if flags & ROOM else group
-                    epilogue(kind, code, at(c, row), at(below, row), at(beside, row), hyper, n, ldc, i1 - i0, all_cols)
+                        panel = Matrix(at(block, first * BLOCK_ROWS), panel_width, k1 - k0, panel_cols, 0)
+                    elif finish.mode & B_ROOM == 0:
+                        exposed = exposed_rows(panel_width - panel_cols, b.ld, depth - k1, k1 - k0)
+                    corner = i0 * c.ld + j0 + first
+                    target = Matrix(at(c.data, corner), c.ld, i1 - i0, panel_cols, 0)
+                    tiles_of_rows(
+                        source, panel, exposed, target, at(addends, first), at(tile_below, corner), mode, single
+                    )
+                if last and finish.after != 0:
+                    corner = i0 * c.ld + j0
+                    run_pass(
+                        finish.after, at(c.data, corner), at(finish.below, corner), at(finish.beside, corner),
+                        finish.numbers, finish.n, c.ld, i1 - i0, vectors * width if finish.mode & ROOM else cols,
+                    )  # fmt: skip

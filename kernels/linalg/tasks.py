@@ -1,6 +1,7 @@
 """How work is cut into tasks. The bits of a result do not depend on it: each element is computed whole, by one task."""
 
 from ..compile.functions import kernel
+from ..compile.pointers import lanes_of
 from ..simd.microkernel import TILE_ROWS, TILE_VECTORS
 
 # A parallel region costs one to three microseconds, more where other processes get in the way, and its tasks have to
@@ -46,3 +47,18 @@ def share(count, unit, parts, part):
     """Return where the share of `part` in `count`, cut into `parts` at multiples of `unit`, begins."""
     units = (count + unit - 1) // unit
     return min(count, units * part // parts * unit)
+
+
+@kernel
+def block_of(rows, cols, pointer, tasks, task, lengthwise):
+    """Return the block (i0, i1, j0, j1) of a (rows, cols) matrix that `task` of `tasks` computes; see `grid`."""
+    width = lanes_of(pointer)
+    across = grid(rows, cols, width, tasks, lengthwise)
+    down = tasks // across
+    y, x = task // across, task % across
+    return (
+        share(rows, TILE_ROWS, down, y),
+        share(rows, TILE_ROWS, down, y + 1),
+        share(cols, width, across, x),
+        share(cols, width, across, x + 1),
+    )

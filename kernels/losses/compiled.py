@@ -1,156 +1,154 @@
-"""Losses as machine code: passes over a range of rows, which pick a loss by its code."""
+"""Losses as machine code: each is an op on the last row of a plan, compiled if it is in use."""
 
-from numba import carray, types
+import functools
+from typing import Any
 
-from ..activations import IDENTITY
-from ..activations.compiled import apply_slope
+from numba import carray
+
 from ..compile.functions import kernel
-from ..compile.pointers import at, lanes_of
-from ..compile.region import shared
-from ..linalg.tasks import share, worth
+from ..compile.passes import run_pass
+from ..compile.pointers import at, doubles_at, lanes_of, pointer_to
+from ..compile.records import DOUBLES, INT, INTS, POINTER, record
+from ..compile.sources import function_of
+from ..linalg.tasks import share
+from ..ops.call import FIRST, LABELS, PLACE, ROWS, TARGETS, WIDTH, Op, op_types
+from ..run import frame as _frame
+from ..run.frame import CLASS_WEIGHT, CLASS_WEIGHTS, OPTIONS, ROOM_ROWS, WORK
+from ..run.plan import APPLY_SLOPE, FLAGS, LD, OUT, ROOMY, SLOPE, A, D
 from ..simd.rows import log, summed
-from . import (
-    BCE_LOGITS,
-    CONSTANT,
-    IGNORE_INDEX,
-    LABEL_SMOOTHING,
-    MSE,
-    OPTIONS_SIZE,
-    SOFTMAX_LABELS,
-    SOFTMAX_ONE_HOT,
-    SOFTMAX_PROBABILITIES,
-    VARIANCE_EPS,
-)
-from .bce import bce_logits
-from .gaussian_nll import gaussian_log_variance
-from .labels import counted
-from .mse import mse
-from .narrow import NARROW, numbers_narrow, softmax_labels_narrow
-from .scales import row_scales, total_loss
-from .softmax import answers, softmax_labels_row, softmax_probabilities_row
+from .narrow import NARROW, columns_summed, numbers_narrow
+from .registry import CONSTANT, IGNORE_INDEX, LOSSES, OWN, VARIANCE_EPS, Loss
+from .softmax import labels_of_rows, one_hot_of_rows, probabilities_of_rows
 
 # exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
 ELEMENT_WORK = 30
 
-mse_row = summed(mse, reads=2, writes=1, numbers=1)
-bce_row = summed(bce_logits, reads=2, writes=1, numbers=1)
-gaussian_log_variance_row = summed(gaussian_log_variance, reads=3, writes=2, numbers=3)
+# The rows start:stop of a batch as a loss sees them, all pointers to the first row of its span. z and d, outputs and
+# their gradients: rows of n numbers, `ld` apart, of which `stored` may be written. targets: `width` numbers a row.
+# class_weight: of `classes`, or none. scales: what each row counts for; losses and hits are written.
+Rows = record(
+    "Rows", z=POINTER, d=POINTER, slope=POINTER, ld=INT, n=INT, stored=INT, start=INT, stop=INT, labels=INTS,
+    targets=POINTER, width=INT, class_weight=POINTER, classes=INT, options=DOUBLES, scales=DOUBLES, losses=DOUBLES,
+    hits=DOUBLES,
+)  # fmt: skip
 
 
 @kernel
-def loss_row(code, z, z0, n, labels, targets, t0, class_weight, total_weight, options, scale, d, d0, i):
-    """The loss of row i, unscaled, and whether its label is hit; the gradient times `scale` into d."""
-    real = z.dtype.type
-    if code == SOFTMAX_LABELS:
-        if labels[i] == options[IGNORE_INDEX]:
-            d[d0 : d0 + n] = real(0.0)  # whatever the logits are
-            return 0.0, 0.0
-        smoothing = real(options[LABEL_SMOOTHING])
-        return softmax_labels_row(z, z0, labels[i], class_weight, total_weight, smoothing, scale, d, d0, n)
-    if code in (SOFTMAX_PROBABILITIES, SOFTMAX_ONE_HOT):
-        smoothing = real(options[LABEL_SMOOTHING])
-        hit = answers(z, z0, targets, t0, n) if code == SOFTMAX_ONE_HOT else 0.0
-        return float(softmax_probabilities_row(z, z0, targets, t0, class_weight, smoothing, scale, d, d0, n)), hit
-    if code == MSE:
-        return float(mse_row(at(z, z0), at(targets, t0), at(d, d0), scale, n)), 0.0
-    if code == BCE_LOGITS:
-        return float(bce_row(at(z, z0), at(targets, t0), at(d, d0), scale, n)), 0.0
-    half = n // 2
-    smallest = real(log(options[VARIANCE_EPS]))
-    value = gaussian_log_variance_row(
-        at(z, z0), at(z, z0 + half), at(targets, t0), at(d, d0), at(d, d0 + half), scale, smallest,
-        real(options[CONSTANT]), half,
-    )  # fmt: skip
-    return float(value), 0.0
-
-
-def _loss_part_types(dtype):
-    p, i, f = types.CPointer(dtype), types.int64, types.CPointer(types.float64)
-    return types.void(i, p, i, i, i, types.CPointer(i), p, i, p, i, f, f, i, i, p, p, i, i, i)
-
-
-@shared(_loss_part_types)
-def loss_part(
-    code, z, ld, room, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope, d,
-    batch, tasks, task,
-):  # fmt: skip
-    """One task's rows of `loss`, on pointers.
-
-    room : whether rows of z and d have room up to whole vectors
-    weights : how many class weights there are, n or 0
-    """
-    start, stop = share(batch, 1, tasks, task), share(batch, 1, tasks, task + 1)
-    z, d = carray(z, stop * ld), carray(d, stop * ld)
-    class_weight, options = carray(class_weight, weights), carray(options, OPTIONS_SIZE)
-    labels, targets, rows = carray(labels, stop), carray(targets, stop * ld_t), carray(rows, 3 * ld_rows)
-    real = z.dtype.type
-    total_weight = 0.0  # in float64: there may be very many classes
-    for c in range(weights):
-        total_weight += class_weight[c]
-    total_weight = real(total_weight)
-    width = lanes_of(at(z, 0))
-    stored = (n + width - 1) // width * width if room else n  # whole vectors need no mask
-    if code == SOFTMAX_LABELS and n <= NARROW and options[LABEL_SMOOTHING] == 0.0:
-        softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop)
-    elif code in (MSE, BCE_LOGITS) and n <= NARROW:
-        numbers_narrow(code, z, ld, n, targets, ld_t, rows, ld_rows, d, start, stop)
-    else:
-        for i in range(start, stop):
-            row = i * ld
-            value, hit = loss_row(
-                code, z, row, n, labels, targets, i * ld_t, class_weight, total_weight, options, real(rows[i]), d, row,
-                i,
-            )  # fmt: skip
-            rows[ld_rows + i], rows[2 * ld_rows + i] = value, hit
-    if activation != IDENTITY:
-        first = start * ld
-        apply_slope(activation, at(d, first), at(z, first), at(slope, first), at(d, first), ld, stop - start, n)
-        if code == SOFTMAX_LABELS:
-            for i in range(start, stop):
-                if labels[i] == options[IGNORE_INDEX]:
-                    d[i * ld : i * ld + n] = real(0.0)  # whatever the slope is
+def rows_of_loss(x, frame, row, span, pieces, piece):
+    """Return the rows of one piece of a loss."""
+    first, ld, n, apart = span[FIRST], row[LD], row[OUT], frame[ROOM_ROWS]
+    width = lanes_of(x)
+    stored = (n + width - 1) // width * width if row[FLAGS] & ROOMY else n  # whole vectors need no mask
+    scales = at(doubles_at(frame[_frame.ROWS]), span[PLACE])
+    return Rows(
+        at(pointer_to(x, frame[WORK] + row[A]), first * ld),
+        at(pointer_to(x, frame[WORK] + row[D]), first * ld),
+        at(pointer_to(x, frame[WORK] + row[SLOPE]), first * ld),
+        ld,
+        n,
+        stored,
+        share(span[ROWS], 1, pieces, piece),
+        share(span[ROWS], 1, pieces, piece + 1),
+        pointer_to(frame, span[LABELS]),
+        pointer_to(x, span[TARGETS]),
+        span[WIDTH],
+        pointer_to(x, frame[CLASS_WEIGHT]),
+        frame[CLASS_WEIGHTS],
+        doubles_at(frame[OPTIONS]),
+        scales,
+        at(scales, apart),
+        at(scales, 2 * apart),
+    )
 
 
 @kernel
-def losses_of_rows(
-    code, z, ld, room, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope, d,
-    batch, tasks,
-):  # fmt: skip
-    """Compute the losses of rows and their gradients, shared out; see `loss_part`."""
-    pieces = worth(ELEMENT_WORK * batch * n, tasks)
-    loss_part(
-        code, z, ld, room, n, labels, targets, ld_t, class_weight, weights, options, rows, ld_rows, activation, slope,
-        d, batch, pieces, tasks,
-    )  # fmt: skip
+def through_activation(r, apply_slope):
+    """Make ``dz = d * g'(z)`` of the gradients by the outputs, where the last layer has an activation."""
+    if apply_slope == 0:
+        return
+    c = r.start * r.ld
+    run_pass(
+        apply_slope, at(r.d, c), at(r.z, c), at(r.slope, c), doubles_at(0), 0, r.ld, r.stop - r.start, r.n
+    )
 
 
 @kernel
-def loss(
-    code, z, z0, ld, room, batch, n, labels, targets, t0, ld_t, class_weight, options, sample_weight, rows, activation,
-    slope, slope0, d, d0, tasks,
-):  # fmt: skip
-    """Compute a loss of the rows of z, and its gradient times g' of the activation that made z.
+def blank_ignored(r, apply_slope):
+    """Make zeros of the gradients of rows whose label is ignored, whatever the slope is."""
+    if apply_slope == 0:
+        return  # they are
+    for i in range(r.start, r.stop):
+        if r.labels[i] == r.options[IGNORE_INDEX]:
+            carray(at(r.d, i * r.ld), r.n)[:] = 0
 
-    z : rows of n numbers begin at ``z.flat[z0]``, `ld` apart; read
-    room : whether rows of z and d have room up to whole vectors; the room of d is written then
-    labels : (batch,) int64 class indices, for SOFTMAX_LABELS; else unused
-    targets : rows begin at ``targets.flat[t0]``, `ld_t` apart, for the other losses
-    class_weight : (n,), or empty for none; needed with label smoothing and with probabilities
-    options : (OPTIONS_SIZE,) float64
-    sample_weight : (>= batch,), or empty for none
-    rows : (3, >= batch) float64, written: what each row counts for, its loss, and 1 where its label's
-        is the first of the largest logits
-    activation, slope : the last layer's; d becomes its dz
-    d : laid out as z; written
-    return : the loss, the sum of the rows' as they count; what the mean divided by, which is negative where the class
-        weights are. NaN and 0 where no row counts.
 
-    One task owns a range of rows.
-    """
-    counts = counted(labels, options[IGNORE_INDEX], batch) if code == SOFTMAX_LABELS else batch
-    divisor = row_scales(code, labels, counts, class_weight, options, sample_weight, rows[0], batch, n)
-    losses_of_rows(
-        code, at(z, z0), ld, room, n, at(labels, 0), at(targets, t0), ld_t, at(class_weight, 0), class_weight.size,
-        at(options, 0), at(rows, 0), rows.shape[1], activation, at(slope, slope0), at(d, d0), batch, tasks,
-    )  # fmt: skip
-    return total_loss(rows, batch, divisor), divisor
+@kernel
+def no_hits(r):
+    """Write that no row is hit, for a loss without classes."""
+    carray(at(r.hits, r.start), r.stop - r.start)[:] = 0.0
+
+
+def numbers_of_rows(loss: Loss) -> Any:
+    """Return the kernel of a loss that is one formula of outputs and targets, for some rows."""
+    by_row = summed(loss.formula, reads=2, writes=1, numbers=1, doubles=loss.numbers)
+    narrow = numbers_narrow(columns_summed(loss.formula, loss.numbers))
+
+    @kernel
+    def of_rows(r):
+        real = carray(r.z, 1).dtype.type
+        if r.n <= NARROW:
+            narrow(r)
+            return
+        for i in range(r.start, r.stop):
+            z, t, d = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld)
+            r.losses[i] = by_row(z, t, d, real(r.scales[i]), at(r.options, OWN), r.n)
+
+    return of_rows
+
+
+gaussian_row = summed(LOSSES["gaussian_nll"].formula, reads=3, writes=2, numbers=3)
+
+
+@kernel
+def gaussian_of_rows(r):
+    """Means, then log-variances: the losses of some rows and their gradients."""
+    real = carray(r.z, 1).dtype.type
+    half = r.n // 2
+    smallest, constant = real(log(r.options[VARIANCE_EPS])), real(r.options[CONSTANT])
+    for i in range(r.start, r.stop):
+        z, t, d = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld)
+        scale = real(r.scales[i])
+        r.losses[i] = gaussian_row(z, at(z, half), t, d, at(d, half), scale, smallest, constant, half)
+
+
+_OF_ROWS = {
+    "softmax_labels": labels_of_rows,
+    "softmax_probabilities": probabilities_of_rows,
+    "softmax_one_hot": one_hot_of_rows,
+    "gaussian_nll": gaussian_of_rows,
+}
+# How an op of a loss begins; what follows writes each row's loss, hit and gradient.
+_SOURCE = """
+def {name}(x, frame, row, span, pieces, piece):
+    r = rows_of_loss(x, frame, row, span, pieces, piece)
+    {hits}
+    of_rows(r)
+    through_activation(r, row[APPLY_SLOPE])
+    {ignored}
+"""
+
+
+@functools.cache
+def op_of_loss(loss: Loss) -> Op:
+    """Return the op of a loss. It writes `losses`, `hits` and dz of the plan's last row; a piece is some rows."""
+    of_rows = _OF_ROWS.get(loss.name) or numbers_of_rows(loss)
+    source = _SOURCE.format(
+        name=f"loss_{loss.name}",
+        hits="pass" if loss.hits else "no_hits(r)",
+        ignored="blank_ignored(r, row[APPLY_SLOPE])" if loss.labelled else "pass",
+    )
+    scope = {
+        "rows_of_loss": rows_of_loss, "of_rows": of_rows, "no_hits": no_hits, "APPLY_SLOPE": APPLY_SLOPE,
+        "through_activation": through_activation, "blank_ignored": blank_ignored,
+    }  # fmt: skip
+    return Op(function_of(source, f"loss_{loss.name}", loss.twin, scope), op_types)

@@ -17,9 +17,8 @@ from ..simd import elementary
 from ..simd.isa import WIDEST_LANES, isa
 from ..simd.lanes import I64, Lanes, Variable, Vec, count_loop, make_intrinsic
 from ..simd.packing import turn, turn_back
-from . import IGNORE_INDEX, MSE
-from .bce import bce_logits
-from .mse import mse
+from ..simd.rows import splat_doubles
+from .registry import IGNORE_INDEX, OWN
 
 # Rows of up to so many columns are narrow.
 NARROW = 64
@@ -79,85 +78,86 @@ softmax_columns = make_intrinsic(
 )
 
 
-def columns_summed(formula: Callable[..., Any]) -> Any:
-    """Make ``f(z, targets, scale, columns, count, sums)`` of a loss of two numbers.
+def columns_summed(formula: Callable[..., Any], doubles: int) -> Any:
+    """Make ``f(z, targets, scale, own, columns, count, sums)`` of a loss of two numbers.
 
-    The formula is ``formula(lanes, z, target, scale)`` and returns the loss and the gradient, as in `rows.summed`.
+    The formula is ``formula(lanes, z, target, scale, *own)`` and returns the loss and the gradient, as in
+    `simd.rows.summed`.
+
     z, targets : panels of `columns` vectors; z receives the gradient
     scale, sums : float64, one number for each of the first `count` lanes, read and written: each row's factor and sum
+    own : so many `doubles`, the loss's own numbers
     """
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-        z, targets, scale, columns, count, sums = args
+        z, targets, scale, own, columns, count, sums = args
         lanes = Lanes(b, signature.args[0].dtype)
         wide = lanes.widened()
         rows = wide.first_lanes(count)
         factor = lanes.narrowed(wide.load(scale, rows))
+        numbers = splat_doubles(lanes, own, doubles)
         total = Variable(wide, wide.constant(0.0))
         with count_loop(b, I64(0), columns, 1) as c:
             offset = b.mul(c, I64(lanes.width))
             place = b.gep(z, [offset])
-            term, gradient = formula(lanes, lanes.load(place), lanes.load(b.gep(targets, [offset])), factor)
+            target = lanes.load(b.gep(targets, [offset]))
+            term, gradient = formula(lanes, lanes.load(place), target, factor, *numbers)
             lanes.store(gradient, place)
             total.set(total.get() + lanes.widen(term))
         wide.store(total.get(), sums, rows)
         return context.get_dummy_value()
 
     return make_intrinsic(
-        f"columns{formula.__name__}",
-        ["z", "targets", "scale", "columns", "count", "sums"],
-        lambda p, q, rows, *rest: types.void(p, p, rows, types.int64, types.int64, rows),
+        f"columns_{formula.__name__}",
+        ["z", "targets", "scale", "own", "columns", "count", "sums"],
+        lambda p, q, rows, *rest: types.void(p, p, rows, rows, types.int64, types.int64, rows),
         codegen,
     )
 
 
-mse_columns = columns_summed(mse)
-bce_columns = columns_summed(bce_logits)
-
-# Room for five vectors of one number a row, and two panels.
+# Room for five vectors of one number a row, and two panels
 narrow_scratch = stack_block((2 * (NARROW + WIDEST_LANES) + 5) * isa().vector_bytes)
 
 
 @kernel
-def softmax_labels_narrow(z, ld, n, stored, labels, class_weight, options, rows, ld_rows, d, start, stop):
-    """Rows start:stop of the softmax cross-entropy of class labels, of at most NARROW classes, unsmoothed."""
-    real = z.dtype.type
-    width = lanes_of(at(z, 0))
-    block = narrow_scratch(at(z, 0))
+def softmax_labels_narrow(r):
+    """The softmax cross-entropy of class labels, of at most NARROW classes, unsmoothed, for some rows."""
+    width = lanes_of(r.z)
+    block = narrow_scratch(r.z)
     panel = at(block, 5 * width)
+    real = carray(r.z, 1).dtype.type
     lanes = carray(block, (5, width))
-    for first in range(start, stop, width):
-        count = min(width, stop - first)
+    for first in range(r.start, r.stop, width):
+        count = min(width, r.stop - first)
         for i in range(width):
             row = first + min(i, count - 1)
-            label = labels[row]
-            counts = label != options[IGNORE_INDEX]
+            label = r.labels[row]
+            counts = label != r.options[IGNORE_INDEX]
             lanes[0, i] = real(label) if counts else real(-1.0)
-            lanes[1, i] = class_weight[label] if counts and class_weight.size > 0 else real(1.0)
-            lanes[2, i] = real(rows[row])
-        turn(at(z, first * ld), ld, stored, count, panel, width)
+            lanes[1, i] = r.class_weight[label] if counts and r.classes > 0 else real(1.0)
+            lanes[2, i] = real(r.scales[row])
+        turn(at(r.z, first * r.ld), r.ld, r.stored, count, panel, width)
         softmax_columns(
-            panel, n, block, at(block, width), at(block, 2 * width), at(block, 3 * width), at(block, 4 * width)
+            panel, r.n, block, at(block, width), at(block, 2 * width), at(block, 3 * width), at(block, 4 * width)
         )
-        turn_back(at(d, first * ld), ld, stored, count, panel, width)
+        turn_back(at(r.d, first * r.ld), r.ld, r.stored, count, panel, width)
         for i in range(count):
-            rows[ld_rows + first + i], rows[2 * ld_rows + first + i] = lanes[3, i], lanes[4, i]
+            r.losses[first + i], r.hits[first + i] = lanes[3, i], lanes[4, i]
 
 
-@kernel
-def numbers_narrow(code, z, ld, n, targets, ld_t, rows, ld_rows, d, start, stop):
-    """Rows start:stop of MSE or BCE_LOGITS, of at most NARROW columns."""
-    width = lanes_of(at(z, 0))
-    panel = narrow_scratch(at(z, 0))
-    given = at(panel, (NARROW + WIDEST_LANES) * width)
-    for first in range(start, stop, width):
-        count = min(width, stop - first)
-        turn(at(z, first * ld), ld, n, count, panel, width)
-        turn(at(targets, first * ld_t), ld_t, n, count, given, width)
-        scales, sums = at(rows, first), at(rows, ld_rows + first)
-        if code == MSE:
-            mse_columns(panel, given, scales, n, count, sums)
-        else:
-            bce_columns(panel, given, scales, n, count, sums)
-        turn_back(at(d, first * ld), ld, n, count, panel, width)
-    rows[2 * ld_rows + start : 2 * ld_rows + stop] = 0.0
+def numbers_narrow(by_columns: Any) -> Any:
+    """Make the kernel of a loss of numbers, of at most NARROW columns, for some rows; see `columns_summed`."""
+
+    @kernel
+    def narrow(r):
+        width = lanes_of(r.z)
+        panel = narrow_scratch(r.z)
+        given = at(panel, (NARROW + WIDEST_LANES) * width)
+        for first in range(r.start, r.stop, width):
+            count = min(width, r.stop - first)
+            turn(at(r.z, first * r.ld), r.ld, r.n, count, panel, width)
+            turn(at(r.targets, first * r.width), r.width, r.n, count, given, width)
+            by_columns(panel, given, at(r.scales, first), at(r.options, OWN), r.n, count, at(r.losses, first))
+            turn_back(at(r.d, first * r.ld), r.ld, r.n, count, panel, width)
+
+    return narrow

@@ -9,9 +9,10 @@ from typing import Any
 from ..registry import add
 
 MEAN, SUM, NONE = range(3)
-# Places in `options`, float64. VARIANCE_EPS bounds a variance from below; CONSTANT is added to each term of
-# gaussian_nll.
-REDUCTION, IGNORE_INDEX, LABEL_SMOOTHING, VARIANCE_EPS, CONSTANT, OPTIONS_SIZE = range(6)
+# Places in `options`, float64; a loss's own numbers stand from OWN on. Those of gaussian_nll: VARIANCE_EPS bounds a
+# variance from below, CONSTANT is added to each term.
+REDUCTION, IGNORE_INDEX, LABEL_SMOOTHING, OWN = range(4)
+VARIANCE_EPS, CONSTANT, OPTIONS_SIZE = OWN, OWN + 1, OWN + 2
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Loss:
     code : what the kernels call it; the table is in this order
     twin : (z, targets or labels, class_weight, options) to each row's loss and gradient, in NumPy
     outputs_per_term : how many outputs there are for each term of the mean; None where a row is one term
-    formula : (lanes, z, t, scale) to the terms and their gradients times scale, as vector instructions; None where
-        `compiled` puts a row together from several passes
+    formula : (lanes, z, t, scale, *own) to the terms and their gradients times scale, as vector instructions; None where
+        a row is put together from several passes
+    numbers : how many numbers of its own the formula takes
+    labelled, hits : whether targets are class labels; whether a row has a class, so that there is an accuracy
     """
 
     name: str
@@ -31,6 +34,9 @@ class Loss:
     twin: Callable[..., Any]
     outputs_per_term: int | None = None
     formula: Callable[..., Any] | None = None
+    numbers: int = 0
+    labelled: bool = False
+    hits: bool = False
 
     def terms(self, outputs: int) -> int:
         """Return how many terms of the mean a row of outputs has."""

@@ -3,24 +3,21 @@
 from ..compile.functions import kernel
 from ..compile.pointers import at
 from ..simd.rows import weighted
-from . import BCE_LOGITS, GAUSSIAN_NLL, IGNORE_INDEX, MEAN, MSE, REDUCTION, SOFTMAX_LABELS
+from .registry import IGNORE_INDEX, MEAN, REDUCTION
 
 
 @kernel
-def row_scales(code, labels, counts, class_weight, options, sample_weight, scales, batch, n):
-    """Write what the loss of each row, of n numbers, counts for; return what the sum was divided by: 1 without a mean.
+def row_scales(terms, labels, counts, class_weight, options, sample_weight, scales, batch):
+    """Write what the loss of each row counts for; return what the sum was divided by: 1 without a mean.
 
+    terms : how many terms of the mean a row has
+    labels : of the rows, or empty where the targets are no labels
     counts : how many rows are not ignored
 
     Mean: for class labels the weighted mean over the rows that are not ignored, divided by the sum of their classes'
     weights; else over all terms of a row. Sample weights weigh the mean as well.
     """
-    terms = 1
-    if code in (MSE, BCE_LOGITS):
-        terms = n
-    elif code == GAUSSIAN_NLL:
-        terms = n // 2
-    mean, labelled, ignored = options[REDUCTION] == MEAN, code == SOFTMAX_LABELS, options[IGNORE_INDEX]
+    mean, labelled, ignored = options[REDUCTION] == MEAN, labels.size > 0, options[IGNORE_INDEX]
     if sample_weight.size == 0 and not (labelled and class_weight.size > 0):
         # All rows count the same: loops without a sum that waits for itself.
         total = float(counts * terms) if mean else 1.0

@@ -1,10 +1,14 @@
 """Rows of the softmax cross-entropy, put together from passes over the row: its maximum, exp and sum, the gradient."""
 
+from numba import carray
+
 from ..compile.functions import kernel
 from ..compile.pointers import at
 from ..simd.lanes import lanewise
 from ..simd.rows import exp_shifted, log, row_max, summed
 from . import cross_entropy
+from .narrow import NARROW, softmax_labels_narrow
+from .registry import IGNORE_INDEX, LABEL_SMOOTHING
 
 exp_row = summed(exp_shifted, reads=1, writes=1, numbers=1)
 scale_row = lanewise(cross_entropy.scaled, reads=1, writes=1, numbers=1)
@@ -17,55 +21,103 @@ target_gradient = lanewise(cross_entropy.target_gradient, reads=3, writes=1, num
 
 
 @kernel
-def softmax_labels_row(z, z0, label, class_weight, total_weight, smoothing, scale, d, d0, n):
+def softmax_labels_row(z, label, class_weight, classes, total_weight, smoothing, scale, d, n):  # a row's own numbers
     """``-log softmax(z)[label]`` with class weights and label smoothing; its gradient times `scale` into d.
 
     Returns the loss, and 1 where the label is the first whose logit is the largest.
     """
-    real = z.dtype.type
-    top = row_max(at(z, z0), n)
-    total = real(exp_row(at(z, z0), at(d, d0), top, n))
+    real = carray(z, 1).dtype.type
+    top = row_max(z, n)
+    total = real(exp_row(z, d, top, n))
     log_total = log(total)
     own = real(1.0)
-    if class_weight.size > 0:
+    if classes > 0:
         own = class_weight[label]
     own *= real(1.0) - smoothing
-    gap = top - z[z0 + label] if own != real(0.0) else real(0.0)  # 0 * infinity is 0: the label weighs nothing
+    gap = top - z[label] if own != real(0.0) else real(0.0)  # 0 * infinity is 0: the label weighs nothing
     loss = own * (log_total + gap)
     if smoothing > 0.0:
         share = smoothing / real(n)
-        loss += share * (total_weight * log_total + real(weighted_gap(at(z, z0), at(class_weight, 0), top, n)))
+        loss += share * (total_weight * log_total + real(weighted_gap(z, class_weight, top, n)))
         factor = scale * (own + share * total_weight) / total
-        smooth_row(at(d, d0), at(class_weight, 0), at(d, d0), factor, scale * share, n)
+        smooth_row(d, class_weight, d, factor, scale * share, n)
     else:
-        scale_row(at(d, d0), at(d, d0), scale * own / total, n)
-    d[d0 + label] -= scale * own
-    hit = z[z0 + label] == top and (label == 0 or row_max(at(z, z0), label) < top)
+        scale_row(d, d, scale * own / total, n)
+    d[label] -= scale * own
+    hit = z[label] == top and (label == 0 or row_max(z, label) < top)
     return float(loss), 1.0 if hit else 0.0
 
 
 @kernel
-def softmax_probabilities_row(z, z0, q, q0, class_weight, smoothing, scale, d, d0, n):
+def softmax_probabilities_row(z, q, class_weight, smoothing, scale, d, n):
     """``-sum_c w_c q_c log softmax(z)_c``; its gradient times `scale` into d."""
-    real = z.dtype.type
+    real = carray(z, 1).dtype.type
     keep, spread = real(1.0) - smoothing, smoothing / real(n)
-    w = at(class_weight, 0)
-    top = row_max(at(z, z0), n)
-    total = real(exp_row(at(z, z0), at(d, d0), top, n))
-    mass = real(target_mass(at(q, q0), w, keep, spread, n))
-    gap = target_gap(at(z, z0), at(q, q0), w, top, keep, spread, n)
-    target_gradient(at(d, d0), at(q, q0), w, at(d, d0), scale * mass / total, keep, spread, scale, n)
+    top = row_max(z, n)
+    total = real(exp_row(z, d, top, n))
+    mass = real(target_mass(q, class_weight, keep, spread, n))
+    gap = target_gap(z, q, class_weight, top, keep, spread, n)
+    target_gradient(d, q, class_weight, d, scale * mass / total, keep, spread, scale, n)
     return mass * log(total) + gap
 
 
 @kernel
-def answers(z, z0, q, q0, n):
+def hits_one_hot(z, q, n):
     """Return 1 where the first of the largest logits is that of the class whose target is 1, else 0."""
-    top = row_max(at(z, z0), n)
-    hit = tops(at(z, z0), at(q, q0), top, n) == 1.0
+    top = row_max(z, n)
+    hit = tops(z, q, top, n) == 1.0
     if hit:  # it is one of the largest
         first = 0
-        while z[z0 + first] != top:
+        while z[first] != top:
             first += 1
-        hit = q[q0 + first] == 1.0
+        hit = q[first] == 1.0
     return 1.0 if hit else 0.0
+
+
+@kernel
+def total_of(class_weight, classes):
+    """Return the sum of the class weights, in float64: there may be very many."""
+    total = 0.0
+    for c in range(classes):
+        total += class_weight[c]
+    return total
+
+
+@kernel
+def labels_of_rows(r):
+    """Class labels: the losses of some rows and their gradients."""
+    real = carray(r.z, 1).dtype.type
+    smoothing = real(r.options[LABEL_SMOOTHING])
+    if r.n <= NARROW and smoothing == real(0.0):
+        softmax_labels_narrow(r)
+        return
+    total_weight = real(total_of(r.class_weight, r.classes))
+    for i in range(r.start, r.stop):
+        d = at(r.d, i * r.ld)
+        if r.labels[i] == r.options[IGNORE_INDEX]:
+            carray(d, r.n)[:] = real(0.0)  # whatever the logits are
+            r.losses[i], r.hits[i] = 0.0, 0.0
+        else:
+            r.losses[i], r.hits[i] = softmax_labels_row(
+                at(r.z, i * r.ld), r.labels[i], r.class_weight, r.classes, total_weight, smoothing, real(r.scales[i]),
+                d, r.n,
+            )  # fmt: skip
+
+
+@kernel
+def probabilities_of_rows(r):
+    """Probabilities: the losses of some rows and their gradients."""
+    real = carray(r.z, 1).dtype.type
+    smoothing = real(r.options[LABEL_SMOOTHING])
+    for i in range(r.start, r.stop):
+        z, q, d = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld)
+        value = softmax_probabilities_row(z, q, r.class_weight, smoothing, real(r.scales[i]), d, r.n)
+        r.losses[i] = float(value)
+
+
+@kernel
+def one_hot_of_rows(r):
+    """Probabilities that are rows with a single 1: the same, and whether they are hit."""
+    for i in range(r.start, r.stop):
+        r.hits[i] = hits_one_hot(at(r.z, i * r.ld), at(r.targets, i * r.width), r.n)
+    probabilities_of_rows(r)

@@ -1,34 +1,47 @@
-"""Updates as machine code: a pass over a block of parameters, which picks a rule by its code."""
+"""Updates as machine code: each rule is a pass over a block of parameters, compiled if it is in use."""
 
+import functools
 import math
+from typing import NamedTuple
 
-from numba import carray, types
+from numba import carray
 
-from ..compile.functions import kernel, outlined
+from ..compile.functions import kernel
+from ..compile.passes import Pass, row_pass
 from ..compile.pointers import at
 from ..simd.lanes import lanewise
-from . import (
-    ADAMW,
+from .registry import (
     EPS,
     EXEMPT,
     FIRST,
     FIRST_POWER,
     HYPER_SIZE,
     LR,
-    MOMENTUM,
-    NESTEROV,
-    RMSPROP,
-    RULES,
     SECOND,
     SECOND_POWER,
-    SGD,
     WEIGHT_DECAY,
+    Rule,
 )
 
-sgd, momentum, nesterov, adam, rmsprop = (
-    lanewise(rule.formula, reads=2 + rule.states, writes=1 + rule.states, numbers=len(rule.numbers))
-    for rule in (RULES[name] for name in ("sgd", "momentum", "nesterov", "adam", "rmsprop"))
-)
+
+class Numbers(NamedTuple):
+    """What rules may take of `hyper`, in the element type; `Rule.numbers` names those that a rule does.
+
+    keep shrinks the weights by a decay apart from the gradient; rate and scale have Adam's bias correction.
+    """
+
+    lr: float
+    decay: float
+    first: float
+    second: float
+    eps: float
+    less_first: float
+    less_second: float
+    rate: float
+    scale: float
+    keep: float
+    zero: float
+    one: float
 
 
 @kernel
@@ -38,48 +51,45 @@ def advance(hyper):
     hyper[SECOND_POWER] *= hyper[SECOND]
 
 
-def _update_types(dtype):
-    p, i = types.CPointer(dtype), types.int64
-    return types.void(i, p, p, p, types.CPointer(types.float64), i, i, i, i)
+@kernel
+def numbers_of(params, state, hyper, n):
+    """Return the numbers of a step, for a block of parameters and its state.
 
-
-@outlined(_update_types)
-def update(code, params, grads, state, hyper, n, ld, rows, cols):
-    """Update a block of parameters in place from the gradients, and the optimizer's state with them.
-
-    code : one of SGD ... RMSPROP
-    params, grads, state : (rows, cols), rows `ld` apart: read and written; read; read and written
-    hyper : (HYPER_SIZE,) float64: learning rate, weight decay, first (momentum or beta1), second (beta2 or alpha), eps,
-        beta1**t, beta2**t, exempt
-    n : how far apart the arrays of the state stand, STATE_ARRAYS[code] of them
-
-    The elements are independent.
+    hyper : (HYPER_SIZE,) float64, see `registry`
+    n : how far apart the arrays of the state stand
     """
     hyper = carray(hyper, HYPER_SIZE)
-    real = carray(params, cols).dtype.type
-    rate_of_decay = hyper[WEIGHT_DECAY]
+    real = carray(params, 1).dtype.type
+    decay = hyper[WEIGHT_DECAY]
     if hyper[EXEMPT] > 0.0 and carray(at(state, n * (int(hyper[EXEMPT]) - 1)), 1)[0] != 0.0:
-        rate_of_decay = 0.0
-    lr, decay = real(hyper[LR]), real(rate_of_decay)
-    first, eps = real(hyper[FIRST]), real(hyper[EPS])
-    less_first, less_second = real(1.0 - hyper[FIRST]), real(1.0 - hyper[SECOND])
-    rate = real(hyper[LR] / (1.0 - hyper[FIRST_POWER]))
-    scale = real(1.0 / math.sqrt(1.0 - hyper[SECOND_POWER]))
-    keep = real(1.0)
-    if code == ADAMW:
-        keep, decay = real(1.0 - hyper[LR] * rate_of_decay), real(0.0)
-    if cols == ld:  # one long row
-        rows, cols = 1, rows * cols
-    for i in range(rows):
-        p, g, m = at(params, i * ld), at(grads, i * ld), at(state, i * ld)
-        if code == SGD:
-            sgd(p, g, p, lr, decay, cols)
-        elif code == MOMENTUM:
-            momentum(p, g, m, p, m, lr, decay, first, cols)
-        elif code == NESTEROV:
-            nesterov(p, g, m, p, m, lr, decay, first, cols)
-        elif code == RMSPROP:
-            rmsprop(p, g, m, p, m, lr, decay, less_second, eps, cols)
-        else:
-            s = at(m, n)
-            adam(p, g, m, s, p, m, s, decay, keep, less_first, less_second, eps, rate, scale, cols)
+        decay = 0.0
+    return Numbers(
+        real(hyper[LR]),
+        real(decay),
+        real(hyper[FIRST]),
+        real(hyper[SECOND]),
+        real(hyper[EPS]),
+        real(1.0 - hyper[FIRST]),
+        real(1.0 - hyper[SECOND]),
+        real(hyper[LR] / (1.0 - hyper[FIRST_POWER])),
+        real(1.0 / math.sqrt(1.0 - hyper[SECOND_POWER])),
+        real(1.0 - hyper[LR] * decay),
+        real(0.0),
+        real(1.0),
+    )
+
+
+@functools.cache
+def update(rule: Rule) -> Pass:
+    """Return the pass that updates parameters in place from their gradients, and the optimizer's state with them.
+
+    Its block is the gradients; `below` are the parameters, `beside` the first array of the state, and the others stand
+    `n` elements on each. The elements are independent.
+    """
+    formula = lanewise(rule.formula, reads=2 + rule.states, writes=1 + rule.states, numbers=len(rule.numbers))
+    states = ["at_beside", "at(at_beside, n)", "at(at_beside, 2 * n)"][: rule.states]
+    operands = ["at_below", "at_c", *states, "at_below", *states, *(f"named.{name}" for name in rule.numbers)]
+    prepare = "named = numbers_of(below, beside, numbers, n)"
+    return row_pass(
+        rule.formula, f"update_{rule.name}", formula, ", ".join(operands), prepare, numbers_of=numbers_of
+    )

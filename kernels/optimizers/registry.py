@@ -10,7 +10,8 @@ from ..registry import add
 
 # Places in `hyper`, float64; the powers are advanced by `advance` with every step. EXEMPT is 0, or one more than the
 # place of one more array of the state: where a block begins with another number than 0 there, it does not decay.
-LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, EXEMPT, HYPER_SIZE = range(9)
+# CLIP_NORM is the largest norm of all gradients together; FACTOR is written: what they are multiplied by.
+LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, EXEMPT, CLIP_NORM, FACTOR, HYPER_SIZE = range(11)
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Hyper:
     first_power: float
     second_power: float
     exempt: float
+    clip_norm: float
+    factor: float
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Entries of a frame: addresses of a trainer's arrays, and how many elements those of unknown size have.
+# Entries of a frame: addresses of a trainer's arrays, and how many elements those of unknown size have. DX is where the
+# gradient of the batch goes, 0 where it is not wanted.
 (
-    PLAN, LAYERS, LAYOUT, SETTINGS, HYPER, OPTIONS, PARAMS, PARAMETERS, GRADS, STATE, STATE_SIZE, WORK, ROWS, ROOM_ROWS,
-    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, FRAME_SIZE,
+    PLAN, LAYERS, LAYOUT, SETTINGS, HYPER, OPTIONS, PARAMS, PARAMETERS, GRADS, STATE, WORK, ROWS, ROOM_ROWS,
+    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, FRAME_SIZE,
 ) = range(19)  # fmt: skip
-# Entries of `settings`: what a training step is.
-LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, FINITE, SETTINGS_SIZE = range(8)
+# Entries of `settings`: what a training step is. LOSS and UPDATE are addresses of compiled functions; TERMS is how many
+# terms a row's loss has in a mean, HITS whether rows have a class, LABELLED whether the targets are class labels.
+# SPLIT: the parameters are updated when all gradients are there, not each where its gradient is made; HOOK: the address
+# of an op that is called before, 0 for none.
+(
+    LOSS, TERMS, LABELLED, HITS, UPDATE, BATCH, FIRST_STEP, LAST_STEP, TASKS, FINITE, SPLIT, HOOK, SETTINGS_SIZE,
+) = range(13)  # fmt: skip
 # Rows of a record, a column a step: the loss before the update, what it divided by, and with class labels (or one-hot
 # rows) on how many rows the label's logit was the first of the largest, and how many rows were not ignored.
 RECORD_LOSS, RECORD_DIVISOR, RECORD_HITS, RECORD_COUNTED, RECORD_ROWS = range(5)
-
-
 class Frame(NamedTuple):
     """Everything that stays from step to step of a training run.
 
@@ -60,7 +64,7 @@ class Frame(NamedTuple):
             (BATCH_LABELS, self.batch_labels), (RECORD, self.record),
         ):  # fmt: skip
             table[entry] = array.ctypes.data
-        table[[LAYERS, PARAMETERS, STATE_SIZE, ROOM_ROWS, CLASS_WEIGHTS]] = (
-            len(self.plan), self.params.size, self.state.size, self.rows.shape[1], self.class_weight.size
+        table[[LAYERS, PARAMETERS, ROOM_ROWS, CLASS_WEIGHTS]] = (
+            len(self.plan), self.params.size, self.rows.shape[1], self.class_weight.size
         )  # fmt: skip
         return table

@@ -1,14 +1,12 @@
 """Training steps of ``loss + decay / 2 * |W|**2``: a penalty on the weights, its factor another in each step."""
 
-from numba import carray
-
 from ..compile.functions import entry, kernel
 from ..compile.pointers import at, doubles_at, pointer_to
-from ..optimizers import EPS, HYPER_SIZE, WEIGHT_DECAY
+from ..optimizers.registry import EPS, WEIGHT_DECAY
 from ..simd.lanes import Lanes, Vec
 from ..simd.rows import summed
-from .frame import FIRST_STEP, HYPER, LAST_STEP, PARAMS, SETTINGS, SETTINGS_SIZE
-from .train import train
+from .frame import FIRST_STEP, HYPER, LAST_STEP, PARAMS, SETTINGS
+from .train import Samples, train
 
 # Rows of `numbers`
 DECAY, STEP_EPS, SQUARES, NUMBERS = range(4)
@@ -43,9 +41,12 @@ def train_penalized(frame, x, labels, targets, sample_weight, order, record, num
         blocks before it. A step whose decay is negative is left out.
     blocks : (blocks, 2) int64: where in the parameters what is penalized begins, and how many elements that are
     """
-    settings = carray(pointer_to(at(order, 0), frame[SETTINGS]), SETTINGS_SIZE)
-    hyper = carray(doubles_at(frame[HYPER]), HYPER_SIZE)
+    settings, hyper = pointer_to(at(order, 0), frame[SETTINGS]), doubles_at(frame[HYPER])
     params = pointer_to(at(x, 0), frame[PARAMS])
+    samples = Samples(
+        at(x, 0), x.shape[0], at(labels, 0), at(targets, 0), targets.shape[1], at(sample_weight, 0), sample_weight.size,
+        at(order, 0), order.size,
+    )  # fmt: skip
     for step in range(max(0, settings[FIRST_STEP]), min(numbers.shape[1], settings[LAST_STEP])):
         if numbers[DECAY, step] < 0.0:
             continue
@@ -56,7 +57,4 @@ def train_penalized(frame, x, labels, targets, sample_weight, order, record, num
                 total += sum_of_squares(params, blocks[i, 0], blocks[i, 1])
             numbers[SQUARES, step] = total
         settings[FIRST_STEP], settings[LAST_STEP] = step, step + 1
-        train(
-            at(x, 0), x.shape[0], at(labels, 0), at(targets, 0), targets.shape[1], at(sample_weight, 0),
-            sample_weight.size, at(order, 0), order.size, at(record, 0), record.shape[1], at(frame, 0),
-        )  # fmt: skip
+        train(samples, at(frame, 0), at(record, 0), record.shape[1])

@@ -1,23 +1,50 @@
-"""A network as data: one row of integers for each layer, and where its arrays stand in the workspace."""
+"""A network as data: one row of integers for each op, and where its arrays stand in the workspace."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..activations import FIRST_STORED_SLOPE
-from ..ops.dense import gradient_chunks
 from ..simd.caches import caches
 from ..simd.isa import isa
+from .chunks import chunks_of, is_chunked
 
-# Columns of a plan. W and B are offsets in the parameters (B is -1 without a bias); A, SLOPE, D and PARTIALS in the
-# workspace: the layer's output, its stored slope and the gradient dz, each (capacity, LD), and the partial sums of its
-# weight gradient.
-IN, OUT, ACTIVATION, W, B, A, SLOPE, D, LD, PARTIALS, COLUMNS = range(11)
-# Entries of a layout: offsets in the workspace of a gathered batch; how many rows it holds and its size; and whether
-# training goes `BY_ROWS` (see `passes`).
-X, TARGETS, SAMPLE_WEIGHT, CAPACITY, SIZE, BY_ROWS, ENTRIES = range(7)
+# Columns of a plan.
+#   The op: addresses of its compiled functions, NOTHING where it has none. They differ in each process, and `ops.fill`
+#   writes them: 0 is one that was not.
+#   SOURCE, SOURCE2: the rows of the plan whose output it reads, above its own; BATCH_ROWS is the batch. IN, OUT: its
+#   columns. DEPTH: rows of its weight matrix, 0 without one. FLAGS: see below. EFFORT: floating-point operations of a
+#   pass over one row, as `tasks.worth` counts them.
+#   Places in bytes, ABSENT for none: W and B, weights and bias, from the frame's PARAMS; DW and DB, their gradients,
+#   from its GRADS; A, SLOPE, D and PARTIALS, the output, its stored slope, its gradient dz and partial sums of the
+#   weight gradient, from its WORK. Rows of A, SLOPE and D stand LD elements apart.
+#   The activation g: FINISH and DIFFERENTIATE, flags of `simd.microkernel` that make g and g' part of a product; and
+#   the addresses of what makes them in memory, ACTIVATE and APPLY_SLOPE.
+(
+    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, SOURCE, SOURCE2, IN, OUT, DEPTH, FLAGS, EFFORT, W, B, DW, DB, A, SLOPE, D,
+    PARTIALS, LD, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE, COLUMNS,
+) = range(24)  # fmt: skip
+NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
+# FLAGS. TURNED: the weights stand as (OUT, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up to
+# whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
+# another row that reads the same was first; LAST and LAST2: no other comes after, so that g' of the source is applied.
+TURNED, ROOMY, ADD, LAST, ADD2, LAST2 = 1, 2, 4, 8, 16, 32
+# Entries of a layout: places in the workspace, in bytes, of a gathered batch and of sums of squares; how many rows it holds and
+# its size, in elements; and whether training goes `BY_ROWS` (see `passes`).
+X, TARGETS, SAMPLE_WEIGHT, NORMS, CAPACITY, SIZE, BY_ROWS, ENTRIES = range(8)
+# The sum of squares of all gradients is made of those of so many numbers each.
+NORM_BLOCK = 1 << 14
 # Parameters of so many bytes are at home in the second-level cache of each core.
 SMALL = caches()[2]
+
+
+class Layer(NamedTuple):
+    """A dense layer as the planner sees it."""
+
+    in_features: int
+    out_features: int
+    activation: Any  # an entry of `activations.registry`
+    bias: bool
 
 
 def leading_dimension(features: int, itemsize: int) -> int:
@@ -35,57 +62,78 @@ def parameter_count(in_features: int, out_features: int, bias: bool) -> int:
     return (in_features + bias) * out_features
 
 
+def gradient_chunks(batch: int, depth: int, outs: int) -> int:
+    """Return how many partial sums make a weight gradient."""
+    return chunks_of(batch) if is_chunked(depth, outs) else 1
+
+
+def partials_size(in_features: int, out_features: int, batch: int) -> int:
+    """Return the elements that the partial sums of a weight gradient take."""
+    chunks = gradient_chunks(batch, in_features, out_features)
+    return chunks * parameter_count(in_features, out_features, True) if chunks > 1 else 0
+
+
 class _Arena:
-    """Hands out places in a flat workspace, each beginning at a cache line."""
+    """Hands out places in a flat workspace, in bytes, each beginning at a cache line."""
 
     def __init__(self, itemsize: int) -> None:
-        self.line = 64 // itemsize
+        self.itemsize = itemsize
         self.size = 0
 
     def take(self, elements: int) -> int:
         start = self.size
-        self.size += -(-elements // self.line) * self.line
+        self.size += -(-elements * self.itemsize // 64) * 64
         return start
 
 
+def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
+    """Return the plan of a chain of dense layers, without places in a workspace and addresses of compiled functions.
+
+    The parameters of a layer follow those of the one before: W, (in_features, out_features), then b.
+    """
+    plan = np.zeros((len(layers), COLUMNS), np.int64)
+    place = 0
+    for i, (row, layer) in enumerate(zip(plan, layers, strict=True)):
+        ins, outs = layer.in_features, layer.out_features
+        row[[SOURCE, SOURCE2, IN, OUT, DEPTH, EFFORT]] = i - 1, BATCH_ROWS, ins, outs, ins, 2 * ins * outs
+        row[FLAGS] = ROOMY | LAST
+        row[LD] = leading_dimension(outs, itemsize)
+        row[[W, DW]] = place
+        row[[B, DB]] = place + ins * outs * itemsize if layer.bias else ABSENT
+        place += parameter_count(ins, outs, layer.bias) * itemsize
+    return plan
+
+
 def make_plan(
-    layers: Sequence[tuple[int, int, int, bool]], itemsize: int, capacity: int, *, train: bool, target_width: int = 0
+    layers: Sequence[Layer], itemsize: int, capacity: int, *, train: bool, target_width: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lay out a chain of dense layers for batches of up to `capacity` rows.
 
     Parameters
     ----------
-    layers
-        For each layer in_features, out_features, activation code, whether it has a bias. The parameters of a layer
-        follow those of the one before: W, (in_features, out_features), then b.
     train
         Whether gradients are wanted. Without, two buffers take turns holding the activations, and the last layer's
-        output goes to an array of the caller's (its A is 0).
+        output goes to an array of the caller's, without room: `predict` writes its A.
     target_width
         Columns of a gathered batch of targets; 0 for class labels.
 
     Returns
     -------
     plan, layout
-        int64 arrays; see the constants above. ``layout[SIZE]`` is the workspace's size in elements.
+        int64 arrays; see the constants above. `ops.fill` has yet to write the addresses of compiled functions.
     """
-    plan = np.zeros((len(layers), COLUMNS), np.int64)
+    plan = make_rows(layers, itemsize)
     layout = np.zeros(ENTRIES, np.int64)
     arena = _Arena(itemsize)
-    offset = 0
-    for row, (in_features, out_features, code, bias) in zip(plan, layers, strict=True):
-        row[[IN, OUT, ACTIVATION, W]] = in_features, out_features, code, offset
-        row[B] = offset + in_features * out_features if bias else -1
-        row[LD] = leading_dimension(out_features, itemsize)
-        offset += parameter_count(in_features, out_features, bias)
-
     if train:
-        for row in plan:
+        size = 0
+        for row, layer in zip(plan, layers, strict=True):
             row[A] = arena.take(capacity * row[LD])
-            if row[ACTIVATION] >= FIRST_STORED_SLOPE:
+            if layer.activation.stores_slope:
                 row[SLOPE] = arena.take(capacity * row[LD])
             row[PARTIALS] = arena.take(partials_size(row[IN], row[OUT], capacity))
-        layout[BY_ROWS] = offset * itemsize <= SMALL
+            size += parameter_count(layer.in_features, layer.out_features, layer.bias) * itemsize
+        layout[BY_ROWS] = size <= SMALL
         if layout[BY_ROWS]:  # all dz are there before the first weight gradient
             for row in plan:
                 row[D] = arena.take(capacity * row[LD])
@@ -94,12 +142,15 @@ def make_plan(
             fits = np.append(plan[:-1, LD] <= plan[1:, LD], False)
             plan[:-1, D] = plan[1:, A]
             _take_turns(plan, D, arena, capacity, ~fits)
-        layout[X] = arena.take(capacity * layers[0][0])
+        layout[X] = arena.take(capacity * layers[0].in_features)
         layout[TARGETS] = arena.take(capacity * target_width)
         layout[SAMPLE_WEIGHT] = arena.take(capacity)
+        layout[NORMS] = arena.take(8 // itemsize * (size // itemsize // NORM_BLOCK + 1))
     else:
+        plan[-1, LD] = plan[-1, OUT]
+        plan[-1, FLAGS] &= ~ROOMY
         _take_turns(plan, A, arena, capacity, np.arange(len(plan)) < len(plan) - 1)
-    layout[CAPACITY], layout[SIZE] = capacity, arena.size
+    layout[CAPACITY], layout[SIZE] = capacity, arena.size // itemsize
     return plan, layout
 
 
@@ -109,9 +160,3 @@ def _take_turns(plan: np.ndarray, column: int, arena: _Arena, capacity: int, whi
         layers = np.flatnonzero(which & (np.arange(len(plan)) % 2 == parity))
         if len(layers):
             plan[layers, column] = arena.take(capacity * int(plan[layers, LD].max()))
-
-
-def partials_size(in_features: int, out_features: int, batch: int) -> int:
-    """Return the elements that the partial sums of a weight gradient take."""
-    chunks = gradient_chunks.py_func(batch, in_features, out_features)
-    return chunks * parameter_count(in_features, out_features, True) if chunks > 1 else 0

@@ -1,22 +1,25 @@
-"""A whole network in one compiled call: forward, and training steps, over a plan and flat arrays.
+"""Training steps of a network in one compiled call: forward, loss, backward, update, over a plan and flat arrays.
 
-Nothing here depends on the architecture but through the plan's integers, so one compiled artefact serves them all.
+Nothing here depends on the architecture, the loss or the optimizer but through the plan's integers and the frame's
+addresses, so one compiled artefact serves them all.
 """
 
 import math
 
 from numba import carray, types
 
-from ..compile.functions import entry, kernel, outlined
-from ..compile.pointers import at, doubles_at, pointer_to
-from ..linalg.product import FORWARD
-from ..linalg.tasks import share
-from ..losses import IGNORE_INDEX, OPTIONS_SIZE, SOFTMAX_LABELS, SOFTMAX_ONE_HOT
+from ..compile.functions import entry, kernel
+from ..compile.outlined import outlined
+from ..compile.pointers import address_of, at, doubles_at, pointer_to
+from ..compile.records import INT, INTS, POINTER, record
+from ..linalg.tasks import MOVED, share, worth
 from ..losses.labels import counted, first_wrong
+from ..losses.registry import IGNORE_INDEX
 from ..losses.scales import row_scales, total_loss
-from ..ops.dense import chunks_of
-from ..optimizers import HYPER_SIZE
+from ..ops.call import ROWS as SPAN_ROWS
+from ..ops.call import call_op, new_span, row_at
 from ..optimizers.compiled import advance
+from ..optimizers.registry import FACTOR
 from ..simd.rows import added_up
 from .frame import (
     BATCH,
@@ -25,18 +28,14 @@ from .frame import (
     CLASS_WEIGHTS,
     FINITE,
     FIRST_STEP,
-    FRAME_SIZE,
-    GRADS,
+    HITS,
+    HOOK,
     HYPER,
+    LABELLED,
     LAST_STEP,
     LAYERS,
     LAYOUT,
-    LOSS,
-    OPTIMIZER,
     OPTIONS,
-    PARAMETERS,
-    PARAMS,
-    PLAN,
     RECORD,
     RECORD_COUNTED,
     RECORD_DIVISOR,
@@ -46,47 +45,33 @@ from .frame import (
     ROOM_ROWS,
     ROWS,
     SETTINGS,
-    SETTINGS_SIZE,
-    STATE,
+    SPLIT,
     TASKS,
+    TERMS,
     WORK,
 )
+from .gradients import add_all_chunks, chunks_of, update_all
 from .passes import (
-    apart,
+    Batch,
     backward_pass,
     chunks_at_once,
-    forward_pass,
     most_pieces,
     pass_over_chunks,
     pass_over_rows,
     pass_over_weights,
-    put_chunks_together,
     rows_of_batch,
+    sums_apart,
     worth_sharing,
 )
-from .plan import BY_ROWS, COLUMNS, ENTRIES, IN, OUT, SAMPLE_WEIGHT, SIZE
+from .plan import BY_ROWS, IN, OUT, SAMPLE_WEIGHT
 
-
-@entry
-def predict(plan, params, work, x, out, tasks):
-    """Run the network on x, (batch, in_features), into out, (batch, out_features). Keeps nothing.
-
-    plan, work : made with ``train=False``; the workspace holds at least `batch` rows
-    """
-    forward_pass(
-        plan,
-        at(params, 0),
-        at(work, 0),
-        0,
-        at(x, 0),
-        x.shape[1],
-        FORWARD,
-        at(out, 0),
-        out.shape[1],
-        0,
-        x.shape[0],
-        tasks,
-    )
+# The samples of a run. labels: class labels, where the loss takes them; targets: `width` numbers a row, for the others.
+# weight: of the samples, `weights` of them or none. order: `ordered` numbers of samples; step s takes a batch of them
+# from s * BATCH on. Without, the one step takes the samples as they are.
+Samples = record(
+    "Samples", x=POINTER, count=INT, labels=INTS, targets=POINTER, width=INT, weight=POINTER, weights=INT, order=INTS,
+    ordered=INT,
+)  # fmt: skip
 
 
 @kernel
@@ -99,112 +84,142 @@ def any_counts(rows, batch):
 
 
 @kernel
-def goes_on(settings, hyper, rows, batch, divisor, record, step):
+def labels_of(samples, frame, start, rows):
+    """Return the labels of a batch, an array without any where the loss takes none."""
+    settings = pointer_to(frame, frame[SETTINGS])
+    if settings[LABELLED] == 0:
+        return carray(samples.labels, 0)
+    if samples.ordered == 0:
+        return carray(samples.labels, rows)
+    labels = carray(pointer_to(frame, frame[BATCH_LABELS]), rows)
+    for i in range(rows):
+        labels[i] = samples.labels[samples.order[start + i]]
+    return labels
+
+
+@kernel
+def weights_of(samples, frame, start, rows):
+    """Return the weights of a batch's samples, an array without any where they have none."""
+    if samples.weights == 0:
+        return carray(samples.weight, 0)
+    if samples.ordered == 0:
+        return carray(samples.weight, rows)
+    place = pointer_to(frame, frame[LAYOUT])[SAMPLE_WEIGHT]
+    weight = carray(pointer_to(samples.weight, frame[WORK] + place), rows)
+    for i in range(rows):
+        weight[i] = samples.weight[samples.order[start + i]]
+    return weight
+
+
+@kernel
+def goes_on(frame, rows, batch, divisor, record, step):
     """Return whether a step makes its update, once the losses of all its rows are known; record the loss if so.
 
     With FINITE it makes none if its loss is not finite; a batch in which no row counts has no loss and moves nothing.
     """
     value = total_loss(rows, batch, divisor)
-    if settings[FINITE] != 0 and not math.isfinite(value) and any_counts(rows, batch):
+    if pointer_to(frame, frame[SETTINGS])[FINITE] and not math.isfinite(value) and any_counts(rows, batch):
         return False
-    advance(hyper)
+    advance(doubles_at(frame[HYPER]))
     record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = value, divisor
     return True
 
 
+@kernel
+def pass_by_rows(batch, frame, rows, divisor, record, step):
+    """Make a step of a small network but for what sums of chunks leave to do; return whether it makes its update."""
+    tasks = pointer_to(frame, frame[SETTINGS])[TASKS]
+    chunks, rows_apart = chunks_of(batch.rows), sums_apart(frame, batch.rows)
+    pieces = worth_sharing(frame, batch.rows, rows_apart, tasks)
+    if rows_apart:
+        pass_over_chunks(batch, frame, chunks, min(chunks, pieces), tasks)
+        return goes_on(frame, rows, batch.rows, divisor, record, step)
+    together = chunks_at_once(batch.rows, chunks, pieces)
+    for chunk in range(0, chunks, together):
+        first, end = share(batch.rows, 1, chunks, chunk), share(batch.rows, 1, chunks, chunk + together)
+        row_pieces = most_pieces(end - first, pieces)
+        inner = tasks if row_pieces == 1 and pieces > 1 else 1
+        pass_over_rows(batch, frame, first, end - first, inner, row_pieces, tasks)
+        if end == batch.rows and not goes_on(frame, rows, batch.rows, divisor, record, step):
+            return False
+        x = rows_of_batch(batch, frame, first, 0)
+        pass_over_weights(x, frame, batch.rows, chunks, chunk, chunk + together, pieces, tasks)
+    return True
+
+
+@kernel
+def make_step(batch, frame, rows, divisor, record, step):
+    """Run all phases of a step: rows, weight gradients, hook, update; return False for one that makes no update."""
+    settings, layout = pointer_to(frame, frame[SETTINGS]), pointer_to(frame, frame[LAYOUT])
+    by_rows, tasks = layout[BY_ROWS] != 0, settings[TASKS]
+    fused = by_rows and settings[SPLIT] == 0
+    if by_rows:
+        if not pass_by_rows(batch, frame, rows, divisor, record, step):
+            return False
+        add_all_chunks(batch.x, frame, batch.rows, fused)
+    else:
+        pass_over_rows(batch, frame, 0, batch.rows, tasks, 1, 1)
+        if not goes_on(frame, rows, batch.rows, divisor, record, step):
+            return False
+        backward_pass(rows_of_batch(batch, frame, 0, 0), frame, batch.rows, False, tasks)
+    if not fused:
+        finish_step(batch.x, frame, tasks)
+    return True
+
+
+@kernel
+def finish_step(x, frame, tasks):
+    """Run the hook and the update, where all gradients stand before the first update."""
+    hook = pointer_to(frame, frame[SETTINGS])[HOOK]
+    doubles_at(frame[HYPER])[FACTOR] = 1.0
+    if hook != 0:
+        span = new_span(frame)
+        span[SPAN_ROWS] = 0
+        call_op(hook, x, frame, row_at(frame, 0), span, tasks, 0)
+    update_all(x, frame, worth(4 * MOVED * frame[PARAMETERS], tasks), tasks)
+
+
 def _train_types(dtype):
-    p, i = types.CPointer(dtype), types.int64
-    ints, doubles = types.CPointer(i), types.CPointer(types.float64)
-    return i(p, i, ints, p, i, p, i, ints, i, doubles, i, ints)
+    i = types.int64
+    return types.int64(Samples.of(dtype), types.CPointer(i), types.CPointer(types.float64), i)
 
 
 @outlined(_train_types)
-def train(x, samples, labels, targets, width, sample_weight, weights, order, ordered, record, steps, frame):
-    """`train_steps`, on pointers: a frame's addresses become arrays again.
+def train(samples, frame, record, steps):
+    """`train_steps`, on pointers: `record` is (RECORD_ROWS, steps).
 
     return : -1, or the first row of a step whose label is wrong; that step changes nothing, and no other is made
     """
-    addresses, frame = frame, carray(frame, FRAME_SIZE)
-    layout = carray(pointer_to(labels, frame[LAYOUT]), ENTRIES)
-    plan = carray(pointer_to(labels, frame[PLAN]), (frame[LAYERS], COLUMNS))
-    settings = carray(pointer_to(labels, frame[SETTINGS]), SETTINGS_SIZE)
-    hyper = carray(pointer_to(record, frame[HYPER]), HYPER_SIZE)
-    options = carray(pointer_to(record, frame[OPTIONS]), OPTIONS_SIZE)
-    params, grads = pointer_to(x, frame[PARAMS]), pointer_to(x, frame[GRADS])
-    state, n = pointer_to(x, frame[STATE]), frame[PARAMETERS]
-    work = carray(pointer_to(x, frame[WORK]), layout[SIZE])
-    rows = carray(pointer_to(record, frame[ROWS]), (3, frame[ROOM_ROWS]))
-    class_weight = carray(pointer_to(x, frame[CLASS_WEIGHT]), frame[CLASS_WEIGHTS])
-    batch_labels = carray(pointer_to(labels, frame[BATCH_LABELS]), frame[ROOM_ROWS])
-
-    labelled = settings[LOSS] == SOFTMAX_LABELS
-    in_features, outs = plan[0, IN], plan[frame[LAYERS] - 1, OUT]
-    labels = carray(labels, samples if labelled else 0)
-    sample_weight, order = carray(sample_weight, weights), carray(order, ordered)
+    settings, options = pointer_to(frame, frame[SETTINGS]), doubles_at(frame[OPTIONS])
+    rows = carray(doubles_at(frame[ROWS]), (3, frame[ROOM_ROWS]))
+    class_weight = carray(pointer_to(samples.x, frame[CLASS_WEIGHT]), frame[CLASS_WEIGHTS])
     record = carray(record, (RECORD_ROWS, steps))
-    code, optimizer, tasks, by_rows = settings[LOSS], settings[OPTIMIZER], settings[TASKS], layout[BY_ROWS] != 0
+    ins, outs = row_at(frame, 0)[IN], row_at(frame, frame[LAYERS] - 1)[OUT]
+    gathers = samples.ordered > 0
     first_step, last_step = max(0, settings[FIRST_STEP]), min(steps, settings[LAST_STEP])
-    if ordered == 0:
+    if not gathers:
         first_step, last_step = 0, 1
     for step in range(first_step, last_step):
-        batch, start = samples, 0
-        step_labels, step_weight = labels, sample_weight
-        if ordered > 0:
+        start, count = 0, samples.count
+        if gathers:
             start = step * settings[BATCH]
-            batch = min(settings[BATCH], ordered - start)
-            if labelled:
-                step_labels = batch_labels
-                for i in range(batch):
-                    batch_labels[i] = labels[order[start + i]]
-            if weights > 0:
-                step_weight = work[layout[SAMPLE_WEIGHT] :]
-                for i in range(batch):
-                    step_weight[i] = sample_weight[order[start + i]]
-        if labelled:
-            wrong = first_wrong(step_labels[:batch], outs, options[IGNORE_INDEX])
+            count = min(settings[BATCH], samples.ordered - start)
+        labels, weight = labels_of(samples, frame, start, count), weights_of(samples, frame, start, count)
+        counts = count
+        if labels.size > 0:
+            wrong = first_wrong(labels, outs, options[IGNORE_INDEX])
             if wrong >= 0:
-                return order[start + wrong] if ordered > 0 else wrong
-        counts = counted(step_labels, options[IGNORE_INDEX], batch) if labelled else batch
-        divisor = row_scales(code, step_labels, counts, class_weight, options, step_weight, rows[0], batch, outs)
-        chunks, rows_apart, shared_out = chunks_of(batch), by_rows and apart(plan, batch), tasks
-        if by_rows:
-            shared_out = worth_sharing(plan, batch, rows_apart, tasks)
-        batch_order, gathers, ignores = at(order, start), ordered > 0, counts < batch
-        if rows_apart:
-            pieces = min(chunks, shared_out)
-            pass_over_chunks(
-                x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, batch, chunks,
-                pieces, tasks,
-            )  # fmt: skip
-            if not goes_on(settings, hyper, rows, batch, divisor, record, step):
-                return -1
-        elif by_rows:
-            together = chunks_at_once(batch, chunks, shared_out)
-            for chunk in range(0, chunks, together):
-                first, end = share(batch, 1, chunks, chunk), share(batch, 1, chunks, chunk + together)
-                pieces = most_pieces(end - first, shared_out)
-                pass_over_rows(
-                    x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, first, end - first,
-                    tasks if pieces == 1 and shared_out > 1 else 1, pieces, tasks,
-                )  # fmt: skip
-                if end == batch and not goes_on(settings, hyper, rows, batch, divisor, record, step):
-                    return -1
-                chunk_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, first, 0)
-                pass_over_weights(chunk_x, addresses, batch, chunks, chunk, chunk + together, shared_out, tasks)
-        else:
-            pass_over_rows(
-                x, at(step_labels, 0), targets, width, batch_order, gathers, ignores, addresses, 0, batch, tasks, 1, 1
-            )
-            if not goes_on(settings, hyper, rows, batch, divisor, record, step):
-                return -1
-            batch_x = rows_of_batch(plan, layout, at(work, 0), x, gathers or ignores, 0, 0)
-            backward_pass(
-                plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch_x, in_features, batch, tasks
-            )
-        if by_rows:
-            put_chunks_together(plan, params, grads, optimizer, state, at(hyper, 0), n, at(work, 0), batch)
-        if labelled or code == SOFTMAX_ONE_HOT:
-            hits = added_up(at(rows, 2 * rows.shape[1]), batch)
+                return samples.order[start + wrong] if gathers else wrong
+            counts = counted(labels, options[IGNORE_INDEX], count)
+        divisor = row_scales(settings[TERMS], labels, counts, class_weight, options, weight, rows[0], count)
+        batch = Batch(
+            samples.x, ins, at(labels, 0), samples.targets, samples.width, at(samples.order, start), gathers,
+            counts < count, count,
+        )  # fmt: skip
+        if not make_step(batch, frame, rows, divisor, record, step):
+            return -1
+        if settings[HITS]:
+            hits = added_up(at(rows, 2 * rows.shape[1]), count)
             record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counts
     return -1
 
@@ -223,26 +238,24 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
     record : (RECORD_ROWS, steps) float64, written from FIRST_STEP to LAST_STEP, but for steps that are not made
     return : see `train`
     """
-    return train(
+    samples = Samples(
         at(x, 0), x.shape[0], at(labels, 0), at(targets, 0), targets.shape[1], at(sample_weight, 0), sample_weight.size,
-        at(order, 0), order.size, at(record, 0), record.shape[1], at(frame, 0),
+        at(order, 0), order.size,
     )  # fmt: skip
+    return train(samples, at(frame, 0), at(record, 0), record.shape[1])
 
 
 @entry
 def train_on_labels(frame, x, labels):
     """Run one step of `train_steps` on x as it is, into the frame's record. See `train` for what is returned."""
-    record = doubles_at(frame[RECORD])
-    return train(
-        at(x, 0), x.shape[0], at(labels, 0), at(x, 0), 0, at(x, 0), 0, at(frame, 0), 0, record, 1, at(frame, 0)
-    )
+    samples = Samples(at(x, 0), x.shape[0], at(labels, 0), at(x, 0), 0, at(x, 0), 0, at(frame, 0), 0)
+    return train(samples, at(frame, 0), doubles_at(frame[RECORD]), 1)
 
 
 @entry
 def train_on_targets(frame, x, targets):
     """Run one step of `train_steps` on x and targets as they are, into the frame's record."""
-    record = doubles_at(frame[RECORD])
-    train(
-        at(x, 0), x.shape[0], at(frame, 0), at(targets, 0), targets.shape[1], at(x, 0), 0, at(frame, 0), 0, record, 1,
-        at(frame, 0),
-    )  # fmt: skip
+    samples = Samples(
+        at(x, 0), x.shape[0], at(frame, 0), at(targets, 0), targets.shape[1], at(x, 0), 0, at(frame, 0), 0
+    )
+    train(samples, at(frame, 0), doubles_at(frame[RECORD]), 1)

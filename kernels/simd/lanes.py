@@ -355,27 +355,28 @@ def abreast_loop(
     vector_loop(lanes, b.sub(count, done), lambda offset, mask: body(lanes, b.add(done, offset), mask))
 
 
-def lanewise(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0) -> Any:
+def lanewise(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0, abreast: int = 1) -> Any:
     """Make the intrinsic ``f(*read pointers, *write pointers, *numbers, count)`` that applies a formula to vectors.
 
     The formula is ``formula(lanes, *inputs, *numbers)`` and returns one Vec, or a tuple of them, for the written
     pointers. All pointers share an element type, the numbers are scalars of that type, count is the number of elements.
-    A written pointer may equal a read one.
+    A written pointer may equal a read one. So many vectors are computed `abreast`, see `abreast_loop`.
     """
     pointers = reads + writes
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
         lanes = Lanes(builder, signature.args[0].dtype)
-        scalars = [lanes.splat(a) for a in args[pointers:-1]]
 
-        def body(offset: ir.Value, mask: ir.Value | None) -> None:
-            inputs = [lanes.load(builder.gep(p, [offset]), mask) for p in args[:reads]]
-            results = formula(lanes, *inputs, *scalars)
+        def body(v: Lanes, offset: ir.Value, mask: ir.Value | None) -> None:
+            inputs = [v.load(builder.gep(p, [offset]), mask) for p in args[:reads]]
+            results = formula(v, *inputs, *scalars[v.width])
             results = results if isinstance(results, tuple) else (results,)
             for result, pointer in zip(results, args[reads:pointers], strict=True):
-                lanes.store(result, builder.gep(pointer, [offset]), mask)
+                v.store(result, builder.gep(pointer, [offset]), mask)
 
-        vector_loop(lanes, args[-1], body)
+        widths = {lanes.width: lanes, abreast * lanes.width: Lanes(builder, lanes.dtype, abreast * lanes.width)}
+        scalars = {width: [v.splat(a) for a in args[pointers:-1]] for width, v in widths.items()}
+        abreast_loop(lanes, args[-1], abreast, body)
         return context.get_dummy_value()
 
     return make_intrinsic(

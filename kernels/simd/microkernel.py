@@ -7,12 +7,13 @@ do not depend on threads, and why the row of a prediction does not depend on its
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from ..compile.records import unpacked
 from .isa import isa
 from .lanes import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, opaque
 
@@ -42,9 +43,28 @@ def _tile_shapes() -> list[tuple[int, int]]:
     return shapes + [(1, vectors) for vectors in range(1, ROW_VECTORS + 1)]
 
 
-def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]) -> None:
+class _Operands(NamedTuple):
+    """A tile's operands as values: see `tile`."""
+
+    rows: ir.Value
+    depth: ir.Value
+    cols: ir.Value
+    a: ir.Value
+    row_stride: ir.Value
+    k_stride: ir.Value
+    b: ir.Value
+    ldb: ir.Value
+    exposed: ir.Value
+    c: ir.Value
+    ldc: ir.Value
+    bias: ir.Value
+    below: ir.Value
+    mode: ir.Value
+
+
+def _emit_tile(lanes: Lanes, height: int, vectors: int, operands: _Operands) -> None:
     """Write the code of one tile of `height` by `vectors` registers."""
-    rows, a, row_stride, k_stride, b, ldb, exposed, c, ldc, depth, cols, bias, below, mode = args
+    rows, depth, cols, a, row_stride, k_stride, b, ldb, exposed, c, ldc, bias, below, mode = operands
     builder, width = lanes.builder, lanes.width
     edge = lanes.first_lanes(builder.sub(cols, I64((vectors - 1) * width)))
     last = builder.sub(rows, I64(1))
@@ -137,34 +157,35 @@ def _emit_tile(lanes: Lanes, height: int, vectors: int, args: Sequence[ir.Value]
 
 
 def _codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-    height, *tile_args = args
-    lanes = Lanes(builder, signature.args[2].dtype)
-    cols = tile_args[10]
-    vectors = builder.sdiv(builder.add(cols, I64(lanes.width - 1)), I64(lanes.width))
+    height, a, b, exposed, c, bias, below, mode = args
+    lanes = Lanes(builder, signature.args[1].dtype)
+    a, b, c = (unpacked(builder, value, signature.args[place]) for value, place in ((a, 1), (b, 2), (c, 4)))
+    turned, one = builder.icmp_signed("!=", a.turned, I64(0)), I64(1)
+    row_stride, k_stride = builder.select(turned, one, a.ld), builder.select(turned, a.ld, one)
+    operands = _Operands(
+        a.rows, a.cols, c.cols, a.data, row_stride, k_stride, b.data, b.ld, exposed, c.data, c.ld, bias, below, mode
+    )
+    vectors = builder.sdiv(builder.add(c.cols, I64(lanes.width - 1)), I64(lanes.width))
     end = builder.append_basic_block("tile.end")
     switch = builder.switch(builder.add(builder.mul(height, I64(16)), vectors), end)
     for h, v in _tile_shapes():
         block = builder.append_basic_block(f"tile.{h}x{v}")
         switch.add_case(I64(16 * h + v), block)
         builder.position_at_end(block)
-        _emit_tile(lanes, h, v, tile_args)
+        _emit_tile(lanes, h, v, operands)
         builder.branch(end)
     builder.position_at_end(end)
     return context.get_dummy_value()
 
 
-def _signature(height: Any, rows: Any, p: Any, *rest: Any) -> Any:
+def _signature(height: Any, a: Any, b: Any, exposed: Any, c: Any, bias: Any, *rest: Any) -> Any:
     i = types.int64
-    return types.void(i, i, p, i, i, p, i, i, p, i, i, i, p, p, i)
+    return types.void(i, a, b, i, c, bias, bias, i)
 
 
-# tile(height, rows, a, row_stride, k_stride, b, ldb, exposed, c, ldc, depth, cols, bias, below, mode): `height` is
-# TILE_ROWS or LOW_ROWS and `rows` at most as many; or both are 1. `cols` is at most TILE_VECTORS vectors, ROW_VECTORS
-# for a single row. A's element (i, k) stands at a[i * row_stride + k * k_stride], B's at b[k * ldb + j], C's
-# at c[i * ldc + j]. B must be readable up to whole vectors but for its last `exposed` rows, whose last vector is loaded
-# under a mask. So is C's, and it is stored so without ROOM.
-_PARAMETERS = (
-    "height", "rows", "a", "row_stride", "k_stride", "b", "ldb", "exposed", "c", "ldc", "depth", "cols", "bias",
-    "below", "mode",
-)  # fmt: skip
-tile = make_intrinsic("tile", _PARAMETERS, _signature, _codegen)
+# tile(height, a, b, exposed, c, bias, below, mode): C = A @ B for matrices of `linalg.matrix`, A's rows by A's columns
+# by C's columns. `height` is TILE_ROWS or LOW_ROWS, and A has at most as many rows; or both are 1. C has at most
+# TILE_VECTORS vectors of columns, ROW_VECTORS for a single row. B and C are not turned. B must be readable up to whole
+# vectors but for its last `exposed` rows, whose last vector is loaded under a mask. So is C's, and it is stored so
+# without ROOM.
+tile = make_intrinsic("tile", ["height", "a", "b", "exposed", "c", "bias", "below", "mode"], _signature, _codegen)

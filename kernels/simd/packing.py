@@ -10,7 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from ..compile.functions import outlined
+from ..compile.outlined import outlined
 from .isa import isa
 from .lanes import I32, I64, Lanes, Vec, count_loop, make_intrinsic, vector_loop
 

@@ -8,21 +8,25 @@ from llvmlite import ir
 from numba import types
 
 from . import elementary
-from .lanes import Lanes, Variable, Vec, make_intrinsic, vector_loop
+from .lanes import I64, Lanes, Variable, Vec, make_intrinsic, vector_loop
 
 
-def summed(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0) -> Any:
+def summed(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0, doubles: int | None = None) -> Any:
     """Make the intrinsic ``f(*read pointers, *write pointers, *numbers, count) -> sum``.
 
     The formula is ``formula(lanes, *inputs, *numbers)`` and returns a tuple: the Vec to be summed over the row, then
     one Vec for each written pointer. Lanes are summed apart, in float64, and folded in a fixed tree, so
-    the sum depends on the row alone.
+    the sum depends on the row alone. Where `doubles` is given, a pointer to so many float64 comes before the
+    count: they are more numbers of the formula's.
     """
     pointers = reads + writes
+    scalars_end = pointers + numbers
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
         lanes = Lanes(b, signature.args[0].dtype)
-        scalars = [lanes.splat(a) for a in args[pointers:-1]]
+        scalars = [lanes.splat(a) for a in args[pointers:scalars_end]]
+        if doubles is not None:
+            scalars += splat_doubles(lanes, args[scalars_end], doubles)
         wide = lanes.widened()
         total = Variable(wide, wide.constant(0.0))
 
@@ -38,10 +42,19 @@ def summed(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int
 
     return make_intrinsic(
         formula.__name__,
-        [f"p{i}" for i in range(pointers)] + [f"s{i}" for i in range(numbers)] + ["count"],
-        lambda p, *rest: types.float64(*[p] * pointers, *[p.dtype] * numbers, types.int64),
+        [f"p{i}" for i in range(pointers)] + [f"s{i}" for i in range(numbers)] + ["own"] * (doubles is not None) + ["count"],
+        lambda p, *rest: types.float64(
+            *[p] * pointers, *[p.dtype] * numbers, *[types.CPointer(types.float64)] * (doubles is not None), types.int64
+        ),
         codegen,
     )
+
+
+def splat_doubles(lanes: Lanes, pointer: ir.Value, count: int) -> list[Vec]:
+    """Return so many float64 that stand at a pointer, each in all lanes."""
+    wide = lanes.widened()
+    places = [lanes.builder.gep(pointer, [I64(i)]) for i in range(count)]
+    return [lanes.narrowed(wide.splat(lanes.builder.load(place))) for place in places]
 
 
 def _row_max_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:

@@ -1,0 +1,111 @@
+"""`outlined`: functions that are compiled once for an element type and called by their address.
+
+Numba copies the code of whatever a kernel calls into that kernel, and into the kernel's callers. For the large functions
+below everything else, that is most of the time to compile; an outlined function is a symbol, or an address, instead.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core.ccallback import CFunc
+from numba.core.cgutils import get_or_insert_function
+from numba.core.compiler_lock import global_compiler_lock
+
+from ..simd.lanes import make_intrinsic
+from .functions import cache_of
+from .parts import note, parts_of
+
+
+class Outlined:
+    """A function on pointers, integers and records that is compiled once for an element type."""
+
+    def __init__(self, function: Callable[..., Any], signature: Callable[[types.Float], Any]) -> None:
+        self.function = function
+        self.signature = signature
+        self.compiled: dict[types.Float, Any] = {}
+
+    def symbol(self, dtype: types.Float) -> str:
+        """Return the name of the machine code for an element type."""
+        return f"fastbp.{self.function.__module__}.{self.function.__name__}.{dtype}"
+
+    def parts(self) -> "list[Outlined]":
+        """Return the outlined functions that this one calls by name, each after those that it calls itself."""
+        return parts_of(self.function)
+
+    def address(self, dtype: types.Float) -> int:
+        """Return where the machine code for an element type is, in this process; compile or load it at first."""
+        self.compile(dtype)
+        return int(self.compiled[dtype].address)
+
+    def define(self, sig: Any) -> None:
+        """Make the symbol that a kernel with this signature needs: its first array or pointer of floats tells the type."""
+        for arg in sig:
+            if isinstance(getattr(arg, "dtype", None), types.Float):
+                self.compile(arg.dtype)
+                return
+
+    def compile(self, dtype: types.Float) -> None:
+        """Compile or load, after all that it calls by name.
+
+        Once in a process, so that all tables hold the same address: under the lock that Numba compiles under, or else a
+        thread that compiles would wait for one that has another lock and waits for Numba's.
+        """
+        if dtype in self.compiled:
+            return
+        with global_compiler_lock:
+            if dtype in self.compiled:
+                return
+            for part in self.parts():
+                part.compile(dtype)
+            signature = self.signature(dtype)
+            options = {"error_model": "numpy", "nopython": True}
+            compiled = CFunc(self.function, (signature.args, signature.return_type), {}, options)
+            compiled._cache = cache_of(self.function)
+            compiled.compile()
+            binding.add_symbol(self.symbol(dtype), compiled.address)
+            self.compiled[dtype] = compiled
+
+    def declare(self, context: Any, module: ir.Module, dtype: types.Float) -> ir.Function:
+        """Make sure that the function is there, and return it as the code in `module` sees it."""
+        self.compile(dtype)
+        signature = self.signature(dtype)
+        result = ir.VoidType()
+        if signature.return_type is not types.void:
+            result = context.get_value_type(signature.return_type)
+        parameters = [context.get_value_type(t) for t in signature.args]
+        return get_or_insert_function(module, ir.FunctionType(result, parameters), self.symbol(dtype))
+
+    def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        """Write a call of the function."""
+        value = builder.call(self.declare(context, builder.module, element_type(signature.args)), args)
+        return context.get_dummy_value() if signature.return_type is types.void else value
+
+    def intrinsic(self, call: Callable[..., Any] | None = None) -> Any:
+        """Return what a kernel calls; `call` writes the call."""
+        names = list(inspect.signature(self.function).parameters)
+        made = make_intrinsic(
+            self.function.__name__, names, lambda *args: self.signature(element_type(args)), call or self.call
+        )
+        note(made, self)
+        return made
+
+
+def element_type(args: Sequence[Any]) -> Any:
+    """Return the element type of an outlined function's first argument that has one: a pointer or a record."""
+    return next(a.dtype for a in args if isinstance(getattr(a, "dtype", None), types.Float))
+
+
+def outlined(signature: Callable[[types.Float], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function an outlined one; ``signature(dtype)`` gives its types for an element type."""
+    return lambda function: Outlined(function, signature).intrinsic()
+
+
+def called_by_address(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    """Write a call of the function whose address is the first argument, with the others."""
+    address, *arguments = args
+    function = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+    builder.call(builder.inttoptr(address, function.as_pointer()), arguments)
+    return context.get_dummy_value()

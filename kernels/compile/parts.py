@@ -1,0 +1,58 @@
+"""Which outlined functions the code of a kernel calls by name: they have to be there before it is loaded or linked."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .outlined import Outlined
+
+# What a kernel calls, an intrinsic, and the outlined function behind it
+_behind: dict[Any, "Outlined"] = {}
+
+
+def note(intrinsic: Any, part: "Outlined") -> None:
+    """Note that whoever calls this intrinsic calls that outlined function."""
+    _behind[intrinsic] = part
+
+
+def behind(intrinsic: Any) -> "Outlined":
+    """Return the outlined function that an intrinsic calls."""
+    return _behind[intrinsic]
+
+
+def parts_of(function: Callable[..., Any]) -> list["Outlined"]:
+    """Return the outlined functions that a kernel calls by name, each after those that it calls itself.
+
+    They are read from the globals that its code and the code of the kernels in it name, so nothing is declared.
+    """
+    found: dict[Outlined, None] = {}
+    seen: set[Any] = set()
+
+    def walk(kernel: Callable[..., Any]) -> None:
+        if kernel in seen:
+            return
+        seen.add(kernel)
+        for value in _named(kernel):
+            part = _behind.get(value)
+            if part is not None:
+                found.update(dict.fromkeys([*part.parts(), part]))
+            elif inspect.isfunction(value):
+                walk(value)
+
+    walk(function)
+    return list(found)
+
+
+def _named(function: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what a function's code names: globals, and attributes of modules among them; kernels as Python functions."""
+    names = function.__code__.co_names
+    scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+    for name in names:
+        value = scope.get(name)
+        values = [getattr(value, other, None) for other in names] if isinstance(value, ModuleType) else [value]
+        for each in values:
+            each = getattr(each, "py_func", each)
+            if each.__hash__ is not None and not isinstance(each, type):
+                yield each

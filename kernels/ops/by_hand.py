@@ -1,0 +1,177 @@
+"""A dense layer on arrays of its own, as Python calls it: a plan of one layer, made for the call."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from ..activations import ACTIVATIONS
+from ..activations.compiled import functions_of
+from ..compile.functions import element_type_of, entry, kernel
+from ..compile.passes import run_pass
+from ..compile.pointers import address_of, at, doubles_at
+from ..run.frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
+from ..run.passes import backward_pass, copy_row, run_forward
+from ..run.plan import (
+    ACTIVATE,
+    APPLY_SLOPE,
+    BATCH_ROWS,
+    COLUMNS,
+    DB,
+    DEPTH,
+    DIFFERENTIATE,
+    DW,
+    EFFORT,
+    FINISH,
+    FLAGS,
+    FORWARD,
+    IN,
+    INPUT_GRADIENT,
+    LAST,
+    LD,
+    NOTHING,
+    OUT,
+    PARTIALS,
+    SLOPE,
+    SOURCE,
+    WEIGHT_GRADIENT,
+    A,
+    B,
+    D,
+    W,
+)
+from .call import FIRST, PLACE, ROWS, new_span, row_at, run_row, table_of
+from .dense import dense_forward as _forward
+from .dense import dense_input_gradient as _input_gradient
+from .dense import dense_weight_gradient as _weight_gradient
+
+_BY_CODE = {activation.code: activation for activation in ACTIVATIONS.values()}
+new_frame, new_rows = table_of(FRAME_SIZE), table_of(2 * COLUMNS)
+
+
+@functools.cache
+def functions(code: int, dtype: np.dtype, with_slope: bool) -> np.ndarray:
+    """Return the addresses that the entries below take: those of a row with an activation, and of its op's functions."""
+    real = element_type_of(dtype)
+    row = np.full(COLUMNS, NOTHING)
+    row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(_BY_CODE[code], real, with_slope)
+    row[FORWARD] = _forward.address(real)
+    if with_slope:
+        row[[INPUT_GRADIENT, WEIGHT_GRADIENT]] = _input_gradient.address(real), _weight_gradient.address(real)
+    return row
+
+
+@kernel
+def start_row(frame, i, functions, ins, outs):
+    """Write row i of a plan but for its places: (batch, ins) to (batch, outs), rows without room."""
+    row = row_at(frame, i)
+    for column in range(COLUMNS):
+        row[column] = functions[column]
+    row[IN], row[OUT], row[DEPTH], row[LD], row[EFFORT] = ins, outs, ins, outs, 2 * ins * outs
+    row[SOURCE], row[FLAGS] = BATCH_ROWS, LAST
+    return row
+
+
+@kernel
+def start_frame(frame, rows):
+    """Write a frame whose places are addresses, for a plan of one row or two."""
+    frame[PLAN], frame[LAYERS] = address_of(rows), 1
+    frame[PARAMS], frame[GRADS], frame[WORK], frame[DX] = 0, 0, 0, 0
+
+
+@entry
+def _dense_forward(functions, x, w, b, tasks, a, slope):
+    like = at(functions, 0)
+    frame, rows, span = new_frame(like), new_rows(like), new_span(like)
+    start_frame(frame, rows)
+    row = start_row(frame, 0, functions, x.shape[1], w.shape[1])
+    row[W], row[B] = address_of(at(w, 0)), address_of(at(b, 0)) if b.size > 0 else -1
+    row[A], row[SLOPE] = address_of(at(a, 0)), address_of(at(slope, 0))
+    span[FIRST], span[ROWS], span[PLACE] = 0, x.shape[0], 0
+    run_forward(at(x, 0), frame, span, tasks)
+
+
+@entry
+def _dense_backward(  # arrays as Python has them
+    functions, below_functions, x, w, dz, below, slope, with_dx, partials, tasks, dx, dw, db
+):
+    ins, outs = x.shape[1], w.shape[1]
+    like = at(functions, 0)
+    frame, rows, span = new_frame(like), new_rows(like), new_span(like)
+    start_frame(frame, rows)
+    source = start_row(frame, 0, below_functions, ins, ins)
+    source[A], source[SLOPE], source[D] = address_of(at(below, 0)), address_of(at(slope, 0)), address_of(at(dx, 0))
+    source[INPUT_GRADIENT], source[WEIGHT_GRADIENT] = NOTHING, NOTHING
+    row = start_row(frame, 1, functions, ins, outs)
+    row[W], row[D], row[PARTIALS] = address_of(at(w, 0)), address_of(at(dz, 0)), address_of(at(partials, 0))
+    row[DW], row[DB] = address_of(at(dw, 0)), address_of(at(db, 0)) if db.size > 0 else -1
+    if with_dx:
+        row[SOURCE] = 0
+        span[FIRST], span[ROWS], span[PLACE] = 0, x.shape[0], 0
+        run_row(INPUT_GRADIENT, at(x, 0), frame, 1, span, tasks)
+    row[SOURCE], row[INPUT_GRADIENT], frame[LAYERS] = BATCH_ROWS, NOTHING, 2
+    backward_pass(at(x, 0), frame, x.shape[0], False, tasks)
+
+
+@entry
+def _activation_backward(apply_slope, da, a, slope, dz):
+    rows, cols = da.shape
+    copy_row(at(da, 0), at(dz, 0), da.size)
+    if apply_slope != 0:
+        run_pass(apply_slope, at(dz, 0), at(a, 0), at(slope, 0), doubles_at(0), 0, cols, rows, cols)
+
+
+def dense_forward(  # arrays as Python has them
+    x: Any, w: Any, b: Any, activation: int, with_slope: bool, tasks: int, a: Any, slope: Any
+) -> None:
+    """Compute a dense layer: ``Z = X @ W + b``, ``A = g(Z)``, and ``g'(Z)`` for the backward pass.
+
+    x : (batch, in_features), read
+    w : (in_features, out_features), read
+    b : (out_features,), or empty for no bias; read
+    activation : code from `activations`
+    with_slope : whether to write `slope`
+    a : (batch, out_features), written
+    slope : (batch, out_features), written where `with_slope` and the activation stores one, else untouched
+
+    One task owns one block of A and reduces it over all of in_features.
+    """
+    _dense_forward(functions(activation, x.dtype, bool(with_slope)), x, w, b, tasks, a, slope)
+
+
+def dense_backward(  # arrays as Python has them
+    x: Any,
+    w: Any,
+    dz: Any,
+    below_activation: int,
+    below: Any,
+    slope: Any,
+    with_dx: bool,
+    partials: Any,
+    tasks: int,
+    dx: Any,
+    dw: Any,
+    db: Any,
+) -> None:
+    """Compute the gradients of a dense layer: ``dW = X.T @ dZ``, ``db = dZ.sum(0)``, ``dX = dZ @ W.T * g'``.
+
+    x : (batch, in_features), read: the layer's input, the output of the layer below
+    w : (in_features, out_features), read
+    dz : (batch, out_features), read
+    below_activation, below, slope : the layer below: its activation's code, and as this needs them its output and
+        stored slope, (batch, in_features), read. With IDENTITY, dx is the plain ``dZ @ W.T``.
+    with_dx : whether to compute dx
+    partials : room for ``gradient_chunks(...) * (in_features + 1) * out_features`` elements where that is several
+    dx : (batch, in_features), written where `with_dx`: dz of the layer below
+    dw : (in_features, out_features), written
+    db : (out_features,), or empty for no bias; written
+
+    One task owns one block of dX or of dW. A small dW over a large batch is summed in fixed chunks of the batch.
+    """
+    own, source = functions(0, x.dtype, True), functions(below_activation, x.dtype, True)
+    _dense_backward(own, source, x, w, dz, below, slope, bool(with_dx), partials, tasks, dx, dw, db)
+
+
+def activation_backward(da: Any, activation: int, a: Any, slope: Any, dz: Any) -> None:
+    """Compute ``dz = da * g'(z)``, for a gradient that comes from outside; all (batch, features), C-contiguous."""
+    _activation_backward(functions(activation, da.dtype, True)[APPLY_SLOPE], da, a, slope, dz)

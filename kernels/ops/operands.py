@@ -1,0 +1,59 @@
+"""Operands of ops as matrices: what a row of the plan reads and writes, for the rows of a span."""
+
+from ..compile.functions import kernel
+from ..compile.pointers import at, pointer_to
+from ..linalg.matrix import Matrix
+from ..run.frame import DX, GRADS, PARAMS, WORK
+from ..run.plan import BATCH_ROWS, DB, DEPTH, DW, FLAGS, IN, LAST, LD, OUT, PARTIALS, TURNED, A, B, D, W
+from ..simd.microkernel import GATE, ROOM, SCALE
+from .call import GRADIENT, INTO, row_at
+
+
+@kernel
+def rows_at(x, frame, row, column, first, rows):
+    """Return some rows of what stands in the workspace where `column` of a plan's row says: (rows, OUT)."""
+    ld = row[LD]
+    return Matrix(at(pointer_to(x, frame[WORK] + row[column]), first * ld), ld, rows, row[OUT], 0)
+
+
+@kernel
+def input_of(x, frame, row, source, first, rows):
+    """Return some rows of what an op reads, the batch or the output of another row: (rows, IN)."""
+    if row[source] == BATCH_ROWS:
+        return Matrix(at(x, first * row[IN]), row[IN], rows, row[IN], 0)
+    return rows_at(x, frame, row_at(frame, row[source]), A, first, rows)
+
+
+@kernel
+def input_gradient_of(x, frame, row, source, first, rows):
+    """Return where the gradient of some rows of an op's input goes: (rows, IN)."""
+    if row[source] == BATCH_ROWS:
+        return Matrix(at(pointer_to(x, frame[DX]), first * row[IN]), row[IN], rows, row[IN], 0)
+    return rows_at(x, frame, row_at(frame, row[source]), D, first, rows)
+
+
+@kernel
+def weights_of(x, frame, row):
+    """Return an op's weights: (DEPTH, OUT), turned where they stand as (OUT, DEPTH)."""
+    turned = 1 if row[FLAGS] & TURNED else 0
+    ld = row[DEPTH] if turned else row[OUT]
+    return Matrix(pointer_to(x, frame[PARAMS] + row[W]), ld, row[DEPTH], row[OUT], turned)
+
+
+@kernel
+def bias_of(x, frame, row):
+    """Return an op's bias; any address without one."""
+    return pointer_to(x, frame[PARAMS] + max(row[B], 0))
+
+
+@kernel
+def sums_of(x, frame, row, span):
+    """Return where an op sums its weights' gradient, laid out as the weights, and that of its bias."""
+    turned = 1 if row[FLAGS] & TURNED else 0
+    ld = row[DEPTH] if turned else row[OUT]
+    dw, db = pointer_to(x, frame[GRADS] + max(row[DW], 0)), pointer_to(x, frame[GRADS] + max(row[DB], 0))
+    if span[INTO] != GRADIENT:
+        size = row[DEPTH] * row[OUT]
+        dw = at(pointer_to(x, frame[WORK] + row[PARTIALS]), span[INTO] * (size + row[OUT]))
+        db = at(dw, size)
+    return Matrix(dw, ld, row[DEPTH], row[OUT], turned), db
