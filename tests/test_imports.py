@@ -133,6 +133,38 @@ def test_third_party_imports_are_known(graph):
     assert not wrong
 
 
+# What kernels use of Numba and llvmlite where they use it. Anything else may change with any version.
+PUBLIC = {"numba.carray", "numba.njit", "numba.prange", "numba.types", "numba.__version__", "llvmlite.__version__"}
+PUBLIC |= {"numba.extending.intrinsic", "numba.extending.register_jitable", "llvmlite.ir", "llvmlite.binding"}
+
+
+def numba_names(path):
+    """Yield every name of Numba and llvmlite that a file imports, takes from the package, or names in a string."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name not in ("numba", "llvmlite")]
+            names = [name for name in names if not name.startswith("llvmlite.binding")]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            names = [ast.unparse(node)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value.split()) == 1:
+            names = [node.value]
+        yield from (name for name in names if name.startswith(("numba.", "llvmlite.")))
+
+
+def test_private_names_of_numba_are_in_one_module():
+    wrong = [
+        f"{name} uses {used}"
+        for name, path in modules()
+        if name != "kernels._numba"
+        for used in numba_names(path)
+        if used not in PUBLIC
+    ]
+    assert not wrong, "name it in kernels/_numba.py, or in PUBLIC if Numba's manual has it"
+
+
 def test_import_of_fastbp_loads_no_optional_dependency():
     optional = ["matplotlib", "pyarrow", "sklearn", "torch", "onnx", "mpi4py", "typer"]
     code = f"import sys, fastbp; print([m for m in {optional} if m in sys.modules])"

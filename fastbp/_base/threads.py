@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from numba.core import config
-
+from fastbp.kernels._numba import config
 from fastbp.kernels.compile.pool import is_room_for, threading_layer
 
 # A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, a

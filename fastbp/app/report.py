@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numba.core import event
 from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
@@ -20,6 +19,7 @@ from fastbp._base.console import console_on, thousands, visible
 from fastbp._base.program import ended_at_once
 from fastbp._base.threads import get_num_threads
 from fastbp.app.run import Result, Run
+from fastbp.kernels._numba import event
 from fastbp.train.progress import EpochBar
 
 # Kernels that Python calls, by name, and what for.

@@ -5,9 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import llvmlite.binding as llvm
 import numpy as np
-from numba.core import config as numba_config
 
 from fastbp._base.threads import available_threads, get_num_threads
+from fastbp.kernels._numba import config as numba_config
 from fastbp.kernels.compile.pool import threading_layer
 from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.isa import isa

@@ -10,8 +10,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.cgutils import alloca_once, alloca_once_value, get_or_insert_function
 
+from .._numba import cgutils
 from ..simd.isa import isa
 from ..simd.lanes import I32, I64, make_intrinsic
 
@@ -27,7 +27,7 @@ def _call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) ->
     """Call an intrinsic of LLVM, with no load or store, and so no arithmetic between them, moved past it."""
     barrier = ir.FunctionType(ir.VoidType(), [])
     builder.asm(barrier, "", "~{memory}", [], side_effect=True)
-    function = get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in args]), name)
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in args]), name)
     value = builder.call(function, args)
     builder.asm(barrier, "", "~{memory}", [], side_effect=True)
     return value
@@ -38,7 +38,7 @@ def take(builder: ir.IRBuilder) -> ir.Value:
     if _NEON:
         word = _call(builder, "llvm.aarch64.get.fpcr", I64)
     elif _X86:
-        slot = alloca_once(builder, I32)
+        slot = cgutils.alloca_once(builder, I32)
         _call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), builder.bitcast(slot, _BYTES))
         word = builder.zext(builder.load(slot), I64)
     else:
@@ -52,7 +52,7 @@ def give_back(builder: ir.IRBuilder, word: ir.Value) -> None:
     if _NEON:
         _call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), word)
     elif _X86:
-        slot = alloca_once_value(builder, builder.trunc(word, I32))
+        slot = cgutils.alloca_once_value(builder, builder.trunc(word, I32))
         _call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), builder.bitcast(slot, _BYTES))
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import llvmlite
 import numba
-from numba.core import config
+
+from .._numba import config
 
 KERNELS = Path(__file__).parents[1]
 MOST = 16  # folders, of two to four megabytes

@@ -21,11 +21,8 @@ import numba
 import numpy.ma  # noqa: F401  # NumPy imports it when Numba first looks at an array, and no fork would wait for that
 from llvmlite import binding, ir
 from numba import types
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
-from numba.core.ccallback import CFunc
-from numba.core.cgutils import get_or_insert_function
-from numba.core.runtime import rtsys
 
+from .._numba import CFunc, CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, cgutils, rtsys
 from ..simd.lanes import make_intrinsic
 from .control import give_control_back, take_control
 from .folder import SOURCE_DIGEST, KernelFolder

@@ -7,6 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .._numba import make_array
 from ..simd.isa import isa
 from ..simd.lanes import I64, Lanes, make_intrinsic
 
@@ -17,8 +18,6 @@ def at(typingctx: Any, array: Any, offset: Any) -> Any:
     signature = types.CPointer(array.dtype)(array, types.int64)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-        from numba.np.arrayobj import make_array  # takes long to import, and code from the cache needs it not
-
         base = args[0]
         if isinstance(signature.args[0], types.Array):
             base = make_array(signature.args[0])(context, builder, base).data

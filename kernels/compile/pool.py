@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import importlib
 import mmap
 import os
 import sys
@@ -10,10 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from numba.core import config
-from numba.core.compiler_lock import global_compiler_lock
-from numba.np.ufunc import parallel
-
+from .._numba import config, global_compiler_lock, openmp_pool, parallel
 from . import forks
 
 # GNU OpenMP lets a thread that has nothing to do spin for milliseconds before it sleeps. That serves the next parallel
@@ -51,7 +47,7 @@ def _launch() -> None:
     openmp = None
     if config.THREADING_LAYER not in ("tbb", "workqueue"):
         with contextlib.suppress(ImportError):
-            openmp = importlib.import_module("numba.np.ufunc.omppool")
+            openmp = openmp_pool()
     if openmp is None or config.THREADING_LAYER != "default":
         with contextlib.suppress(OSError):  # pip's TBB, where the dynamic loader does not look
             ctypes.CDLL(os.path.join(sys.prefix, "lib", "libtbb.so.12"))

@@ -10,8 +10,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
+from .._numba import cgutils
 from ..simd.lanes import I32, I64, count_loop, make_intrinsic
 
 BYTES = ir.IntType(8).as_pointer()

@@ -10,8 +10,8 @@ import re
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
-from numba.core import config
-from numba.core.codegen import get_host_cpu_features
+
+from .._numba import config, get_host_cpu_features
 
 # Elements in the widest vector there is: float32 in AVX-512
 WIDEST_LANES = 16

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .._numba import cgutils
 from .isa import isa
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
+from .._numba import cgutils
 from ..compile.records import unpacked
 from .isa import isa
 from .lanes import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, opaque

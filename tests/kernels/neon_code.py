@@ -13,11 +13,12 @@ from llvmlite import ir
 from numba import types
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-import kernels.isa
+import kernels.simd.isa
 
-NEON = kernels.isa.Isa("neon", 16, 32, fma=True)
-kernels.isa.isa = lambda: NEON  # before the kernels ask
-from kernels import control, microkernel  # noqa: E402
+NEON = kernels.simd.isa.Isa("neon", 16, 32, fma=True)
+kernels.simd.isa.isa = lambda: NEON  # before the kernels ask
+from kernels.compile import control  # noqa: E402
+from kernels.simd import microkernel  # noqa: E402
 
 
 class Context:

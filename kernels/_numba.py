@@ -1,0 +1,47 @@
+"""Every private name of Numba and llvmlite that this project uses. They may change with any minor version.
+
+All were tried with Numba 0.62 to 0.68 (llvmlite 0.45 to 0.50). To allow another minor version, run the tests with it
+and mend here what differs. Public names (``numba.types``, ``numba.extending.intrinsic``, ``llvmlite.ir``,
+``llvmlite.binding``) are imported where they are used.
+"""
+
+from typing import Any
+
+from numba.core import cgutils, config, event
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.ccallback import CFunc
+from numba.core.codegen import get_host_cpu_features
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.runtime import rtsys
+from numba.np.ufunc import parallel
+
+__all__ = [
+    "CFunc",
+    "CompileResultCacheImpl",
+    "FunctionCache",
+    "IndexDataCacheFile",
+    "NullCache",
+    "cgutils",
+    "config",
+    "event",
+    "get_host_cpu_features",
+    "global_compiler_lock",
+    "make_array",
+    "openmp_pool",
+    "parallel",
+    "rtsys",
+]
+
+
+def make_array(array_type: Any) -> Any:
+    """Return Numba's helper that reads an array's members in LLVM code."""
+    from numba.np import arrayobj  # takes long to import, and code from the cache does not need it
+
+    return arrayobj.make_array(array_type)
+
+
+def openmp_pool() -> Any:
+    """Return the extension module of Numba's OpenMP threads; ImportError where there is no OpenMP."""
+    from numba.np.ufunc import omppool
+
+    return omppool
