@@ -7,10 +7,12 @@ and mend here what differs. Public names (``numba.types``, ``numba.extending.int
 
 from typing import Any
 
+from numba._dynfunc import make_function
 from numba.core import cgutils, config, event
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.ccallback import CFunc
-from numba.core.codegen import get_host_cpu_features
+from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
+from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 from numba.np.ufunc import parallel
@@ -18,8 +20,10 @@ from numba.np.ufunc import parallel
 __all__ = [
     "CFunc",
     "CompileResultCacheImpl",
+    "Compiler",
     "FunctionCache",
     "IndexDataCacheFile",
+    "JITCodeLibrary",
     "NullCache",
     "cgutils",
     "config",
@@ -27,6 +31,7 @@ __all__ = [
     "get_host_cpu_features",
     "global_compiler_lock",
     "make_array",
+    "make_function",
     "openmp_pool",
     "parallel",
     "rtsys",

@@ -26,6 +26,7 @@ from .._numba import CFunc, CompileResultCacheImpl, FunctionCache, IndexDataCach
 from ..simd.lanes import make_intrinsic
 from .control import give_control_back, take_control
 from .folder import SOURCE_DIGEST, KernelFolder
+from .inlined import KernelCompiler
 from .parts import parts_of
 from .pool import COMPILING, LOADING, require_room, start_threads
 
@@ -125,7 +126,9 @@ def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False
     """Compile `function` into whatever calls it: no GIL, no fast-math, NumPy's division. Python cannot call it."""
     if function is None:
         return lambda f: kernel(f, parallel=parallel)
-    dispatcher = numba.njit(parallel=parallel, no_cpython_wrapper=True, **_OPTIONS)(function)  # type: ignore[call-overload]
+    # The one parallel kernel is compiled as Numba does: its loop's body is called by its address.
+    compiler = {} if parallel else {"pipeline_class": KernelCompiler}
+    dispatcher = numba.njit(parallel=parallel, no_cpython_wrapper=True, **compiler, **_OPTIONS)(function)  # type: ignore[call-overload]
     template = dispatcher.get_call_template
 
     def without_literals(args: Sequence[Any], kws: dict[str, Any]) -> Any:

@@ -5,11 +5,13 @@ import random
 import shutil
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
+from fastbp.kernels._numba import JITCodeLibrary
 from fastbp.kernels.compile import folder as cache_folder
-from fastbp.kernels.compile.functions import CheckedFile
+from fastbp.kernels.compile.functions import CheckedFile, kernel
 from torture.room import LEAK_001, LEAK_025, LOADED, Room
 
 
@@ -46,6 +48,34 @@ def test_a_change_in_a_called_file_is_seen_though_the_cache_is_warm(room):
     path.write_text(source.replace("\nLEAK = 0.01\n", "\nLEAK = 0.25\n"))
     changed = room.run()
     assert changed == {"result": LEAK_025, "hits": 0, "outlined_hits": [0, 0], "warnings": []}
+
+
+def test_kernels_alone_become_no_machine_code(monkeypatch):
+    made, finalize = [], JITCodeLibrary._finalize_specific
+    monkeypatch.setattr(JITCodeLibrary, "_finalize_specific", lambda self: made.append(self.name) or finalize(self))
+
+    @kernel
+    def square(x):
+        return x * x
+
+    @kernel
+    def cube(x):
+        return x * square(x)
+
+    def caller(x):
+        return cube(x)
+
+    assert numba.njit(caller)(3) == 27
+    assert [name for name in made if "<locals>" in name] == [caller.__qualname__]
+
+
+def test_the_error_of_a_kernel_that_does_not_compile_names_it():
+    @kernel
+    def wrong_kernel(x):
+        return x.nothing
+
+    with pytest.raises(numba.errors.TypingError, match=r"def wrong_kernel\(x\)"):
+        numba.njit(lambda x: wrong_kernel(x))(3)
 
 
 def test_no_changed_byte_of_the_data_is_loaded(tmp_path):
