@@ -34,6 +34,7 @@ with _imports:
     from fastbp.train.not_finite import NotFiniteError
     from fastbp.train.optimizers import SGD, Adam, AdamW, RMSprop
     from fastbp.train.trainer import Trainer
+    from fastbp.train.view import TrainerView
 
 __all__ = [
     "SGD",
@@ -55,6 +56,7 @@ __all__ = [
     "Scaler",
     "Sequential",
     "Trainer",
+    "TrainerView",
     "__version__",
     "binary_cross_entropy_with_logits",
     "config",

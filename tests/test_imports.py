@@ -54,12 +54,9 @@ def modules():
 def imports(name, path):
     """Yield every module that a file imports, dotted from the top: "numpy.typing", "fastbp._base.check".
 
-    Imports inside functions count too; those for type checkers alone never run and do not.
+    Imports inside functions count too, and those for type checkers alone.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            node.body = []
     package = ["fastbp", *name.split(".")]
     if path.name != "__init__.py":
         package.pop()

@@ -308,7 +308,7 @@ def test_rows_past_the_first_2_to_the_31_numbers_are_found(tmp_path):
     x[chosen] = values
     with pytest.raises(InterruptedError):
         trainer.fit(x, y, batch_size=4, rng=0, callbacks=[Stop()], progress=False)
-    assert_array_equal(trainer._position.order[:4], chosen)  # or the test has to draw them as `fit` does
+    assert_array_equal(trainer._last_run.order[:4], chosen)  # or the test has to draw them as `fit` does
     fastbp.Trainer(models[1], optimizer=fastbp.SGD(1)).step(values, y[chosen])
     assert_array_equal(models[0][0].weight, models[1][0].weight)
     assert_array_equal(models[0].predict(x[chosen.max() :][:1]), models[1].predict(values[[chosen.argmax()]]))

@@ -22,6 +22,7 @@ from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
 from fastbp.train.not_finite import NotFiniteError
 from fastbp.train.progress import Progress
 from fastbp.train.trainer import Trainer
+from fastbp.train.view import TrainerView
 
 CHECKPOINT_SECONDS = 30
 
@@ -36,11 +37,11 @@ class Schedule(Callback):
         """Return the rate after so many epochs."""
         return self.lr * (1 - epoch / self.epochs) if self.kind == "linear" else self.lr
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: TrainerView) -> None:
         """Set the rate: a run that goes on may do so for another number of epochs."""
         trainer.optimizer.lr = self.rate(trainer.history.epochs)
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, figures: Mapping[str, float]) -> None:
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> None:
         """Set the next epoch's rate."""
         trainer.optimizer.lr = self.rate(epoch)
 
@@ -57,17 +58,17 @@ class Saves(Checkpoint):
         self.failure: str | None = None  # why the last one was not written
         self.ended = False
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: TrainerView) -> None:
         """Save, so that the folder says which run it holds, and a full disk is known of at once."""
         super().on_fit_begin(trainer)
         self.save(trainer)
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         """Save the last one."""
         super().on_fit_end(trainer)
         self.ended = True
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, trainer: TrainerView) -> None:
         """Save a checkpoint, if that can be done."""
         if not np.isfinite(trainer.model._params).all():
             return
@@ -194,7 +195,7 @@ class Run:
         was, epochs = meta["options"]["epochs"], known["options"]["epochs"]
         if found := difference(meta | {"options": meta["options"] | {"epochs": epochs}, "continued": []}, known):
             raise changed(*found)
-        stopped = trainer._position is not None and trainer._position.stopped
+        stopped = trainer._last_run is not None and trainer._last_run.stopped
         if epochs == was:
             left = "nothing is left to train" if stopped or done == was else "goes on"
             return f"{done} of {was} epochs are done: {left}."

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from fastbp._base import check
 from fastbp._base.files import check_target
 from fastbp._base.interrupts import held_back
-
-if TYPE_CHECKING:
-    from fastbp.train.trainer import Trainer
+from fastbp.train.view import TrainerView
 
 __all__ = ["Callback", "Checkpoint", "EarlyStopping"]
 
@@ -51,17 +49,17 @@ class Callback:
     monitor: str | None = None
     every: int | None = None
 
-    def on_fit_begin(self, trainer: "Trainer") -> None:
+    def on_fit_begin(self, trainer: TrainerView) -> None:
         """Run before the first epoch."""
 
-    def on_steps_end(self, trainer: "Trainer") -> None:
+    def on_steps_end(self, trainer: TrainerView) -> None:
         """Run after each compiled call: some steps, about 50 ms (a longer step is a call of its own); see `every`."""
 
-    def on_epoch_end(self, trainer: "Trainer", epoch: int, figures: Mapping[str, float]) -> bool | None:
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> bool | None:
         """Run after each epoch, counted from 1, with its figures; return True to stop."""
         return None
 
-    def on_fit_end(self, trainer: "Trainer") -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         """Run after the last epoch."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,10 +133,10 @@ class EarlyStopping(Callback):
         self.best_epoch = 0
         self._best_params: NDArray[Any] | None = None
 
-    def on_fit_begin(self, trainer: "Trainer") -> None:  # noqa: D102
+    def on_fit_begin(self, trainer: TrainerView) -> None:  # noqa: D102
         self._forget()
 
-    def on_epoch_end(self, trainer: "Trainer", epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
         value = figures[self.monitor]
         if self.monitor.endswith("accuracy"):
             value = -value
@@ -148,7 +146,7 @@ class EarlyStopping(Callback):
                 self.best, self.best_epoch, self._best_params = value, epoch, params
         return epoch - self.best_epoch >= self.patience
 
-    def on_fit_end(self, trainer: "Trainer") -> None:  # noqa: D102
+    def on_fit_end(self, trainer: TrainerView) -> None:  # noqa: D102
         if self.restore_best and self._best_params is not None:
             trainer.model._params[...] = self._best_params
 
@@ -210,27 +208,27 @@ class Checkpoint(Callback):
         self.path, self.every_epochs, self.every_seconds = path, every_epochs, every_seconds
         self._steps = 0  # when it saved last
 
-    def _save(self, trainer: "Trainer") -> None:
+    def _save(self, trainer: TrainerView) -> None:
         if np.isnan(trainer.model._params).any():
             return  # the next step ends the run, and what was saved before is what there is to go back to
         trainer.save_checkpoint(self.path)
         self._steps = trainer.steps
         self._saved = time.monotonic()  # a slow disk does not take all of the time
 
-    def on_fit_begin(self, trainer: "Trainer") -> None:  # noqa: D102
+    def on_fit_begin(self, trainer: TrainerView) -> None:  # noqa: D102
         check_target(self.path)
         self._saved, self._steps = time.monotonic(), 0
 
-    def on_steps_end(self, trainer: "Trainer") -> None:  # noqa: D102
+    def on_steps_end(self, trainer: TrainerView) -> None:  # noqa: D102
         if self.every_seconds is not None and time.monotonic() - self._saved >= self.every_seconds:
             self._save(trainer)
 
-    def on_epoch_end(self, trainer: "Trainer", epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
         if self.every_epochs is not None and epoch % self.every_epochs == 0:
             self._save(trainer)
         return None
 
-    def on_fit_end(self, trainer: "Trainer") -> None:  # noqa: D102
+    def on_fit_end(self, trainer: TrainerView) -> None:  # noqa: D102
         self._save(trainer)
 
     def _kept(self) -> list[str]:

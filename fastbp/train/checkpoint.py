@@ -1,28 +1,24 @@
-"""Checkpoints: a trainer as a file, with all that it takes to go on to the same bits."""
+"""Checkpoints: a trainer's state as a file."""
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._base import check
-from fastbp._base.guard import set_unguarded
 from fastbp._base.version import __version__
-from fastbp.kernels.optimizers import EXEMPT
 from fastbp.kernels.run.frame import RECORD_ROWS
 from fastbp.nn.losses import LOSSES
 from fastbp.nn.modelfile import CHECKPOINT, check_names, check_table, read_tensors, write_tensors
 from fastbp.nn.saving import build, parameter_shapes
 from fastbp.train.history import History
 from fastbp.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from fastbp.train.position import NOT_MADE, Listener, Position
-
-if TYPE_CHECKING:
-    from fastbp.train.trainer import Trainer
+from fastbp.train.state import NOT_MADE, CallbackState, RunState, TrainerState
 
 Array = NDArray[Any]
 Table = dict[str, Any]
@@ -31,55 +27,68 @@ _OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD,
 _GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 
-def write_checkpoint(path: str | os.PathLike[str], trainer: "Trainer") -> None:
-    """Write a trainer; see `Trainer.save_checkpoint`."""
-    model, position = trainer.model, trainer._position
+def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
+    """Write a trainer's state; see `Trainer.save_checkpoint`."""
+    model = state.model
     check_table(model.metadata, "save_checkpoint", "the model's metadata")
-    trainer._check_optimizer()
     header: Table = {
         "versions": {"fastbp": __version__, "numpy": np.__version__},
         "layers": model._config(),
         "metadata": model.metadata,
-        "loss": _described(trainer.loss, _LOSSES),
-        "optimizer": _described(trainer.optimizer, _OPTIMIZERS),
-        "steps": trainer._steps,
-        "history": list(trainer.history),
+        "loss": _described(state.loss, _LOSSES),
+        "optimizer": _described(state.optimizer, _OPTIMIZERS),
+        "steps": state.steps,
+        "history": list(state.history),
         "position": None,
     }
-    arrays = {"params": model._params, "state": trainer._state, "hyper": trainer._hyper[:EXEMPT]}
-    arrays["history"] = _columns(trainer.history)
-    if position is not None:
-        header["position"], more = _position_to_file(position)
+    arrays = {"params": model._params, "state": state.optimizer_state, "hyper": state.hyper}
+    arrays["history"] = _columns(state.history)
+    if state.run is not None:
+        header["position"], more = _run_to_file(state.run)
         arrays |= {f"position.{name}": array for name, array in more.items()}
     write_tensors(path, CHECKPOINT, header, arrays)
 
 
-def read_checkpoint(path: str | os.PathLike[str], make: "type[Trainer]") -> "Trainer":
-    """Make the trainer that was written; see `Trainer.load_checkpoint`."""
+def read_checkpoint(path: str | os.PathLike[str]) -> TrainerState:
+    """Read the state that was written. Its parts fit each other, but for the sizes of the optimizer's arrays."""
     header, arrays = read_tensors(path, CHECKPOINT, "load_checkpoint")
+    with damaged(path):
+        if sum(map(math.prod, parameter_shapes(header["layers"]).values())) != arrays["params"].size:
+            raise ValueError(f"its layers do not have the {arrays['params'].size} parameters that are there")
+        model = build(header["layers"], header["metadata"])
+        fill(model._params, arrays["params"], "params")
+        run = None
+        if header["position"] is not None:
+            begin = "position."
+            rest = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
+            run = _run_from_file(header["position"], rest)
+        return TrainerState(
+            model,
+            _made(header["loss"], _LOSSES),
+            _made(header["optimizer"], _OPTIMIZERS),
+            arrays["state"],
+            arrays["hyper"],
+            check.integer(header["steps"], "load_checkpoint", "steps", 0),
+            _history(header["history"], arrays["history"]),
+            run,
+        )
+
+
+@contextmanager
+def damaged(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise what a file's content causes inside as a ValueError that names the file."""
     try:
-        return _restored(header, arrays, make)
+        yield
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         what = f"it has no {error.args[0]}" if isinstance(error, KeyError) else error
         raise ValueError(f"{os.fspath(path)} is damaged, or of another version of fastbp: {what}") from None
 
 
-def _restored(header: Table, arrays: dict[str, Array], make: "type[Trainer]") -> "Trainer":
-    if sum(map(math.prod, parameter_shapes(header["layers"]).values())) != arrays["params"].size:
-        raise ValueError(f"its layers do not have the {arrays['params'].size} parameters that are there")
-    model = build(header["layers"], header["metadata"])
-    trainer = make(model, _made(header["loss"], _LOSSES), _made(header["optimizer"], _OPTIMIZERS))
-    for name, target in (("params", model._params), ("state", trainer._state), ("hyper", trainer._hyper[:EXEMPT])):
-        if arrays[name].dtype != target.dtype:
-            raise TypeError(f"its {name} should be {target.dtype}, got {arrays[name].dtype}")
-        target[...] = check.exact_shape(arrays[name], target.shape, "load_checkpoint", name)
-    trainer._steps = check.integer(header["steps"], "load_checkpoint", "steps", 0)
-    set_unguarded(trainer, "history", _history(header["history"], arrays["history"]))
-    if header["position"] is not None:
-        begin = "position."
-        rest = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
-        trainer._position = _position_from_file(header["position"], rest)
-    return trainer
+def fill(target: Array, array: Array, name: str) -> None:
+    """Copy an array of a checkpoint to where it belongs; an error if it is of another dtype or shape."""
+    if array.dtype != target.dtype:
+        raise TypeError(f"its {name} should be {target.dtype}, got {array.dtype}")
+    target[...] = check.exact_shape(array, target.shape, "load_checkpoint", name)
 
 
 def _described(thing: Any, kinds: Mapping[str, type[Any]]) -> Table:
@@ -108,35 +117,34 @@ def _history(names: Iterable[str], columns: Array) -> History:
     return History(dict(zip(names, columns, strict=True)))
 
 
-def _position_to_file(position: Position) -> tuple[Table, dict[str, Array]]:
-    """Return of a position what JSON can hold, and the arrays."""
-    arrays = {"history": _columns(position.history)}
-    if position.order.size:
-        arrays |= {"order": position.order, "record": np.ascontiguousarray(position.record[:, : position.done])}
+def _run_to_file(run: RunState) -> tuple[Table, dict[str, Array]]:
+    """Return of a run's state what JSON can hold, and the arrays."""
+    arrays = {"history": _columns(run.history)}
+    if run.order.size:
+        arrays |= {"order": run.order, "record": np.ascontiguousarray(run.record[:, : run.done])}
     callbacks = []
-    for i, listener in enumerate(position.listeners):
-        state = listener.current_state()
-        check_names(state, f"save_checkpoint of {listener.kind}")
-        own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    for i, state in enumerate(run.callbacks):
+        check_names(state.values, f"save_checkpoint of {state.kind}")
+        own = {name: value for name, value in state.values.items() if isinstance(value, np.ndarray)}
         arrays |= {f"callbacks.{i}.{name}": np.asarray(array, order="C") for name, array in own.items()}
-        rest = {name: value for name, value in state.items() if name not in own}
-        callbacks.append({"kind": listener.kind, "told": listener.told, "step": listener.step, "state": _plain(rest)})
-    generator = _plain(position.generator.bit_generator.state)
+        rest = {name: value for name, value in state.values.items() if name not in own}
+        callbacks.append({"kind": state.kind, "told": state.told, "step": state.step, "state": _plain(rest)})
+    generator = _plain(run.generator.bit_generator.state)
     check.choice(generator["bit_generator"], _GENERATORS, "save_checkpoint", "the generator")
     header = {
-        "rows": position.rows,
-        "batch_size": position.batch_size,
-        "shuffle": position.shuffle,
+        "rows": run.rows,
+        "batch_size": run.batch_size,
+        "shuffle": run.shuffle,
         "generator": generator,
-        "history": list(position.history),
-        "stopped": position.stopped,
+        "history": list(run.history),
+        "stopped": run.stopped,
         "callbacks": callbacks,
     }
     return header, arrays
 
 
-def _position_from_file(header: Table, arrays: dict[str, Array]) -> Position:
-    position = Position(
+def _run_from_file(header: Table, arrays: dict[str, Array]) -> RunState:
+    run = RunState(
         check.integer(header["rows"], "load_checkpoint", "rows"),
         check.integer(header["batch_size"], "load_checkpoint", "batch_size"),
         bool(header["shuffle"]),
@@ -147,21 +155,21 @@ def _position_from_file(header: Table, arrays: dict[str, Array]) -> Position:
     if "order" in arrays:
         # The kernels do not check rows and steps.
         order, record = arrays["order"], arrays["record"]
-        check.exact_shape(order, (position.rows,), "load_checkpoint", "order")
-        if order.dtype != np.int64 or not np.array_equal(np.sort(order), np.arange(position.rows)):
+        check.exact_shape(order, (run.rows,), "load_checkpoint", "order")
+        if order.dtype != np.int64 or not np.array_equal(np.sort(order), np.arange(run.rows)):
             raise ValueError("its order does not hold each row once")
-        if record.dtype != np.float64 or len(record) != RECORD_ROWS or record.shape[1] > position.steps:
-            raise ValueError(f"its record is of {record.shape[1]} steps, and an epoch has {position.steps}")
-        position.order = order
-        position.record = np.full((RECORD_ROWS, position.steps), NOT_MADE)
-        position.record[:, : record.shape[1]] = record
-    for i, listener in enumerate(header["callbacks"]):
+        if record.dtype != np.float64 or len(record) != RECORD_ROWS or record.shape[1] > run.steps:
+            raise ValueError(f"its record is of {record.shape[1]} steps, and an epoch has {run.steps}")
+        run.order = order
+        run.record = np.full((RECORD_ROWS, run.steps), NOT_MADE)
+        run.record[:, : record.shape[1]] = record
+    for i, callback in enumerate(header["callbacks"]):
         begin = f"callbacks.{i}."
         own = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
-        state = {**listener["state"], **own}
-        step = check.integer(listener["step"], "load_checkpoint", "step", 0)
-        position.listeners.append(Listener(str(listener["kind"]), None, state, bool(listener["told"]), step))
-    return position
+        values = {**callback["state"], **own}
+        step = check.integer(callback["step"], "load_checkpoint", "step", 0)
+        run.callbacks.append(CallbackState(str(callback["kind"]), values, bool(callback["told"]), step))
+    return run
 
 
 def _generator(state: Table) -> np.random.Generator:

@@ -1,25 +1,24 @@
-"""Training: a compiled call a step, many steps a call in `fit`."""
+"""The trainer: a compiled call a step, many steps a call in `fit`."""
 
-import os
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import refuse_overrides, set_unguarded
-from fastbp._base.interrupts import held_back
 from fastbp.nn.losses import CrossEntropyLoss, Loss, Targets, named_loss
 from fastbp.nn.sequential import Sequential
 from fastbp.train.callbacks import Callback, checked_callbacks
-from fastbp.train.checkpoint import read_checkpoint, write_checkpoint
 from fastbp.train.epoch import make_epoch
 from fastbp.train.history import History
+from fastbp.train.listeners import Listeners
 from fastbp.train.optimizers import Adam, Optimizer
-from fastbp.train.position import Position
 from fastbp.train.progress import Progress, what_shows
-from fastbp.train.steps import INT64, Once, Steps
+from fastbp.train.resumable import Resumable
+from fastbp.train.state import RunState
+from fastbp.train.steps import INT64, Once
 
 __all__ = ["Trainer"]
 
@@ -27,7 +26,7 @@ Array = NDArray[Any]
 _NO_ORDER = np.empty(0, np.int64)
 
 
-class Trainer(Steps):
+class Trainer(Resumable):
     """Trains a model: forward, loss, backward and update in one compiled call.
 
     Objects of subclasses that override what the kernels compute (a loss's `evaluate`, an optimizer's `step`, a layer's
@@ -62,8 +61,6 @@ class Trainer(Steps):
     True
     """
 
-    history: Final[History]
-
     _compiled: ClassVar = ("step",)  # in `fit`
 
     def __init__(
@@ -85,15 +82,7 @@ class Trainer(Steps):
             refuse_overrides(layer, "Trainer", "layers")
         loss.check_outputs(model.out_features)
         super().__init__(model, loss, optimizer)
-        self.history = History()
-        self._steps = 0  # but those of an epoch that is not at its end
-        self._position: Position | None = None  # of the last run of `fit`
         self._one_fit = Once()
-
-    @property
-    def steps(self) -> int:
-        """Updates made so far."""
-        return self._steps + (self._position.done if self._position else 0)
 
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
         rows = check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
@@ -232,28 +221,20 @@ class Trainer(Steps):
         shows = what_shows(progress)
         with self._alone, self._one_fit:
             self._prepare(batch_size)
-            position = self._position if resume else None
-            if position is None:
-                position = Position(len(rows), batch_size, bool(shuffle), generator)
-            else:
-                position.check(len(rows), batch_size, bool(shuffle))
-            listeners = position.successors(callbacks)
-            position.freeze()
-            with held_back():  # the steps of an epoch that is given up count too
-                self._steps, self._position = (self._steps if position is self._position else self.steps), position
+            run = self._run_to_resume() if resume else None
+            if run is None:
+                run = RunState(len(rows), batch_size, bool(shuffle), generator)
+            run.check(len(rows), batch_size, bool(shuffle))
+            listeners = Listeners(self, callbacks, run)
+            self._begin_run(run)
+            listeners.begin()
             try:
-                for callback in callbacks:
-                    callback.on_fit_begin(self)
-                for callback, listener in zip(callbacks, listeners, strict=True):
-                    if listener.state:
-                        callback.load_state_dict(listener.state)
-                position.listeners = listeners
-                self._go_on(rows, targets, weight, position, epochs, validation_data, shows)
-                for callback in callbacks:
-                    callback.on_fit_end(self)
+                self._listeners = listeners
+                self._go_on(rows, targets, weight, run, listeners, epochs, validation_data, shows)
+                listeners.end()
             finally:
-                position.freeze()
-            return History(position.history)
+                self._end_run()
+            return History(run.history)
 
     def _figure_names(self, targets: Targets, validation_data: Any) -> list[str]:
         """Return the names of what a run records of each epoch; an error if it cannot evaluate."""
@@ -271,90 +252,25 @@ class Trainer(Steps):
         x: Array,
         targets: Targets,
         weight: Array,
-        position: Position,
+        run: RunState,
+        listeners: Listeners,
         epochs: int,
         validation_data: Any,
         progress: Progress,
     ) -> None:
         """Go on with a run from where it is to the end of its last epoch."""
-        with progress.fit(epochs, len(x), self._step_work, position.history.epochs + position.done / position.steps):
-            position.tell_of_steps(self, position.done, call=False)  # of a multiple whose end some did not see
+        with progress.fit(epochs, len(x), self._step_work, run.history.epochs + run.done / run.steps):
+            # Of an epoch or of a multiple of `every` whose end some callbacks were not told of before an interruption
+            listeners.tell_of_steps(run.done, call=False)
             while True:
-                position.tell_of_epoch(self)  # of one whose end some callbacks did not see: there was an interruption
-                if position.stopped or position.history.epochs >= epochs:
+                listeners.tell_of_epoch()
+                if run.stopped or run.history.epochs >= epochs:
                     break
-                figures = make_epoch(self, x, targets, weight, position, progress)
+                figures = make_epoch(self, x, targets, weight, run, listeners, progress)
                 if validation_data is not None:
                     figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
-                with held_back():
-                    self._steps += position.done
-                    position.end_epoch(figures)
-                    self.history.append(figures)
-                progress.epoch(position.history.epochs, figures)
-
-    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Write all that it takes to go on from here to the same bits; `load_checkpoint` reads it.
-
-        That is the model, the optimizer and its state, the loss, the history, and of the last run of `fit` its order,
-        its random generator, the running epoch so far, and what its callbacks remember. Not the data. A callback may
-        call this. The file is in safetensors' format, with a checksum, and appears whole or not at all.
-
-        Parameters
-        ----------
-        path : str or path
-
-        Raises
-        ------
-        TypeError
-            If the optimizer, the loss or the random generator is of a class of your own, or something holds what JSON
-            cannot.
-        OSError
-            If the file cannot be written; one that was there before is as it was.
-        RuntimeError
-            If another thread is in this trainer.
-
-        Examples
-        --------
-        >>> import os, tempfile, numpy as np, fastbp
-        >>> path = os.path.join(tempfile.mkdtemp(), "run.checkpoint")
-        >>> trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0))
-        >>> loss = trainer.step(np.ones((4, 2)), [0, 1, 2, 0])
-        >>> trainer.save_checkpoint(path)
-        >>> twin = fastbp.Trainer.load_checkpoint(path)
-        >>> twin.steps, twin.optimizer
-        (1, Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0))
-        >>> x = np.eye(2)
-        >>> twin.step(x, [0, 1]) == trainer.step(x, [0, 1])
-        True
-        """
-        with self._alone:
-            write_checkpoint(path, self)
-
-    @classmethod
-    def load_checkpoint(cls, path: str | os.PathLike[str]) -> "Trainer":
-        """Read a trainer that `save_checkpoint` wrote; ``fit(..., resume=True)`` goes on with its run.
-
-        Parameters
-        ----------
-        path : str or path
-
-        Returns
-        -------
-        Trainer
-            With a model of its own.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If the file is damaged in any way, or is no checkpoint.
-
-        Examples
-        --------
-        See `save_checkpoint`.
-        """
-        return read_checkpoint(path, cls)
+                self._end_epoch(figures)
+                progress.epoch(run.history.epochs, figures)
 
     def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
         """Return the loss over all rows, and for class labels and one-hot rows the accuracy.

@@ -1,0 +1,158 @@
+"""What a trainer knows of its past: steps, history, the last run of `fit`; in checkpoints and copies too."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from fastbp._base.guard import set_unguarded
+from fastbp._base.interrupts import held_back
+from fastbp.kernels.optimizers import EXEMPT
+from fastbp.nn.losses import Loss
+from fastbp.nn.sequential import Sequential
+from fastbp.train.checkpoint import damaged, fill, read_checkpoint, write_checkpoint
+from fastbp.train.history import History
+from fastbp.train.listeners import Listeners
+from fastbp.train.optimizers import Optimizer
+from fastbp.train.state import RunState, TrainerState
+from fastbp.train.steps import Steps
+
+
+class Resumable(Steps):
+    """Steps, and how many were made in which run, so that a run can go on: here, in a copy, or from a checkpoint."""
+
+    history: Final[History]
+
+    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer) -> None:
+        super().__init__(model, loss, optimizer)
+        self.history = History()
+        self._steps = 0  # without those of an epoch that has not ended
+        self._last_run: RunState | None = None
+        self._listeners: Listeners | None = None  # the callbacks of that run, while it goes on
+
+    @property
+    def steps(self) -> int:
+        """Updates made so far."""
+        return self._steps + (self._last_run.done if self._last_run else 0)
+
+    def _run_to_resume(self) -> RunState | None:
+        """Return the last run; None if there is none."""
+        self._collect()  # Ctrl-C may have ended the run while its callbacks were asked
+        return self._last_run
+
+    def _begin_run(self, run: RunState) -> None:
+        """Make this the last run: one that begins, or the one before, which goes on."""
+        with held_back():  # steps of an epoch that will not go on count as made
+            self._steps = self._steps if run is self._last_run else self.steps
+            self._last_run, self._listeners = run, None
+
+    def _end_epoch(self, figures: Mapping[str, float]) -> None:
+        """Note the end of an epoch of the running run."""
+        assert self._last_run is not None
+        with held_back():
+            self._steps += self._last_run.done
+            self._last_run.end_epoch(figures)
+            self.history.append(figures)
+
+    def _collect(self) -> None:
+        """Write what the callbacks of the running run remember into its state."""
+        if self._listeners is not None:
+            self._listeners.collect()
+
+    def _end_run(self) -> None:
+        """Keep the callbacks' states, and let go of the callbacks, which belong to the caller."""
+        self._collect()
+        self._listeners = None
+
+    def _state_now(self) -> TrainerState:
+        """Return the trainer's state: its own arrays, not copies."""
+        self._check_optimizer()
+        self._collect()
+        return TrainerState(
+            self.model,
+            self.loss,
+            self.optimizer,
+            self._state,
+            self._hyper[:EXEMPT],
+            self._steps,
+            self.history,
+            self._last_run,
+        )
+
+    def _take(self, state: TrainerState) -> None:
+        """Take the state of a trainer of the same model, loss and optimizer."""
+        fill(self._state, state.optimizer_state, "state")
+        fill(self._hyper[:EXEMPT], state.hyper, "hyper")
+        self._steps, self._last_run = state.steps, state.run
+        set_unguarded(self, "history", state.history)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._collect()
+        return {**super().__getstate__(), "_listeners": None}  # a resumed run brings callbacks of its own
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write all that it takes to go on from here to the same bits; `load_checkpoint` reads it.
+
+        That is the model, the optimizer and its state, the loss, the history, and of the last run of `fit` its order,
+        its random generator, the running epoch so far, and what its callbacks remember. Not the data. A callback may
+        call this. The file is in safetensors' format, with a checksum, and appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        TypeError
+            If the optimizer, the loss or the random generator is of a class of your own, or something holds what JSON
+            cannot.
+        OSError
+            If the file cannot be written; one that was there before is as it was.
+        RuntimeError
+            If another thread is in this trainer.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastbp
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.checkpoint")
+        >>> trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0))
+        >>> loss = trainer.step(np.ones((4, 2)), [0, 1, 2, 0])
+        >>> trainer.save_checkpoint(path)
+        >>> twin = fastbp.Trainer.load_checkpoint(path)
+        >>> twin.steps, twin.optimizer
+        (1, Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0))
+        >>> x = np.eye(2)
+        >>> twin.step(x, [0, 1]) == trainer.step(x, [0, 1])
+        True
+        """
+        with self._alone:
+            write_checkpoint(path, self._state_now())
+
+    @classmethod
+    def load_checkpoint(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a trainer that `save_checkpoint` wrote; ``fit(..., resume=True)`` goes on with its run.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        Trainer
+            With a model of its own.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged in any way, or is no checkpoint.
+
+        Examples
+        --------
+        See `save_checkpoint`.
+        """
+        state = read_checkpoint(path)
+        with damaged(path):
+            trainer = cls(state.model, state.loss, state.optimizer)
+            trainer._take(state)
+        return trainer

@@ -1,0 +1,140 @@
+"""A trainer's state as data: what a checkpoint writes and reads, and what a run needs to go on to the same bits."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp._base.interrupts import held_back
+from fastbp.kernels.run.frame import RECORD_COUNTED, RECORD_DIVISOR, RECORD_HITS, RECORD_LOSS, RECORD_ROWS
+from fastbp.nn.losses import Loss
+from fastbp.nn.sequential import Sequential
+from fastbp.train.history import History
+from fastbp.train.optimizers import Optimizer
+
+Array = NDArray[Any]
+# The divisor, in the record, of a step that is not made yet. The kernels write finite divisors only, so the record
+# itself says how far an epoch is, at whatever moment an exception came.
+NOT_MADE = math.nan
+
+
+@dataclass(eq=False)
+class CallbackState:
+    """What a run keeps of one callback.
+
+    kind : name of its class
+    values : its `state_dict`, as of the last time it was asked
+    told : whether it was told of the end of the last epoch
+    step : the last step it was told of, if it has an `every`, counted from the run's first
+    """
+
+    kind: str
+    values: dict[str, Any] = field(default_factory=dict)
+    told: bool = True
+    step: int = 0
+
+
+@dataclass(eq=False)
+class RunState:
+    """How far a run of `Trainer.fit` is.
+
+    rows, batch_size, shuffle : arguments of the run, which a resumed one has to repeat
+    generator : draws the order of each epoch
+    history : the figures of its epochs
+    stopped : whether a callback stopped it
+    order : (rows,), the row numbers of the running epoch in their order; empty between epochs
+    record : (RECORD_ROWS, steps), what the kernels note of each step of that epoch
+    callbacks : what is kept of each callback
+    """
+
+    rows: int
+    batch_size: int
+    shuffle: bool
+    generator: np.random.Generator
+    history: History = field(default_factory=History)
+    stopped: bool = False
+    order: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    record: Array = field(default_factory=lambda: np.empty((RECORD_ROWS, 0)))
+    callbacks: list[CallbackState] = field(default_factory=list)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.record = np.array(self.record)  # kernels write to it, and that of a pickle may be read-only
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-self.rows // self.batch_size)
+
+    @property
+    def done(self) -> int:
+        """Steps of the running epoch that are made."""
+        return int(np.count_nonzero(~np.isnan(self.record[RECORD_DIVISOR])))
+
+    def step(self, done: int) -> int:
+        """Return how many steps of the run are made, with `done` in the running epoch."""
+        return self.history.epochs * self.steps + done
+
+    def check(self, rows: int, batch_size: int, shuffle: bool) -> None:
+        """Raise ValueError if these are not the arguments of the run."""
+        for name, was, given in (
+            ("rows", self.rows, rows),
+            ("batch_size", self.batch_size, batch_size),
+            ("shuffle", self.shuffle, shuffle),
+        ):
+            if was != given:
+                raise ValueError(f"fit expects {name} {was} as in the run that it resumes, got {given}")
+
+    def begin_epoch(self) -> None:
+        """Draw the order of the next epoch, if none is running."""
+        if not self.order.size:
+            with held_back():
+                order = self.generator.permutation(self.rows) if self.shuffle else np.arange(self.rows)
+                self.order = order.astype(np.int64, copy=False)
+                self.record = np.full((RECORD_ROWS, self.steps), NOT_MADE)
+
+    def end_epoch(self, figures: Mapping[str, float]) -> None:
+        """Add the figures of the epoch to the history; no callback has been told of them yet."""
+        self.history.append(figures)
+        self.order, self.record = self.order[:0], self.record[:, :0]
+        for callback in self.callbacks:
+            callback.told = False
+
+    def figures(self, reduction: str, labelled: bool) -> dict[str, float]:
+        """Return loss and accuracy over the running epoch."""
+        value, divisor = self.record[RECORD_LOSS], self.record[RECORD_DIVISOR]
+        counted = divisor != 0  # a batch in which no row counts has no mean
+        if reduction == "mean":
+            with np.errstate(divide="ignore", invalid="ignore"):  # no row counts, or class weights cancel
+                figures = {"loss": float((value * divisor)[counted].sum() / divisor.sum())}
+        else:
+            figures = {"loss": float(value.sum())}
+        if labelled:
+            right, rows = self.record[RECORD_HITS].sum(), self.record[RECORD_COUNTED].sum()
+            figures["accuracy"] = float(right / rows) if rows else math.nan
+        return figures
+
+
+@dataclass(eq=False)
+class TrainerState:
+    """All of a trainer that a checkpoint holds.
+
+    model, loss, optimizer : as in `Trainer`
+    optimizer_state : the optimizer's arrays, as long as the parameters each, one after the other
+    hyper : (EXEMPT,), the optimizer's numbers as the kernels have them, the powers of Adam's betas among them
+    steps : updates made, without those of an epoch that has not ended
+    history : of all epochs
+    run : the last run of `fit`, if there was one
+    """
+
+    model: Sequential
+    loss: Loss
+    optimizer: Optimizer
+    optimizer_state: Array
+    hyper: Array
+    steps: int
+    history: History
+    run: RunState | None

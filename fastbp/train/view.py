@@ -1,0 +1,54 @@
+"""What a callback sees of a trainer."""
+
+import os
+from typing import Protocol
+
+from numpy.typing import ArrayLike
+
+from fastbp.nn.losses import Loss
+from fastbp.nn.sequential import Sequential
+from fastbp.train.history import History
+from fastbp.train.optimizers import Optimizer
+
+__all__ = ["TrainerView"]
+
+
+class TrainerView(Protocol):
+    """What a `Callback` may use of the `Trainer` that calls it: the type of the argument of its methods.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> class Halve(fastbp.Callback):
+    ...     every = 1000
+    ...
+    ...     def on_steps_end(self, trainer: fastbp.TrainerView) -> None:
+    ...         trainer.optimizer.lr /= 2
+    """
+
+    optimizer: Optimizer
+
+    @property
+    def model(self) -> Sequential:
+        """The model that is trained."""
+
+    @property
+    def loss(self) -> Loss:
+        """The loss."""
+
+    @property
+    def history(self) -> History:
+        """The figures of the epochs that ended."""
+
+    @property
+    def steps(self) -> int:
+        """Updates made so far."""
+
+    def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Make one training step, on rows of the callback's own; see `Trainer.step`."""
+
+    def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+        """Return the loss over all rows, and the accuracy; see `Trainer.evaluate`."""
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write the trainer to a file; see `Trainer.save_checkpoint`."""
