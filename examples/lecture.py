@@ -2,7 +2,7 @@
 
     python examples/lecture.py
 
-Each part is a function that prints its numbers and returns them; tests/test_lecture.py checks them.
+Each part is a function that prints its numbers and returns them; tests/project/test_lecture.py checks them.
 All logarithms are natural, so information is in nats.
 """
 

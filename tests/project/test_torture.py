@@ -73,7 +73,7 @@ def hang():
 def test_a_crash_a_hang_and_an_error_in_a_process_are_failures():
     """Functions of this file have a name that a process can import."""
     for function in (add, crash, hang):
-        function.__module__ = "tests.test_torture"
+        function.__module__ = "tests.project.test_torture"
     result = frame.Result("these")
     assert result.call("sum", 30, add, 2, 3) == 5
     assert result.failures == []

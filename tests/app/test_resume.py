@@ -513,7 +513,7 @@ def test_time_and_speed_are_those_of_whole_epochs(unfinished, tmp_path):
 
 
 def test_make_demo_goes_on_with_a_run_that_is_not_at_its_end(tmp_path):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     (tmp_path / "runs" / "digits").mkdir(parents=True)
     (tmp_path / "pyproject.toml").touch()
     for files, resumes in ((["model.safetensors", "finished.safetensors"], False), ([CHECKPOINT], True)):

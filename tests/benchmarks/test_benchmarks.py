@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 KEPT = BENCHMARKS / "results"
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "benchmarks" / "results"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LAYER = "kernels.Forward.time_dense"

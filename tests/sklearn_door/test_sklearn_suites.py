@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-TESTS = Path(__file__).parent
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 # Of the items of scikit-learn's test_mlp.py, those that reach into what is not public.
 PRIVATE = {"test_gradient": "calls _loss_grad_lbfgs with scratch arrays of scikit-learn's own loop"}
@@ -40,7 +41,7 @@ def test_their_own_tests_pass(tmp_path):
             *("-c", os.devnull, "--rootdir", str(tmp_path), "--junitxml", str(report)),
             *("--pyargs", "sklearn.neural_network.tests.test_mlp"),
         ],
-        env={**environment, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])},
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)])},
         cwd=tmp_path,
         capture_output=True,
         check=False,

@@ -288,7 +288,7 @@ def test_after_exact_multiples_numbers_change_and_a_run_resumed_elsewhere_has_th
         assert digest_of(trainer) == expected[-1]
         for one, first in zip(here, [c for c in before if c is not stop], strict=True):
             assert first.seen + one.seen == list(range(one.every, straight.steps + 1, one.every))
-    code = f"from tests.test_callbacks import *; print(resumed_elsewhere({str(tmp_path)!r}, {seeds!r}))"
+    code = f"from tests.train.test_callbacks import *; print(resumed_elsewhere({str(tmp_path)!r}, {seeds!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(expected)
 

@@ -11,7 +11,7 @@ import pytest
 
 import fastbp
 
-FILE = Path(__file__).parents[1] / "examples" / "lecture.py"
+FILE = Path(__file__).parents[2] / "examples" / "lecture.py"
 
 
 @pytest.fixture(scope="module")
