@@ -12,7 +12,7 @@ from fastbp._base.guard import Guarded, set_unguarded
 from fastbp._base.threads import tasks_for
 from fastbp.initializers import INITIALIZERS, Initializer
 from fastbp.kernels import activations
-from fastbp.kernels.ops import dense
+from fastbp.kernels.ops import by_hand
 from fastbp.kernels.run.plan import parameter_count, partials_size
 
 __all__ = ["Dense"]
@@ -199,9 +199,9 @@ class Dense(Guarded):
     def _forward(self, x: Array) -> Array:
         x = check.apart(x, self._all_grads)
         a = np.empty((len(x), self.out_features), self.dtype)
-        stored = self._code >= activations.FIRST_STORED_SLOPE
+        stored = activations.ACTIVATIONS[self.activation].stores_slope
         slope = np.empty_like(a) if stored else np.empty((0, self.out_features), self.dtype)
-        dense.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
+        by_hand.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
         set_unguarded(self, "_saved", (x, a, slope))
         return a
 
@@ -236,7 +236,7 @@ class Dense(Guarded):
         if self._code == activations.IDENTITY:
             return d
         dz = np.empty_like(a)
-        dense.activation_backward(d, self._code, a, slope, dz)
+        by_hand.activation_backward(d, self._code, a, slope, dz)
         return dz
 
     def _backward(self, dz: Array, below: "Dense | None") -> Array:
@@ -249,7 +249,7 @@ class Dense(Guarded):
             assert below._saved is not None
             code, a, slope = below._code, below._saved[1], below._saved[2]
         partials = np.empty(partials_size(self.in_features, self.out_features, len(x)), self.dtype)
-        dense.dense_backward(
+        by_hand.dense_backward(
             x, self._w, dz, code, a, slope, True, partials, tasks_for(2 * self._work * len(x)), dx, self._dw, self._db
         )
         return dx

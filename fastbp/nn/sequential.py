@@ -16,8 +16,10 @@ from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.threads import tasks_for
 from fastbp.initializers import Initializer
-from fastbp.kernels.run import train as network
-from fastbp.kernels.run.plan import CAPACITY, SIZE, make_plan
+from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.kernels.ops.fill import fill
+from fastbp.kernels.run.plan import CAPACITY, SIZE, Layer, make_plan
+from fastbp.kernels.run.predict import predict
 from fastbp.nn.layers import Dense
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
 
@@ -99,7 +101,10 @@ class Sequential(Guarded):
         return self.layers[-1].out_features
 
     def _plan(self, capacity: int, *, train: bool, target_width: int = 0) -> tuple[Array, Array]:
-        rows = [(layer.in_features, layer.out_features, layer._code, layer.has_bias) for layer in self.layers]
+        rows = [
+            Layer(layer.in_features, layer.out_features, ACTIVATIONS[layer.activation], layer.has_bias)
+            for layer in self.layers
+        ]
         return make_plan(rows, self.dtype.itemsize, capacity, train=train, target_width=target_width)
 
     def forward(self, x: ArrayLike) -> Array:
@@ -181,12 +186,12 @@ class Sequential(Guarded):
         out = np.empty((count, self.out_features), self.dtype)
         plan, work = self._prediction_plan(min(batch_size, count))
         if count <= batch_size:
-            network.predict(plan, self._params, work, rows, out, tasks_for(self._work * count))
+            predict(plan, self._params, work, rows, out, tasks_for(self._work * count))
             return out
         tasks = tasks_for(self._work * batch_size)
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
-            network.predict(plan, self._params, work, rows[part], out[part], tasks)
+            predict(plan, self._params, work, rows[part], out[part], tasks)
         return out
 
     def _prediction_plan(self, capacity: int) -> tuple[Array, Array]:
@@ -194,6 +199,7 @@ class Sequential(Guarded):
         saved = getattr(self._local, "saved", None)
         if saved is None or saved[0] < capacity:
             plan, layout = self._plan(capacity, train=False)
+            fill(plan, self.dtype, train=False)
             saved = self._local.saved = (int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype))
         return saved[1], saved[2]
 

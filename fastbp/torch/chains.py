@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fastbp.kernels.activations import ACTIVATIONS as TABLE
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, LEAKY_RELU, RELU
-from fastbp.kernels.run.chain import ABSENT, chain_backward, chain_forward, chain_partials, make_chain
+from fastbp.kernels.run.chain import (
+    chain_backward,
+    chain_forward,
+    chain_partials,
+    chain_room,
+    fill_chain,
+    make_chain,
+)
+from fastbp.kernels.run.plan import ABSENT, Layer
 from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, eager, look, tasks, watched
 
+_BY_CODE = {activation.code: activation for activation in TABLE.values()}
 # What PyTorch computes where fastbp cannot
 ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
     CODES["identity"]: lambda z: z,
@@ -41,9 +51,10 @@ class Form(NamedTuple):
     """A chain for one element type: what its kernels take, and the elements of workspace for each row of a batch."""
 
     like: NDArray[Any]
-    table: NDArray[np.int64]
+    kept: NDArray[np.int64]  # the plan where a backward pass is to follow, and where none is
+    passing: NDArray[np.int64]
     places: NDArray[np.int64]  # of the parameters in a flat tensor
-    kept: int
+    kept_size: int
     turns: int
 
 
@@ -57,7 +68,7 @@ class Chain:
     """
 
     def __init__(self, codes: Sequence[int], shapes: Sequence[Shape | None], flat: bool) -> None:
-        sizes: list[tuple[int, int, int, bool]] = []
+        sizes: list[Layer] = []
         for i, (code, weight, bias) in enumerate(zip(codes, shapes[::2], shapes[1::2], strict=True)):
             if weight is None or len(weight) != 2 or bias not in (None, weight[:1]):
                 raise RuntimeError(
@@ -69,22 +80,37 @@ class Chain:
                 raise RuntimeError(
                     f"layer {i} of a chain expects in_features {sizes[-1][1]}, the out_features before it; got {ins}"
                 )
-            sizes.append((ins, outs, code, bias is not None))
+            sizes.append(Layer(ins, outs, _BY_CODE[code], bias is not None))
         self.codes, self.shapes, self.flat = codes, shapes, flat
         size = sum(math.prod(shape) for shape in shapes if shape is not None)
         self.parameters = [(size,)] if flat else list(shapes)  # the shapes of what is handed over
         self.in_features, self.out_features = sizes[0][0], sizes[-1][1]
-        self.work = sum(2 * ins * outs for ins, outs, _, _ in sizes)
+        self.work = sum(2 * layer.in_features * layer.out_features for layer in sizes)
         self.reads_output = IDENTITY < codes[-1] < FIRST_STORED_SLOPE
-        self.forms = {dtype: Form(like, *make_chain(sizes, like.itemsize)) for dtype, like in LIKE.items()}
+        self.layers = sizes
+        self.forms: dict[torch.dtype, Form] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies share a chain, and a pickle makes it anew: the tables are for the kernels of one version.
         return chain_of, (self.codes, self.shapes, self.flat)
 
+    def form(self, dtype: torch.dtype) -> Form:
+        """Return the chain for an element type; compile what it takes at the first time."""
+        form = self.forms.get(dtype)
+        if form is None:
+            like = LIKE[dtype]
+            form = Form(like, *make_chain(self.layers, like.itemsize))
+            fill_chain(form.kept, form.passing, like.dtype)
+            self.forms[dtype] = form
+        return form
+
     def room(self, batch: int, form: Form) -> int:
         """Return the elements of workspace that a forward and a backward pass take."""
-        return batch * (form.kept + form.turns) + _partials(self, batch)
+        return self.plan_room(form) + batch * (form.kept_size + form.turns) + _partials(self, batch)
+
+    def plan_room(self, form: Form) -> int:
+        """Return the elements of workspace that the plan of a call takes."""
+        return chain_room(len(self.layers), form.like.itemsize)
 
     def places(self, addresses: list[int], form: Form) -> tuple[int, NDArray[np.int64]]:
         """Return an address and the places of W and b counted from it, for parameters or gradients that are there."""
@@ -98,14 +124,14 @@ class Chain:
 
         The addresses are those of x and of the parameters.
         """
-        form = self.forms[x.dtype]
+        form = self.form(x.dtype)
         batch = x.numel() // self.in_features
         # An allocation takes as long as a small product, so the backward pass finds its room here too.
-        work = x.new_empty(self.room(batch, form) if keep else batch * form.turns)
+        work = x.new_empty(self.room(batch, form) if keep else self.plan_room(form) + batch * form.turns)
         out = x.new_empty((batch, self.out_features) if x.dim() == 2 else (*x.shape[:-1], self.out_features))
         chain_forward(
-            form.table, form.like, *self.places(addresses[1:], form), addresses[0], batch, keep, work.data_ptr(),
-            out.data_ptr(), tasks(self.work * batch),
+            form.kept if keep else form.passing, form.like, *self.places(addresses[1:], form), addresses[0], batch,
+            work.data_ptr(), out.data_ptr(), tasks(self.work * batch),
         )  # fmt: skip
         return out, work
 
@@ -116,12 +142,12 @@ class Chain:
 
         The addresses are those of x, the output, its gradient, the workspace, and of the parameters.
         """
-        form = self.forms[x.dtype]
+        form = self.form(x.dtype)
         dx, *grads = [torch.empty_like(t) if w else None for t, w in zip((x, *parameters), wanted, strict=True)]
         at_x, at_out, at_dout, work = addresses[:4]
-        turns = work + batch * form.kept * x.itemsize
+        turns = work + (self.plan_room(form) + batch * form.kept_size) * x.itemsize
         chain_backward(
-            form.table, form.like, *self.places(addresses[4:], form), at_x, batch, work, at_out, at_dout,
+            form.kept, form.like, *self.places(addresses[4:], form), at_x, batch, work, at_out, at_dout,
             *self.places([ABSENT if g is None else g.data_ptr() for g in grads], form),
             0 if dx is None else dx.data_ptr(), turns, turns + batch * form.turns * x.itemsize,
             tasks(2 * self.work * batch),
@@ -131,7 +157,7 @@ class Chain:
 
 @functools.lru_cache(1024)
 def _partials(chain: Chain, batch: int) -> int:
-    return chain_partials(chain.forms[torch.float32].table, batch)
+    return chain_partials(chain.form(torch.float32).kept, batch)
 
 
 @functools.lru_cache(1024)
@@ -164,7 +190,7 @@ class _Function(torch.autograd.Function):
                 found is not None
                 and x.numel() == batch * chain.in_features
                 and (out is None or out.numel() == dout.numel())
-                and work.numel() == chain.room(batch, chain.forms[dout.dtype])
+                and work.numel() == chain.room(batch, chain.form(dout.dtype))
                 and found[0][4:] == chain.parameters
             ):
                 return None, None, *chain.backward(x, parameters, found[1], batch, wanted)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.autograd import forward_ad
 
 from fastbp._base.threads import SERIAL_WORK, tasks_for
-from fastbp.kernels.run.chain import ABSENT
+from fastbp.kernels.run.plan import ABSENT
 
 # An array of each element type that kernels are compiled for.
 LIKE: dict[torch.dtype, NDArray[Any]] = {torch.float32: np.empty(1, np.float32), torch.float64: np.empty(1, np.float64)}

@@ -13,8 +13,9 @@ from fastbp._base.interrupts import held_back
 from fastbp._base.pace import Pace
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import optimizers as updates
+from fastbp.kernels.ops.fill import fill, fill_settings
 from fastbp.kernels.run import train as network
-from fastbp.kernels.run.frame import RECORD_ROWS, SETTINGS_SIZE, TASKS, Frame
+from fastbp.kernels.run.frame import RECORD_ROWS, SETTINGS_SIZE, TASKS, TERMS, Frame
 from fastbp.kernels.run.plan import CAPACITY, SIZE
 from fastbp.nn.losses import Loss, Targets
 from fastbp.nn.sequential import Sequential
@@ -108,6 +109,7 @@ class Steps(Guarded):
         with held_back():
             self._plan, self._layout = plan, layout
             self._work, self._rows, self._labels = buffers
+            self._filled = False
             self._bind()
 
     def _bind(self) -> None:
@@ -131,7 +133,7 @@ class Steps(Guarded):
 
     def __getstate__(self) -> dict[str, Any]:
         # What a step works in, and where it is, is no state: a copy makes its own.
-        own = ("_frame", "_addresses", "_plan", "_layout", "_work", "_rows", "_labels", "_pace")
+        own = ("_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_pace")
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -141,6 +143,7 @@ class Steps(Guarded):
         self._state = memory.zeros(self._state.size, self._state.dtype)
         self._state[:] = state["_state"]
         self._pace = Pace(0, 1)
+        self._settings = np.zeros(SETTINGS_SIZE, np.int64)
         self._reserve(0)
 
     def _most_tasks(self, rows: int) -> int:
@@ -156,6 +159,9 @@ class Steps(Guarded):
     def _prepare(self, batch: int) -> None:
         if batch > self._layout[CAPACITY]:
             self._reserve(batch)
+        if not self._filled:
+            fill(self._plan, self._model.dtype, train=True)
+            self._filled = True
         optimizer = self._optimizer
         if optimizer.code != self._code or not self._known(optimizer):
             self._check_optimizer()
@@ -206,7 +212,8 @@ class Steps(Guarded):
             with held_back():
                 self._class_weight = targets.class_weight
                 self._bind()
-        self._settings[:] = targets.code, self._code, batch, steps.start, steps.stop, tasks, finite
+        self._settings[:TERMS] = targets.code, self._code, batch, steps.start, steps.stop, tasks, finite
+        fill_settings(self._settings, self._model.out_features, self._model.dtype)
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""

@@ -19,11 +19,9 @@ from typing import Any
 
 import numba
 import numpy.ma  # noqa: F401  # NumPy imports it when Numba first looks at an array, and no fork would wait for that
-from llvmlite import binding, ir
 from numba import types
 
-from .._numba import CFunc, CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, cgutils, rtsys
-from ..simd.lanes import make_intrinsic
+from .._numba import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, rtsys
 from .control import give_control_back, take_control
 from .folder import SOURCE_DIGEST, KernelFolder
 from .inlined import KernelCompiler

@@ -1,7 +1,8 @@
 """`outlined`: functions that are compiled once for an element type and called by their address.
 
-Numba copies the code of whatever a kernel calls into that kernel, and into the kernel's callers. For the large functions
-below everything else, that is most of the time to compile; an outlined function is a symbol, or an address, instead.
+Numba copies the code of whatever a kernel calls into that kernel, and into the kernel's callers. For the large
+functions below everything else, that is most of the time to compile; an outlined function is a symbol, or an address,
+instead.
 """
 
 import inspect
@@ -10,10 +11,8 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core.ccallback import CFunc
-from numba.core.cgutils import get_or_insert_function
-from numba.core.compiler_lock import global_compiler_lock
 
+from .._numba import CFunc, cgutils, global_compiler_lock
 from ..simd.lanes import make_intrinsic
 from .functions import cache_of
 from .parts import note, parts_of
@@ -41,7 +40,7 @@ class Outlined:
         return int(self.compiled[dtype].address)
 
     def define(self, sig: Any) -> None:
-        """Make the symbol that a kernel with this signature needs: its first array or pointer of floats tells the type."""
+        """Make the symbol that a kernel of these types needs: the first array or pointer of floats tells which."""
         for arg in sig:
             if isinstance(getattr(arg, "dtype", None), types.Float):
                 self.compile(arg.dtype)
@@ -76,7 +75,7 @@ class Outlined:
         if signature.return_type is not types.void:
             result = context.get_value_type(signature.return_type)
         parameters = [context.get_value_type(t) for t in signature.args]
-        return get_or_insert_function(module, ir.FunctionType(result, parameters), self.symbol(dtype))
+        return cgutils.get_or_insert_function(module, ir.FunctionType(result, parameters), self.symbol(dtype))
 
     def call(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
         """Write a call of the function."""

@@ -1,5 +1,6 @@
 """Which outlined functions the code of a kernel calls by name: they have to be there before it is loaded or linked."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -46,7 +47,7 @@ def parts_of(function: Callable[..., Any]) -> list["Outlined"]:
 
 
 def _named(function: Callable[..., Any]) -> Iterator[Any]:
-    """Yield what a function's code names: globals, and attributes of modules among them; kernels as Python functions."""
+    """Yield the globals that a function's code names, and attributes of modules among them; kernels as functions."""
     names = function.__code__.co_names
     scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     for name in names:
@@ -54,5 +55,7 @@ def _named(function: Callable[..., Any]) -> Iterator[Any]:
         values = [getattr(value, other, None) for other in names] if isinstance(value, ModuleType) else [value]
         for each in values:
             each = getattr(each, "py_func", each)
-            if each.__hash__ is not None and not isinstance(each, type):
-                yield each
+            with contextlib.suppress(TypeError):  # one that has no hash
+                hash(each)
+                if not getattr(each, "__module__", "").startswith(("numba.", "numpy")):
+                    yield each

@@ -48,7 +48,9 @@ def {name}(c, below, beside, numbers, n, ld, rows, cols):
 """
 
 
-def row_pass(origin: Callable[..., Any], name: str, formula: Any, operands: str, prepare: str = "", **used: Any) -> Pass:
+def row_pass(
+    origin: Callable[..., Any], name: str, formula: Any, operands: str, prepare: str = "", **used: Any
+) -> Pass:
     """Make the pass that applies a formula to each row of a block.
 
     origin : the function in whose file the formula is

@@ -5,9 +5,11 @@ made in a kernel by calling its maker with the members, in their order or by nam
 
     Block = record("Block", data=POINTER, ld=INT)
 
+
     @method(Block)
     def row(block, i):
         return at(block.data, i * block.ld)
+
 
     @kernel
     def first_of(block, i):
@@ -24,10 +26,17 @@ from numba import types
 from numba.extending import make_attribute_wrapper, models, overload_method, register_model
 
 from ..simd.lanes import make_intrinsic
+from .inlined import KernelCompiler
 
 # Kinds of members: an integer, and pointers to elements, to integers, to float64 whatever the elements are
 INT, POINTER, INTS, DOUBLES = "int", "pointer", "ints", "doubles"
-_METHOD_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_METHOD_OPTIONS = {
+    "nogil": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": KernelCompiler,
+}
 
 
 class Record(types.Type):
@@ -90,7 +99,7 @@ def method(maker: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function of a record a method of it, of the function's name."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        overload_method(maker.of, function.__name__, jit_options=_METHOD_OPTIONS)(_always(function))
+        overload_method(maker.of, function.__name__, jit_options=_METHOD_OPTIONS)(_always(function))  # type: ignore[call-arg]
         return function
 
     return decorate
@@ -101,4 +110,4 @@ def _always(function: Callable[..., Any]) -> Callable[..., Any]:
     names = ", ".join(function.__code__.co_varnames[: function.__code__.co_argcount])
     scope = {"function": function}
     exec(f"def choose({names}): return function", scope)
-    return scope["choose"]  # type: ignore[return-value]
+    return scope["choose"]

@@ -1,7 +1,8 @@
 """Functions made from a source text.
 
-Numba keeps a compiled function by its file and name, and tells functions of one name apart by what they close over, which
-differs in each process where that is another kernel. So what is made of a formula gets a text and a name of its own.
+Numba keeps a compiled function by its file and name, and tells functions of one name apart by what they close over,
+which differs in each process where that is another kernel. So what is made of a formula gets a text and a name of its
+own.
 """
 
 from collections.abc import Callable, Mapping

@@ -49,6 +49,4 @@ def few_columns(x, dz, dw, finish):
         for i in range(first, end, width):
             unpack_transposed(dw.element(i, 0), dw.ld, dw.cols, min(width, end - i), at(block, i - first), ld_block)
     if finish.after != 0:
-        run_pass(
-            finish.after, dw.data, finish.below, finish.beside, finish.numbers, finish.n, dw.ld, dw.rows, dw.cols
-        )
+        run_pass(finish.after, dw.data, finish.below, finish.beside, finish.numbers, finish.n, dw.ld, dw.rows, dw.cols)

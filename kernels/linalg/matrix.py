@@ -41,9 +41,7 @@ def transposed(m):
 # in its registers, and what it may take for granted. `after` is the address of a pass over a finished block in memory
 # (see `compile.passes`), 0 for none. `below` and `beside` are laid out as C: what the flags and the pass read or write
 # beside it, such as activations and slopes, or parameters and the optimizer's state. `numbers` and `n` are the pass's.
-Finish = record(
-    "Finish", mode=INT, bias=POINTER, after=INT, below=POINTER, beside=POINTER, numbers=DOUBLES, n=INT
-)
+Finish = record("Finish", mode=INT, bias=POINTER, after=INT, below=POINTER, beside=POINTER, numbers=DOUBLES, n=INT)
 
 
 @method(Finish)

@@ -1,6 +1,7 @@
 """Losses as machine code: each is an op on the last row of a plan, compiled if it is in use."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from numba import carray
@@ -16,8 +17,9 @@ from ..run import frame as _frame
 from ..run.frame import CLASS_WEIGHT, CLASS_WEIGHTS, OPTIONS, ROOM_ROWS, WORK
 from ..run.plan import APPLY_SLOPE, FLAGS, LD, OUT, ROOMY, SLOPE, A, D
 from ..simd.rows import log, summed
+from .gaussian_nll import gaussian_log_variance
 from .narrow import NARROW, columns_summed, numbers_narrow
-from .registry import CONSTANT, IGNORE_INDEX, LOSSES, OWN, VARIANCE_EPS, Loss
+from .registry import CONSTANT, IGNORE_INDEX, OWN, VARIANCE_EPS, Loss
 from .softmax import labels_of_rows, one_hot_of_rows, probabilities_of_rows
 
 # exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
@@ -67,9 +69,7 @@ def through_activation(r, apply_slope):
     if apply_slope == 0:
         return
     c = r.start * r.ld
-    run_pass(
-        apply_slope, at(r.d, c), at(r.z, c), at(r.slope, c), doubles_at(0), 0, r.ld, r.stop - r.start, r.n
-    )
+    run_pass(apply_slope, at(r.d, c), at(r.z, c), at(r.slope, c), doubles_at(0), 0, r.ld, r.stop - r.start, r.n)
 
 
 @kernel
@@ -88,10 +88,10 @@ def no_hits(r):
     carray(at(r.hits, r.start), r.stop - r.start)[:] = 0.0
 
 
-def numbers_of_rows(loss: Loss) -> Any:
+def numbers_of_rows(formula: Callable[..., Any], numbers: int) -> Any:
     """Return the kernel of a loss that is one formula of outputs and targets, for some rows."""
-    by_row = summed(loss.formula, reads=2, writes=1, numbers=1, doubles=loss.numbers)
-    narrow = numbers_narrow(columns_summed(loss.formula, loss.numbers))
+    by_row = summed(formula, reads=2, writes=1, numbers=1, doubles=numbers)
+    narrow = numbers_narrow(columns_summed(formula, numbers))
 
     @kernel
     def of_rows(r):
@@ -106,7 +106,7 @@ def numbers_of_rows(loss: Loss) -> Any:
     return of_rows
 
 
-gaussian_row = summed(LOSSES["gaussian_nll"].formula, reads=3, writes=2, numbers=3)
+gaussian_row = summed(gaussian_log_variance, reads=3, writes=2, numbers=3)
 
 
 @kernel
@@ -141,7 +141,7 @@ def {name}(x, frame, row, span, pieces, piece):
 @functools.cache
 def op_of_loss(loss: Loss) -> Op:
     """Return the op of a loss. It writes `losses`, `hits` and dz of the plan's last row; a piece is some rows."""
-    of_rows = _OF_ROWS.get(loss.name) or numbers_of_rows(loss)
+    of_rows = numbers_of_rows(loss.formula, loss.numbers) if loss.name not in _OF_ROWS else _OF_ROWS[loss.name]
     source = _SOURCE.format(
         name=f"loss_{loss.name}",
         hits="pass" if loss.hits else "no_hits(r)",

@@ -75,9 +75,20 @@ def loss_and_gradient(  # arrays as Python has them
     """
     loss = _BY_CODE[code]
     function = op_of_loss(loss).address(element_type_of(z.dtype))
-    return _loss_and_gradient(
-        function, loss.terms(z.shape[1]), z, labels, targets, class_weight, options, sample_weight, rows, tasks, gradient
+    value: float = _loss_and_gradient(
+        function,
+        loss.terms(z.shape[1]),
+        z,
+        labels,
+        targets,
+        class_weight,
+        options,
+        sample_weight,
+        rows,
+        tasks,
+        gradient,
     )
+    return value
 
 
 @entry

@@ -23,8 +23,8 @@ class Loss:
     code : what the kernels call it; the table is in this order
     twin : (z, targets or labels, class_weight, options) to each row's loss and gradient, in NumPy
     outputs_per_term : how many outputs there are for each term of the mean; None where a row is one term
-    formula : (lanes, z, t, scale, *own) to the terms and their gradients times scale, as vector instructions; None where
-        a row is put together from several passes
+    formula : (lanes, z, t, scale, *own) to the terms and their gradients times scale, as vector instructions; None
+        where a row is put together from several passes
     numbers : how many numbers of its own the formula takes
     labelled, hits : whether targets are class labels; whether a row has a class, so that there is an accuracy
     """

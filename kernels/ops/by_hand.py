@@ -51,7 +51,7 @@ new_frame, new_rows = table_of(FRAME_SIZE), table_of(2 * COLUMNS)
 
 @functools.cache
 def functions(code: int, dtype: np.dtype, with_slope: bool) -> np.ndarray:
-    """Return the addresses that the entries below take: those of a row with an activation, and of its op's functions."""
+    """Return what the entries below take: a row of a plan with the addresses of an activation and of a dense layer."""
     real = element_type_of(dtype)
     row = np.full(COLUMNS, NOTHING)
     row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(_BY_CODE[code], real, with_slope)

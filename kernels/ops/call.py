@@ -1,4 +1,4 @@
-"""Ops: compiled functions of one signature, of which a plan holds the addresses. So a training step names no layer kind.
+"""Ops: compiled functions of one signature, of which a plan holds the addresses. So a step names no layer kind.
 
 ``f(x, frame, row, span, pieces, piece)`` does one of so many pieces of an op's work on some rows of a batch.
 
@@ -15,8 +15,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
+from .._numba import cgutils
 from ..compile.functions import kernel
 from ..compile.outlined import Outlined, called_by_address
 from ..compile.pointers import pointer_to

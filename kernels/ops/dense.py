@@ -1,7 +1,7 @@
 """The dense layer: ``Z = X @ W + b``, ``A = g(Z)`` forward; ``dX``, ``dW`` and ``db`` backward.
 
-`W` is (in_features, out_features), the transpose of the lecture's. As PyTorch has it, (out_features, in_features), it is
-`turned` in memory, and so is its gradient: the same products, with the operands the other way round.
+`W` is (in_features, out_features), the transpose of the lecture's. As PyTorch has it, (out_features, in_features), it
+is `turned` in memory, and so is its gradient: the same products, with the operands the other way round.
 """
 
 from ..compile.functions import kernel

@@ -4,18 +4,20 @@ They differ in each process and are in no pickle. What is not in use is not comp
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..activations import ACTIVATIONS
 from ..activations.compiled import functions_of
 from ..compile.functions import element_type_of
 from ..losses.compiled import op_of_loss
-from ..losses.registry import Loss
+from ..losses import LOSSES
 from ..optimizers.compiled import update
-from ..optimizers.registry import Rule
+from ..optimizers import RULES
+from ..run.frame import HITS, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, TERMS, UPDATE
 from ..run.plan import (
     ACTIVATE,
+    ACTIVATION,
     APPLY_SLOPE,
     BATCH_ROWS,
     DIFFERENTIATE,
@@ -25,12 +27,16 @@ from ..run.plan import (
     NOTHING,
     SOURCE,
     WEIGHT_GRADIENT,
-    Layer,
 )
 from . import dense
 
 
-def fill(plan: np.ndarray, layers: Sequence[Layer], dtype: np.dtype, *, train: bool) -> None:
+_ACTIVATIONS = {activation.code: activation for activation in ACTIVATIONS.values()}
+_LOSSES = {loss.code: loss for loss in LOSSES.values()}
+_RULES = {rule.code: rule for rule in RULES.values()}
+
+
+def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
     """Write the addresses of a chain of dense layers into its plan; those of the way back where it is to `train`."""
     real = element_type_of(dtype)
     plan[:, FORWARD] = dense.dense_forward.address(real)
@@ -38,18 +44,16 @@ def fill(plan: np.ndarray, layers: Sequence[Layer], dtype: np.dtype, *, train: b
     if train:
         plan[:, WEIGHT_GRADIENT] = dense.dense_weight_gradient.address(real)
         plan[plan[:, SOURCE] != BATCH_ROWS, INPUT_GRADIENT] = dense.dense_input_gradient.address(real)
-    for row, layer in zip(plan, layers, strict=True):
-        row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(layer.activation, real, train)
+    for row in plan:
+        row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(_ACTIVATIONS[row[ACTIVATION]], real, train)
 
 
-def address_of_loss(loss: Loss, dtype: np.dtype) -> int:
-    """Return the address of a loss's op."""
-    return op_of_loss(loss).address(element_type_of(dtype))
-
-
-def address_of_update(rule: Rule, dtype: np.dtype) -> int:
-    """Return the address of an optimizer's update."""
-    return update(rule).address(element_type_of(dtype))
+def fill_settings(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
+    """Write what the loss and the optimizer of a trainer's settings are to kernels, for a network of `outs` outputs."""
+    loss, real = _LOSSES[settings[LOSS]], element_type_of(dtype)
+    settings[[TERMS, LABELLED, HITS]] = loss.terms(outs), loss.labelled, loss.hits
+    settings[RUN_LOSS] = op_of_loss(loss).address(real)
+    settings[UPDATE] = update(_RULES[settings[OPTIMIZER]]).address(real)
 
 
 def address_of_hook(dtype: np.dtype) -> int:

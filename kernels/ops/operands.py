@@ -4,8 +4,7 @@ from ..compile.functions import kernel
 from ..compile.pointers import at, pointer_to
 from ..linalg.matrix import Matrix
 from ..run.frame import DX, GRADS, PARAMS, WORK
-from ..run.plan import BATCH_ROWS, DB, DEPTH, DW, FLAGS, IN, LAST, LD, OUT, PARTIALS, TURNED, A, B, D, W
-from ..simd.microkernel import GATE, ROOM, SCALE
+from ..run.plan import BATCH_ROWS, DB, DEPTH, DW, FLAGS, IN, LD, OUT, PARTIALS, TURNED, A, B, D, W
 from .call import GRADIENT, INTO, row_at
 
 

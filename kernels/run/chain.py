@@ -84,12 +84,12 @@ def make_chain(layers: Sequence[Layer], itemsize: int) -> tuple[np.ndarray, np.n
     return kept, passing, places, size, int(even + odd)
 
 
-def fill_chain(kept: np.ndarray, passing: np.ndarray, layers: Sequence[Layer], dtype: np.dtype) -> None:
+def fill_chain(kept: np.ndarray, passing: np.ndarray, dtype: np.dtype) -> None:
     """Write the addresses of compiled functions into a chain's plans."""
-    fill(kept, layers, dtype, train=True)
+    fill(kept, dtype, train=True)
     # That of the batch too: a call that does not want it leaves it out.
     kept[0, INPUT_GRADIENT] = address_of_input_gradient(dtype)
-    fill(passing, layers, dtype, train=False)
+    fill(passing, dtype, train=False)
 
 
 def chain_room(layers: int, itemsize: int) -> int:
@@ -195,6 +195,7 @@ def chain_backward(  # addresses as PyTorch has them
         outs = row[OUT]
         last_slope(
             pointer_to(pointer, dout), pointer_to(pointer, out), pointer_to(pointer, work + row[SLOPE]),
-            pointer_to(pointer, work + row[D]), row[APPLY_SLOPE], batch, outs, worth(MOVED * batch * outs, tasks), tasks,
+            pointer_to(pointer, work + row[D]), row[APPLY_SLOPE], batch, outs, worth(MOVED * batch * outs, tasks),
+            tasks,
         )  # fmt: skip
     backward_pass(pointer_to(pointer, x), frame, batch, False, tasks)

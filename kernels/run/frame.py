@@ -14,22 +14,26 @@ import numpy as np
     PLAN, LAYERS, LAYOUT, SETTINGS, HYPER, OPTIONS, PARAMS, PARAMETERS, GRADS, STATE, WORK, ROWS, ROOM_ROWS,
     CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, FRAME_SIZE,
 ) = range(19)  # fmt: skip
-# Entries of `settings`: what a training step is. LOSS and UPDATE are addresses of compiled functions; TERMS is how many
-# terms a row's loss has in a mean, HITS whether rows have a class, LABELLED whether the targets are class labels.
+# Entries of `settings`: what a training step is. LOSS and OPTIMIZER are the codes of the loss and of the update rule,
+# RUN_LOSS and UPDATE the addresses of their compiled functions; TERMS is how many terms a row's loss has in a mean,
+# LABELLED whether the targets are class labels, HITS whether rows have a class.
 # SPLIT: the parameters are updated when all gradients are there, not each where its gradient is made; HOOK: the address
 # of an op that is called before, 0 for none.
 (
-    LOSS, TERMS, LABELLED, HITS, UPDATE, BATCH, FIRST_STEP, LAST_STEP, TASKS, FINITE, SPLIT, HOOK, SETTINGS_SIZE,
-) = range(13)  # fmt: skip
+    LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, FINITE, TERMS, LABELLED, HITS, SPLIT, RUN_LOSS, UPDATE, HOOK,
+    SETTINGS_SIZE,
+) = range(15)  # fmt: skip
 # Rows of a record, a column a step: the loss before the update, what it divided by, and with class labels (or one-hot
 # rows) on how many rows the label's logit was the first of the largest, and how many rows were not ignored.
 RECORD_LOSS, RECORD_DIVISOR, RECORD_HITS, RECORD_COUNTED, RECORD_ROWS = range(5)
+
+
 class Frame(NamedTuple):
     """Everything that stays from step to step of a training run.
 
     plan, layout : made with ``train=True``
-    settings : (SETTINGS_SIZE,) int64: loss and optimizer codes, rows of a batch, first and last step, tasks, whether to
-        end before the update of a step whose loss is not finite
+    settings : (SETTINGS_SIZE,) int64, see above; with FINITE a step whose loss is not finite makes no update, nor does
+        any after it
     hyper : (HYPER_SIZE,) float64, see `optimizers`; read, its powers written
     options : (OPTIONS_SIZE,) float64, see `losses.compiled.loss`
     params, grads, state : flat; read and written

@@ -132,7 +132,9 @@ def update_all(x, frame, pieces, piece):
         i0, i1, j0, j1 = block_of(depth, outs, x, pieces, piece, True)
         height = max(1, UPDATE_BLOCK // outs)
         for r in range(i0, i1, height):
-            update_part(x, frame, row[DW], row[W], r * outs + j0, Matrix(x, outs, min(height, i1 - r), j1 - j0, 0), factor)
+            update_part(
+                x, frame, row[DW], row[W], r * outs + j0, Matrix(x, outs, min(height, i1 - r), j1 - j0, 0), factor
+            )
         if row[DB] >= 0 and piece < grid(depth, outs, lanes_of(x), pieces, True):
             update_part(x, frame, row[DB], row[B], j0, Matrix(x, outs, 1, j1 - j0, 0), factor)
 

@@ -43,14 +43,13 @@ from ..ops.call import TARGETS as SPAN_TARGETS
 from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.microkernel import ACCUMULATE, TAKE, TILE_ROWS
 from .chunks import ROWS_AT_ONCE
-from .frame import LAYERS, LAYOUT, LOSS, OPTIONS, SETTINGS, SPLIT, WORK
+from .frame import LAYERS, LAYOUT, OPTIONS, RUN_LOSS, SETTINGS, SPLIT, WORK
 from .gradients import add_chunks, blocks_of, chunks_of, gradient_chunks, gradient_of_chunks
 from .plan import (
     BY_ROWS,
     DEPTH,
     EFFORT,
     FORWARD,
-
     INPUT_GRADIENT,
     LD,
     NOTHING,
@@ -67,9 +66,9 @@ FEWEST_ROWS = 2 * TILE_ROWS
 # calls finds out whether one thread is faster after all (`fastbp._base.pace`).
 EXCHANGE = 15
 
-# A batch of `rows` rows. x, targets: of the batch, or of all samples where it `gathers`: then `order` says which samples
-# the batch is of. x has `columns`, targets `width` numbers a row. labels: of the batch; `ignores` says whether one of
-# them is ignored.
+# A batch of `rows` rows. x, targets: of the batch, or of all samples where it `gathers`: then `order` says which of
+# them the batch is. x has `columns`, targets `width` numbers a row. labels: of the batch; `ignores` says whether one
+# of them is ignored.
 Batch = record(
     "Batch", x=POINTER, columns=INT, labels=INTS, targets=POINTER, width=INT, order=INTS, gathers=INT, ignores=INT,
     rows=INT,
@@ -149,7 +148,7 @@ def rows_through(batch, frame, start, rows, first, tasks):
     span[LABELS], span[SPAN_TARGETS], span[WIDTH] = address_of(labels), address_of(targets), batch.width
     run_forward(x, frame, span, tasks)
     row = row_at(frame, last)
-    run_op(settings[LOSS], x, frame, row, span, ELEMENT_WORK * rows * row[OUT], tasks)
+    run_op(settings[RUN_LOSS], x, frame, row, span, ELEMENT_WORK * rows * row[OUT], tasks)
     if layout[BY_ROWS]:
         for i in range(last, -1, -1):
             run_row(INPUT_GRADIENT, x, frame, i, span, tasks)

@@ -1,10 +1,11 @@
 """A network as data: one row of integers for each op, and where its arrays stand in the workspace."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ..activations.registry import Activation
 from ..simd.caches import caches
 from ..simd.isa import isa
 from .chunks import chunks_of, is_chunked
@@ -18,19 +19,19 @@ from .chunks import chunks_of, is_chunked
 #   Places in bytes, ABSENT for none: W and B, weights and bias, from the frame's PARAMS; DW and DB, their gradients,
 #   from its GRADS; A, SLOPE, D and PARTIALS, the output, its stored slope, its gradient dz and partial sums of the
 #   weight gradient, from its WORK. Rows of A, SLOPE and D stand LD elements apart.
-#   The activation g: FINISH and DIFFERENTIATE, flags of `simd.microkernel` that make g and g' part of a product; and
-#   the addresses of what makes them in memory, ACTIVATE and APPLY_SLOPE.
+#   ACTIVATION: the code of g. FINISH and DIFFERENTIATE, flags of `simd.microkernel` that make g and g' part of a
+#   product; and the addresses of what makes them in memory, ACTIVATE and APPLY_SLOPE.
 (
     FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, SOURCE, SOURCE2, IN, OUT, DEPTH, FLAGS, EFFORT, W, B, DW, DB, A, SLOPE, D,
-    PARTIALS, LD, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE, COLUMNS,
-) = range(24)  # fmt: skip
+    PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE, COLUMNS,
+) = range(25)  # fmt: skip
 NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
 # FLAGS. TURNED: the weights stand as (OUT, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up to
 # whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
 # another row that reads the same was first; LAST and LAST2: no other comes after, so that g' of the source is applied.
 TURNED, ROOMY, ADD, LAST, ADD2, LAST2 = 1, 2, 4, 8, 16, 32
-# Entries of a layout: places in the workspace, in bytes, of a gathered batch and of sums of squares; how many rows it holds and
-# its size, in elements; and whether training goes `BY_ROWS` (see `passes`).
+# Entries of a layout: places in the workspace, in bytes, of a gathered batch and of sums of squares; how many rows it
+# holds and its size, in elements; and whether training goes `BY_ROWS` (see `passes`).
 X, TARGETS, SAMPLE_WEIGHT, NORMS, CAPACITY, SIZE, BY_ROWS, ENTRIES = range(8)
 # The sum of squares of all gradients is made of those of so many numbers each.
 NORM_BLOCK = 1 << 14
@@ -43,7 +44,7 @@ class Layer(NamedTuple):
 
     in_features: int
     out_features: int
-    activation: Any  # an entry of `activations.registry`
+    activation: Activation
     bias: bool
 
 
@@ -96,7 +97,7 @@ def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
     for i, (row, layer) in enumerate(zip(plan, layers, strict=True)):
         ins, outs = layer.in_features, layer.out_features
         row[[SOURCE, SOURCE2, IN, OUT, DEPTH, EFFORT]] = i - 1, BATCH_ROWS, ins, outs, ins, 2 * ins * outs
-        row[FLAGS] = ROOMY | LAST
+        row[FLAGS], row[ACTIVATION] = ROOMY | LAST, layer.activation.code
         row[LD] = leading_dimension(outs, itemsize)
         row[[W, DW]] = place
         row[[B, DB]] = place + ins * outs * itemsize if layer.bias else ABSENT

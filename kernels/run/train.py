@@ -10,7 +10,7 @@ from numba import carray, types
 
 from ..compile.functions import entry, kernel
 from ..compile.outlined import outlined
-from ..compile.pointers import address_of, at, doubles_at, pointer_to
+from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.records import INT, INTS, POINTER, record
 from ..linalg.tasks import MOVED, share, worth
 from ..losses.labels import counted, first_wrong
@@ -36,6 +36,7 @@ from .frame import (
     LAYERS,
     LAYOUT,
     OPTIONS,
+    PARAMETERS,
     RECORD,
     RECORD_COUNTED,
     RECORD_DIVISOR,

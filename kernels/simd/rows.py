@@ -11,7 +11,9 @@ from . import elementary
 from .lanes import I64, Lanes, Variable, Vec, make_intrinsic, vector_loop
 
 
-def summed(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0, doubles: int | None = None) -> Any:
+def summed(
+    formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0, doubles: int | None = None
+) -> Any:
     """Make the intrinsic ``f(*read pointers, *write pointers, *numbers, count) -> sum``.
 
     The formula is ``formula(lanes, *inputs, *numbers)`` and returns a tuple: the Vec to be summed over the row, then
@@ -42,7 +44,10 @@ def summed(formula: Callable[..., Any], *, reads: int, writes: int, numbers: int
 
     return make_intrinsic(
         formula.__name__,
-        [f"p{i}" for i in range(pointers)] + [f"s{i}" for i in range(numbers)] + ["own"] * (doubles is not None) + ["count"],
+        [f"p{i}" for i in range(pointers)]
+        + [f"s{i}" for i in range(numbers)]
+        + ["own"] * (doubles is not None)
+        + ["count"],
         lambda p, *rest: types.float64(
             *[p] * pointers, *[p.dtype] * numbers, *[types.CPointer(types.float64)] * (doubles is not None), types.int64
         ),
