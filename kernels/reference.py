@@ -14,9 +14,8 @@ from . import losses as _losses
 from . import optimizers as _updates
 from .activations import ACTIVATIONS, IDENTITY
 from .losses.gaussian_nll import variance_twin
-from .run import chain as _chain
 from .run import frame as _frame
-from .run.plan import ACTIVATION, IN, OUT, B, W
+from .run.plan import ABSENT, ACTIVATION, IN, OUT, B, W
 
 _ACTIVATIONS = {activation.code: activation for activation in ACTIVATIONS.values()}
 _LOSSES = {loss.code: loss for loss in _losses.LOSSES.values()}
@@ -141,6 +140,7 @@ def _layers(plan, flat):
     """Yield each layer's activation code, W and b as views of a flat array; b is empty without a bias."""
     for row in plan:
         ins, outs, w0, b0 = row[IN], row[OUT], row[W], row[B]
+        w0, b0 = w0 // flat.itemsize, b0 // flat.itemsize  # ABSENT stays below 0
         b = flat[b0 : b0 + outs] if b0 >= 0 else flat[:0]
         yield row[ACTIVATION], flat[w0 : w0 + ins * outs].reshape(ins, outs), b
 
@@ -215,10 +215,10 @@ def _at(address, shape, dtype):
 def _chain_layers(chain, params, places, dtype):
     """Yield each layer's activation code, W as (in, out), and b; b is empty without a bias."""
     for row, w_place, b_place in zip(chain, places[::2], places[1::2], strict=True):
-        w = _at(params + w_place, (row[_chain.OUT], row[_chain.IN]), dtype)
-        has_bias = b_place != _chain.ABSENT
-        b = _at(params + b_place, (row[_chain.OUT],), dtype) if has_bias else np.zeros(0, dtype)
-        yield row[_chain.ACTIVATION], w.T, b
+        w = _at(params + w_place, (row[OUT], row[IN]), dtype)
+        has_bias = b_place != ABSENT
+        b = _at(params + b_place, (row[OUT],), dtype) if has_bias else np.zeros(0, dtype)
+        yield row[ACTIVATION], w.T, b
 
 
 def _run_chain(chain, params, places, x):
@@ -232,26 +232,26 @@ def _run_chain(chain, params, places, x):
     return outputs, slopes
 
 
-def chain_forward(chain, like, params, places, x, batch, keep, work, out, tasks):
+def chain_forward(chain, like, params, places, x, batch, work, out, tasks):
     """``A = g(X @ W.T + b)``, layer by layer."""
-    x = _at(x, (batch, chain[0, _chain.IN]), like.dtype)
-    _at(out, (batch, chain[-1, _chain.OUT]), like.dtype)[...] = _run_chain(chain, params, places, x)[0][-1]
+    x = _at(x, (batch, chain[0, IN]), like.dtype)
+    _at(out, (batch, chain[-1, OUT]), like.dtype)[...] = _run_chain(chain, params, places, x)[0][-1]
 
 
 def chain_backward(
     chain, like, params, places, x, batch, work, out, dout, grads, grad_places, dx, turns, partials, tasks
 ):  # fmt: skip
     """``dW = dZ.T @ X``, ``db = dZ.sum(0)``, ``dX = dZ @ W``, from the last layer to the first."""
-    given = _at(x, (batch, chain[0, _chain.IN]), like.dtype)
+    given = _at(x, (batch, chain[0, IN]), like.dtype)
     outputs, slopes = _run_chain(chain, params, places, given)
     layers = list(_chain_layers(chain, params, places, like.dtype))
     dz = _at(dout, outputs[-1].shape, like.dtype).copy()
     activation_backward(dz, layers[-1][0], outputs[-1], slopes[-1], dz)
     for i in range(len(layers) - 1, -1, -1):
         w, (dw, db) = layers[i][1], grad_places[2 * i : 2 * i + 2]
-        if dw != _chain.ABSENT:
+        if dw != ABSENT:
             _at(grads + dw, w.T.shape, like.dtype)[...] = dz.T @ outputs[i]
-        if db != _chain.ABSENT:
+        if db != ABSENT:
             _at(grads + db, (w.shape[1],), like.dtype)[...] = dz.sum(axis=0)
         da = dz @ w.T
         if i > 0:

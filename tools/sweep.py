@@ -1,4 +1,4 @@
-"""Measure the error of exp, log and every activation and slope against the bounds below: ``make sweep``.
+"""Measure the error of exp, log and every activation and slope against their bounds: ``make sweep``.
 
 float32: every finite number, against float64. float64: ten million numbers, of every magnitude and closer where the
 functions bend, against long double. An ULP is the distance between the format's numbers at the size of the truth.
@@ -12,47 +12,45 @@ import functools
 import math
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from fastbp.kernels import reference
-from fastbp.kernels.activations import CODES
+from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.activations.compiled import activate_with_slope
-from fastbp.kernels.activations.gates import logistic
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.simd import elementary
 from fastbp.kernels.simd.lanes import lanewise
 
-# The largest error of g and of g' in ULP; 4 where nothing else is said.
-ULP = {"exp": (1.0, 0.0)}
-# g' crosses zero inside these intervals, as a small difference of larger terms. There the bound is this many eps / 2.
-NEAR_ZERO = {"silu": (-2.0, -0.75, 1.0), "gelu": (-1.5, -0.32, 1.5), "gelu_tanh": (-2.0, -0.32, 1.5)}
-# exp, log and log1p, then the activations whose formulas round: the others are compared bit for bit in the tests
-EXP, LOG, LOG1P = -1, -2, -3
-FUNCTIONS = {"exp": EXP, "log": LOG, "log1p": LOG1P} | {
-    name: CODES[name] for name in ("elu", "sigmoid", "tanh", "softplus", "silu", "gelu", "gelu_tanh")
-}
 
-ELU, SIGMOID, TANH, SOFTPLUS, GELU, GELU_TANH = (
-    CODES[name] for name in ("elu", "sigmoid", "tanh", "softplus", "gelu", "gelu_tanh")
-)
+class Function(NamedTuple):
+    """What is looked at.
+
+    code : an activation's, or one of those below
+    truth : z, in a wider format, to g(z) and g'(z)
+    ulp : the largest error of g and of g' in ULP
+    near_zero : as in `Activation`
+    domain : the smallest and the largest number that the kernel's function is for
+    """
+
+    code: int
+    truth: Callable
+    ulp: tuple[float, float] = (4.0, 4.0)
+    near_zero: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    domain: tuple[float, float] = (-math.inf, math.inf)
+
+    def bounds(self):
+        """Return the largest error of g and g' in ULP, and that of g' near its zero in eps / 2."""
+        return *self.ulp, self.near_zero[2]
+
 
 _exp = lanewise(elementary.exp, reads=1, writes=1)
 _log = lanewise(elementary.log, reads=1, writes=1)
 _log1p = lanewise(elementary.log1p, reads=1, writes=1)
-
-
-def bounds(name):
-    """Return the largest error of g and g' in ULP, and that of g' near its zero in eps / 2."""
-    return *ULP.get(name, (4.0, 4.0)), NEAR_ZERO.get(name, (0, 0, 0.0))[2]
-
-
-def domain(name):
-    """Return the smallest and the largest number that the kernel's function is for."""
-    return {"log": (5e-324, math.inf), "log1p": (0.0, 1.0)}.get(name, (-math.inf, math.inf))
+EXP, LOG, LOG1P = -1, -2, -3
 
 
 @numba.njit(nogil=True)
@@ -69,79 +67,6 @@ def compute(code, z, a, slope):
         activate_with_slope(code, at(a, 0), at(slope, 0), z.size, 1, z.size)
 
 
-@numba.njit
-def truth(code, z):
-    """Return g(z) and g'(z) in float64, by sums of what does not cancel, or little."""
-    if code == LOG:
-        return math.log(z), 0.0
-    if code == LOG1P:
-        return math.log1p(z), 0.0
-    # Past these the result is 0, 1, z or infinity in float32, and libm takes long to underflow.
-    x = min(max(z, -400.0), 400.0)
-    if code == EXP:
-        return math.exp(x), 0.0
-    if code == ELU:
-        return (z, 1.0) if z > 0 else (math.expm1(x), math.exp(x))
-    if code == GELU:
-        x = min(max(z, -35.0), 35.0)
-        p, density = math.erfc(-x / math.sqrt(2.0)) / 2.0, math.exp(-x * x / 2.0) / math.sqrt(2.0 * math.pi)
-        return z * p, p + x * density
-    y, dy = x, 1.0
-    if code == TANH:
-        y = 2.0 * x
-    elif code == GELU_TANH:
-        x = min(max(z, -16.0), 16.0)
-        c = 2.0 * math.sqrt(2.0 / math.pi)
-        y, dy = c * (x + 0.044715 * x**3), c * (1.0 + 3.0 * 0.044715 * x**2)
-    e = math.exp(-abs(y))
-    small, large = e / (1.0 + e), 1.0 / (1.0 + e)  # s(-|y|) and s(|y|)
-    s, rest = (small, large) if y < 0 else (large, small)
-    if code == SIGMOID:
-        return s, s * rest
-    if code == TANH:
-        return math.tanh(z), 4.0 * s * rest
-    if code == SOFTPLUS:
-        return max(z, 0.0) + math.log1p(e), s
-    return z * s, s * (1.0 + x * rest * dy)
-
-
-@numba.njit(nogil=True)
-def block(code, first, step, count, low, high, zero_low, zero_high):
-    """Return the errors of `Worst` over `count` bit patterns of float32, and where they were found.
-
-    Numbers outside of low … high are left out.
-    """
-    size = 4096
-    worst, where = np.zeros(3), np.zeros(3)
-    pattern = np.empty(size, np.uint32)
-    z, (a, slope) = pattern.view(np.float32), np.empty((2, size), np.float32)
-    exact = np.empty((2, size))
-    exponents = exact.view(np.int64)
-    for start in range(0, count, size):
-        for j in range(size):
-            pattern[j] = np.uint32(first + min(start + j, count - 1) * step)
-            if not low <= z[j] <= high:
-                z[j] = np.float32(1.0)
-        compute(code, z, a, slope)
-        for j in range(size):
-            exact[0, j], exact[1, j] = truth(code, np.float64(z[j]))
-        for j in range(size):
-            for i in range(1 if code < 0 else 2):
-                # Past the largest number infinity is right: both are taken as the next power of two.
-                value = min(max(exact[i, j], -(2.0**128)), 2.0**128)
-                got = min(max(np.float64(a[j] if i == 0 else slope[j]), -(2.0**128)), 2.0**128)
-                error, kind = abs(got - value), i
-                if i == 1 and zero_low < z[j] < zero_high:
-                    error, kind = error * 2.0**24, 2
-                else:
-                    exact[i, j] = value
-                    exponents[i, j] &= 0x7FF << 52  # the power of two below
-                    error *= 2.0**23 / max(exact[i, j], 2.0**-126)
-                if not error <= worst[kind]:
-                    worst[kind], where[kind] = error, z[j]
-    return worst, where
-
-
 class Worst(NamedTuple):
     """The largest errors of g and g' in ULP and of g' near its zero in eps / 2, and where they are."""
 
@@ -149,35 +74,55 @@ class Worst(NamedTuple):
     where: np.ndarray
 
     def broken(self, name):
-        return [not e <= b for e, b in zip(self.error, bounds(name), strict=True)]
+        return [not e <= b for e, b in zip(self.error, FUNCTIONS[name].bounds(), strict=True)]
 
 
-def _largest(parts):
-    errors, places = (np.array([part[i] for part in parts]) for i in (0, 1))
-    errors = np.where(np.isnan(errors), np.inf, errors)
-    at_most = errors.argmax(axis=0)
-    return Worst(errors[at_most, [0, 1, 2]], places[at_most, [0, 1, 2]])
+def worst_of(function, z, wide):
+    """Return the `Worst` over the numbers that are in the domain of a function; the truth has the format `wide`."""
+    inside = z.astype(wide)
+    z = z[(function.domain[0] <= inside) & (inside <= function.domain[1])]
+    a, slope = np.zeros((2, z.size), z.dtype)
+    compute(function.code, z, a, slope)
+    info = np.finfo(z.dtype)
+    worst, where = np.zeros(3), np.zeros(3)
+    low, high, _ = function.near_zero
+    near = (low < z) & (z < high)
+    with np.errstate(all="ignore"):
+        exact = function.truth(z.astype(wide))
+        for i, got in enumerate((a, slope)):
+            top = wide(2) ** info.maxexp  # past the largest number infinity is right: both are the next power of two
+            value, got = np.clip(exact[i], -top, top), np.clip(got.astype(wide), -top, top)
+            error = np.abs(got - value)
+            _, exponent = np.frexp(np.maximum(np.abs(value), info.tiny))
+            ulp = np.ldexp(wide(1), exponent - info.nmant - 1)
+            for kind, scale, mask in [(i, ulp, ~near if i else ...), (2, info.eps / 2, near)][: i + 1]:
+                share = np.nan_to_num((error / scale)[mask], nan=np.inf)
+                if share.size:
+                    worst[kind], where[kind] = share.max(), z[mask][share.argmax()]
+    return Worst(worst, where)
 
 
 def sweep32(name, step=1, threads=1):
     """Return the `Worst` over every `step`-th bit pattern of the finite float32 numbers."""
-    zero = NEAR_ZERO.get(name, (0, 0, 0))[:2]
-    low, high = domain(name)
-    compute(FUNCTIONS[name], *np.ones((3, 1), np.float32))  # compiled before threads come in
-    past, length = int(np.nextafter(np.float32(high), np.float32(np.inf)).view(np.uint32)), 1 << 20
+    compute(FUNCTIONS[name].code, *np.ones((3, 1), np.float32))  # compiled before threads come in
+    past, length = int(np.float32(np.inf).view(np.uint32)), 1 << 13
 
     def part(first):
         end = (first & 0x80000000) + past
-        count = len(range(first, min(first + length * step, end), step))
-        return block(FUNCTIONS[name], first, step, count, float(low), float(high), *map(float, zero))
+        z = np.arange(first, min(first + length * step, end), step, np.uint32).view(np.float32)
+        return worst_of(FUNCTIONS[name], z, np.float64)
 
-    signs = (0, 0x80000000) if low < 0 else (0,)
-    starts = [sign + first for sign in signs for first in range(0, past, length * step)]
+    starts = [sign + first for sign in (0, 0x80000000) for first in range(0, past, length * step)]
     with ThreadPoolExecutor(threads) as pool:
-        return _largest(list(pool.map(part, starts)))
+        errors, places = (np.array(found) for found in zip(*pool.map(part, starts), strict=True))
+    at_most = errors.argmax(axis=0)
+    return Worst(errors[at_most, [0, 1, 2]], places[at_most, [0, 1, 2]])
 
 
-# float64
+def sweep64(name, count):
+    """Return the `Worst` over some `count` float64 numbers."""
+    compute(FUNCTIONS[name].code, *np.ones((3, 1)))
+    return worst_of(FUNCTIONS[name], numbers(np.float64, count), np.longdouble)
 
 
 def numbers(dtype, count, seed=0):
@@ -189,6 +134,9 @@ def numbers(dtype, count, seed=0):
     near = [rng.uniform(low, high, count // (2 * len(ranges))).astype(dtype) for low, high in ranges]
     z = np.concatenate([every, *near])
     return z[np.isfinite(z)]
+
+
+# The truth: an activation's twin, evaluated in a wider format. NumPy has no error function, so gelu has two of its own.
 
 
 @functools.cache
@@ -223,44 +171,37 @@ def _wide_gelu(z):
     return np.where(z > 0, z * (1 - tail), z * tail), np.where(z > 0, 1 - slope, slope)
 
 
-def wide_truth(name, z):
-    """Return g(z) and g'(z) for an array of long doubles."""
-    if name == "gelu":
+@numba.vectorize(["f8(f8)"])
+def _erfc(x):
+    return math.erfc(x)
+
+
+def _gelu(z):
+    if z.dtype != np.float64:
         return _wide_gelu(z)
-    if name in ("exp", "log", "log1p"):
-        return getattr(np, name)(z), np.zeros_like(z)
-    if name == "gelu_tanh":  # c in long double; beyond 40 s(y) is 0 or 1
-        near = np.clip(z, -40, 40)
-        c, cubic = 2 * np.sqrt(2 / np.arccos(np.longdouble(-1))), np.longdouble("0.044715")
-        y, dy = c * (near + cubic * near**3), c * (1 + 3 * cubic * near**2)
-        s = logistic
-        return z * s(y), s(y) * (1 + near * s(-y) * dy)
-    return reference.value_of(CODES[name], z), reference.slope_of(CODES[name], z)
+    p, density = _erfc(-z / math.sqrt(2)) / 2, np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return z * p, p + z * density
 
 
-def sweep64(name, count):
-    """Return the `Worst` over some `count` float64 numbers."""
-    z = numbers(np.float64, count)
-    low, high = domain(name)
-    z = z[(low <= z) & (z <= high)]
-    a, slope = np.zeros((2, z.size))
-    compute(FUNCTIONS[name], z, a, slope)
-    info = np.finfo(np.float64)
-    worst, where = np.zeros(3), np.zeros(3)
-    zero_low, zero_high = NEAR_ZERO.get(name, (0, 0, 0))[:2]
-    near = (zero_low < z) & (z < zero_high)
-    with np.errstate(all="ignore"):
-        exact = wide_truth(name, z.astype(np.longdouble))
-        for i, got in enumerate((a, slope)):
-            top = np.longdouble(2) ** 1024
-            value, got = np.clip(exact[i], -top, top), np.clip(got.astype(np.longdouble), -top, top)
-            error = np.abs(got - value)
-            power = np.ldexp(np.longdouble(1), np.frexp(np.maximum(np.abs(value), info.tiny))[1] - 53)
-            for kind, scale, mask in [(i, power, ~near if i else ...), (2, info.eps / 2, near)][: i + 1]:
-                share = np.nan_to_num((error / scale)[mask], nan=np.inf)
-                if share.size:
-                    worst[kind], where[kind] = share.max(), z[mask][share.argmax()]
-    return Worst(worst, where)
+def _by_numpy(function):
+    return lambda z: (function(z), np.zeros_like(z))
+
+
+def _by_twin(activation):
+    return lambda z: (activation.value(z), activation.slope(z))
+
+
+TRUTHS = {name: _by_twin(activation) for name, activation in ACTIVATIONS.items()} | {"gelu": _gelu}
+# exp, log and log1p, then the activations whose formulas round: the others are compared bit for bit in the tests
+FUNCTIONS = {
+    "exp": Function(EXP, _by_numpy(np.exp), ulp=(1.0, 0.0)),
+    "log": Function(LOG, _by_numpy(np.log), domain=(5e-324, math.inf)),
+    "log1p": Function(LOG1P, _by_numpy(np.log1p), domain=(0.0, 1.0)),
+} | {
+    name: Function(activation.code, TRUTHS[name], activation.ulp, activation.near_zero or (0.0, 0.0, 0.0))
+    for name, activation in ACTIVATIONS.items()
+    if activation.stores_slope
+}
 
 
 def main(arguments=None):

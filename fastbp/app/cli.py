@@ -26,6 +26,7 @@ from fastbp.app.options import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options
 from fastbp.app.pipeline import Pipeline
 from fastbp.app.plot import learning_curve
 from fastbp.app.run import Result, Run
+from fastbp.kernels.activations import ACTIVATIONS
 
 FAILED, MISTAKE, TERMINATED = 1, 2, 143
 BENCH_ROUNDS = 9
@@ -117,7 +118,7 @@ def train(
     scaling: Annotated[str, typer.Option(help=f"{_names(SCALINGS)}. auto: scale images, standardize others.")] = "auto",
     validation_fraction: Annotated[float, typer.Option(help="The part of the training rows to watch on.")] = 0.1,
     hidden: Annotated[str, typer.Option(help="Sizes of the hidden layers; '' for none.")] = "256,128",
-    activation: Annotated[str, typer.Option(help="Of the hidden layers: relu, tanh, gelu ...")] = "relu",
+    activation: Annotated[str, typer.Option(help=f"Of the hidden layers: {_names(ACTIVATIONS)}.")] = "relu",
     init: Annotated[str | None, typer.Option(help="Initial weights, such as he_normal; else by activation.")] = None,
     dtype: Annotated[str, typer.Option(help=f"{_names(DTYPES)}.")] = "float32",
     optimizer: Annotated[str, typer.Option(help=f"{_names(OPTIMIZERS)}.")] = "adam",

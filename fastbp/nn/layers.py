@@ -8,19 +8,23 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp._base import check, memory
+from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import Guarded, set_unguarded
 from fastbp._base.threads import tasks_for
 from fastbp.initializers import INITIALIZERS, Initializer
-from fastbp.kernels import activations
+from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, Activation
 from fastbp.kernels.ops import by_hand
 from fastbp.kernels.run.plan import parameter_count, partials_size
 
 __all__ = ["Dense"]
 
 Array = NDArray[Any]
-_RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh")
 
 
+@with_lists(
+    activations=listed(ACTIVATIONS),
+    rectifying=listed((name for name, kind in ACTIVATIONS.items() if kind.rectifies), "and"),
+)
 class Dense(Guarded):
     """A dense layer: ``z = x @ weight.T + bias``, ``a = g(z)``.
 
@@ -33,12 +37,12 @@ class Dense(Guarded):
     in_features, out_features : int
         Sizes of an input row and of an output row.
     activation : str, default "identity"
-        g: identity, relu, leaky_relu, elu, sigmoid, tanh, softplus, silu, gelu or gelu_tanh, each as PyTorch's.
+        g: {activations}, each as PyTorch's.
     bias : bool, default True
         Whether there is a bias; it begins at zero.
     init : str or callable, optional
         Initial weights: the name of a function in `fastbp.initializers`, or such a function. Without it he_normal for
-        activations of the relu family and glorot_uniform for the others.
+        {rectifying}, and glorot_uniform for the others.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and results.
     rng : int or numpy.random.Generator, optional
@@ -95,7 +99,8 @@ class Dense(Guarded):
     ) -> None:
         self.in_features = check.integer(in_features, "Dense", "in_features")
         self.out_features = check.integer(out_features, "Dense", "out_features")
-        self._code: int = check.choice(activation, activations.CODES, "Dense", "activation")
+        kind: Activation = check.choice(activation, ACTIVATIONS, "Dense", "activation")
+        self._code, self._stores_slope = kind.code, kind.stores_slope
         self.activation = activation
         self.has_bias = bool(bias)
         self.dtype = check.float_dtype(dtype, "Dense")
@@ -103,7 +108,7 @@ class Dense(Guarded):
         self._saved: tuple[Array, Array, Array] | None = None
         shape = (self.out_features, self.in_features)
         if init is None:
-            init = "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
+            init = "he_normal" if kind.rectifies else "glorot_uniform"
         initialize: Initializer = init if callable(init) else check.choice(init, INITIALIZERS, "Dense", "init")
         # Drawn in float64, or as a function of the user's gives them; rounded where they are stored, without a copy.
         initial = initialize(check.generator(rng, "Dense"), shape)
@@ -199,8 +204,7 @@ class Dense(Guarded):
     def _forward(self, x: Array) -> Array:
         x = check.apart(x, self._all_grads)
         a = np.empty((len(x), self.out_features), self.dtype)
-        stored = activations.ACTIVATIONS[self.activation].stores_slope
-        slope = np.empty_like(a) if stored else np.empty((0, self.out_features), self.dtype)
+        slope = np.empty_like(a) if self._stores_slope else np.empty((0, self.out_features), self.dtype)
         by_hand.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
         set_unguarded(self, "_saved", (x, a, slope))
         return a
@@ -233,7 +237,7 @@ class Dense(Guarded):
         _, a, slope = self._saved
         d = check.exact_shape(check.floats(da, self.dtype, who, "da"), a.shape, who, "da")
         d = check.apart(d, self._all_grads)
-        if self._code == activations.IDENTITY:
+        if self._code == IDENTITY:
             return d
         dz = np.empty_like(a)
         by_hand.activation_backward(d, self._code, a, slope, dz)
@@ -244,7 +248,7 @@ class Dense(Guarded):
         assert self._saved is not None
         x = self._saved[0]
         dx = np.empty((len(x), self.in_features), self.dtype)
-        code, a, slope = activations.IDENTITY, dx, dx
+        code, a, slope = IDENTITY, dx, dx
         if below is not None:
             assert below._saved is not None
             code, a, slope = below._code, below._saved[1], below._saved[2]

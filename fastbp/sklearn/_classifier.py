@@ -9,7 +9,9 @@ from sklearn.neural_network import MLPClassifier as Original
 from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from fastbp._base.docs import with_lists
 from fastbp.sklearn._multilayer import CONSTRAINTS, Multilayer
+from fastbp.sklearn._networks import LISTED
 from fastbp.sklearn._objectives import Objective, logistic, softmax
 from fastbp.sklearn._tasks import Tasks
 
@@ -31,6 +33,7 @@ def _weight_by_class(given: Any, classes: list[Any], which: Array) -> Array:
     return np.array([given.get(name, 1.0) for name in classes], np.float64)[which]
 
 
+@with_lists(activations=LISTED)
 class MLPClassifier(Multilayer, Original):
     """A multi-layer perceptron that classifies: scikit-learn's class of that name, trained by compiled steps.
 
@@ -39,8 +42,7 @@ class MLPClassifier(Multilayer, Original):
     hidden_layer_sizes, activation, solver, ..., max_fun
         As `sklearn.neural_network.MLPClassifier` has them; and the following, by name alone.
     activation : str, default "relu"
-        Of the hidden layers: scikit-learn's "identity", "logistic", "tanh" and "relu", and fastbp's "leaky_relu",
-        "elu", "softplus", "silu", "gelu" and "gelu_tanh".
+        Of the hidden layers: {activations}.
     early_stopping : bool or "loss", default False
         True watches the score of the part that is held out, "loss" its loss. The weights of the best epoch are kept;
         with `warm_start`, where no epoch is the best of all fits so far, those of the last.

@@ -23,7 +23,7 @@ from fastbp._base.threads import at_most
 from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, batch_sizes, dense_rows, pieces
 from fastbp.sklearn._by_hand import minimize
-from fastbp.sklearn._networks import ACTIVATIONS, check_apart
+from fastbp.sklearn._networks import NAMES, check_apart
 from fastbp.sklearn._objectives import Objective
 from fastbp.sklearn._state import State
 from fastbp.sklearn._tasks import Tasks
@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 CONSTRAINTS: dict[str, list[Any]] = {
     **BaseMultilayerPerceptron._parameter_constraints,
-    "activation": [StrOptions(set(ACTIVATIONS))],
+    "activation": [StrOptions(set(NAMES))],
     "early_stopping": ["boolean", StrOptions({"loss"})],
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "n_jobs": [Integral, None],

@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fastbp._base import check
-from fastbp.kernels.activations import CODES
+from fastbp._base.docs import listed
+from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.nn.layers import Dense
 from fastbp.nn.sequential import Sequential
 
 Array = NDArray[Any]
-# scikit-learn's name for the sigmoid
-NAMES = {"logistic": "sigmoid"}
-ACTIVATIONS = frozenset(CODES) - {"sigmoid"} | {"logistic"}
+# scikit-learn's names of the activations, with fastbp's
+NAMES = {kind.sklearn or name: name for name, kind in ACTIVATIONS.items()}
+LISTED = listed(f'"{name}"' for name in NAMES)  # for docstrings
 
 
 def weights_of(model: Sequential) -> list[Array]:

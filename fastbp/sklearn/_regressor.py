@@ -8,12 +8,15 @@ from sklearn.neural_network import MLPRegressor as Original
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastbp._base.docs import with_lists
 from fastbp.sklearn._multilayer import CONSTRAINTS, Multilayer
+from fastbp.sklearn._networks import LISTED
 from fastbp.sklearn._objectives import Objective, regression
 
 Array = NDArray[Any]
 
 
+@with_lists(activations=LISTED)
 class MLPRegressor(Multilayer, Original):
     """A multi-layer perceptron that predicts numbers: scikit-learn's class of that name, trained by compiled steps.
 
@@ -25,8 +28,7 @@ class MLPRegressor(Multilayer, Original):
     hidden_layer_sizes, activation, solver, ..., max_fun
         As `sklearn.neural_network.MLPRegressor` has them; and the following, by name alone.
     activation : str, default "relu"
-        Of the hidden layers: scikit-learn's "identity", "logistic", "tanh" and "relu", and fastbp's "leaky_relu",
-        "elu", "softplus", "silu", "gelu" and "gelu_tanh".
+        Of the hidden layers: {activations}.
     early_stopping : bool or "loss", default False
         True watches the score of the part that is held out, "loss" its loss. The weights of the best epoch are kept;
         with `warm_start`, where no epoch is the best of all fits so far, those of the last.

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fastbp.kernels.activations import ACTIVATIONS as TABLE
-from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, LEAKY_RELU, RELU
+from fastbp.kernels.activations import BY_CODE, FIRST_STORED_SLOPE, IDENTITY, LEAKY_RELU, RELU
 from fastbp.kernels.run.chain import (
     chain_backward,
     chain_forward,
@@ -22,22 +21,8 @@ from fastbp.kernels.run.chain import (
     make_chain,
 )
 from fastbp.kernels.run.plan import ABSENT, Layer
+from fastbp.torch.activations import FUNCTIONS
 from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, eager, look, tasks, watched
-
-_BY_CODE = {activation.code: activation for activation in TABLE.values()}
-# What PyTorch computes where fastbp cannot
-ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
-    CODES["identity"]: lambda z: z,
-    CODES["relu"]: functional.relu,
-    CODES["leaky_relu"]: functional.leaky_relu,
-    CODES["elu"]: functional.elu,
-    CODES["sigmoid"]: torch.sigmoid,
-    CODES["tanh"]: torch.tanh,
-    CODES["softplus"]: functional.softplus,
-    CODES["silu"]: functional.silu,
-    CODES["gelu"]: functional.gelu,
-    CODES["gelu_tanh"]: functools.partial(functional.gelu, approximate="tanh"),
-}
 
 # A single layer of fewer multiplications is PyTorch's, by its activation: an autograd function written in Python costs
 # more than it saves where PyTorch itself calls one function or two cheap ones.
@@ -80,7 +65,7 @@ class Chain:
                 raise RuntimeError(
                     f"layer {i} of a chain expects in_features {sizes[-1][1]}, the out_features before it; got {ins}"
                 )
-            sizes.append(Layer(ins, outs, _BY_CODE[code], bias is not None))
+            sizes.append(Layer(ins, outs, BY_CODE[code], bias is not None))
         self.codes, self.shapes, self.flat = codes, shapes, flat
         size = sum(math.prod(shape) for shape in shapes if shape is not None)
         self.parameters = [(size,)] if flat else list(shapes)  # the shapes of what is handed over
@@ -216,7 +201,7 @@ def _gradients_by_torch(
 def by_torch(codes: Sequence[int], x: Tensor, parameters: Parameters) -> Tensor:
     """Return the output of layers, of which the parameters are a weight and a bias each, by PyTorch's own functions."""
     for code, weight, bias in zip(codes, parameters[::2], parameters[1::2], strict=True):
-        x = ACTIVATIONS[code](functional.linear(x, weight, bias))
+        x = FUNCTIONS[code](functional.linear(x, weight, bias))
     return x
 
 

@@ -8,47 +8,16 @@ from torch import Tensor, nn
 from torch.nn.modules import module as _module
 
 from fastbp._base import check
-from fastbp.kernels.activations import CODES, IDENTITY
-from fastbp.kernels.activations.leaky_relu import LEAK
+from fastbp._base.docs import listed, with_lists
+from fastbp.kernels.activations import ACTIVATIONS, IDENTITY
+from fastbp.torch.activations import PLAIN_CODES, code_of
 from fastbp.torch.chains import run
 from fastbp.torch.conditions import eager
 
-__all__ = ["Linear", "Sequential", "module_of", "parts_of", "run_children"]
-
-# The modules that an activation of fastbp can stand for, with the options that make it the same.
-_MODULES: dict[type[nn.Module], tuple[str, dict[str, Any]]] = {
-    nn.Identity: ("identity", {}),
-    nn.ReLU: ("relu", {}),
-    nn.LeakyReLU: ("leaky_relu", {"negative_slope": LEAK}),
-    nn.ELU: ("elu", {"alpha": 1.0}),
-    nn.Sigmoid: ("sigmoid", {}),
-    nn.Tanh: ("tanh", {}),
-    nn.Softplus: ("softplus", {"beta": 1.0, "threshold": 20.0}),
-    nn.SiLU: ("silu", {}),
-}
-_GELU = {"none": "gelu", "tanh": "gelu_tanh"}
-_BY_NAME: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
-    **{name: (kind, options) for kind, (name, options) in _MODULES.items()},
-    **{name: (nn.GELU, {"approximate": approximate}) for approximate, name in _GELU.items()},
-}
+__all__ = ["Linear", "Sequential", "parts_of", "run_children"]
 
 
-def module_of(activation: str) -> nn.Module:
-    """Return a module of PyTorch's that computes an activation."""
-    kind, options = _BY_NAME[activation]
-    return kind(**options)
-
-
-def code_of(module: nn.Module) -> int | None:
-    """Return the code of the activation that a module computes, None if fastbp has none."""
-    if type(module) is nn.GELU:
-        return CODES[_GELU[module.approximate]]
-    name, options = _MODULES.get(type(module), (None, {}))
-    if name is None or any(getattr(module, option) != value for option, value in options.items()):
-        return None
-    return CODES[name]
-
-
+@with_lists(activations=listed(name for name in ACTIVATIONS if name != "identity"))
 class Linear(nn.Linear):
     """``torch.nn.Linear`` with an activation: ``g(x @ weight.T + bias)``.
 
@@ -61,7 +30,7 @@ class Linear(nn.Linear):
     device, dtype
         As in ``torch.nn.Linear``.
     activation : str, optional
-        g: relu, leaky_relu, elu, sigmoid, tanh, softplus, silu, gelu or gelu_tanh; None for none.
+        g: {activations}; None for none.
 
     Attributes
     ----------
@@ -101,7 +70,7 @@ class Linear(nn.Linear):
     ) -> None:
         self._code: int = IDENTITY
         if activation is not None:
-            self._code = check.choice(activation, CODES, "Linear", "activation")
+            self._code = check.choice(activation, ACTIVATIONS, "Linear", "activation").code
         super().__init__(in_features, out_features, bias, device, dtype)
         self.activation = activation
 
@@ -166,7 +135,7 @@ class Fused(NamedTuple):
 Role = tuple[str, int] | None
 _ROLES: dict[type[nn.Module], Role] = {
     nn.Linear: ("linear", IDENTITY),
-    **{kind: ("activation", CODES[name]) for kind, (name, options) in _MODULES.items() if not options},
+    **{kind: ("activation", code) for kind, code in PLAIN_CODES.items()},
 }
 
 

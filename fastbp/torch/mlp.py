@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from fastbp._base import check
-from fastbp.kernels.activations import CODES
+from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.torch.activations import module_of
 from fastbp.torch.chains import chain_of, run_flat, views
 from fastbp.torch.conditions import readable
-from fastbp.torch.layers import module_of, run_children
+from fastbp.torch.layers import run_children
 
 __all__ = ["MLP"]
 
@@ -100,11 +101,11 @@ class MLP(nn.Module):
             raise ValueError(f"MLP expects at least two sizes, of the input and of the output, got {sizes!r}")
         self.sizes = tuple(check.integer(size, "MLP", "sizes") for size in sizes)
         self.activation, self.output_activation, self.bias = activation, output_activation, bool(bias)
-        check.choice(activation, CODES, "MLP", "activation")
-        check.choice(output_activation, CODES, "MLP", "output_activation")
+        check.choice(activation, ACTIVATIONS, "MLP", "activation")
+        check.choice(output_activation, ACTIVATIONS, "MLP", "output_activation")
         activations = [activation] * (len(self.sizes) - 2) + [output_activation]
         shapes = [shape for ins, outs in pairwise(self.sizes) for shape in ((outs, ins), (outs,) if bias else None)]
-        self._chain = chain_of(tuple(CODES[name] for name in activations), tuple(shapes), True)
+        self._chain = chain_of(tuple(ACTIVATIONS[name].code for name in activations), tuple(shapes), True)
         # An identity between the layers has no module of its own in a torch.nn.Sequential either.
         children: list[nn.Module] = []
         for (ins, outs), name in zip(pairwise(self.sizes), activations, strict=True):

@@ -9,11 +9,12 @@ The machine code is in `compiled`.
 from ..registry import load_folder
 from .registry import ACTIVATIONS, Activation
 
-__all__ = ["ACTIVATIONS", "CODES", "FIRST_STORED_SLOPE", "IDENTITY", "LEAKY_RELU", "RELU", "Activation"]
+__all__ = ["ACTIVATIONS", "BY_CODE", "CODES", "FIRST_STORED_SLOPE", "IDENTITY", "LEAKY_RELU", "RELU", "Activation"]
 
 load_folder(__name__, __path__, ACTIVATIONS, leave=["compiled"])
 
 CODES = {name: activation.code for name, activation in ACTIVATIONS.items()}
+BY_CODE = {activation.code: activation for activation in ACTIVATIONS.values()}
 # Activations whose slope is stored; the others come first in the numbering.
 FIRST_STORED_SLOPE = min(activation.code for activation in ACTIVATIONS.values() if activation.stores_slope)
 # Those that kernels know by name

@@ -28,4 +28,14 @@ def slope(z):
     return np.exp(np.minimum(z, 0))
 
 
-ELU = activation("elu", 3, elu, value, slope)
+activation(
+    "elu",
+    3,
+    elu,
+    value,
+    slope,
+    exact=lambda mp, z: z if z > 0 else mp.expm1(z),
+    torch="ELU",
+    torch_options={"alpha": 1.0},
+    rectifies=True,
+)

@@ -40,4 +40,15 @@ def slope(z):
     return phi + z * density
 
 
-GELU = activation("gelu", 8, gelu, value, slope)
+activation(
+    "gelu",
+    8,
+    gelu,
+    value,
+    slope,
+    exact=lambda mp, z: z * mp.ncdf(z),
+    torch="GELU",
+    torch_options={"approximate": "none"},
+    rectifies=True,
+    near_zero=(-1.5, -0.32, 1.5),
+)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..simd.elementary import CUBIC, SCALE, exp_of_cubic
 from .gates import gate, logistic
 from .registry import activation
@@ -32,15 +34,30 @@ def gelu_tanh(v: Lanes, z: Vec) -> tuple[Vec, Vec]:
     return a, v.select(v.negative(z), below, 1.0 - below)
 
 
+def _exponent(z):
+    """Return y and its derivative."""
+    factor, cubic = 2 * np.sqrt(2 / np.arccos(z.dtype.type(-1))), z.dtype.type("0.044715")
+    return factor * (z + cubic * z**3), factor * (1 + 3 * cubic * z**2)
+
+
 def value(z):
-    y = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
-    return z * logistic(2 * y)
+    return z * logistic(_exponent(z)[0])
 
 
 def slope(z):
-    y = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
-    dy = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
-    return logistic(2 * y) * (1 + 2 * z * logistic(-2 * y) * dy)
+    y, dy = _exponent(z)
+    return logistic(y) * (1 + z * logistic(-y) * dy)
 
 
-GELU_TANH = activation("gelu_tanh", 9, gelu_tanh, value, slope)
+activation(
+    "gelu_tanh",
+    9,
+    gelu_tanh,
+    value,
+    slope,
+    exact=lambda mp, z: z / (1 + mp.exp(-2 * mp.sqrt(2 / mp.pi) * (z + mp.mpf("0.044715") * z**3))),
+    torch="GELU",
+    torch_options={"approximate": "tanh"},
+    rectifies=True,
+    near_zero=(-2.0, -0.32, 1.5),
+)

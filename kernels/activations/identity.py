@@ -32,4 +32,14 @@ def gradient_twin(da, a):
     return da
 
 
-IDENTITY = activation("identity", 0, identity, value, slope, gradient=gradient, gradient_twin=gradient_twin)
+activation(
+    "identity",
+    0,
+    identity,
+    value,
+    slope,
+    exact=lambda mp, z: z,
+    torch="Identity",
+    gradient=gradient,
+    gradient_twin=gradient_twin,
+)

@@ -35,4 +35,16 @@ def gradient_twin(da, a):
     return np.where(a > 0, da, LEAK * da)
 
 
-LEAKY_RELU = activation("leaky_relu", 2, leaky_relu, value, slope, gradient=gradient, gradient_twin=gradient_twin)
+activation(
+    "leaky_relu",
+    2,
+    leaky_relu,
+    value,
+    slope,
+    exact=lambda mp, z: z if z > 0 else LEAK * z,
+    torch="LeakyReLU",
+    torch_options={"negative_slope": LEAK},
+    rectifies=True,
+    gradient=gradient,
+    gradient_twin=gradient_twin,
+)

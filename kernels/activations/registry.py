@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..registry import add
@@ -22,7 +22,14 @@ class Activation:
     name : what users call it
     code : what the kernels call it; the table is in this order
     formula : (lanes, z) to g(z) and g'(z), as vector instructions. Where only g(z) is wanted, LLVM drops what makes g'.
-    value, slope : g and g' in NumPy, the twins of the formula
+    value, slope : g and g' in NumPy, the twins of the formula, in any format
+    exact : (mp, z) to g(z), by mpmath: what the twins are tested with
+    torch, torch_options : the module of ``torch.nn`` that computes g, and the options that it has then
+    sklearn : scikit-learn's name, where it is another
+    rectifies : whether negative z count for little, so that initial weights are larger (He's rule, else Glorot's)
+    ulp : the largest error of g and of g' in ULP, over all finite numbers
+    near_zero : an interval where g' crosses zero, as a small difference of larger terms, and the largest error of g'
+        there in ``eps / 2``, in place of the one in ULP
     gradient : (lanes, da, a) to ``dz = da * g'(z)`` where a tells the slope; without it the slope is stored beside a
     gradient_twin : (da, a) to dz in NumPy
     """
@@ -32,6 +39,13 @@ class Activation:
     formula: Formula
     value: Callable[[Any], Any]
     slope: Callable[[Any], Any]
+    exact: Callable[[Any, Any], Any]
+    torch: str
+    torch_options: Mapping[str, Any] = field(default_factory=dict)
+    sklearn: str | None = None
+    rectifies: bool = False
+    ulp: tuple[float, float] = (4.0, 4.0)
+    near_zero: tuple[float, float, float] | None = None
     gradient: Gradient | None = None
     gradient_twin: Callable[[Any, Any], Any] | None = None
 
@@ -44,6 +58,6 @@ class Activation:
 ACTIVATIONS: dict[str, Activation] = {}
 
 
-def activation(name: str, code: int, *rest: Any, **named: Any) -> Activation:
+def activation(name: str, code: int, formula: Formula, value: Any, slope: Any, **more: Any) -> Activation:
     """Register an activation; see `Activation` for the arguments."""
-    return add(ACTIVATIONS, Activation(name, code, *rest, **named))
+    return add(ACTIVATIONS, Activation(name, code, formula, value, slope, **more))

@@ -32,4 +32,15 @@ def gradient_twin(da, a):
     return np.where(a <= 0, 0, da)
 
 
-RELU = activation("relu", 1, relu, value, slope, gradient=gradient, gradient_twin=gradient_twin)
+activation(
+    "relu",
+    1,
+    relu,
+    value,
+    slope,
+    exact=lambda mp, z: max(z, 0),
+    torch="ReLU",
+    rectifies=True,
+    gradient=gradient,
+    gradient_twin=gradient_twin,
+)

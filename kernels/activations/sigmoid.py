@@ -31,4 +31,13 @@ def slope(z):
     return logistic(z) * logistic(-z)
 
 
-SIGMOID = activation("sigmoid", 4, sigmoid, value, slope)
+activation(
+    "sigmoid",
+    4,
+    sigmoid,
+    value,
+    slope,
+    exact=lambda mp, z: 1 / (1 + mp.exp(-z)),
+    torch="Sigmoid",
+    sklearn="logistic",
+)

@@ -28,4 +28,14 @@ def slope(z):
     return logistic(z) * (1 + z * logistic(-z))
 
 
-SILU = activation("silu", 7, silu, value, slope)
+activation(
+    "silu",
+    7,
+    silu,
+    value,
+    slope,
+    exact=lambda mp, z: z / (1 + mp.exp(-z)),
+    torch="SiLU",
+    rectifies=True,
+    near_zero=(-2.0, -0.75, 1.0),
+)

@@ -29,4 +29,14 @@ def slope(z):
     return logistic(z)
 
 
-SOFTPLUS = activation("softplus", 6, softplus, value, slope)
+activation(
+    "softplus",
+    6,
+    softplus,
+    value,
+    slope,
+    exact=lambda mp, z: mp.log1p(mp.exp(z)),
+    torch="Softplus",
+    torch_options={"beta": 1.0, "threshold": 20.0},
+    rectifies=True,
+)

@@ -30,4 +30,12 @@ def slope(z):
     return 4 * logistic(2 * z) * logistic(-2 * z)  # 1 - tanh**2, without the difference
 
 
-TANH = activation("tanh", 5, tanh, value, slope)
+activation(
+    "tanh",
+    5,
+    tanh,
+    value,
+    slope,
+    exact=lambda mp, z: mp.tanh(z),
+    torch="Tanh",
+)

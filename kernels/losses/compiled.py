@@ -141,7 +141,9 @@ def {name}(x, frame, row, span, pieces, piece):
 @functools.cache
 def op_of_loss(loss: Loss) -> Op:
     """Return the op of a loss. It writes `losses`, `hits` and dz of the plan's last row; a piece is some rows."""
-    of_rows = numbers_of_rows(loss.formula, loss.numbers) if loss.name not in _OF_ROWS else _OF_ROWS[loss.name]
+    of_rows = _OF_ROWS.get(loss.name)
+    if loss.formula is not None and of_rows is None:
+        of_rows = numbers_of_rows(loss.formula, loss.numbers)
     source = _SOURCE.format(
         name=f"loss_{loss.name}",
         hits="pass" if loss.hits else "no_hits(r)",

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import ACTIVATIONS
+from ..activations import BY_CODE
 from ..activations.compiled import functions_of
 from ..compile.functions import element_type_of, entry, kernel
 from ..compile.passes import run_pass
@@ -45,7 +45,6 @@ from .dense import dense_forward as _forward
 from .dense import dense_input_gradient as _input_gradient
 from .dense import dense_weight_gradient as _weight_gradient
 
-_BY_CODE = {activation.code: activation for activation in ACTIVATIONS.values()}
 new_frame, new_rows = table_of(FRAME_SIZE), table_of(2 * COLUMNS)
 
 
@@ -54,7 +53,7 @@ def functions(code: int, dtype: np.dtype, with_slope: bool) -> np.ndarray:
     """Return what the entries below take: a row of a plan with the addresses of an activation and of a dense layer."""
     real = element_type_of(dtype)
     row = np.full(COLUMNS, NOTHING)
-    row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(_BY_CODE[code], real, with_slope)
+    row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(BY_CODE[code], real, with_slope)
     row[FORWARD] = _forward.address(real)
     if with_slope:
         row[[INPUT_GRADIENT, WEIGHT_GRADIENT]] = _input_gradient.address(real), _weight_gradient.address(real)

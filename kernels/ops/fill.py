@@ -3,17 +3,15 @@
 They differ in each process and are in no pickle. What is not in use is not compiled, nor loaded.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ..activations import ACTIVATIONS
+from ..activations import BY_CODE as ACTIVATIONS
 from ..activations.compiled import functions_of
 from ..compile.functions import element_type_of
-from ..losses.compiled import op_of_loss
 from ..losses import LOSSES
-from ..optimizers.compiled import update
+from ..losses.compiled import op_of_loss
 from ..optimizers import RULES
+from ..optimizers.compiled import update
 from ..run.frame import HITS, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, TERMS, UPDATE
 from ..run.plan import (
     ACTIVATE,
@@ -30,8 +28,6 @@ from ..run.plan import (
 )
 from . import dense
 
-
-_ACTIVATIONS = {activation.code: activation for activation in ACTIVATIONS.values()}
 _LOSSES = {loss.code: loss for loss in LOSSES.values()}
 _RULES = {rule.code: rule for rule in RULES.values()}
 
@@ -45,7 +41,7 @@ def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
         plan[:, WEIGHT_GRADIENT] = dense.dense_weight_gradient.address(real)
         plan[plan[:, SOURCE] != BATCH_ROWS, INPUT_GRADIENT] = dense.dense_input_gradient.address(real)
     for row in plan:
-        row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(_ACTIVATIONS[row[ACTIVATION]], real, train)
+        row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(ACTIVATIONS[row[ACTIVATION]], real, train)
 
 
 def fill_settings(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:

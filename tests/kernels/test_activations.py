@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from fastbp.kernels import reference
-from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE
+from fastbp.kernels.activations import ACTIVATIONS, CODES, FIRST_STORED_SLOPE
 from fastbp.kernels.activations.compiled import activate, activate_with_slope
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.ops.dense import activation_backward
 from fastbp.kernels.simd.isa import isa
 
-# The bounds stand in tools/sweep.py, which looks at every float32; here is a sample of it.
+# tools/sweep.py looks at every float32; here is a sample of it.
 _spec = importlib.util.spec_from_file_location("sweep", Path(__file__).parents[2] / "tools" / "sweep.py")
 sweep = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(sweep)
 
 needs_fma = pytest.mark.skipif(not isa().fma, reason="the bounds are for fused multiply-adds")
-PLAIN = ["identity", "relu", "leaky_relu"]
+PLAIN = [name for name, activation in ACTIVATIONS.items() if not activation.stores_slope]
 
 
 @numba.njit
@@ -71,7 +71,7 @@ def test_float64_error_is_within_its_bound(name, library):
 def test_sweep_sees_a_broken_bound(monkeypatch, capsys):
     options = ["tanh", "--step", "100003", "--count", "1000"]
     assert sweep.main(options) == 0
-    monkeypatch.setitem(sweep.ULP, "tanh", (4.0, 1.0))
+    monkeypatch.setitem(sweep.FUNCTIONS, "tanh", sweep.FUNCTIONS["tanh"]._replace(ulp=(4.0, 1.0)))
     assert sweep.main(options) == 1
     assert "!" in capsys.readouterr().out
 
@@ -80,35 +80,29 @@ EXACT = {
     "exp": lambda mp, z: mp.exp(z),
     "log": lambda mp, z: mp.log(abs(z)),
     "log1p": lambda mp, z: mp.log1p(abs(z)),
-    "elu": lambda mp, z: z if z > 0 else mp.expm1(z),
-    "sigmoid": lambda mp, z: 1 / (1 + mp.exp(-z)),
-    "tanh": lambda mp, z: mp.tanh(z),
-    "softplus": lambda mp, z: mp.log1p(mp.exp(z)),
-    "silu": lambda mp, z: z / (1 + mp.exp(-z)),
-    "gelu": lambda mp, z: z * mp.ncdf(z),
-    "gelu_tanh": lambda mp, z: z / (1 + mp.exp(-2 * mp.sqrt(2 / mp.pi) * (z + mp.mpf("0.044715") * z**3))),
-}
+} | {name: activation.exact for name, activation in ACTIVATIONS.items()}
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_truths_and_twin_agree_with_mpmath(name, library):
     mp = library("mpmath")
     z = np.array([-12.5, -3.25, -0.7, -1e-5, 1e-5, 0.3, 2.0, 9.0])
-    code = sweep.FUNCTIONS[name]
-    if code < 0:
-        z = np.abs(z) if name != "exp" else z
+    slopes = name in ACTIVATIONS
+    if name in ("log", "log1p"):
+        z = np.abs(z)
     with mp.workdps(50):
         value = [EXACT[name](mp, mp.mpf(x)) for x in z]
-        slope = [mp.diff(lambda x: EXACT[name](mp, x), mp.mpf(x)) if code >= 0 else mp.mpf(0) for x in z]
+        slope = [mp.diff(lambda x: EXACT[name](mp, x), mp.mpf(x)) if slopes else mp.mpf(0) for x in z]
         wide = [np.array([np.longdouble(mp.nstr(x, 25)) for x in exact]) for exact in (value, slope)]
-    # A dozen operations; z**2 = 156 magnifies the rounding of the exponents of gelu and gelu_tanh.
-    for got, exact in zip(sweep.wide_truth(name, z.astype(np.longdouble)), wide, strict=True):
-        np.testing.assert_allclose(got, exact, rtol=300 * float(np.finfo(np.longdouble).eps))
-    for got, exact in zip(np.transpose([sweep.truth(code, x) for x in z]), wide, strict=True):
-        np.testing.assert_allclose(got, exact.astype(float), rtol=300 * 2.0**-53)
-    if code >= 0:
-        np.testing.assert_allclose(reference.value_of(code, z), wide[0].astype(float), rtol=300 * 2.0**-53)
-        np.testing.assert_allclose(reference.slope_of(code, z), wide[1].astype(float), rtol=300 * 2.0**-53)
+    truth = sweep.TRUTHS[name] if slopes else sweep.FUNCTIONS[name].truth
+    for real in (np.longdouble, np.float64):
+        # A dozen operations; z**2 = 156 magnifies the rounding of the exponents of gelu and gelu_tanh.
+        bound = 300 * float(np.finfo(real).eps)
+        for got, exact in zip(truth(z.astype(real)), wide, strict=True):
+            np.testing.assert_allclose(got, exact.astype(real), rtol=bound)
+    if slopes:
+        np.testing.assert_allclose(ACTIVATIONS[name].value(z), wide[0].astype(float), rtol=300 * 2.0**-53)
+        np.testing.assert_allclose(ACTIVATIONS[name].slope(z), wide[1].astype(float), rtol=300 * 2.0**-53)
 
 
 @pytest.mark.parametrize("name", CODES)
@@ -167,13 +161,7 @@ def test_activation_backward_equals_its_twin(code, dtype):
 @pytest.fixture
 def torch_both(torch):
     def compute(name, z):
-        functional = torch.nn.functional
-        function = {
-            "identity": lambda t: t * 1,
-            "tanh": torch.tanh,
-            "sigmoid": torch.sigmoid,
-            "gelu_tanh": lambda t: functional.gelu(t, approximate="tanh"),
-        }.get(name) or getattr(functional, name)
+        function = getattr(torch.nn, ACTIVATIONS[name].torch)(**ACTIVATIONS[name].torch_options)
         z = torch.tensor(z, requires_grad=True)
         a = function(z)
         a.sum().backward()

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import fastbp
-from fastbp.kernels.activations import CODES
+from fastbp.kernels.activations import ACTIVATIONS
 
 LOSSES = {
     "labels": ("softmax_cross_entropy", lambda rng: rng.integers(0, 4, 5)),
@@ -33,7 +33,7 @@ def test_gradients_of_every_loss_are_right(x, loss):
     assert result.checked == x.size + model._params.size
 
 
-@pytest.mark.parametrize("activation", CODES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_of_every_activation_are_right(x, activation):
     model = fastbp.mlp([3, 6, 4], activation, bias=activation != "tanh", rng=0)
     assert fastbp.gradcheck(model, "mse", x, np.ones((5, 4))).error < 1e-8

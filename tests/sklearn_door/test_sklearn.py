@@ -263,7 +263,7 @@ def test_dropout_leaves_out_its_part_and_repeats(digits):
 
 def test_every_activation_learns(digits):
     x, y = digits
-    for activation in ("leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh", "relu", "logistic"):
+    for activation in _networks.NAMES.keys() - {"identity"}:
         model = ours.MLPClassifier(activation=activation, solver="lbfgs", max_iter=30, random_state=0).fit(x, y)
         assert model.score(x, y) > 0.98
     with pytest.raises(ValueError, match="activation"):

@@ -1,9 +1,12 @@
 """What the tests of fastbp.torch need."""
 
 import copy
+import functools
 from itertools import pairwise
 
 import pytest
+
+from fastbp.kernels.activations import ACTIVATIONS
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +30,11 @@ def fewest(torch, door):
 @pytest.fixture(scope="session")
 def modules(torch):
     """Make the activations of PyTorch by fastbp's names."""
-    nn = torch.nn
     return {
-        "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
-        "softplus": nn.Softplus, "silu": nn.SiLU, "gelu": nn.GELU, "gelu_tanh": lambda: nn.GELU("tanh"),
-    }  # fmt: skip
+        name: functools.partial(getattr(torch.nn, kind.torch), **kind.torch_options)
+        for name, kind in ACTIVATIONS.items()
+        if name != "identity"
+    }
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import warnings
 
 import pytest
 
+from fastbp.kernels.activations import ACTIVATIONS
+
 
 def test_where_fastbp_cannot_torch_computes(torch, door, numbers):
     model, x = door.MLP([5, 4, 3], "tanh"), numbers(6, 5, dtype=torch.float32)
@@ -149,13 +151,13 @@ def test_a_small_layer_alone_is_torch_s_and_a_large_one_is_not(torch, door, fewe
     used = []
     kernel = chains.chain_forward
     monkeypatch.setattr(chains, "chain_forward", lambda *arguments: (used.append(len(used)), kernel(*arguments)))
-    code = chains.CODES[name or "identity"]
+    code = ACTIVATIONS[name or "identity"].code
     outs = 40
     most = fewest.get(code, 0) // (20 * outs)
     layer = door.Linear(20, outs, activation=name)
     for rows in (1, most - 1) if most else ():
         x = torch.randn(rows, 20)
-        expected = chains.ACTIVATIONS[code](torch.nn.functional.linear(x, layer.weight, layer.bias))
+        expected = chains.FUNCTIONS[code](torch.nn.functional.linear(x, layer.weight, layer.bias))
         assert torch.equal(layer(x), expected)
     assert not used
     layer(torch.randn(max(1, most), 20))

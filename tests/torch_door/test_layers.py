@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbp.kernels.activations import CODES
+from fastbp.kernels.activations import ACTIVATIONS
 
-NAMES = sorted(set(CODES) - {"identity"})
+NAMES = sorted(set(ACTIVATIONS) - {"identity"})
 
 
 @pytest.mark.parametrize("name", NAMES)

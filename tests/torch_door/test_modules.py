@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbp.kernels.activations import CODES
+from fastbp.kernels.activations import ACTIVATIONS
 
 SHAPES = st.tuples(
     st.lists(st.integers(1, 9), min_size=2, max_size=5),
-    st.sampled_from(sorted(CODES)),
+    st.sampled_from(sorted(ACTIVATIONS)),
     st.sampled_from(["identity", "tanh", "gelu_tanh"]),
     st.booleans(),
 )
