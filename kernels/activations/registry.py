@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Gradient = Callable[[Lanes, Vec, Vec], Vec]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activation:
     """An activation ``a = g(z)``.
 

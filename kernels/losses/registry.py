@@ -15,7 +15,7 @@ REDUCTION, IGNORE_INDEX, LABEL_SMOOTHING, OWN = range(4)
 VARIANCE_EPS, CONSTANT, OPTIONS_SIZE = OWN, OWN + 1, OWN + 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loss:
     """A loss of rows: ``sum_i scale_i * loss_i``.
 

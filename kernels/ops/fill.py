@@ -17,13 +17,11 @@ from ..run.plan import (
     ACTIVATE,
     ACTIVATION,
     APPLY_SLOPE,
-    BATCH_ROWS,
     DIFFERENTIATE,
     FINISH,
     FORWARD,
     INPUT_GRADIENT,
     NOTHING,
-    SOURCE,
     WEIGHT_GRADIENT,
 )
 from . import dense
@@ -39,7 +37,7 @@ def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
     plan[:, [INPUT_GRADIENT, WEIGHT_GRADIENT]] = NOTHING
     if train:
         plan[:, WEIGHT_GRADIENT] = dense.dense_weight_gradient.address(real)
-        plan[plan[:, SOURCE] != BATCH_ROWS, INPUT_GRADIENT] = dense.dense_input_gradient.address(real)
+        plan[:, INPUT_GRADIENT] = dense.dense_input_gradient.address(real)
     for row in plan:
         row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(ACTIVATIONS[row[ACTIVATION]], real, train)
 
@@ -57,8 +55,3 @@ def address_of_hook(dtype: np.dtype) -> int:
     from ..run.clipping import clip_norm
 
     return clip_norm.address(element_type_of(dtype))
-
-
-def address_of_input_gradient(dtype: np.dtype) -> int:
-    """Return the address of a dense layer's input gradient, for the first layer too."""
-    return dense.dense_input_gradient.address(element_type_of(dtype))

@@ -30,7 +30,7 @@ class Hyper:
     factor: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
     """How parameters are updated from their gradients, element by element.
 

@@ -16,7 +16,7 @@ from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.region import shared
 from ..linalg.tasks import MOVED, share, worth
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at, table_of
-from ..ops.fill import address_of_input_gradient, fill
+from ..ops.fill import fill
 from .frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
 from .passes import backward_pass, copy_row, run_forward
 from .plan import (
@@ -87,8 +87,6 @@ def make_chain(layers: Sequence[Layer], itemsize: int) -> tuple[np.ndarray, np.n
 def fill_chain(kept: np.ndarray, passing: np.ndarray, dtype: np.dtype) -> None:
     """Write the addresses of compiled functions into a chain's plans."""
     fill(kept, dtype, train=True)
-    # That of the batch too: a call that does not want it leaves it out.
-    kept[0, INPUT_GRADIENT] = address_of_input_gradient(dtype)
     fill(passing, dtype, train=False)
 
 

@@ -43,9 +43,10 @@ from ..ops.call import TARGETS as SPAN_TARGETS
 from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.microkernel import ACCUMULATE, TAKE, TILE_ROWS
 from .chunks import ROWS_AT_ONCE
-from .frame import LAYERS, LAYOUT, OPTIONS, RUN_LOSS, SETTINGS, SPLIT, WORK
+from .frame import DX, LAYERS, LAYOUT, OPTIONS, RUN_LOSS, SETTINGS, WORK
 from .gradients import add_chunks, blocks_of, chunks_of, gradient_chunks, gradient_of_chunks
 from .plan import (
+    BATCH_ROWS,
     BY_ROWS,
     DEPTH,
     EFFORT,
@@ -54,6 +55,7 @@ from .plan import (
     LD,
     NOTHING,
     OUT,
+    SOURCE,
     TARGETS,
     WEIGHT_GRADIENT,
     X,
@@ -120,6 +122,20 @@ def run_forward(x, frame, span, tasks):
         run_row(FORWARD, x, frame, i, span, tasks)
 
 
+@kernel
+def run_backward(x, frame, span, tasks):
+    """From dz of the last op of a plan to those of all others."""
+    for i in range(frame[LAYERS] - 1, -1, -1):
+        run_input_gradient(x, frame, i, span, tasks)
+
+
+@kernel
+def run_input_gradient(x, frame, i, span, tasks):
+    """Compute the gradients of what row i of the plan reads; that of the batch only where it is wanted."""
+    if row_at(frame, i)[SOURCE] != BATCH_ROWS or frame[DX] != 0:
+        run_row(INPUT_GRADIENT, x, frame, i, span, tasks)
+
+
 def _rows_types(dtype):
     i = types.int64
     return types.void(Batch.of(dtype), types.CPointer(i), i, i, i, i)
@@ -150,8 +166,7 @@ def rows_through(batch, frame, start, rows, first, tasks):
     row = row_at(frame, last)
     run_op(settings[RUN_LOSS], x, frame, row, span, ELEMENT_WORK * rows * row[OUT], tasks)
     if layout[BY_ROWS]:
-        for i in range(last, -1, -1):
-            run_row(INPUT_GRADIENT, x, frame, i, span, tasks)
+        run_backward(x, frame, span, tasks)
 
 
 def _pass_types(dtype):
@@ -201,20 +216,25 @@ def pass_over_chunks(batch, frame, chunks, pieces, piece):
                     call_op(row[WEIGHT_GRADIENT], x, frame, row, span, 1, 0)
 
 
+# The chunks from `first` to before `last` of a batch of `rows` rows in so many: x has their rows. `updates`: whether
+# parameters are updated once the last chunk is summed.
+Chunks = record("Chunks", x=POINTER, rows=INT, count=INT, first=INT, last=INT, updates=INT)
+
+
 def _weights_types(dtype):
-    p, i = types.CPointer(dtype), types.int64
-    return types.void(p, types.CPointer(i), i, i, i, i, i, i)
+    i = types.int64
+    return types.void(Chunks.of(dtype), types.CPointer(i), i, i)
 
 
 @shared(_weights_types)
-def pass_over_weights(x, frame, batch, chunks, first, last, pieces, piece):
-    """One piece's block of every op's weight gradient over some chunks of the batch, and after the last its update.
+def pass_over_weights(part, frame, pieces, piece):
+    """One piece's block of every op's weight gradient over some chunks of a batch, and after the last its update.
 
-    x : rows of the chunks from `first` to before `last`; the dz of all ops stand in the workspace
+    The dz of all ops, for the rows of these chunks, stand in the workspace.
     """
-    span, settings = new_span(frame), pointer_to(frame, frame[SETTINGS])
+    span, x, batch, chunks, first, last = new_span(frame), part.x, part.rows, part.count, part.first, part.last
     begin = share(batch, 1, chunks, first)
-    updates = last == chunks and settings[SPLIT] == 0
+    updates = last == chunks and part.updates != 0
     for i in range(frame[LAYERS] - 1, -1, -1):
         row = row_at(frame, i)
         if row[WEIGHT_GRADIENT] == NOTHING:
@@ -246,7 +266,7 @@ def backward_pass(x, frame, batch, updates, tasks):
     span[BATCH], span[PARTS], span[PART], span[PART_END] = batch, parts, 0, parts
     span[MODE], span[INTO], span[UPDATES] = 0, GRADIENT, updates
     for i in range(frame[LAYERS] - 1, -1, -1):
-        run_row(INPUT_GRADIENT, x, frame, i, span, tasks)
+        run_input_gradient(x, frame, i, span, tasks)
         row = row_at(frame, i)
         if row[WEIGHT_GRADIENT] == NOTHING:
             continue
@@ -288,7 +308,7 @@ def worth_sharing(frame, batch, rows_apart, tasks):
     work, exchanged = 0, 0
     for i in range(frame[LAYERS]):
         row = row_at(frame, i)
-        work += (3 if row[INPUT_GRADIENT] != NOTHING else 2) * batch * row[EFFORT]
+        work += (3 if row[SOURCE] != BATCH_ROWS else 2) * batch * row[EFFORT]
         exchanged += row[DEPTH] * row[OUT]
         if not rows_apart:
             exchanged += 2 * batch * row[LD]

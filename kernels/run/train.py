@@ -54,6 +54,7 @@ from .frame import (
 from .gradients import add_all_chunks, chunks_of, update_all
 from .passes import (
     Batch,
+    Chunks,
     backward_pass,
     chunks_at_once,
     most_pieces,
@@ -143,8 +144,8 @@ def pass_by_rows(batch, frame, rows, divisor, record, step):
         pass_over_rows(batch, frame, first, end - first, inner, row_pieces, tasks)
         if end == batch.rows and not goes_on(frame, rows, batch.rows, divisor, record, step):
             return False
-        x = rows_of_batch(batch, frame, first, 0)
-        pass_over_weights(x, frame, batch.rows, chunks, chunk, chunk + together, pieces, tasks)
+        x, updates = rows_of_batch(batch, frame, first, 0), pointer_to(frame, frame[SETTINGS])[SPLIT] == 0
+        pass_over_weights(Chunks(x, batch.rows, chunks, chunk, chunk + together, updates), frame, pieces, tasks)
     return True
 
 
