@@ -47,9 +47,13 @@ class Schedule(Callback):
 
 
 class Saves(Checkpoint):
-    """Saves as the run begins, every so many seconds, and at its end; what cannot be written is told, and ends no run.
+    """Saves as the run begins, every CHECKPOINT_SECONDS, and at its end; a failure to write is told, and ends no run.
 
-    A trainer whose parameters are no numbers any more takes the place of no checkpoint.
+    Parameters
+    ----------
+    path : Path
+    tell : callable
+        Called with a sentence when a checkpoint cannot be written, once for each reason.
     """
 
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
@@ -68,20 +72,19 @@ class Saves(Checkpoint):
         super().on_fit_end(trainer)
         self.ended = True
 
-    def save(self, trainer: TrainerView) -> None:
+    def save(self, trainer: TrainerView) -> bool:
         """Save a checkpoint, if that can be done."""
-        if not np.isfinite(trainer.model._params).all():
-            return
         try:
-            super()._save(trainer)
-            self.failure = None
+            saved = super().save(trainer)
         except (OSError, MemoryError) as error:
             self._saved = time.monotonic()  # try again as late as after one that was written
             before, self.failure = self.failure, reason(error)
             if self.failure != before:
                 self.tell(f"{os.fspath(self.path)} cannot be written ({self.failure}); training goes on.")
-
-    _save = save
+            return False
+        if saved:
+            self.failure = None
+        return saved
 
 
 @dataclass(frozen=True, eq=False)

@@ -167,7 +167,7 @@ class EarlyStopping(Callback):
 class Checkpoint(Callback):
     """Save a checkpoint while `fit` goes on, at the end of a step, and at the end of the run.
 
-    Each takes the place of the one before, whole or not at all; none does while a parameter is NaN.
+    Each takes the place of the one before, whole or not at all; none does while a parameter is NaN or infinite.
     ``fastbp.Trainer.load_checkpoint`` reads it, and ``fit(..., resume=True)`` goes on from it.
 
     Parameters
@@ -208,12 +208,42 @@ class Checkpoint(Callback):
         self.path, self.every_epochs, self.every_seconds = path, every_epochs, every_seconds
         self._steps = 0  # when it saved last
 
-    def _save(self, trainer: TrainerView) -> None:
-        if np.isnan(trainer.model._params).any():
-            return  # the next step ends the run, and what was saved before is what there is to go back to
+    def save(self, trainer: TrainerView) -> bool:
+        """Write the checkpoint, unless a parameter is NaN or infinite: then the one before is what to go back to.
+
+        `fit` calls this when a checkpoint is due; a subclass may add to it.
+
+        Parameters
+        ----------
+        trainer : Trainer
+
+        Returns
+        -------
+        bool
+            Whether it is written.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; the one that was there before is as it was.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastbp
+        >>> checkpoint = fastbp.Checkpoint(os.path.join(tempfile.mkdtemp(), "run.checkpoint"))
+        >>> trainer = fastbp.Trainer(fastbp.mlp([2, 3], rng=0))
+        >>> checkpoint.save(trainer)
+        True
+        >>> trainer.model.parameters()["0.bias"][0] = np.inf
+        >>> checkpoint.save(trainer)
+        False
+        """
+        if not np.isfinite(trainer.model._params).all():
+            return False
         trainer.save_checkpoint(self.path)
         self._steps = trainer.steps
-        self._saved = time.monotonic()  # a slow disk does not take all of the time
+        self._saved = time.monotonic()  # after writing, so that a slow disk does not take all of the time
+        return True
 
     def on_fit_begin(self, trainer: TrainerView) -> None:  # noqa: D102
         check_target(self.path)
@@ -221,15 +251,15 @@ class Checkpoint(Callback):
 
     def on_steps_end(self, trainer: TrainerView) -> None:  # noqa: D102
         if self.every_seconds is not None and time.monotonic() - self._saved >= self.every_seconds:
-            self._save(trainer)
+            self.save(trainer)
 
     def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
         if self.every_epochs is not None and epoch % self.every_epochs == 0:
-            self._save(trainer)
+            self.save(trainer)
         return None
 
     def on_fit_end(self, trainer: TrainerView) -> None:  # noqa: D102
-        self._save(trainer)
+        self.save(trainer)
 
     def _kept(self) -> list[str]:
         return [f"{os.fspath(self.path)} has the run as of {self._steps} steps."] if self._steps else []

@@ -467,3 +467,16 @@ def test_what_a_checkpoint_cannot_hold_is_refused_and_the_old_one_stays(data, tm
         trainer.save_checkpoint(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_not_finite_replace_no_checkpoint(tmp_path, value):
+    checkpoint = fastbp.Checkpoint(tmp_path / "run.checkpoint")
+    trainer = make_trainer()
+    assert checkpoint.save(trainer)
+    before = (tmp_path / "run.checkpoint").read_bytes()
+    trainer.model.parameters()["1.weight"].flat[2] = value
+    assert not checkpoint.save(trainer)
+    checkpoint.on_epoch_end(trainer, 1, {})
+    checkpoint.on_fit_end(trainer)
+    assert (tmp_path / "run.checkpoint").read_bytes() == before
