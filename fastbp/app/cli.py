@@ -1,77 +1,28 @@
 """The command line: `fastbp train`, `evaluate`, `predict`, `bench`, `info`, `warmup`."""
 
-import contextlib
-import sys
 import time
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from typer.core import TyperGroup
 
 import fastbp
 from fastbp._base.check import choice
-from fastbp._base.console import thousands, visible, wants_no_colour
-from fastbp._base.files import check_target, write_atomically
-from fastbp._base.interrupts import Terminated, termination_interrupts
-from fastbp._base.lock import alone_in
-from fastbp._base.program import INTERRUPTED, interruptible
+from fastbp._base.console import thousands, wants_no_colour
+from fastbp._base.files import check_target
 from fastbp.app import report
 from fastbp.app.answers import check_ending, write_answers
-from fastbp.app.folder import HISTORY, MODEL, PICTURE, RunFolder
+from fastbp.app.errors import OneLineErrors
+from fastbp.app.folder import RunFolder
 from fastbp.app.options import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options
 from fastbp.app.pipeline import Pipeline
-from fastbp.app.plot import learning_curve
-from fastbp.app.run import Result, Run
+from fastbp.app.run import Run
+from fastbp.app.session import train_in
 from fastbp.kernels.activations import ACTIVATIONS
 
-FAILED, MISTAKE, TERMINATED = 1, 2, 143
 BENCH_ROUNDS = 9
 SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
-
-
-class OneLineErrors(TyperGroup):
-    """Commands whose errors are one line on the standard error, and exit code 2."""
-
-    def main(self, *args: Any, **extra: Any) -> Any:
-        """Run a command and exit."""
-        try:
-            code = super().main(*args, **{**extra, "standalone_mode": False})
-        except typer.Abort:
-            code = _fail("interrupted", INTERRUPTED)
-        except MemoryError as error:
-            code = _fail(f"not enough memory: {error}")
-        except (ValueError, OSError, ImportError) as error:
-            # What a user gave: the library checks it all before it computes. Anything else is a bug and shows as one.
-            code = _fail(_text(error))
-        except Exception as error:
-            if not hasattr(error, "format_message"):  # typer's usage errors have it, in all its versions
-                raise
-            code = _fail(error.format_message())
-        sys.exit(code if isinstance(code, int) else 0)
-
-    def invoke(self, context: Any) -> Any:
-        """Run a command; Ctrl-C where it does not catch it itself is one line too."""
-        try:
-            with interruptible():
-                return super().invoke(context)
-        except KeyboardInterrupt:
-            raise typer.Exit(_fail("interrupted", INTERRUPTED)) from None
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return str(error)
-
-
-def _fail(message: str, code: int = MISTAKE) -> int:
-    with contextlib.suppress(OSError):  # the exit code says it too
-        typer.echo(f"fastbp: {visible(' '.join(message.split()))}", err=True)
-    return code
 
 
 app = typer.Typer(
@@ -179,88 +130,20 @@ def train(
     folder = RunFolder(out if out is not None else Path("runs", Path(data).resolve().name.split(".")[0]))
     if resume:
         folder.last_checkpoint()  # before a folder is made
-    console = report.make_console()
-    with alone_in(folder.path) as locked:
-        folder.check_targets()
+        asked = asdict(options) | {"data": data, "target": target, "task": task}
+        typed = {name: value for name, value in asked.items() if _typed(context, name)}
+
+    def make() -> Run:
         if resume:
-            asked = asdict(options) | {"data": data, "target": target, "task": task}
-            run = Run.resumed(folder.last_checkpoint(), {name: asked[name] for name in asked if _typed(context, name)})
-        else:
-            run = Run(data, options, target=target, task=task)
-            if not force:
-                folder.check_free(run.pipeline.model.metadata)
-        if not locked:
-            report.say(console, f"The file system of {folder.path} has no locks: let no other run write there.")
-        console.print(report.pairs(report.describe(run)))
-        if run.went_on:
-            report.say(console, run.went_on)
-        with report.CompileWatch(console).watch():
-            run.compile()
-        if not resume:
-            folder.clear(force)
-        with termination_interrupts():
-            try:
-                code = _train(run, folder, console)
-            except KeyboardInterrupt as stop:  # before the first step, or while the results are written
-                code = _stopped(stop, folder)
-    raise typer.Exit(code)
+            return Run.resumed(folder.last_checkpoint(), typed)
+        return Run(data, options, target=target, task=task)
+
+    raise typer.Exit(train_in(folder, make, resume=resume, force=force))
 
 
 def _typed(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
-
-
-def _train(run: Run, folder: RunFolder, console: Console) -> int:
-    """Train, write the results, say how it went; return the exit code."""
-    progress = report.RunProgress(console)
-    result = run.train(progress, folder.checkpoint, partial(report.say, console))
-    history = result.trainer.history
-    if result.unsaved:
-        folder.unwritten.append(f"{folder.checkpoint} ({result.unsaved})")
-    if result.diverged:
-        folder.write(HISTORY, history.to_csv)
-        where = f"{folder.path / HISTORY} is written, a model is not"
-        if (folder.path / MODEL).exists():
-            where += ": the one there is of an earlier run"
-        return _fail(f"{result.diverged}; {where}", FAILED)
-    if history.epochs:
-        _write_results(run, result, folder, progress)
-    if result.interrupted or folder.unwritten:
-        return _stopped(result.interrupted, folder, "what was done is written" if history.epochs else "")
-    return 0
-
-
-def _write_results(run: Run, result: Result, folder: RunFolder, progress: report.RunProgress) -> None:
-    """Write each result on its own, and only then print: a closed or full output loses none."""
-    folder.write(MODEL, result.save_model)
-    folder.write(HISTORY, result.trainer.history.to_csv)
-    figures = result.evaluate()
-    missing = ""
-    try:
-        picture = _draw(run, result, figures["test"])
-        folder.write(PICTURE, lambda path: write_atomically(path, picture))
-    except ImportError as error:
-        missing = str(error)
-    if not (result.interrupted or folder.unwritten):
-        folder.finish()
-    console = progress.console
-    console.print(report.pairs(report.describe_result(result, progress)))
-    console.print(report.figures(figures))
-    if missing:
-        report.say(console, missing)
-    if folder.written:
-        report.say(console, f"{folder.path}/: {', '.join(folder.written)}")
-
-
-def _stopped(stop: KeyboardInterrupt | None, folder: RunFolder, written: str = "") -> int:
-    """Say why not all of a run is there, and whether it can go on; return the exit code."""
-    why = "" if stop is None else "terminated" if isinstance(stop, Terminated) else "interrupted"
-    if folder.unwritten:
-        written = f"could not write {', '.join(folder.unwritten)}"
-    goes_on = ", --resume goes on" if folder.goes_on() else ""
-    code = FAILED if folder.unwritten else TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-    return _fail("; ".join(filter(None, (why, written))) + goes_on, code)
 
 
 def _set_threads(threads: int | None) -> None:
@@ -269,17 +152,6 @@ def _set_threads(threads: int | None) -> None:
             fastbp.set_num_threads(threads)
         except ValueError as error:
             raise ValueError(str(error).replace("set_num_threads expects n", "--threads expects a number")) from None
-
-
-def _draw(run: Run, result: Result, test: dict[str, float]) -> bytes:
-    about = report.describe(run)
-    name = visible(Path(run.data.name).name)
-    if "accuracy" in test:
-        title = f"{name}: {test['accuracy']:.1%} of the test rows right".replace("%", " %")
-    else:
-        title = f"{name}: R² {test['r2']:.3f} on the test rows"
-    subtitle = f"{about['network']}, {about['optimizer']}"
-    return learning_curve(result.trainer.history, title, subtitle, test, result.best_epoch)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from numba import types
 from .._numba import CFunc, cgutils, global_compiler_lock
 from ..simd.lanes import make_intrinsic
 from .functions import cache_of
-from .parts import note, parts_of
+from .parts import Part, note, parts_of
 
 
 class Outlined:
@@ -30,7 +30,7 @@ class Outlined:
         """Return the name of the machine code for an element type."""
         return f"fastbp.{self.function.__module__}.{self.function.__name__}.{dtype}"
 
-    def parts(self) -> "list[Outlined]":
+    def parts(self) -> list[Part]:
         """Return the outlined functions that this one calls by name, each after those that it calls itself."""
         return parts_of(self.function)
 

@@ -4,31 +4,37 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from .outlined import Outlined
+
+class Part(Protocol):
+    """An outlined function as it is seen here."""
+
+    def parts(self) -> "list[Part]": ...
+    def define(self, sig: Any) -> None: ...
+    def compile(self, dtype: Any) -> None: ...
+
 
 # What a kernel calls, an intrinsic, and the outlined function behind it
-_behind: dict[Any, "Outlined"] = {}
+_behind: dict[Any, Part] = {}
 
 
-def note(intrinsic: Any, part: "Outlined") -> None:
+def note(intrinsic: Any, part: Part) -> None:
     """Note that whoever calls this intrinsic calls that outlined function."""
     _behind[intrinsic] = part
 
 
-def behind(intrinsic: Any) -> "Outlined":
+def behind(intrinsic: Any) -> Any:
     """Return the outlined function that an intrinsic calls."""
     return _behind[intrinsic]
 
 
-def parts_of(function: Callable[..., Any]) -> list["Outlined"]:
+def parts_of(function: Callable[..., Any]) -> list[Part]:
     """Return the outlined functions that a kernel calls by name, each after those that it calls itself.
 
     They are read from the globals that its code and the code of the kernels in it name, so nothing is declared.
     """
-    found: dict[Outlined, None] = {}
+    found: dict[Part, None] = {}
     seen: set[Any] = set()
 
     def walk(kernel: Callable[..., Any]) -> None:
@@ -57,5 +63,5 @@ def _named(function: Callable[..., Any]) -> Iterator[Any]:
             each = getattr(each, "py_func", each)
             with contextlib.suppress(TypeError):  # one that has no hash
                 hash(each)
-                if not getattr(each, "__module__", "").startswith(("numba.", "numpy")):
+                if not getattr(each, "__module__", "").startswith(("numba", "numpy")):
                     yield each

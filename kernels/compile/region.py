@@ -16,7 +16,7 @@ from ..simd.lanes import I32, I64, count_loop, make_intrinsic
 from .control import give_back, take
 from .functions import kernel
 from .outlined import Outlined, element_type
-from .parts import behind
+from .parts import Part, behind
 from .pool import threading_layer
 from .threads import TASK, integers, spread
 
@@ -88,7 +88,7 @@ class Shared(Outlined):
     the threads that a smaller region has no use for, and makes them again for the next one.
     """
 
-    def parts(self) -> list[Outlined]:
+    def parts(self) -> list[Part]:
         """Return what `Outlined.parts` does, and the region."""
         return [*super().parts(), _REGION]
 

@@ -132,7 +132,11 @@ def test_third_party_imports_are_known(graph):
 
 # What kernels use of Numba and llvmlite where they use it. Anything else may change with any version.
 PUBLIC = {"numba.carray", "numba.njit", "numba.prange", "numba.types", "numba.__version__", "llvmlite.__version__"}
-PUBLIC |= {"numba.extending.intrinsic", "numba.extending.register_jitable", "llvmlite.ir", "llvmlite.binding"}
+PUBLIC |= {"numba.from_dtype", "llvmlite.ir", "llvmlite.binding"}
+PUBLIC |= {
+    f"numba.extending.{name}"
+    for name in ("intrinsic", "make_attribute_wrapper", "models", "overload_method", "register_model")
+}
 
 
 def numba_names(path):
