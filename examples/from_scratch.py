@@ -13,7 +13,7 @@ import numpy as np
 
 import fastbp
 from fastbp.kernels.activations import IDENTITY, RELU
-from fastbp.kernels.ops.dense import dense_backward, dense_forward
+from fastbp.kernels.ops.by_hand import dense_backward, dense_forward
 
 HIDDEN, CLASSES, BATCH, EPOCHS, RATE = 128, 10, 128, 30, 0.5
 NONE = np.empty((0, 0), np.float32)  # for what a kernel does not need
