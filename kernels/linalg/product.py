@@ -11,7 +11,8 @@ from numba import types
 from ..compile.functions import kernel
 from ..compile.outlined import outlined
 from ..compile.passes import run_pass
-from ..compile.pointers import at, lanes_of, stack_block
+from ..compile.pointers import at, lanes_of
+from ..compile.scratch import scratch
 from ..simd.caches import caches
 from ..simd.isa import WIDEST_LANES, isa
 from ..simd.microkernel import (
@@ -43,8 +44,7 @@ GROUP = max(1, min(LARGEST_BLOCK, caches()[2] // 2) // PANEL_BYTES)
 ROW_BLOCK = 96
 # A transposed block may be written up to whole vectors of k; one more row holds the bias.
 BLOCK_ROWS = K_BLOCK + WIDEST_LANES
-b_scratch = stack_block((BLOCK_ROWS + 1) * GROUP * TILE_VECTORS * isa().vector_bytes)
-a_scratch = stack_block(BLOCK_ROWS * ROW_BLOCK * 8)
+blocks = scratch((BLOCK_ROWS + 1) * GROUP * TILE_VECTORS * isa().vector_bytes + BLOCK_ROWS * ROW_BLOCK * 8)
 # Copying B costs as much as a few rows of tiles: it pays from so many rows, where a block of B as it stands (elements
 # from its first row to its last) is no longer at home in the first-level cache.
 PACK_ROWS = 64
@@ -121,8 +121,9 @@ def product(a, b, c, finish):
         stands in c, and ROOM where c, below and beside have room up to whole vectors
     """
     width, depth = lanes_of(a.data), a.cols
-    block, a_block = b_scratch(a.data), a_scratch(a.data)
+    block = blocks(a.data)
     addends = at(block, BLOCK_ROWS * GROUP * TILE_VECTORS * width)
+    a_block = at(addends, GROUP * TILE_VECTORS * width)
     single = c.rows == 1 and not b.turned
     tile_vectors = ROW_VECTORS if single else TILE_VECTORS
     all_vectors = (c.cols + width - 1) // width
