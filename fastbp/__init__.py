@@ -26,8 +26,9 @@ with _imports:
     from fastbp.nn.information import cross_entropy, entropy, kl_divergence
     from fastbp.nn.layers import Dense
     from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
+    from fastbp.nn.mlp import mlp
     from fastbp.nn.saving import load
-    from fastbp.nn.sequential import Sequential, mlp
+    from fastbp.nn.sequential import Sequential
     from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
     from fastbp.train.config import config, show_config, warmup
     from fastbp.train.history import History

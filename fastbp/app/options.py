@@ -6,7 +6,7 @@ from typing import Any
 from fastbp._base import check
 from fastbp.data.datasets import Dataset
 from fastbp.nn.losses import CrossEntropyLoss
-from fastbp.nn.sequential import mlp
+from fastbp.nn.mlp import mlp
 from fastbp.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 
 # Optimizers by name, with the learning rate that each takes where none is given.

@@ -17,7 +17,7 @@ from fastbp.data.datasets import load_dataset, train_validation_split
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.tables import SUFFIXES
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
-from fastbp.nn.sequential import mlp
+from fastbp.nn.mlp import mlp
 from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
 from fastbp.train.not_finite import NotFiniteError
 from fastbp.train.progress import Progress

@@ -9,13 +9,12 @@ from itertools import pairwise
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check, memory
 from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.threads import tasks_for
-from fastbp.initializers import Initializer
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.ops.fill import fill
 from fastbp.kernels.run.plan import CAPACITY, SIZE, Layer, make_plan
@@ -23,7 +22,7 @@ from fastbp.kernels.run.predict import predict
 from fastbp.nn.layers import Dense
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
 
-__all__ = ["Sequential", "mlp"]
+__all__ = ["Sequential"]
 
 Array = NDArray[Any]
 # Rows that `predict` runs at a time: few enough for their activations to stay in a cache, enough to repay packing the
@@ -352,62 +351,3 @@ def _check_chain(layers: Sequence[Any]) -> None:
             )
         if layer.dtype != below.dtype:
             raise TypeError(f"Sequential expects dtype {below.dtype} at position {i} as before, got {layer.dtype}")
-
-
-def mlp(
-    sizes: Sequence[int],
-    activation: str = "relu",
-    *,
-    output_activation: str = "identity",
-    bias: bool = True,
-    init: str | Initializer | None = None,
-    dtype: DTypeLike = "float32",
-    rng: int | np.random.Generator | None = None,
-) -> Sequential:
-    """Make a chain of dense layers from its sizes.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Features of the input, of each hidden layer, of the output.
-    activation : str, default "relu"
-        Of the hidden layers; see `Dense`.
-    output_activation : str, default "identity"
-        Of the last layer; losses of logits want "identity".
-    bias, init, dtype
-        As in `Dense`.
-    rng : int or numpy.random.Generator, optional
-        Seed of the initial weights; one stream for all layers.
-
-    Returns
-    -------
-    Sequential
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, or out of range.
-
-    Examples
-    --------
-    >>> import fastbp
-    >>> fastbp.mlp([4, 8, 3], rng=0)
-    Sequential(Dense(4, 8, activation='relu'), Dense(8, 3, activation='identity'))
-    """
-    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__getitem__") or len(sizes) < 2:
-        raise ValueError(f"mlp expects at least two sizes, of the input and of the output, got {sizes!r}")
-    generator = check.generator(rng, "mlp")
-    last = len(sizes) - 2
-    return Sequential(
-        *(
-            Dense(
-                *pair,
-                output_activation if i == last else activation,
-                bias=bias,
-                init=init,
-                dtype=dtype,
-                rng=generator,
-            )
-            for i, pair in enumerate(pairwise(sizes))
-        )
-    )

@@ -11,7 +11,7 @@ from fastbp.kernels._numba import config as numba_config
 from fastbp.kernels.compile.pool import threading_layer
 from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.isa import isa
-from fastbp.nn.sequential import mlp
+from fastbp.nn.mlp import mlp
 from fastbp.train.trainer import Trainer
 
 __all__ = ["config", "show_config", "warmup"]

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.nn.losses import named_loss
 
 LOSSES = ["softmax_cross_entropy", "mse", "binary_cross_entropy_with_logits", "gaussian_nll"]
 
@@ -34,7 +35,7 @@ def targets_for(loss, rng, batch, outputs):
 
 
 def loss_of(loss, z, y):
-    return fastbp.nn.losses.LOSSES[loss]().evaluate(z, y)
+    return named_loss(loss).evaluate(z, y)
 
 
 class TestForward:
