@@ -8,7 +8,6 @@ from numba import types
 
 from ..compile.functions import kernel
 from ..compile.outlined import outlined
-from ..compile.passes import run_pass
 from ..compile.pointers import at, doubles_at, lanes_of, stack_block
 from ..simd.isa import WIDEST_LANES, isa
 from ..simd.microkernel import ACCUMULATE, ROOM, TILE_VECTORS
@@ -48,5 +47,4 @@ def few_columns(x, dz, dw, finish):
         product(dz.transposed(), x.cols_of(first, end), turned, plain)
         for i in range(first, end, width):
             unpack_transposed(dw.element(i, 0), dw.ld, dw.cols, min(width, end - i), at(block, i - first), ld_block)
-    if finish.after != 0:
-        run_pass(finish.after, dw.data, finish.below, finish.beside, finish.numbers, finish.n, dw.ld, dw.rows, dw.cols)
+    finish.run(dw)

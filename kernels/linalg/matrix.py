@@ -1,6 +1,8 @@
 """Operands of products: a matrix where it stands in memory, and what is done with a finished one."""
 
-from ..compile.pointers import at
+from ..compile.functions import kernel
+from ..compile.passes import run_pass
+from ..compile.pointers import at, doubles_at
 from ..compile.records import DOUBLES, INT, POINTER, method, record
 
 # A matrix of `rows` by `cols`: element (i, j) stands at data[i * ld + j], or at data[j * ld + i] where it is `turned`.
@@ -48,3 +50,17 @@ Finish = record("Finish", mode=INT, bias=POINTER, after=INT, below=POINTER, besi
 def moved(f, c, j):
     """Return what finishes the part of C that begins `c` elements on, in column `j`."""
     return Finish(f.mode, at(f.bias, j), f.after, at(f.below, c), at(f.beside, c), f.numbers, f.n)
+
+
+@method(Finish)
+def run(f, c):
+    """Run the pass over a finished block of C in memory, where there is one; `f` is that of its first element."""
+    if f.after != 0:
+        run_pass(f.after, c.data, f.below, f.beside, f.numbers, f.n, c.ld, c.rows, c.cols)
+
+
+@kernel
+def through(address, c, below, beside):
+    """Run a pass that needs no numbers, an activation or its slope, over a block; none where the address is 0."""
+    if address != 0:
+        run_pass(address, c.data, below, beside, doubles_at(0), 0, c.ld, c.rows, c.cols)

@@ -10,7 +10,6 @@ from numba import types
 
 from ..compile.functions import kernel
 from ..compile.outlined import outlined
-from ..compile.passes import run_pass
 from ..compile.pointers import at, lanes_of
 from ..compile.scratch import scratch
 from ..simd.caches import caches
@@ -165,9 +164,7 @@ def product(a, b, c, finish):
                     tiles_of_rows(
                         source, panel, exposed, target, at(addends, first), at(tile_below, corner), mode, single
                     )
-                if last and finish.after != 0:
-                    corner = i0 * c.ld + j0
-                    run_pass(
-                        finish.after, at(c.data, corner), at(finish.below, corner), at(finish.beside, corner),
-                        finish.numbers, finish.n, c.ld, i1 - i0, vectors * width if finish.mode & ROOM else cols,
-                    )  # fmt: skip
+                if last:
+                    written = vectors * width if finish.mode & ROOM else cols
+                    done = Matrix(c.element(i0, j0), c.ld, i1 - i0, written, 0)
+                    finish.moved(i0 * c.ld + j0, 0).run(done)

@@ -7,10 +7,10 @@ from typing import Any
 from numba import carray
 
 from ..compile.functions import kernel
-from ..compile.passes import run_pass
 from ..compile.pointers import at, doubles_at, lanes_of, pointer_to
 from ..compile.records import DOUBLES, INT, INTS, POINTER, record
 from ..compile.sources import function_of
+from ..linalg.matrix import Matrix, through
 from ..linalg.tasks import share
 from ..ops.call import FIRST, LABELS, PLACE, ROWS, TARGETS, WIDTH, Op, op_types
 from ..run import frame as _frame
@@ -66,10 +66,8 @@ def rows_of_loss(x, frame, row, span, pieces, piece):
 @kernel
 def through_activation(r, apply_slope):
     """Make ``dz = d * g'(z)`` of the gradients by the outputs, where the last layer has an activation."""
-    if apply_slope == 0:
-        return
     c = r.start * r.ld
-    run_pass(apply_slope, at(r.d, c), at(r.z, c), at(r.slope, c), doubles_at(0), 0, r.ld, r.stop - r.start, r.n)
+    through(apply_slope, Matrix(at(r.d, c), r.ld, r.stop - r.start, r.n, 0), at(r.z, c), at(r.slope, c))
 
 
 @kernel

@@ -21,26 +21,27 @@ target_gradient = lanewise(cross_entropy.target_gradient, reads=3, writes=1, num
 
 
 @kernel
-def softmax_labels_row(z, label, class_weight, classes, total_weight, smoothing, scale, d, n):  # a row's own numbers
-    """``-log softmax(z)[label]`` with class weights and label smoothing; its gradient times `scale` into d.
+def softmax_labels_row(r, i, total_weight, smoothing):
+    """``-log softmax(z)[label]`` of row i, with class weights and label smoothing; the gradient times its scale into d.
 
     Returns the loss, and 1 where the label is the first whose logit is the largest.
     """
-    real = carray(z, 1).dtype.type
+    real = carray(r.z, 1).dtype.type
+    z, d, n, label, scale = at(r.z, i * r.ld), at(r.d, i * r.ld), r.n, r.labels[i], real(r.scales[i])
     top = row_max(z, n)
     total = real(exp_row(z, d, top, n))
     log_total = log(total)
     own = real(1.0)
-    if classes > 0:
-        own = class_weight[label]
+    if r.classes > 0:
+        own = r.class_weight[label]
     own *= real(1.0) - smoothing
     gap = top - z[label] if own != real(0.0) else real(0.0)  # 0 * infinity is 0: the label weighs nothing
     loss = own * (log_total + gap)
     if smoothing > 0.0:
         share = smoothing / real(n)
-        loss += share * (total_weight * log_total + real(weighted_gap(z, class_weight, top, n)))
+        loss += share * (total_weight * log_total + real(weighted_gap(z, r.class_weight, top, n)))
         factor = scale * (own + share * total_weight) / total
-        smooth_row(d, class_weight, d, factor, scale * share, n)
+        smooth_row(d, r.class_weight, d, factor, scale * share, n)
     else:
         scale_row(d, d, scale * own / total, n)
     d[label] -= scale * own
@@ -93,15 +94,11 @@ def labels_of_rows(r):
         return
     total_weight = real(total_of(r.class_weight, r.classes))
     for i in range(r.start, r.stop):
-        d = at(r.d, i * r.ld)
         if r.labels[i] == r.options[IGNORE_INDEX]:
-            carray(d, r.n)[:] = real(0.0)  # whatever the logits are
+            carray(at(r.d, i * r.ld), r.n)[:] = real(0.0)  # whatever the logits are
             r.losses[i], r.hits[i] = 0.0, 0.0
         else:
-            r.losses[i], r.hits[i] = softmax_labels_row(
-                at(r.z, i * r.ld), r.labels[i], r.class_weight, r.classes, total_weight, smoothing, real(r.scales[i]),
-                d, r.n,
-            )  # fmt: skip
+            r.losses[i], r.hits[i] = softmax_labels_row(r, i, total_weight, smoothing)
 
 
 @kernel

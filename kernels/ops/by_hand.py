@@ -8,8 +8,8 @@ import numpy as np
 from ..activations import BY_CODE
 from ..activations.compiled import functions_of
 from ..compile.functions import element_type_of, entry, kernel
-from ..compile.passes import run_pass
-from ..compile.pointers import address_of, at, doubles_at
+from ..compile.pointers import address_of, at
+from ..linalg.matrix import Matrix, through
 from ..run.frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
 from ..run.passes import backward_pass, copy_row, run_forward
 from ..run.plan import (
@@ -116,8 +116,7 @@ def _dense_backward(  # arrays as Python has them
 def _activation_backward(apply_slope, da, a, slope, dz):
     rows, cols = da.shape
     copy_row(at(da, 0), at(dz, 0), da.size)
-    if apply_slope != 0:
-        run_pass(apply_slope, at(dz, 0), at(a, 0), at(slope, 0), doubles_at(0), 0, cols, rows, cols)
+    through(apply_slope, Matrix(at(dz, 0), cols, rows, cols, 0), at(a, 0), at(slope, 0))
 
 
 def dense_forward(  # arrays as Python has them

@@ -5,13 +5,11 @@ is `turned` in memory, and so is its gradient: the same products, with the opera
 """
 
 from ..compile.functions import kernel
-from ..compile.passes import run_pass
-from ..compile.pointers import at, doubles_at, lanes_of, pointer_to
+from ..compile.pointers import at, doubles_at, lanes_of
 from ..linalg.few_columns import few_columns, pays
-from ..linalg.matrix import Finish
+from ..linalg.matrix import Finish, Matrix
 from ..linalg.product import product
 from ..linalg.tasks import block_of, grid, share
-from ..run.frame import HYPER, PARAMETERS, PARAMS, SETTINGS, STATE, UPDATE
 from ..run.plan import (
     ACTIVATE,
     APPLY_SLOPE,
@@ -34,7 +32,7 @@ from ..run.plan import (
 from ..simd.columns import column_sums
 from ..simd.microkernel import ACCUMULATE, B_ROOM, BIAS, ROOM, TAKE
 from .call import BATCH, FIRST, MODE, PART, PART_END, PARTS, ROWS, UPDATES, op, row_at
-from .operands import bias_of, input_gradient_of, input_of, rows_at, sums_of, weights_of
+from .operands import bias_of, input_gradient_of, input_of, rows_at, sums_of, update_of, weights_of
 
 
 @op
@@ -113,12 +111,4 @@ def add_bias_gradient(x, frame, row, span, dz, db, first):
         column_sums(rows.data, rows.ld, rows.rows, rows.cols, db, part > span[PART] or span[MODE] & ACCUMULATE != 0)
     if span[UPDATES]:
         update = update_of(x, frame, row[B], 0, True).moved(first, 0)
-        run_pass(update.after, db, update.below, update.beside, update.numbers, update.n, row[OUT], 1, dz.cols)
-
-
-@kernel
-def update_of(x, frame, place, mode, updates):
-    """Return what finishes a gradient: the optimizer's update of the parameters at a place, or nothing."""
-    after = pointer_to(frame, frame[SETTINGS])[UPDATE] if updates else 0
-    params, state = pointer_to(x, frame[PARAMS] + place), pointer_to(x, frame[STATE] + place)
-    return Finish(mode, params, after, params, state, doubles_at(frame[HYPER]), frame[PARAMETERS])
+        update.run(Matrix(db, row[OUT], 1, dz.cols, 0))

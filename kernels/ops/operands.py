@@ -1,9 +1,9 @@
 """Operands of ops as matrices: what a row of the plan reads and writes, for the rows of a span."""
 
 from ..compile.functions import kernel
-from ..compile.pointers import at, pointer_to
-from ..linalg.matrix import Matrix
-from ..run.frame import DX, GRADS, PARAMS, WORK
+from ..compile.pointers import at, doubles_at, pointer_to
+from ..linalg.matrix import Finish, Matrix
+from ..run.frame import DX, GRADS, HYPER, PARAMETERS, PARAMS, SETTINGS, STATE, UPDATE, WORK
 from ..run.plan import BATCH_ROWS, DB, DEPTH, DW, FLAGS, IN, LD, OUT, PARTIALS, TURNED, A, B, D, W
 from .call import GRADIENT, INTO, row_at
 
@@ -56,3 +56,11 @@ def sums_of(x, frame, row, span):
         dw = at(pointer_to(x, frame[WORK] + row[PARTIALS]), span[INTO] * (size + row[OUT]))
         db = at(dw, size)
     return Matrix(dw, ld, row[DEPTH], row[OUT], turned), db
+
+
+@kernel
+def update_of(x, frame, place, mode, updates):
+    """Return what finishes a gradient: the optimizer's update of the parameters at a place, or nothing."""
+    after = pointer_to(frame, frame[SETTINGS])[UPDATE] if updates else 0
+    params, state = pointer_to(x, frame[PARAMS] + place), pointer_to(x, frame[STATE] + place)
+    return Finish(mode, params, after, params, state, doubles_at(frame[HYPER]), frame[PARAMETERS])

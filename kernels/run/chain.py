@@ -11,12 +11,13 @@ import numpy as np
 from numba import types
 
 from ..compile.functions import entry, kernel
-from ..compile.passes import run_pass
-from ..compile.pointers import at, doubles_at, pointer_to
+from ..compile.pointers import at, pointer_to
 from ..compile.region import shared
+from ..linalg.matrix import through
 from ..linalg.tasks import MOVED, share, worth
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at, table_of
 from ..ops.fill import fill
+from ..ops.operands import rows_at
 from .frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
 from .passes import backward_pass, copy_row, run_forward
 from .plan import (
@@ -122,16 +123,18 @@ def start_chain(frame, table, params, places, batch, work, out, size):
 
 def _slope_types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, p, p, p, i, i, i, i, i)
+    return types.void(p, p, types.CPointer(i), i, i, i)
 
 
 @shared(_slope_types)
-def last_slope(da, a, slope, dz, apply_slope, batch, features, tasks, task):  # da apart from dz: the caller's stays
-    """One task's rows of ``dZ = dA * g'`` of the last layer, all (batch, features)."""
+def last_slope(da, out, frame, batch, tasks, task):
+    """One task's rows of ``dZ = dA * g'`` of the last layer, of whose output the caller has both, without room."""
     start, stop = share(batch, 1, tasks, task), share(batch, 1, tasks, task + 1)
-    c = start * features
-    copy_row(at(da, c), at(dz, c), (stop - start) * features)
-    run_pass(apply_slope, at(dz, c), at(a, c), at(slope, c), doubles_at(0), 0, features, stop - start, features)
+    row = row_at(frame, frame[LAYERS] - 1)
+    dz, slope = rows_at(da, frame, row, D, start, stop - start), rows_at(da, frame, row, SLOPE, start, stop - start)
+    c = start * dz.cols
+    copy_row(at(da, c), dz.data, dz.rows * dz.cols)
+    through(row[APPLY_SLOPE], dz, at(out, c), slope.data)
 
 
 @entry
@@ -190,10 +193,6 @@ def chain_backward(  # addresses as PyTorch has them
     if row[APPLY_SLOPE] == 0:
         row[D] = dout - work
     else:
-        outs = row[OUT]
-        last_slope(
-            pointer_to(pointer, dout), pointer_to(pointer, out), pointer_to(pointer, work + row[SLOPE]),
-            pointer_to(pointer, work + row[D]), row[APPLY_SLOPE], batch, outs, worth(MOVED * batch * outs, tasks),
-            tasks,
-        )  # fmt: skip
+        pieces = worth(MOVED * batch * row[OUT], tasks)
+        last_slope(pointer_to(pointer, dout), pointer_to(pointer, out), frame, batch, pieces, tasks)
     backward_pass(pointer_to(pointer, x), frame, batch, False, tasks)

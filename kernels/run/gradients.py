@@ -4,7 +4,6 @@ from numba import carray, types
 
 from ..compile.functions import kernel
 from ..compile.outlined import outlined
-from ..compile.passes import run_pass
 from ..compile.pointers import at, doubles_at, lanes_of, pointer_to
 from ..compile.region import shared
 from ..linalg.matrix import Matrix
@@ -24,12 +23,13 @@ from ..ops.call import (
     new_span,
     row_at,
 )
+from ..ops.operands import update_of
 from ..optimizers.registry import FACTOR
 from ..simd.columns import column_sums
 from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.microkernel import ACCUMULATE
 from . import chunks as _chunks
-from .frame import GRADS, HYPER, LAYERS, PARAMETERS, PARAMS, SETTINGS, STATE, UPDATE, WORK
+from .frame import GRADS, HYPER, LAYERS, WORK
 from .plan import DB, DEPTH, DW, NOTHING, OUT, PARTIALS, WEIGHT_GRADIENT, B, W
 
 chunks_of = kernel(_chunks.chunks_of)
@@ -147,9 +147,4 @@ def update_part(x, frame, grads_at, params_at, first, block, factor):
         number = carray(x, 1).dtype.type(factor)
         for i in range(block.rows):
             scale(at(grads, i * block.ld), at(grads, i * block.ld), number, block.cols)
-    params = at(pointer_to(x, frame[PARAMS] + params_at), first)
-    state = at(pointer_to(x, frame[STATE] + params_at), first)
-    update = pointer_to(frame, frame[SETTINGS])[UPDATE]
-    run_pass(
-        update, grads, params, state, doubles_at(frame[HYPER]), frame[PARAMETERS], block.ld, block.rows, block.cols
-    )
+    update_of(x, frame, params_at, 0, True).moved(first, 0).run(Matrix(grads, block.ld, block.rows, block.cols, 0))

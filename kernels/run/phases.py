@@ -7,9 +7,9 @@ from numba import types
 
 from ..compile.functions import entry, kernel
 from ..compile.outlined import outlined
-from ..compile.passes import run_pass
 from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.region import shared
+from ..linalg.matrix import through
 from ..linalg.tasks import share
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at
 from ..ops.operands import rows_at
@@ -68,9 +68,8 @@ def backward_rows(x, dout, frame, batch, tasks, pieces, piece):
     d = rows_at(x, frame, row, D, first, stop - first)
     for i in range(d.rows):
         copy_row(at(dout, (first + i) * d.cols), d.element(i, 0), d.cols)
-    if row[APPLY_SLOPE] != 0:
-        a, slope = rows_at(x, frame, row, A, first, d.rows), rows_at(x, frame, row, SLOPE, first, d.rows)
-        run_pass(row[APPLY_SLOPE], d.data, a.data, slope.data, doubles_at(0), 0, d.ld, d.rows, d.cols)
+    a, slope = rows_at(x, frame, row, A, first, d.rows), rows_at(x, frame, row, SLOPE, first, d.rows)
+    through(row[APPLY_SLOPE], d, a.data, slope.data)
     if is_by_rows(frame):
         span = new_span(frame)
         span[FIRST], span[ROWS], span[PLACE] = first, stop - first, first

@@ -6,7 +6,8 @@ do not depend on the shape of the tile, on blocking, on packing or on who comput
 do not depend on threads, and why the row of a prediction does not depend on its batch.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -62,98 +63,123 @@ class _Operands(NamedTuple):
     mode: ir.Value
 
 
-def _emit_tile(lanes: Lanes, height: int, vectors: int, operands: _Operands) -> None:
-    """Write the code of one tile of `height` by `vectors` registers."""
-    rows, depth, cols, a, row_stride, k_stride, b, ldb, exposed, c, ldc, bias, below, mode = operands
-    builder, width = lanes.builder, lanes.width
-    edge = lanes.first_lanes(builder.sub(cols, I64((vectors - 1) * width)))
-    last = builder.sub(rows, I64(1))
+class _Tile:
+    """Writes the code of one tile of `height` by `vectors` registers, from its first loads to its stores."""
 
-    def asked(flag: int) -> ir.Value:
-        return builder.icmp_signed("!=", builder.and_(mode, I64(flag)), I64(0))
+    def __init__(self, lanes: Lanes, height: int, vectors: int, operands: _Operands) -> None:
+        self.lanes, self.builder, self.width = lanes, lanes.builder, lanes.width
+        self.height, self.vectors, self.given = height, vectors, operands
+        b = self.builder
+        self.edge = lanes.first_lanes(b.sub(operands.cols, I64((vectors - 1) * self.width)))
+        self.last = b.sub(operands.rows, I64(1))
+        full = b.icmp_signed("==", operands.cols, I64(vectors * self.width))
+        self.whole = b.or_(full, self.asked(ROOM))  # whether no store needs a mask
+        self.c_rows = [b.mul(operands.ldc, self.row(i)) for i in range(height)]
+        zero = lanes.constant(0.0)
+        self.sums = [[Variable(lanes, zero) for _ in range(vectors)] for _ in range(height)]
 
-    whole = builder.or_(builder.icmp_signed("==", cols, I64(vectors * width)), asked(ROOM))
+    def asked(self, flag: int) -> ir.Value:
+        """Whether the mode has a flag."""
+        return self.builder.icmp_signed("!=", self.builder.and_(self.given.mode, I64(flag)), I64(0))
 
-    def row(i: int) -> ir.Value:
+    def row(self, i: int) -> ir.Value:
         """Row i; the rows past the last are copies of it, computed and stored once more."""
-        return builder.select(builder.icmp_signed("<", I64(i), last), I64(i), last)
+        return self.builder.select(self.builder.icmp_signed("<", I64(i), self.last), I64(i), self.last)
 
-    def column(pointer: ir.Value, j: int, masked: bool) -> Vec:
-        return lanes.load(builder.gep(pointer, [I64(j * width)]), edge if masked and j == vectors - 1 else None)
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Yield the numbers of all registers, row by row."""
+        return itertools.product(range(self.height), range(self.vectors))
 
-    def each(change: Callable[[int, int, Vec], Vec]) -> None:
-        for i in range(height):
-            for j in range(vectors):
-                tile[i][j].set(change(i, j, tile[i][j].get()))
+    def mask(self, j: int, masked: bool) -> ir.Value | None:
+        """Return the mask of the vectors of column j: where asked, the last is not whole."""
+        return self.edge if masked and j == self.vectors - 1 else None
 
-    c_rows = [builder.mul(ldc, row(i)) for i in range(height)]
-    zero = lanes.constant(0.0)
-    tile = [[Variable(lanes, zero) for _ in range(vectors)] for _ in range(height)]
-    with cgutils.if_unlikely(builder, asked(ACCUMULATE)):
-        each(lambda i, j, _: column(builder.gep(c, [c_rows[i]]), j, masked=True))
+    def column(self, pointer: ir.Value, j: int, masked: bool) -> Vec:
+        """Load vector j of a row."""
+        return self.lanes.load(self.builder.gep(pointer, [I64(j * self.width)]), self.mask(j, masked))
 
-    # While long chains grow, there comes what the next tile, the one below, will write to or go on from.
-    if height > 1:
-        with builder.if_then(builder.icmp_signed(">=", depth, I64(LONG))):
-            for i in range(height, 2 * height):
-                for j in range(vectors):
-                    lanes.prefetch(builder.gep(c, [builder.add(builder.mul(ldc, I64(i)), I64(j * width))]))
-    if height == TILE_ROWS:  # the lower ones are few
-        with builder.if_then(asked(TAKE)):
-            for i in range(height):
-                for j in range(vectors):
-                    lanes.take(builder.gep(below, [builder.add(c_rows[i], I64(j * width))]))
+    def place_in(self, matrix: ir.Value, i: int, j: int) -> ir.Value:
+        """Return where vector (i, j) of C, or of what is laid out as C, stands."""
+        return self.builder.gep(matrix, [self.builder.add(self.c_rows[i], I64(j * self.width))])
 
-    # One pointer walks along A, and the rows stand at fixed distances from it: addresses that cost no instruction.
-    distances = [opaque(builder, builder.mul(row_stride, row(i))) for i in range(height)]
-    a_now, b_now = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, b)
+    def each(self, change: Callable[[int, int, Vec], Vec]) -> None:
+        """Change all registers."""
+        for i, j in self.places():
+            self.sums[i][j].set(change(i, j, self.sums[i][j].get()))
 
-    def links(count: ir.Value, masked: bool) -> None:
-        """Add so many links to each chain."""
-        with count_loop(builder, I64(0), count, 1):
-            a_k, b_k = opaque(builder, builder.load(a_now)), builder.load(b_now)
-            if not masked:
-                ahead = builder.gep(b_k, [builder.mul(ldb, I64(ROWS_AHEAD))])
-                for line in range(0, vectors * isa().vector_bytes, 64):
-                    lanes.prefetch(builder.gep(ahead, [I64(line // (lanes.bits // 8))]))
-            b_vectors = [column(b_k, j, masked) for j in range(vectors)]
-            for i in range(height):
-                element = lanes.splat(builder.load(builder.gep(a_k, [distances[i]])))
-                for j in range(vectors):
-                    tile[i][j].set(lanes.fma(element, b_vectors[j], tile[i][j].get()))
-            builder.store(builder.gep(a_k, [k_stride]), a_now)
-            builder.store(builder.gep(b_k, [ldb]), b_now)
+    def emit(self) -> None:
+        """Write all of it."""
+        b = self.builder
+        with cgutils.if_unlikely(b, self.asked(ACCUMULATE)):
+            self.each(lambda i, j, _: self.column(b.gep(self.given.c, [self.c_rows[i]]), j, masked=True))
+        self.look_ahead()
+        self.grow_chains()
+        with b.if_then(self.asked(BIAS)):
+            addends = [self.column(self.given.bias, j, masked=False) for j in range(self.vectors)]
+            self.each(lambda i, j, z: z + addends[j])
+        with b.if_then(self.asked(RECTIFY)):
+            self.each(lambda i, j, z: self.lanes.maximum(z, 0.0))
+        with b.if_else(self.whole) as (then, otherwise):
+            with then:
+                self.finish(masked=False)
+            with otherwise:
+                self.finish(masked=True)
 
-    # A row of B may be read up to whole vectors while others follow it: what stands there is no lane of C. A mask
-    # costs something on every CPU, so the last rows alone are read under one.
-    links(builder.sub(depth, exposed), masked=False)
-    links(exposed, masked=True)
+    def look_ahead(self) -> None:
+        """While long chains grow, let there come what the next tile, the one below, will write to or go on from."""
+        b, c = self.builder, self.given.c
+        if self.height > 1:
+            with b.if_then(b.icmp_signed(">=", self.given.depth, I64(LONG))):
+                for i in range(self.height, 2 * self.height):
+                    for j in range(self.vectors):
+                        place = b.add(b.mul(self.given.ldc, I64(i)), I64(j * self.width))
+                        self.lanes.prefetch(b.gep(c, [place]))
+        if self.height == TILE_ROWS:  # the lower ones are few
+            with b.if_then(self.asked(TAKE)):
+                for i, j in self.places():
+                    self.lanes.take(self.place_in(self.given.below, i, j))
 
-    with builder.if_then(asked(BIAS)):
-        addends = [column(bias, j, masked=False) for j in range(vectors)]
-        each(lambda i, j, z: z + addends[j])
-    with builder.if_then(asked(RECTIFY)):
-        each(lambda i, j, z: lanes.maximum(z, 0.0))
+    def grow_chains(self) -> None:
+        """Add all links to the chains."""
+        b, given = self.builder, self.given
+        # One pointer walks along A, and the rows stand at fixed distances from it: addresses that cost no instruction.
+        distances = [opaque(b, b.mul(given.row_stride, self.row(i))) for i in range(self.height)]
+        a_now, b_now = cgutils.alloca_once_value(b, given.a), cgutils.alloca_once_value(b, given.b)
 
-    def finish(masked: bool) -> None:
+        def links(count: ir.Value, masked: bool) -> None:
+            with count_loop(b, I64(0), count, 1):
+                a_k, b_k = opaque(b, b.load(a_now)), b.load(b_now)
+                if not masked:
+                    ahead = b.gep(b_k, [b.mul(given.ldb, I64(ROWS_AHEAD))])
+                    for line in range(0, self.vectors * isa().vector_bytes, 64):
+                        self.lanes.prefetch(b.gep(ahead, [I64(line // (self.lanes.bits // 8))]))
+                b_vectors = [self.column(b_k, j, masked) for j in range(self.vectors)]
+                for i in range(self.height):
+                    element = self.lanes.splat(b.load(b.gep(a_k, [distances[i]])))
+                    for j in range(self.vectors):
+                        total = self.sums[i][j]
+                        total.set(self.lanes.fma(element, b_vectors[j], total.get()))
+                b.store(b.gep(a_k, [given.k_stride]), a_now)
+                b.store(b.gep(b_k, [given.ldb]), b_now)
+
+        # A row of B may be read up to whole vectors while others follow it: what stands there is no lane of C. A mask
+        # costs something on every CPU, so the last rows alone are read under one.
+        links(b.sub(given.depth, given.exposed), masked=False)
+        links(given.exposed, masked=True)
+
+    def finish(self, masked: bool) -> None:
+        """Do what takes C, or what is laid out as C, and store C."""
+
         def from_below(i: int, j: int) -> Vec:
-            return column(builder.gep(below, [c_rows[i]]), j, masked)
+            return self.column(self.builder.gep(self.given.below, [self.c_rows[i]]), j, masked)
 
-        with builder.if_then(asked(GATE)):
+        with self.builder.if_then(self.asked(GATE)):
             # A NaN lets the gradient through.
-            each(lambda i, j, d: lanes.select(from_below(i, j) <= 0.0, 0.0, d))
-        with builder.if_then(asked(SCALE)):
-            each(lambda i, j, d: d * from_below(i, j))
-        for i in range(height):
-            for j in range(vectors):
-                mask = edge if masked and j == vectors - 1 else None
-                lanes.store(tile[i][j].get(), builder.gep(c, [builder.add(c_rows[i], I64(j * width))]), mask)
-
-    with builder.if_else(whole) as (then, otherwise):
-        with then:
-            finish(masked=False)
-        with otherwise:
-            finish(masked=True)
+            self.each(lambda i, j, d: self.lanes.select(from_below(i, j) <= 0.0, 0.0, d))
+        with self.builder.if_then(self.asked(SCALE)):
+            self.each(lambda i, j, d: d * from_below(i, j))
+        for i, j in self.places():
+            self.lanes.store(self.sums[i][j].get(), self.place_in(self.given.c, i, j), self.mask(j, masked))
 
 
 def _codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
@@ -172,7 +198,7 @@ def _codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence
         block = builder.append_basic_block(f"tile.{h}x{v}")
         switch.add_case(I64(16 * h + v), block)
         builder.position_at_end(block)
-        _emit_tile(lanes, h, v, operands)
+        _Tile(lanes, h, v, operands).emit()
         builder.branch(end)
     builder.position_at_end(end)
     return context.get_dummy_value()
