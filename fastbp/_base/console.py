@@ -60,7 +60,7 @@ def console_on(stream: TextIO | None, lasting: bool = False) -> "Console":
 
 
 class _Lasting:
-    """A stream until it cannot be written any more (nobody reads the pipe, the disk is full), then nothing."""
+    """Writes to a stream until that fails (a closed pipe, a full disk), and then drops what is written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -104,7 +104,7 @@ def _beside(target: Path, old: os.stat_result | None) -> Iterator[IO[bytes]]:
     name = target.with_name(f".fastbp-{token_hex(8)}")  # short: the target's may be as long as a name can be
     mode = 0o666 if old is None else old.st_mode & 0o777
     try:
-        # The system takes the umask off the mode, so that nobody may read it who shall not, not for a moment either.
+        # The system applies the umask, so the file is at no moment readable for more users than it should be.
         with open(name, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             if old is not None:
                 with contextlib.suppress(PermissionError):  # another user's

@@ -1,4 +1,4 @@
-"""Refusing what would be ignored: attributes that nobody reads, and overrides that the kernels do not call."""
+"""Refusing what would be ignored: attributes that are never read, and overrides that the kernels do not call."""
 
 import difflib
 import inspect
@@ -29,7 +29,7 @@ class Guarded:
             cls._declared |= public.keys()
             cls._final |= {name for name, kind in public.items() if get_origin(kind) is Final}
 
-    if not TYPE_CHECKING:  # a type checker would take these as leave to set any name
+    if not TYPE_CHECKING:  # a type checker would allow any name to be set because of these
 
         def __setattr__(self, name: str, value: object) -> None:
             if not name.startswith("_"):

@@ -46,7 +46,7 @@ def check_kind(path: str | os.PathLike[str], wanted: str, *kinds: str) -> None:
 
 
 def kind_of_bytes(content: bytes) -> str:
-    """Say what content is that begins so."""
+    """Return the kind of a file that begins with these bytes."""
     start = content[:_SEEN]
     if not start:
         return "empty"

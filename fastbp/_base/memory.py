@@ -11,7 +11,7 @@ LINE_PAIR = 128
 
 
 def zeros(size: int, dtype: DTypeLike) -> NDArray[Any]:
-    """Return a flat array that begins at a pair of cache lines; pages that nobody touches take no memory."""
+    """Return a flat array that begins at a pair of cache lines; pages that are not written take no memory."""
     dtype = np.dtype(dtype)
     room = np.zeros(size * dtype.itemsize + LINE_PAIR, np.uint8)
     start = -room.__array_interface__["data"][0] % LINE_PAIR

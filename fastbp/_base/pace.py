@@ -3,7 +3,7 @@
 import math
 import time
 
-# A compiled call of many steps takes about this long, so that Ctrl-C and the progress bar live.
+# A compiled call of many steps takes about this long, so that Ctrl-C is answered and the progress bar moves.
 CALL_SECONDS = 0.05
 
 
@@ -28,7 +28,7 @@ class Pace:
     # A trial has calls that are so much shorter. It may be slow: those of long steps are more seldom, at most every so
     # many times what they may cost.
     SHORTER, SELDOM = 40, 25
-    # One thread has to be faster by so much: times scatter, and a change of mind costs a trial.
+    # One thread has to be faster by so much: times scatter, and each change costs a trial.
     MARGIN = 0.95
 
     def __init__(self, rows: int, tasks: int) -> None:

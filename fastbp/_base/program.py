@@ -47,10 +47,10 @@ class _answers:
 
 
 def interruptible() -> _answers:
-    """Surround what has something to keep or to tidy up: there Ctrl-C is a KeyboardInterrupt."""
+    """Make Ctrl-C a KeyboardInterrupt inside: for code that has results to keep or files to tidy up."""
     return _answers(_signal.default_int_handler)
 
 
 def ended_at_once() -> _answers:
-    """Surround what has not: above all compiling, where an exception may come in a callback of LLVM's and be lost."""
+    """Let Ctrl-C end the process inside: for compiling, where an exception in a callback of LLVM's would be lost."""
     return _answers(_end)

@@ -73,7 +73,7 @@ class RunFolder:
                 )
 
     def clear(self, force: bool) -> None:
-        """Give up what a run that begins anew could be taken for."""
+        """Remove the checkpoints that a new run could be mistaken for."""
         for name in (CHECKPOINT, FINISHED) if force else (CHECKPOINT,):
             remove(self.path / name)
 

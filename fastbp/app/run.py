@@ -218,7 +218,7 @@ class Run:
         twin.fit([[0.0]], [0.0], validation_data=([[0.0]], [0.0]), progress=False)
 
     def train(self, progress: Progress, checkpoint: Path, tell: Callable[[str], None]) -> Result:
-        """Train, or go on; Ctrl-C or SIGTERM ends it at a step's end and keeps what is done, in the checkpoint too.
+        """Train, or go on; Ctrl-C or SIGTERM ends it at a step's end; what is done is kept, in the checkpoint too.
 
         So does any other exception, which is raised then. `tell` is called with what goes wrong and ends nothing.
         """

@@ -38,7 +38,7 @@ class Sequential(Guarded):
     ----------
     *layers : Dense
         Each takes what the one before gives; all of one dtype. Their parameters move into the model: views of
-        ``weight`` taken before belong to nobody after. A layer can be part of one model.
+        ``weight`` taken before do not change the model. A layer can be part of one model.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Sequential(Guarded):
         for layer in layers:
             part = slice(start, start + layer._params.size)
             self._params[part] = layer._params
-            if layer._grads.any():  # zeros that nobody writes take no memory yet
+            if layer._grads.any():  # memory of zeros that is not written yet takes no room
                 self._grads[part] = layer._grads
             layer._bind(self._params[part], self._grads[part])
             layer._owner = weakref.ref(self)  # a cycle of references would wait for the collector

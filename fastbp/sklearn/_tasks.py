@@ -25,11 +25,11 @@ class Tasks:
         self._context.call_on_fit_task_begin(**self._arguments)
 
     def end_fit(self) -> None:
-        """Tell of the end of the fit."""
+        """Call the callback for the end of the fit."""
         self._context.call_on_fit_task_end(**self._arguments, reconstruction_attributes=self._fitted)
 
     def begin(self) -> None:
-        """Tell of the beginning of an epoch, if anybody listens."""
+        """Call the callback for the beginning of an epoch, if there is one."""
         if getattr(self._estimator, "_skl_callbacks", None):
             self._epoch = self._context.subcontext(task_name="epoch")
             self._epoch.call_on_fit_task_begin(**self._arguments)

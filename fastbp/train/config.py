@@ -87,7 +87,7 @@ def warmup(dtypes: tuple[str, ...] = ("float32",)) -> None:
         model = mlp([2, 2], output_activation="tanh", dtype=dtype, rng=0)
         x, y = np.zeros((2, 2), dtype), np.zeros(2, np.int64)
         trainer = Trainer(model)
-        for _ in range(2):  # the second step takes the shorter way
+        for _ in range(2):  # the second step takes the short way, another compiled entry
             trainer.step(x, y)
         trainer.evaluate(x, y)
         other = Trainer(mlp([2, 2], dtype=dtype, rng=0), "mse")

@@ -43,7 +43,7 @@ class Listeners:
             raise ValueError(f"fit expects callbacks to have {', '.join(lost)} as in the run that it resumes")
 
     def begin(self) -> None:
-        """Call `on_fit_begin` of all, give them back what a run before kept of them, and enter them in the run."""
+        """Call `on_fit_begin` of all, load what an earlier part of the run kept, and enter all in the run."""
         for listener in self._listeners:
             listener.callback.on_fit_begin(self._trainer)
         for listener in self._listeners:

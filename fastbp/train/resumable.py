@@ -1,4 +1,4 @@
-"""What a trainer knows of its past: steps, history, the last run of `fit`; in checkpoints and copies too."""
+"""A trainer's steps, history and last run of `fit`, and how checkpoints and copies keep them."""
 
 import os
 from collections.abc import Mapping

@@ -26,7 +26,7 @@ INT64 = np.dtype(np.int64)
 
 
 class Alone:
-    """Lets one thread at a time in, again and again if it likes; RuntimeError for any other."""
+    """A lock that one thread may take several times; RuntimeError for any other thread, without waiting."""
 
     refusal = "Trainer is in use by another thread; give each thread a Trainer of its own"
 
@@ -44,11 +44,11 @@ class Alone:
         self._lock.release()
 
     def __reduce__(self) -> Any:
-        return type(self), ()  # a copy is nobody's yet
+        return type(self), ()  # no thread is inside a copy
 
 
 class Once(Alone):
-    """Lets one call in; RuntimeError for another that it makes itself."""
+    """A lock that one call may take once; RuntimeError if that call makes another one."""
 
     refusal = "fit of this Trainer is running: its callbacks may call step, or fit of another Trainer of the model"
 
@@ -104,7 +104,7 @@ class Steps(Guarded):
     def _reserve(self, batch: int) -> None:
         """Make room for batches of this many rows."""
         plan, layout = self.model._plan(batch, train=True, target_width=self._target_width)
-        # All of it before any of it replaces the old: a MemoryError leaves the trainer as it was.
+        # All is made before any replaces the old: a MemoryError leaves the trainer as it was.
         buffers = memory.zeros(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
         with held_back():
             self._plan, self._layout = plan, layout
@@ -132,12 +132,12 @@ class Steps(Guarded):
         self._addresses = self._frame.addresses()
 
     def __getstate__(self) -> dict[str, Any]:
-        # What a step works in, and where it is, is no state: a copy makes its own.
+        # Workspace, plan and addresses are not part of the state: a copy makes its own.
         own = ("_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_pace")
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Kernels write to these arrays on trust; those of a state may be read-only, as joblib's, or another trainer's.
+        # Kernels write to these arrays without a check; a state's may be read-only (joblib's) or another trainer's.
         arrays = {name: np.array(value) for name, value in state.items() if isinstance(value, np.ndarray)}
         vars(self).update(state | arrays)
         self._state = memory.zeros(self._state.size, self._state.dtype)
@@ -147,11 +147,11 @@ class Steps(Guarded):
         self._reserve(0)
 
     def _most_tasks(self, rows: int) -> int:
-        """Return into how many tasks to cut a step. Its work is shared out twice, and each time has to repay that."""
+        """Return into how many tasks to cut a step: each of its two parallel parts has to be worth its tasks."""
         return tasks_for(self._step_work * rows / 2)
 
     def _paced(self, rows: int, tasks: int) -> Pace:
-        """Return the pace of such steps: that of the steps before, if it was theirs."""
+        """Return the pace of steps of this size: the one of the steps before, if they had it."""
         if self._pace.rows != rows or self._pace.tasks != tasks:
             self._pace = Pace(rows, tasks)
         return self._pace
@@ -206,7 +206,7 @@ class Steps(Guarded):
         return wrong
 
     def _begin(self, targets: Targets, batch: int, steps: range, tasks: int, finite: bool = False) -> None:
-        """Say what the next compiled steps are; only after `step` has said it a later one may take the short way."""
+        """Write the settings of the next compiled steps; `step` takes its short way only after a whole one."""
         self._usual = None
         if not np.array_equal(targets.class_weight, self._class_weight):
             with held_back():
