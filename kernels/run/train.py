@@ -19,7 +19,7 @@ from ..losses.scales import row_scales, total_loss
 from ..ops.call import ROWS as SPAN_ROWS
 from ..ops.call import call_op, new_span, row_at
 from ..optimizers.compiled import advance
-from ..optimizers.registry import FACTOR
+from ..optimizers.registry import FACTOR, FIRST_POWER
 from ..simd.rows import added_up
 from .frame import (
     BATCH,
@@ -35,6 +35,7 @@ from .frame import (
     LAST_STEP,
     LAYERS,
     LAYOUT,
+    NUMBERS,
     OPTIONS,
     PARAMETERS,
     RECORD,
@@ -122,7 +123,11 @@ def goes_on(frame, rows, batch, divisor, record, step):
     value = total_loss(rows, batch, divisor)
     if pointer_to(frame, frame[SETTINGS])[FINITE] and not math.isfinite(value) and any_counts(rows, batch):
         return False
-    advance(doubles_at(frame[HYPER]))
+    hyper = doubles_at(frame[HYPER])
+    if frame[NUMBERS] != 0:
+        for i in range(FIRST_POWER):
+            hyper[i] = doubles_at(frame[NUMBERS])[step * FIRST_POWER + i]
+    advance(hyper)
     record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = value, divisor
     return True
 
