@@ -2,7 +2,8 @@
 
 All were tried with Numba 0.62 to 0.68 (llvmlite 0.45 to 0.50). To allow another minor version, run the tests with it
 and mend here what differs. Public names (``numba.types``, ``numba.extending.intrinsic``, ``llvmlite.ir``,
-``llvmlite.binding``) are imported where they are used.
+``llvmlite.binding``) are imported where they are used. `compile.forks` looks for the compiler's lock in
+``numba.core.compiler_lock`` by itself, because it has to be there before Numba is.
 """
 
 from typing import Any
@@ -16,6 +17,12 @@ from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 from numba.np.ufunc import parallel
+
+if config.DISABLE_JIT:
+    raise ImportError(
+        "fastbp is compiled by Numba, and NUMBA_DISABLE_JIT switches that off: unset it, or set it to 0, before fastbp "
+        "is imported"
+    )
 
 __all__ = [
     "CFunc",

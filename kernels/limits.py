@@ -18,7 +18,7 @@ from .simd.lanes import I64, Lanes, Variable, Vec, count_loop, lanewise, make_in
 
 # Independent chains, a register each: as many as the micro-kernel's tile has. Two FMA units of four cycles each need
 # eight. One more register has the factor, one the addend.
-CHAINS = isa().tile[0] * isa().tile[1]
+CHAINS = isa().accumulators
 
 
 def _chains_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:

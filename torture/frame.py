@@ -100,14 +100,15 @@ def layers():
 
 
 def _layer():
-    from fastbp.kernels.compile.pool import threading_layer
+    from fastbp.kernels import entries
 
-    return threading_layer()
+    return entries.threading_layer()
 
 
 def threads_always():
     """Make every call that may use threads use them: else only those with much work do."""
     from fastbp._base import threads
+    from fastbp.kernels import entries
 
     threads.SERIAL_WORK = threads.SERIAL_WORK_OF_WORKQUEUE = 0
-    threads.set_num_threads(threads._numba_threads())  # more than cores, if the environment says so
+    threads.set_num_threads(entries.most_threads())  # more than cores, if the environment says so

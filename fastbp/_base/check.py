@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.kernels.losses.entries import first_wrong_label
+from fastbp.kernels import entries
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -189,7 +189,7 @@ def labels(y: Any, batch: int, classes: int, who: str, ignore_index: int) -> Arr
     result = _as_it_is(given, INT64)
     if result is None:
         result = np.require(given, INT64, ("C", "A", "W"))
-    at = first_wrong_label(result, classes, ignore_index)
+    at = entries.first_wrong_label(result, classes, ignore_index)
     if at >= 0:
         raise ValueError(
             f"{who} expects targets in 0..{classes - 1} (or ignore_index {ignore_index}), got {array[at]} in row {at}"

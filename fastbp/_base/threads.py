@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastbp.kernels._numba import config
-from fastbp.kernels.compile.pool import is_room_for, threading_layer
+from fastbp.kernels import entries
+from fastbp.kernels.compile.space import is_room_for
 
 # A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, a
 # hundred where it has to make its threads (``kernels/compile/threads.py``). Inside a call, ``kernels/linalg/tasks.py``
@@ -37,12 +37,9 @@ if hasattr(os, "register_at_fork"):
 
 def available_threads() -> int:
     """Return the smallest of CPU affinity, cgroup quota, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``."""
-    limits = [_numba_threads(), _affinity(), _cgroup_quota(), _omp_num_threads()]
+    most: int = entries.most_threads()
+    limits = [most, _affinity(), _cgroup_quota(), _omp_num_threads()]
     return max(1, min(limit for limit in limits if limit is not None))
-
-
-def _numba_threads() -> int:
-    return int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # made at run time
 
 
 def _affinity() -> int | None:
@@ -104,7 +101,7 @@ def set_num_threads(n: int) -> None:
     >>> fastbp.set_num_threads(fastbp.get_num_threads())  # what it is already
     """
     global _threads
-    most = _numba_threads()
+    most: int = entries.most_threads()
     if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= most:
         raise ValueError(f"set_num_threads expects n from 1 to {most} (NUMBA_NUM_THREADS), got {n!r}")
     _threads = int(n)
@@ -149,7 +146,7 @@ def _room_for_stacks(n: int) -> bool:
 def _on_workqueue() -> bool:
     """Whether Numba found no better threading layer; said once, because its user can do better."""
     global _named
-    slow = threading_layer() == "workqueue"
+    slow: bool = entries.threading_layer() == "workqueue"
     if slow and not _named:
         _named = True
         warnings.warn(

@@ -19,7 +19,7 @@ from fastbp._base.console import console_on, thousands, visible
 from fastbp._base.program import ended_at_once
 from fastbp._base.threads import get_num_threads
 from fastbp.app.run import Result, Run
-from fastbp.kernels._numba import event
+from fastbp.kernels import entries
 from fastbp.train.progress import EpochBar
 
 # Kernels that Python calls, by name, and what for.
@@ -81,7 +81,7 @@ class RunProgress(EpochBar):
         self._began = time.perf_counter()
 
 
-class CompileWatch(event.Listener):
+class CompileWatch:
     """Says once that kernels are being compiled, when that begins, and notes how long each took."""
 
     def __init__(self, console: Console) -> None:
@@ -95,12 +95,12 @@ class CompileWatch(event.Listener):
         """Surround what may compile, and has nothing to keep: Ctrl-C ends the process."""
         self._mark = began = time.perf_counter()
         self._said = False
-        with event.install_listener("numba:compile", self), ended_at_once():
+        with entries.watch_compiling(self._started, self._ended), ended_at_once():
             yield
         if self._said:
             self.console.print(f"Compiled in {time.perf_counter() - began:.1f} s.")
 
-    def on_start(self, event: Any) -> None:  # noqa: D102
+    def _started(self) -> None:
         self._depth += 1
         if not self._said:
             self._said = True
@@ -108,9 +108,8 @@ class CompileWatch(event.Listener):
                 "Compiling the kernels: ten to twenty seconds, once; later runs take them from the cache ..."
             )
 
-    def on_end(self, event: Any) -> None:  # noqa: D102
+    def _ended(self, name: str) -> None:
         self._depth -= 1
-        name = event.data["dispatcher"].py_func.__name__
         if self._depth == 0 and name in ENTRIES:  # with the functions below it, compiled just before
             self.seconds[name] = time.perf_counter() - self._mark
             self._mark = time.perf_counter()

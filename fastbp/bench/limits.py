@@ -7,7 +7,7 @@ import numpy as np
 from fastbp._base import memory
 from fastbp._base.threads import get_num_threads
 from fastbp.bench.cases import FLOAT, Run, repeated
-from fastbp.kernels import limits
+from fastbp.kernels import entries
 from fastbp.kernels.simd.caches import caches
 from fastbp.kernels.simd.isa import isa
 
@@ -19,9 +19,9 @@ LARGEST_ARRAY = 1 << 30
 def _fma() -> Run:
     threads = get_num_threads()
     rng = np.random.default_rng(0)
-    a = rng.standard_normal((threads, limits.CHAINS * isa().lanes(FLOAT)), np.float32)
+    a = rng.standard_normal((threads, isa().accumulators * isa().lanes(FLOAT)), np.float32)
     numbers = np.float32(0.5), np.float32(1.0)
-    run = repeated(lambda: limits.fma_peak(a, *numbers, REPEATS, threads))
+    run = repeated(lambda: entries.fma_peak(a, *numbers, REPEATS, threads))
     return run._replace(units=2.0 * a.size * REPEATS)
 
 
@@ -30,7 +30,7 @@ def _copy() -> Run:
     n = min(CACHES * max(caches().values()), LARGEST_ARRAY) // FLOAT
     source, target = memory.zeros(n, np.float32), memory.zeros(n, np.float32)
     source[:] = 1.0
-    run = repeated(lambda: limits.copy(source, target, threads))
+    run = repeated(lambda: entries.copy(source, target, threads))
     return run._replace(units=2.0 * source.nbytes)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
-from fastbp.kernels.losses import entries
+from fastbp.kernels import entries
 from fastbp.nn.losses import REDUCTIONS, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, positive_eps
 
 __all__ = ["binary_cross_entropy_with_logits", "gaussian_nll_loss", "mse_loss", "softmax_cross_entropy"]

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 from fastbp._base import check
 from fastbp._base.guard import Guarded, guarded_record
 from fastbp._base.threads import tasks_for
+from fastbp.kernels import entries
 from fastbp.kernels import losses as kernels
-from fastbp.kernels.losses import entries
 
 __all__ = [
     "LOSSES",

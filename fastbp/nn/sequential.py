@@ -15,10 +15,9 @@ from fastbp._base import check, memory
 from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.threads import tasks_for
+from fastbp.kernels import entries
 from fastbp.kernels.activations import ACTIVATIONS
-from fastbp.kernels.ops.fill import fill
 from fastbp.kernels.run.plan import CAPACITY, SIZE, Layer, make_plan
-from fastbp.kernels.run.predict import predict
 from fastbp.nn.layers import Dense
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
 
@@ -185,12 +184,12 @@ class Sequential(Guarded):
         out = np.empty((count, self.out_features), self.dtype)
         plan, work = self._prediction_plan(min(batch_size, count))
         if count <= batch_size:
-            predict(plan, self._params, work, rows, out, tasks_for(self._work * count))
+            entries.predict(plan, self._params, work, rows, out, tasks_for(self._work * count))
             return out
         tasks = tasks_for(self._work * batch_size)
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
-            predict(plan, self._params, work, rows[part], out[part], tasks)
+            entries.predict(plan, self._params, work, rows[part], out[part], tasks)
         return out
 
     def _prediction_plan(self, capacity: int) -> tuple[Array, Array]:
@@ -198,7 +197,7 @@ class Sequential(Guarded):
         saved = getattr(self._local, "saved", None)
         if saved is None or saved[0] < capacity:
             plan, layout = self._plan(capacity, train=False)
-            fill(plan, self.dtype, train=False)
+            entries.fill(plan, self.dtype, train=False)
             saved = self._local.saved = (int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype))
         return saved[1], saved[2]
 

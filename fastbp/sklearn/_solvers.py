@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from fastbp._base import memory
+from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.losses import REDUCTION
-from fastbp.kernels.run import penalized
 from fastbp.kernels.run.frame import RECORD_LOSS, RECORD_ROWS
+from fastbp.kernels.run.penalty import DECAY, NUMBERS, SQUARES, STEP_EPS
 from fastbp.nn.losses import Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, epoch_of, piece_of, pieces
@@ -87,7 +88,6 @@ class CompiledSolver(Steps):
         self._moments = self._state[: moments.size].reshape(arrays, model._params.size)
         self._made = 0  # steps
         self._blocks = weight_blocks(model)
-        self._bind()
         self._take_moments()
 
     def has_moments_of(self, schedule: Schedule) -> bool:
@@ -169,27 +169,27 @@ class CompiledSolver(Steps):
             tasks, count = pace.choose(len(totals) - done)
             self._begin(targets, batch, range(done, done + count), tasks)
             began = time.perf_counter()
-            penalized.train_penalized(
+            entries.train_penalized(
                 self._addresses, x, targets.labels, targets.values, weight, order, record, numbers, self._blocks
             )
             pace.note(tasks, count, time.perf_counter() - began)
             self._made += int(np.count_nonzero(totals[done : done + count] > 0))
             done += count
         # Both are 0 where a step was left out.
-        penalty: Array = 0.5 * numbers[penalized.DECAY] * numbers[penalized.SQUARES]
+        penalty: Array = 0.5 * numbers[DECAY] * numbers[SQUARES]
         penalty += self._objective.value_scale * record[RECORD_LOSS]
         return penalty
 
     def _numbers_of_steps(self, totals: Array, alpha: float) -> Array:
         """Return what differs from step to step, as `train_penalized` takes it."""
-        numbers = np.zeros((penalized.NUMBERS, len(totals)))
+        numbers = np.zeros((NUMBERS, len(totals)))
         counts = totals > 0
-        numbers[penalized.DECAY] = -1.0  # a step that is left out
-        np.divide(alpha, totals, out=numbers[penalized.DECAY], where=counts)
+        numbers[DECAY] = -1.0  # a step that is left out
+        np.divide(alpha, totals, out=numbers[DECAY], where=counts)
         if self._eps:  # scikit-learn adds it to the root of the second moment before that is corrected
             steps = np.maximum(np.cumsum(counts), 1)
             power = self._hyper[updates.SECOND_POWER] * self._hyper[updates.SECOND] ** steps
-            numbers[penalized.STEP_EPS] = self._eps / np.sqrt(1.0 - power)
+            numbers[STEP_EPS] = self._eps / np.sqrt(1.0 - power)
         return numbers
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastbp.kernels import entries
 from fastbp.kernels import losses as kernels
-from fastbp.kernels.losses.entries import first_wrong_label, loss_and_gradient
 from fastbp.nn.losses import REDUCTIONS, WORK_PER_ELEMENT
 from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks, watched
 
@@ -177,7 +177,7 @@ def _problem(z: Tensor, target: Tensor, weight: Tensor | None, options: Options)
     if probabilities:
         return Problem(kernels.SOFTMAX_PROBABILITIES, np.empty(0, np.int64), target.numpy(), class_weight, numbers)
     labels = target.numpy()
-    at = first_wrong_label(labels, classes, options.ignore_index)
+    at = entries.first_wrong_label(labels, classes, options.ignore_index)
     if at >= 0:
         raise IndexError(
             f"CrossEntropyLoss expects targets in 0..{classes - 1} (or ignore_index {options.ignore_index}), "
@@ -188,7 +188,7 @@ def _problem(z: Tensor, target: Tensor, weight: Tensor | None, options: Options)
 
 def _compute(z: NDArray[Any], problem: Problem, gradient: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
     rows = np.empty((3, len(z)))
-    value = loss_and_gradient(
+    value = entries.loss_and_gradient(
         problem.code, z, problem.labels, problem.values, problem.class_weight, problem.options, z.reshape(-1)[:0], rows,
         tasks(WORK_PER_ELEMENT * z.size), gradient,
     )  # fmt: skip

@@ -3,14 +3,11 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from fastbp._base.threads import available_threads, get_num_threads
-from fastbp.kernels._numba import config as numba_config
-from fastbp.kernels.compile.pool import threading_layer
-from fastbp.kernels.run import train as network
-from fastbp.kernels.simd.isa import isa
+from fastbp.kernels import entries
+from fastbp.kernels.simd.isa import cpu_name, isa
 from fastbp.nn.mlp import mlp
 from fastbp.train.trainer import Trainer
 
@@ -30,13 +27,13 @@ def config() -> dict[str, str]:
     rows, vectors = instructions.tile
     lanes = instructions.lanes(4)
     return {
-        "CPU": numba_config.CPU_NAME or llvm.get_host_cpu_name(),  # type: ignore[attr-defined]
+        "CPU": cpu_name(),
         "instruction set": f"{instructions.name}, {8 * instructions.vector_bytes}-bit vectors"
         + (", FMA" if instructions.fma else ", no FMA"),
         "tile (float32)": f"{rows} x {vectors * lanes}",
         "threads": f"{get_num_threads()} of {available_threads()} available",
-        "threading layer": threading_layer(),
-        "cache folder": network.train_steps._cache.cache_path or "none: compiled anew in each process",
+        "threading layer": entries.threading_layer(),
+        "cache folder": entries.train_steps._cache.cache_path or "none: compiled anew in each process",
         "versions": ", ".join(f"{name} {_version(name)}" for name in ("fastbp", "numba", "llvmlite", "numpy")),
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
     }

@@ -12,11 +12,10 @@ from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.interrupts import held_back
 from fastbp._base.pace import Pace
 from fastbp._base.threads import tasks_for
+from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels.ops.fill import fill, fill_settings
-from fastbp.kernels.run import train as network
 from fastbp.kernels.run.frame import RECORD_ROWS, SETTINGS_SIZE, TASKS, TERMS, Frame
-from fastbp.kernels.run.plan import CAPACITY, SIZE
+from fastbp.kernels.run.plan import SIZE
 from fastbp.nn.losses import Loss, Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.train.optimizers import Optimizer
@@ -77,7 +76,9 @@ class Steps(Guarded):
         self._step_work = 3 * model._work - model.layers[0]._work
         self._alone = Alone()
         self._pace = Pace(0, 1)
-        self._reserve(0)
+        # Rows of a batch that there is room for. Before the first step there is not even a plan: to make it, the CPU is
+        # asked what it can do, and that takes Numba.
+        self._room = -1
 
     @property
     def model(self) -> Sequential:
@@ -110,6 +111,7 @@ class Steps(Guarded):
             self._plan, self._layout = plan, layout
             self._work, self._rows, self._labels = buffers
             self._filled = False
+            self._room = batch
             self._bind()
 
     def _bind(self) -> None:
@@ -133,7 +135,7 @@ class Steps(Guarded):
 
     def __getstate__(self) -> dict[str, Any]:
         # Workspace, plan and addresses are not part of the state: a copy makes its own.
-        own = ("_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_pace")
+        own = ("_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_room", "_pace")
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -144,7 +146,7 @@ class Steps(Guarded):
         self._state[:] = state["_state"]
         self._pace = Pace(0, 1)
         self._settings = np.zeros(SETTINGS_SIZE, np.int64)
-        self._reserve(0)
+        self._room = -1
 
     def _most_tasks(self, rows: int) -> int:
         """Return into how many tasks to cut a step: each of its two parallel parts has to be worth its tasks."""
@@ -157,10 +159,10 @@ class Steps(Guarded):
         return self._pace
 
     def _prepare(self, batch: int) -> None:
-        if batch > self._layout[CAPACITY]:
+        if batch > self._room:
             self._reserve(batch)
         if not self._filled:
-            fill(self._plan, self._model.dtype, train=True)
+            entries.fill(self._plan, self._model.dtype, train=True)
             self._filled = True
         optimizer = self._optimizer
         if optimizer.code != self._code or not self._known(optimizer):
@@ -200,7 +202,7 @@ class Steps(Guarded):
         Return -1, or the row whose label is wrong, at which they end.
         """
         self._begin(targets, batch, steps, tasks, finite)
-        wrong: int = network.train_steps(
+        wrong: int = entries.train_steps(
             self._addresses, x, targets.labels, targets.values, sample_weight, order, record
         )
         return wrong
@@ -213,7 +215,7 @@ class Steps(Guarded):
                 self._class_weight = targets.class_weight
                 self._bind()
         self._settings[:TERMS] = targets.code, self._code, batch, steps.start, steps.stop, tasks, finite
-        fill_settings(self._settings, self._model.out_features, self._model.dtype)
+        entries.fill_settings(self._settings, self._model.out_features, self._model.dtype)
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
@@ -256,6 +258,6 @@ class Steps(Guarded):
     def _quick_call(self, x: Any, y: Any, tasks: int) -> bool:
         self._settings[TASKS] = tasks
         if y.dtype is INT64:
-            return bool(network.train_on_labels(self._addresses, x, y) < 0)
-        network.train_on_targets(self._addresses, x, y)
+            return bool(entries.train_on_labels(self._addresses, x, y) < 0)
+        entries.train_on_targets(self._addresses, x, y)
         return True

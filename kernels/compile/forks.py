@@ -11,6 +11,7 @@ import concurrent.futures.thread  # noqa: F401
 import importlib._bootstrap
 import logging  # noqa: F401
 import os
+import sys
 import threading
 import time
 from typing import Protocol
@@ -24,13 +25,16 @@ class Lock(Protocol):
 
 
 imports = threading.RLock()
-_locks: list[Lock] = []
 _held = threading.local()  # what a thread that forks has acquired
 
 
-def wait_for(lock: Lock) -> None:
-    """Let forks wait for one more lock. To be called under `imports`; who has the lock may not want `imports` then."""
-    _locks.append(lock)
+def _compilers() -> list[Lock]:
+    """Return the lock of Numba's compiler, which who compiles, loads or starts the pool has; none before its import.
+
+    Who has it may not want `imports`.
+    """
+    lock = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
+    return [] if lock is None else [lock]
 
 
 def _imported_elsewhere() -> bool:
@@ -45,7 +49,7 @@ def _acquire() -> None:
     while True:
         imports.acquire()
         held.append(imports)
-        for lock in _locks:  # read under `imports`: an import that has just ended may have named one
+        for lock in _compilers():  # read under `imports`: an import may have just ended
             lock.acquire()
             held.append(lock)
         if not _imported_elsewhere():

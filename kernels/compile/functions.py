@@ -26,7 +26,8 @@ from .control import give_control_back, take_control
 from .folder import SOURCE_DIGEST, KernelFolder
 from .inlined import KernelCompiler
 from .parts import parts_of
-from .pool import COMPILING, LOADING, require_room, start_threads
+from .pool import start_threads
+from .space import COMPILING, LOADING, require_room
 
 _warned = False
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import mmap
 import os
 import sys
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._numba import config, global_compiler_lock, openmp_pool, parallel
-from . import forks
+from .space import LOADING, require_room
 
 # GNU OpenMP lets a thread that has nothing to do spin for milliseconds before it sleeps. That serves the next parallel
 # region when the cores are free; when another process has them, every region waits for a thread that is not running,
@@ -19,27 +18,7 @@ from . import forks
 SPIN_COUNT = "4000"
 _USERS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
-# Bytes of address space that loading kernels and threads takes, and compiling, with much to spare
-LOADING, COMPILING = 64 << 20, 256 << 20
-
 _started = False
-
-forks.wait_for(global_compiler_lock)  # who compiles, loads or starts the pool has it
-
-
-def is_room_for(size: int) -> bool:
-    """Whether so many bytes of address space are left. LLVM and OpenMP end the process where they miss some."""
-    try:
-        mmap.mmap(-1, size).close()
-    except (OSError, OverflowError):
-        return False
-    return True
-
-
-def require_room(size: int) -> None:
-    """Raise MemoryError where LLVM, or the loading of a library, would end the process."""
-    if not is_room_for(size):
-        raise MemoryError(f"fastbp expects {size >> 20} MB of free address space to load or compile its kernels")
 
 
 def _launch() -> None:
@@ -132,3 +111,8 @@ def threading_layer() -> str:
     """Return which of Numba's threading layers this process has: "omp", "tbb" or "workqueue"."""
     start_threads()
     return str(parallel.threading_layer())
+
+
+def most_threads() -> int:
+    """Return with how many threads Numba's pool starts, the most that a call may use."""
+    return int(config.NUMBA_NUM_THREADS)

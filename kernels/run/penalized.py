@@ -6,10 +6,8 @@ from ..optimizers.registry import EPS, WEIGHT_DECAY
 from ..simd.lanes import Lanes, Vec
 from ..simd.rows import summed
 from .frame import FIRST_STEP, HYPER, LAST_STEP, PARAMS, SETTINGS
+from .penalty import DECAY, SQUARES, STEP_EPS
 from .train import Samples, train
-
-# Rows of `numbers`
-DECAY, STEP_EPS, SQUARES, NUMBERS = range(4)
 
 
 def _squared(v: Lanes, a: Vec, b: Vec, c: Vec, d: Vec) -> tuple[Vec]:

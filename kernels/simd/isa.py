@@ -7,11 +7,9 @@ the code that will be generated, also when that is not the machine's own instruc
 
 import functools
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
-
-from .._numba import config, get_host_cpu_features
+from ..compile.late import late_import
 
 # Elements in the widest vector there is: float32 in AVX-512
 WIDEST_LANES = 16
@@ -39,6 +37,12 @@ class Isa(NamedTuple):
         """
         return (8, 3) if self.registers >= 32 else (6, 2)
 
+    @property
+    def accumulators(self) -> int:
+        """Registers of the tile: so many chains can grow side by side."""
+        rows, vectors = self.tile
+        return rows * vectors
+
 
 _PROBE = """
 declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
@@ -52,21 +56,37 @@ define void @probe(ptr %p, ptr %q) {
 """
 
 
-def target_machine() -> llvm.TargetMachine:
+def _llvm() -> tuple[Any, Any, Any]:
+    """Import what is asked; late, because plans and tables need no Numba before a kernel does."""
+    with late_import():
+        import llvmlite.binding as llvm
+
+        from .._numba import config, get_host_cpu_features
+
+    return llvm, config, get_host_cpu_features
+
+
+def cpu_name() -> str:
+    """Return LLVM's name of the CPU that Numba compiles for."""
+    llvm, config, _ = _llvm()
+    return str(config.CPU_NAME or llvm.get_host_cpu_name())
+
+
+def target_machine() -> Any:
     """Return an LLVM target machine with the CPU name and features that Numba compiles for."""
+    llvm, config, get_host_cpu_features = _llvm()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = config.CPU_FEATURES
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=config.CPU_NAME or llvm.get_host_cpu_name(),
-        features=get_host_cpu_features() if features is None else features,
-        opt=2,
+        cpu=cpu_name(), features=get_host_cpu_features() if features is None else features, opt=2
     )
 
 
 @functools.cache
 def isa() -> Isa:
     """Return the instruction set of the CPU that Numba compiles for."""
+    llvm, _, _ = _llvm()
     machine = target_machine()
     text = machine.emit_assembly(llvm.parse_assembly(_PROBE))
     if re.search(r"vfmadd\w*ps.*%zmm", text):

@@ -125,7 +125,7 @@ def test_model_file_holds_what_prediction_needs(digits):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_same_seed_gives_the_same_model_file_for_any_threads(succeeds, tmp_path, dtype):
     files = []
-    for i, threads in enumerate((1, 1, min(2, fastbp._base.threads.config.NUMBA_NUM_THREADS))):
+    for i, threads in enumerate((1, 1, min(2, fastbp.kernels.entries.most_threads()))):
         out = tmp_path / str(i)
         succeeds("train", "--epochs", 1, "--threads", threads, "--dtype", dtype, "--batch-size", 256, "--out", out)
         files.append((out / "model.safetensors").read_bytes())

@@ -104,7 +104,7 @@ def run(code, **environment):
 
 def test_the_tbb_of_pip_is_loaded_where_there_is_no_openmp():
     code = (
-        "import ctypes, sys, fastbp\n"
+        "import ctypes, sys, fastbp, fastbp.kernels.compile.pool\n"
         "load = ctypes.CDLL\n"
         "ctypes.CDLL = lambda name, *rest, **more: (print(name), load(name, *rest, **more))[1]\n"
         "if len(sys.argv) > 1: sys.modules['numba.np.ufunc.omppool'] = None\n"

@@ -14,8 +14,8 @@ from fastbp.kernels.activations import CODES
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE
 from fastbp.kernels.losses import entries
 from fastbp.kernels.ops import dense
-from fastbp.kernels.ops.dense import CHUNK_ROWS, gradient_chunks
 from fastbp.kernels.run import train as network
+from fastbp.kernels.run.chunks import CHUNK_ROWS, gradient_chunks
 
 rng = np.random.default_rng(0)
 FENCES = [np.copy, lambda x: fenced(x, at_end=True), lambda x: fenced(x, at_end=False)]
@@ -45,7 +45,7 @@ def layers():
                 lambda *given, code=code: dense.dense_forward(*given[:3], code, True, 3, *given[3:]),
                 x, w, b, 0 * dz, 0 * dz,
             )  # fmt: skip
-            partials = np.zeros(gradient_chunks.py_func(batch, ins, outs) * (ins + 1) * outs, np.float32)
+            partials = np.zeros(gradient_chunks(batch, ins, outs) * (ins + 1) * outs, np.float32)
             same(
                 lambda x, w, dz, below, slope, partials, *results, code=code: dense.dense_backward(
                     x, w, dz, code, below, slope, True, partials, 3, *results

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
-from fastbp.kernels.ops.dense import CHUNK_ROWS, dense_backward, dense_forward, gradient_chunks
+from fastbp.kernels.ops.dense import dense_backward, dense_forward
+from fastbp.kernels.run.chunks import CHUNK_ROWS, gradient_chunks
 
 # float32 inputs, exact in float64, where the twins' own errors are 2**-29 of what is allowed
 UNIT = 2.0**-24
@@ -30,7 +31,7 @@ def forward(module, x, w, b, code, tasks=1):
 
 
 def backward(module, x, w, dz, code, below, slope, bias=True, tasks=1):
-    chunks = gradient_chunks.py_func(len(x), *w.shape)
+    chunks = gradient_chunks(len(x), *w.shape)
     partials = np.full(chunks * (w.shape[0] + 1) * w.shape[1], np.nan, x.dtype)
     dx, dw = np.full_like(x, np.nan), np.full_like(w, np.nan)
     db = np.full(w.shape[1] if bias else 0, np.nan, x.dtype)
@@ -107,7 +108,7 @@ def test_every_activation_in_a_layer_of_several_blocks(code):
 @given(seeds, st.integers(2 * CHUNK_ROWS, 5 * CHUNK_ROWS), st.integers(1, 20), st.integers(1, 20))
 def test_chunked_weight_gradient_equals_its_twin(seed, batch, ins, outs):
     x, w, _, dz, below, slope = layer(seed, batch, ins, outs)
-    assert gradient_chunks.py_func(batch, ins, outs) > 1
+    assert gradient_chunks(batch, ins, outs) > 1
     check_backward(x, w, dz, IDENTITY, below, slope)
 
 

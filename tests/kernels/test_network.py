@@ -9,9 +9,9 @@ import pytest
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, IDENTITY, RELU
-from fastbp.kernels.ops.dense import CHUNK_ROWS, ROWS_AT_ONCE
 from fastbp.kernels.run import frame, passes, plan
 from fastbp.kernels.run import train as network
+from fastbp.kernels.run.chunks import CHUNK_ROWS, ROWS_AT_ONCE
 
 # (in_features, out_features, activation, bias) of each layer
 PLANS = {

@@ -8,7 +8,7 @@ import pytest
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES
-from fastbp.kernels.run import frame, penalized, plan
+from fastbp.kernels.run import frame, penalized, penalty, plan
 
 LAYERS = [(5, 17, CODES["tanh"], True), (17, 4, CODES["identity"], True)]
 DECAYS, EPS = [0.3, -1.0, 0.1], [1e-3, np.nan, 2e-3]
@@ -22,8 +22,8 @@ def problem(training, code, dtype):
         exempt[start : start + count] = 0
     p.state = np.concatenate([p.state, exempt])
     p.hyper[updates.EXEMPT] = 1 + updates.STATE_ARRAYS[code]
-    numbers = np.zeros((penalized.NUMBERS, 3))
-    numbers[penalized.DECAY], numbers[penalized.STEP_EPS] = DECAYS, EPS
+    numbers = np.zeros((penalty.NUMBERS, 3))
+    numbers[penalty.DECAY], numbers[penalty.STEP_EPS] = DECAYS, EPS
     return p, exempt != 0, blocks, numbers
 
 
@@ -40,7 +40,7 @@ def test_only_weights_decay_each_step_by_its_own_number(training, code, dtype):
     tolerance = {"rtol": 1e-9, "atol": 1e-12} if dtype == np.float64 else {"rtol": 2e-4, "atol": 2e-6}
     for step in (0, 2):  # the one between is left out
         squares = (exact.params[~is_bias] ** 2).sum()
-        np.testing.assert_allclose(numbers[penalized.SQUARES, step], squares, rtol=tolerance["rtol"])
+        np.testing.assert_allclose(numbers[penalty.SQUARES, step], squares, rtol=tolerance["rtol"])
         exact.hyper[[updates.WEIGHT_DECAY, updates.EPS]] = DECAYS[step], EPS[step]
         exact.settings[[frame.FIRST_STEP, frame.LAST_STEP]] = step, step + 1
         reference.train_steps(
@@ -48,5 +48,5 @@ def test_only_weights_decay_each_step_by_its_own_number(training, code, dtype):
         )
     np.testing.assert_allclose(p.params, exact.params, **tolerance)
     np.testing.assert_allclose(p.state, exact.state, **tolerance)
-    assert numbers[penalized.SQUARES, 1] == 0
+    assert numbers[penalty.SQUARES, 1] == 0
     np.testing.assert_allclose(p.record, exact.record, **tolerance)

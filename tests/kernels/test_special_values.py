@@ -10,7 +10,8 @@ from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_ROWS, PACK_SPREAD, PACK_STRIDE, ROW_BLOCK
 from fastbp.kernels.losses import entries
-from fastbp.kernels.ops.dense import CHUNK_ROWS, activation_backward, dense_backward, dense_forward, gradient_chunks
+from fastbp.kernels.ops.dense import activation_backward, dense_backward, dense_forward
+from fastbp.kernels.run.chunks import CHUNK_ROWS, gradient_chunks
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
 
@@ -54,7 +55,7 @@ def forward(module, x, w, b, code=IDENTITY):
 
 
 def backward(module, x, w, dz):
-    partials = np.zeros(gradient_chunks.py_func(len(x), *w.shape) * (w.shape[0] + 1) * w.shape[1], x.dtype)
+    partials = np.zeros(gradient_chunks(len(x), *w.shape) * (w.shape[0] + 1) * w.shape[1], x.dtype)
     dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(w.shape[1], x.dtype)
     module.dense_backward(x, w, dz, IDENTITY, dx, dx, True, partials, 1, dx, dw, db)
     return dx, dw, db
@@ -96,7 +97,7 @@ def test_each_product_has_them_where_its_twin_has_them(shape, special):
 def test_the_shapes_take_every_way_through_a_product():
     assert any(batch >= PACK_ROWS and min(ins, K_BLOCK) * outs > PACK_SPREAD for batch, ins, outs in SHAPES)
     assert any(ins > PACK_STRIDE for _, ins, _ in SHAPES)
-    assert any(gradient_chunks.py_func(*shape) > 1 for shape in SHAPES)
+    assert any(gradient_chunks(*shape) > 1 for shape in SHAPES)
 
 
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES.keys())
