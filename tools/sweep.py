@@ -19,9 +19,11 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from fastbp.kernels.activations import ACTIVATIONS
-from fastbp.kernels.activations.compiled import activate_with_slope
-from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.activations import ACTIVATIONS, BY_CODE
+from fastbp.kernels.activations.compiled import activate
+from fastbp.kernels.compile.functions import element_type_of
+from fastbp.kernels.compile.passes import run_pass
+from fastbp.kernels.compile.pointers import at, doubles_at
 from fastbp.kernels.simd import elementary
 from fastbp.kernels.simd.lanes import lanewise
 
@@ -53,9 +55,14 @@ _log1p = lanewise(elementary.log1p, reads=1, writes=1)
 EXP, LOG, LOG1P = -1, -2, -3
 
 
-@numba.njit(nogil=True)
 def compute(code, z, a, slope):
     """Fill `a` with g(z) and `slope` with g'(z), as the kernels compute them."""
+    function = 0 if code < 0 else activate(BY_CODE[code], True).address(element_type_of(z.dtype))
+    _compute(code, function, z, a, slope)
+
+
+@numba.njit(nogil=True)
+def _compute(code, function, z, a, slope):
     a[:] = z
     if code == EXP:
         _exp(at(z, 0), at(a, 0), z.size)
@@ -64,7 +71,7 @@ def compute(code, z, a, slope):
     elif code == LOG1P:
         _log1p(at(z, 0), at(a, 0), z.size)
     else:
-        activate_with_slope(code, at(a, 0), at(slope, 0), z.size, 1, z.size)
+        run_pass(function, at(a, 0), at(a, 0), at(slope, 0), doubles_at(0), 0, z.size, 1, z.size)
 
 
 class Worst(NamedTuple):

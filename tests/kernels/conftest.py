@@ -7,10 +7,14 @@ import pytest
 
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
+from fastbp.kernels.ops.fill import fill, fill_settings
+from fastbp.kernels.optimizers.registry import CLIP_NORM, FACTOR
 from fastbp.kernels.run import frame, plan
+from fastbp.kernels.run import predict as prediction
+from tests.kernels.calls import layers_of
 
-# Scripts, which tests run in processes of their own
-collect_ignore = ["fences.py", "guard_pages.py", "neon_code.py", "other_cpu.py"]
+# What tests import, and scripts that they run in processes of their own
+collect_ignore = ["calls.py", "fences.py", "guard_pages.py", "neon_code.py", "other_cpu.py"]
 
 
 class Training:
@@ -28,17 +32,25 @@ class Training:
         dtype = np.dtype(dtype)
         ins, outs = layers[0][0], layers[-1][1]
         width = {losses.SOFTMAX_LABELS: 0, losses.GAUSSIAN_NLL: outs // 2}.get(loss, outs)
-        self.layers, self.itemsize, self.outs = layers, dtype.itemsize, outs
-        self.plan, self.layout = plan.make_plan(layers, dtype.itemsize, samples, train=True, target_width=width)
+        self.layers, self.outs = layers, outs
+        self.plan, self.layout = plan.make_plan(
+            layers_of(layers), dtype.itemsize, samples, train=True, target_width=width
+        )
+        fill(self.plan, dtype, train=True)
         steps = -(-samples // batch)
-        self.settings = np.array([loss, optimizer, batch, 0, steps, 1, 0])
+        self.settings = np.zeros(frame.SETTINGS_SIZE, np.int64)
+        self.settings[[frame.LOSS, frame.OPTIMIZER, frame.BATCH]] = loss, optimizer, batch
+        self.settings[[frame.LAST_STEP, frame.TASKS]] = steps, 1
+        fill_settings(self.settings, outs, dtype)
         n = sum(plan.parameter_count(i, o, bias) for i, o, _, bias in layers)
         self.params = rng.uniform(-1, 1, n).astype(dtype)
         for i, _, _, _ in layers[:1]:
             self.params /= max(1, i) ** 0.5
         self.grads = np.zeros(n, dtype)
         self.state = np.zeros(updates.STATE_ARRAYS[optimizer] * n, dtype)
-        self.hyper = np.array([0.05, 0.01, 0.9, 0.99, 1e-3, 1, 1, 0])
+        self.hyper = np.zeros(updates.HYPER_SIZE)
+        self.hyper[:8] = 0.05, 0.01, 0.9, 0.99, 1e-3, 1, 1, 0
+        self.hyper[[CLIP_NORM, FACTOR]] = 1.0
         # What no step has written must not matter.
         self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
         self.rows = np.full((3, samples), np.nan)
@@ -73,12 +85,14 @@ class Training:
         """Return the network's output for all samples."""
         table, size = self.prediction_plan(len(self.x))
         out = np.full((len(self.x), self.outs), np.nan, self.x.dtype)
-        module.predict(table, self.params, np.full(size, np.nan, self.x.dtype), self.x, out, tasks)
+        predict = module.predict if module is reference else prediction.predict
+        predict(table, self.params, np.full(size, np.nan, self.x.dtype), self.x, out, tasks)
         return out
 
     def prediction_plan(self, samples):
         """Return the plan for `predict` on so many rows, and the workspace's size."""
-        table, layout = plan.make_plan(self.layers, self.itemsize, samples, train=False)
+        table, layout = plan.make_plan(layers_of(self.layers), self.params.itemsize, samples, train=False)
+        fill(table, self.params.dtype, train=False)
         return table, layout[plan.SIZE]
 
 

@@ -13,9 +13,11 @@ from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE
 from fastbp.kernels.losses import entries
-from fastbp.kernels.ops import dense
+from fastbp.kernels.ops import by_hand
 from fastbp.kernels.run import train as network
-from fastbp.kernels.run.chunks import CHUNK_ROWS, gradient_chunks
+from fastbp.kernels.run.chunks import CHUNK_ROWS
+from fastbp.kernels.run.plan import gradient_chunks
+from fastbp.kernels.run.predict import predict
 
 rng = np.random.default_rng(0)
 FENCES = [np.copy, lambda x: fenced(x, at_end=True), lambda x: fenced(x, at_end=False)]
@@ -42,29 +44,33 @@ def layers():
         x, w, dz = numbers(batch, ins), numbers(ins, outs), numbers(batch, outs)
         for b in (numbers(outs), numbers(0)):
             same(
-                lambda *given, code=code: dense.dense_forward(*given[:3], code, True, 3, *given[3:]),
+                lambda *given, code=code: by_hand.dense_forward(*given[:3], code, True, 3, *given[3:]),
                 x, w, b, 0 * dz, 0 * dz,
             )  # fmt: skip
             partials = np.zeros(gradient_chunks(batch, ins, outs) * (ins + 1) * outs, np.float32)
             same(
-                lambda x, w, dz, below, slope, partials, *results, code=code: dense.dense_backward(
+                lambda x, w, dz, below, slope, partials, *results, code=code: by_hand.dense_backward(
                     x, w, dz, code, below, slope, True, partials, 3, *results
                 ),
                 x, w, dz, numbers(batch, ins), numbers(batch, ins), partials, 0 * x, 0 * w, 0 * b,
             )  # fmt: skip
         same(
-            lambda da, a, slope, out, code=code: dense.activation_backward(da, code, a, slope, out), dz, dz, dz, 0 * dz
+            lambda da, a, slope, out, code=code: by_hand.activation_backward(da, code, a, slope, out),
+            dz,
+            dz,
+            dz,
+            0 * dz,
         )
 
 
 def all_losses():
     for batch, n in [(1, 1), (3, 2), (9, 10), (17, 31), (8, 64), (5, 66), (3, 131)]:
-        for code in range(5):
+        for code in sorted(loss.code for loss in losses.LOSSES.values()):
             if code == losses.GAUSSIAN_NLL and n % 2:
                 continue
             width = {losses.SOFTMAX_LABELS: 0, losses.GAUSSIAN_NLL: n // 2}.get(code, n)
             labels = np.arange(batch) % n if width == 0 else np.zeros(0, np.int64)
-            softmax = code in (losses.SOFTMAX_LABELS, losses.SOFTMAX_PROBABILITIES)
+            softmax = code in (losses.SOFTMAX_LABELS, losses.SOFTMAX_PROBABILITIES, losses.SOFTMAX_ONE_HOT)
             for smoothing in (0.0, 0.1):
                 options = np.array([losses.MEAN, -100, smoothing, 1e-6, 0.0])
                 same(
@@ -133,7 +139,7 @@ def networks():
                 q.x, q.params = fence(p.x), fence(p.params)
                 table, layout = p.prediction_plan(len(q.x))
                 work, out = fence(np.full(layout, np.nan, np.float32)), fence(numbers(len(q.x), p.outs))
-                network.predict(fence(table), q.params, work, q.x, out, 3)
+                predict(fence(table), q.params, work, q.x, out, 3)
                 predictions.append(out.tobytes())
             assert predictions[0] == predictions[1] == predictions[2]
             kept.clear()

@@ -3,16 +3,14 @@
 import importlib.util
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 
 from fastbp.kernels import reference
 from fastbp.kernels.activations import ACTIVATIONS, CODES, FIRST_STORED_SLOPE
-from fastbp.kernels.activations.compiled import activate, activate_with_slope
-from fastbp.kernels.compile.pointers import at
-from fastbp.kernels.ops.dense import activation_backward
+from fastbp.kernels.ops.by_hand import activation_backward
 from fastbp.kernels.simd.isa import isa
+from tests.kernels.calls import activate
 
 # tools/sweep.py looks at every float32; here is a sample of it.
 _spec = importlib.util.spec_from_file_location("sweep", Path(__file__).parents[2] / "tools" / "sweep.py")
@@ -23,22 +21,10 @@ needs_fma = pytest.mark.skipif(not isa().fma, reason="the bounds are for fused m
 PLAIN = [name for name, activation in ACTIVATIONS.items() if not activation.stores_slope]
 
 
-@numba.njit
-def apply(code, z, a, slope):
-    a[: z.size] = z
-    activate_with_slope(code, at(a, 0), at(slope, 0), z.size, 1, z.size)
-
-
-@numba.njit
-def apply_without_slope(code, z, a):
-    a[: z.size] = z
-    activate(code, at(a, 0), at(a, 0), z.size, 1, z.size)
-
-
 def both(name, z):
     """Return ``g(z)`` and ``g'(z)`` as the kernels compute them."""
     a, slope = np.empty_like(z), np.empty_like(z)
-    apply(CODES[name], z, a, slope)
+    activate(CODES[name], z, a, slope)
     if CODES[name] < FIRST_STORED_SLOPE:
         one = np.ones((1, z.size), z.dtype)
         activation_backward(one, CODES[name], a[None], slope[None], slope[None])
@@ -136,8 +122,8 @@ def test_value_does_not_depend_on_its_position(name, dtype):
         for count in range(z.size - start):
             a, slope, value = np.full((3, count + 1), guard)
             part = z[start : start + count]
-            apply(CODES[name], part, a, slope)
-            apply_without_slope(CODES[name], part, value)
+            activate(CODES[name], part, a, slope)
+            activate(CODES[name], part, value, value, with_slope=False)
             assert bits(a[:count]) == bits(alone_value[start : start + count])
             assert bits(value[:count]) == bits(a[:count])
             if CODES[name] >= FIRST_STORED_SLOPE:

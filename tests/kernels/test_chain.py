@@ -6,6 +6,8 @@ import pytest
 from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES
 from fastbp.kernels.run import chain
+from fastbp.kernels.run.plan import ABSENT
+from tests.kernels.calls import layers_of
 
 UNIT = 2.0**-24
 RELU, TANH, IDENTITY = CODES["relu"], CODES["tanh"], CODES["identity"]
@@ -15,7 +17,9 @@ def run(module, layers, dtype, batch, *, tasks=1, seed=0, absent=(), with_dx=Tru
     """Return the output, the gradients of all parameters, and dx; what is not written is NaN."""
     rng = np.random.default_rng(seed)
     dtype = np.dtype(dtype)
-    table, places, kept, turns = chain.make_chain(layers, dtype.itemsize)
+    table, passing, places, kept, turns = chain.make_chain(layers_of(layers), dtype.itemsize)
+    chain.fill_chain(table, passing, dtype)
+    plan_size = chain.chain_room(len(layers), dtype.itemsize)
     count = sum((ins + bias) * outs for ins, outs, _, bias in layers)
 
     def drawn(*shape):
@@ -26,13 +30,14 @@ def run(module, layers, dtype, batch, *, tasks=1, seed=0, absent=(), with_dx=Tru
 
     params, x, dout = drawn(count), drawn(batch, layers[0][0]), drawn(batch, layers[-1][1])
     out, grads, dx = empty(*dout.shape), empty(count), empty(*x.shape)
-    work, room, partials = empty(kept * batch), empty(turns * batch), empty(chain.chain_partials(table, batch) + 1)
+    work, partials = empty(plan_size + kept * batch), empty(chain.chain_partials(table, batch) + 1)
+    passed, room = empty(plan_size + turns * batch), empty(turns * batch)
     like, predicted = empty(1), empty(*dout.shape)
     wanted = places.copy()
-    wanted[list(absent)] = chain.ABSENT
+    wanted[list(absent)] = ABSENT
     at = [a.ctypes.data for a in (params, x, work, out, dout, grads, dx, room, partials)]
-    module.chain_forward(table, like, at[0], places, at[1], batch, False, at[7], predicted.ctypes.data, tasks)
-    module.chain_forward(table, like, at[0], places, at[1], batch, True, at[2], at[3], tasks)
+    module.chain_forward(passing, like, at[0], places, at[1], batch, passed.ctypes.data, predicted.ctypes.data, tasks)
+    module.chain_forward(table, like, at[0], places, at[1], batch, at[2], at[3], tasks)
     assert np.array_equal(predicted, out)
     module.chain_backward(
         table, like, at[0], places, at[1], batch, at[2], at[3], at[4], at[5], wanted, at[6] if with_dx else 0, at[7],

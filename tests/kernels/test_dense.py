@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
-from fastbp.kernels.ops.dense import dense_backward, dense_forward
-from fastbp.kernels.run.chunks import CHUNK_ROWS, gradient_chunks
+from fastbp.kernels.ops.by_hand import dense_backward, dense_forward
+from fastbp.kernels.run.chunks import CHUNK_ROWS
+from fastbp.kernels.run.plan import gradient_chunks
 
 # float32 inputs, exact in float64, where the twins' own errors are 2**-29 of what is allowed
 UNIT = 2.0**-24

@@ -4,30 +4,34 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels.activations import IDENTITY
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.linalg.few_columns import STRIP, few_columns, pays
-from fastbp.kernels.linalg.product import PLAIN, UPDATE, product
-from fastbp.kernels.optimizers import ADAM, EXEMPT, HYPER_SIZE, SGD
+from fastbp.kernels.linalg.matrix import Finish, Matrix
+from fastbp.kernels.linalg.product import product
+from fastbp.kernels.optimizers import EXEMPT, HYPER_SIZE, RULES
+from fastbp.kernels.optimizers.compiled import update
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import ACCUMULATE
+from tests.kernels.calls import address_of
 
 GUARD = -7.0
 
 
 @numba.njit
-def by_product(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, flags, kind, code, params, state, hyper):
+def by_product(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, mode, after, params, state, hyper):
     product(
-        at(x, 0), 1, ld_x, at(dz, 0), ld_dz, False, at(dw, 0), ld, ins, outs, rows, at(dz, 0), flags, kind, code,
-        at(params, 0), at(state, 0), at(hyper, 0), params.size,
+        Matrix(at(x, 0), ld_x, rows, ins, 0).transposed(), Matrix(at(dz, 0), ld_dz, rows, outs, 0),
+        Matrix(at(dw, 0), ld, ins, outs, 0),
+        Finish(mode, at(dz, 0), after, at(params, 0), at(state, 0), at(hyper, 0), params.size),
     )  # fmt: skip
 
 
 @numba.njit
-def turned(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, flags, kind, code, params, state, hyper):
+def turned(x, ld_x, dz, ld_dz, dw, ld, rows, ins, outs, mode, after, params, state, hyper):
     few_columns(
-        at(x, 0), ld_x, at(dz, 0), ld_dz, at(dw, 0), ld, rows, ins, outs, flags, kind, code, at(params, 0),
-        at(state, 0), at(hyper, 0), params.size,
+        Matrix(at(x, 0), ld_x, rows, ins, 0), Matrix(at(dz, 0), ld_dz, rows, outs, 0),
+        Matrix(at(dw, 0), ld, ins, outs, 0),
+        Finish(mode, at(dz, 0), after, at(params, 0), at(state, 0), at(hyper, 0), params.size),
     )  # fmt: skip
 
 
@@ -53,14 +57,15 @@ def test_every_size_has_the_bits_of_the_product(dtype, flags):
                 nothing = np.zeros(0, dtype)
                 for compute, dw in ((turned, found), (by_product, expected)):
                     compute(
-                        x, ins + apart, dz, outs + apart, dw, outs + apart, rows, ins, outs, flags, PLAIN, IDENTITY,
+                        x, ins + apart, dz, outs + apart, dw, outs + apart, rows, ins, outs, flags, 0,
                         nothing, nothing, np.zeros(HYPER_SIZE),
                     )  # fmt: skip
                 assert found.tobytes() == expected.tobytes(), (ins, outs, rows)
 
 
-@pytest.mark.parametrize("code", [SGD, ADAM])
-def test_the_update_is_that_of_the_product(dtype, code):
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_the_update_is_that_of_the_product(dtype, rule):
+    after = address_of(update(RULES[rule]), dtype)
     rng = np.random.default_rng(0)
     for ins, outs in ((1, 1), (37, 3), (150, lanes(dtype))):
         x, dz = rng.standard_normal((20, ins)).astype(dtype), rng.standard_normal((20, outs)).astype(dtype)
@@ -70,7 +75,7 @@ def test_the_update_is_that_of_the_product(dtype, code):
         for compute in (turned, by_product):
             params, state = np.ones(ins * outs, dtype), np.full(3 * ins * outs, dtype(0.25))
             dw = np.zeros(ins * outs, dtype)
-            compute(x.ravel(), ins, dz.ravel(), outs, dw, outs, 20, ins, outs, 0, UPDATE, code, params, state, hyper)
+            compute(x.ravel(), ins, dz.ravel(), outs, dw, outs, 20, ins, outs, 0, after, params, state, hyper)
             assert (params != 1).all()
             results.append(dw.tobytes() + params.tobytes() + state.tobytes())
         assert results[0] == results[1]
@@ -92,7 +97,7 @@ def test_rows_without_room_are_not_read_past_the_end(dtype):
     dw = np.full(ins * outs, GUARD, dtype)
     nothing = np.zeros(0, dtype)
     turned(
-        whole[: rows * ins], ins, np.ones(rows * outs, dtype), outs, dw, outs, rows, ins, outs, 0, PLAIN, IDENTITY,
+        whole[: rows * ins], ins, np.ones(rows * outs, dtype), outs, dw, outs, rows, ins, outs, 0, 0,
         nothing, nothing, np.zeros(HYPER_SIZE),
     )  # fmt: skip
     assert (dw == rows).all()

@@ -8,8 +8,9 @@ import pytest
 
 from fastbp.kernels.activations import IDENTITY
 from fastbp.kernels.compile.pointers import at, doubles_at
-from fastbp.kernels.linalg.product import GROUP, K_BLOCK, PACK_ROWS, PLAIN, product
-from fastbp.kernels.ops.dense import dense_backward, dense_forward
+from fastbp.kernels.linalg.matrix import Finish, Matrix
+from fastbp.kernels.linalg.product import GROUP, K_BLOCK, PACK_ROWS, product
+from fastbp.kernels.ops.by_hand import dense_backward, dense_forward
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import TILE_ROWS, TILE_VECTORS
 
@@ -46,12 +47,10 @@ def factors(rows, cols, depth, kind, dtype, seed=0):
 @numba.njit
 def multiply(a, a_turned, b, b_turned, c, first, rows, cols, depth):
     """C = A @ B for `rows` rows from row `first` of A, `cols` columns and `depth` terms; C begins at its row 0."""
-    lda, row_stride, k_stride = a.shape[1], a.shape[1], 1
-    if a_turned:
-        row_stride, k_stride = 1, lda
+    whole = Matrix(at(a, 0), a.shape[1], first + rows, depth, a_turned)
     product(
-        at(a, first * row_stride), row_stride, k_stride, at(b, 0), b.shape[1], b_turned, at(c, 0), c.shape[1], rows,
-        cols, depth, at(c, 0), False, PLAIN, IDENTITY, at(c, 0), at(c, 0), doubles_at(0), 0,
+        whole.rows_of(first, first + rows), Matrix(at(b, 0), b.shape[1], depth, cols, b_turned),
+        Matrix(at(c, 0), c.shape[1], rows, cols, 0), Finish(0, at(c, 0), 0, at(c, 0), at(c, 0), doubles_at(0), 0),
     )  # fmt: skip
 
 
@@ -99,7 +98,7 @@ def run_sweep(kind, dtype, row_sizes):
     low = (exact - high).astype(np.float64)
     bound = (depths[:, None, None] + 2) * unit(dtype) * sums(np.abs(terms)).astype(np.float64)
     c, alone = np.empty((2, row_sizes[-1] + 1, cols[-1] + 1), dtype)
-    a_turned, b_turned = KINDS[kind]
+    a_turned, b_turned = map(int, KINDS[kind])
     products, *wrong = sweep(
         stored_a, a_turned, stored_b, b_turned, row_sizes, cols, depths, high, low, bound, c, alone
     )

@@ -9,9 +9,11 @@ import pytest
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, IDENTITY, RELU
+from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.run import frame, passes, plan
 from fastbp.kernels.run import train as network
 from fastbp.kernels.run.chunks import CHUNK_ROWS, ROWS_AT_ONCE
+from fastbp.kernels.run.predict import predict
 
 # (in_features, out_features, activation, bias) of each layer
 PLANS = {
@@ -163,8 +165,13 @@ def test_a_few_rows_at_a_time_give_the_bits_of_layer_after_layer(layers, loss, o
 
 
 @numba.njit
-def pieces(table, batch, tasks):
-    return passes.worth_sharing(table, batch, passes.apart(table, batch), tasks)
+def pieces_of(table, batch, tasks):
+    frame = at(table, 0)
+    return passes.worth_sharing(frame, batch, passes.sums_apart(frame, batch), tasks)
+
+
+def pieces(problem, batch, tasks):
+    return pieces_of(problem.frame().addresses(), batch, tasks)
 
 
 # Two that are worth sharing out. The weight gradients of the second are summed in chunks.
@@ -179,7 +186,7 @@ def test_bits_of_what_is_shared_out_do_not_depend_on_tasks(layers, batch, traini
     problem.sample_weight = np.random.default_rng(0).uniform(0.1, 2, batch + 40).astype(np.float32)
     alone = problem.run(network)
     for tasks in (2, 3, 7, 16):
-        assert 1 < pieces(problem.plan, batch, tasks) <= tasks
+        assert 1 < pieces(problem, batch, tasks) <= tasks
         assert_same_bits(problem.run(network, tasks), alone)
     numbers = training(layers, np.float32, loss=losses.MSE, samples=batch, batch=batch)
     assert_same_bits(numbers.run(network, 3), numbers.run(network))
@@ -190,10 +197,10 @@ def test_bits_of_what_is_shared_out_do_not_depend_on_tasks(layers, batch, traini
 def test_each_piece_has_a_place_of_its_own_for_a_few_rows(training):
     batch, pieces_asked = 4 * CHUNK_ROWS + 3, 2
     problem = training([(20, 100, CODES["tanh"], True), (100, 40, RELU, True)], np.float32, samples=batch, batch=batch)
-    assert pieces(problem.plan, batch, pieces_asked) == pieces_asked
+    assert pieces(problem, batch, pieces_asked) == pieces_asked
     work = problem.run(network, pieces_asked).work
     for row in problem.plan:
-        start, ld = row[plan.A], row[plan.LD]
+        start, ld = row[plan.A] // work.itemsize, row[plan.LD]
         used = ~np.isnan(work[start : start + batch * ld].reshape(batch, ld)[:, 0])
         assert used[: pieces_asked * ROWS_AT_ONCE].sum() > (pieces_asked - 0.5) * ROWS_AT_ONCE
         assert not used[pieces_asked * ROWS_AT_ONCE :].any()
@@ -211,11 +218,11 @@ def test_many_pieces_take_several_chunks_at_once():
 def test_little_is_shared_out_where_cores_would_take_more_from_each_other(training):
     narrow = training([(10, 46, RELU, True), (46, 46, RELU, True), (46, 10, IDENTITY, True)], np.float32)
     wide = training([(784, 128, RELU, True), (128, 10, IDENTITY, True)], np.float32)
-    assert pieces(narrow.plan, 128, 2) == 1  # two million operations a step, and 30 000 numbers to exchange
-    assert pieces(wide.plan, 8, 2) == 1  # not so much either
+    assert pieces(narrow, 128, 2) == 1  # two million operations a step, and 30 000 numbers to exchange
+    assert pieces(wide, 8, 2) == 1  # not so much either
     square = training([(512, 512, RELU, True), (512, 10, IDENTITY, True)], np.float32)
-    assert [pieces(square.plan, batch, 2) for batch in (7, 32)] == [1, 2]  # 7 rows repay no half of the weights
-    assert pieces(wide.plan, 128, 2) == 2
+    assert [pieces(square, batch, 2) for batch in (7, 32)] == [1, 2]  # 7 rows repay no half of the weights
+    assert pieces(wide, 128, 2) == 2
 
 
 @EACH_PLAN
@@ -380,7 +387,7 @@ def test_five_architectures_share_one_compiled_training_step(training):
         trained = problem.run(network)
         trained.predict(network)
         assert (trained.params != before).any()
-        counts.append((len(network.train_steps.signatures), len(network.predict.signatures)))
+        counts.append((len(network.train_steps.signatures), len(predict.signatures)))
     assert len(set(counts)) == 1
 
 

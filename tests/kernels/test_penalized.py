@@ -17,7 +17,7 @@ DECAYS, EPS = [0.3, -1.0, 0.1], [1e-3, np.nan, 2e-3]
 def problem(training, code, dtype):
     p = training(LAYERS, dtype, optimizer=code)
     exempt = np.ones(p.params.size, dtype)
-    blocks = np.array([(row[plan.W], row[plan.IN] * row[plan.OUT]) for row in p.plan])
+    blocks = np.array([(row[plan.W] // p.params.itemsize, row[plan.IN] * row[plan.OUT]) for row in p.plan])
     for start, count in blocks:
         exempt[start : start + count] = 0
     p.state = np.concatenate([p.state, exempt])
@@ -32,6 +32,7 @@ def problem(training, code, dtype):
 def test_only_weights_decay_each_step_by_its_own_number(training, code, dtype):
     p, is_bias, blocks, numbers = problem(training, code, dtype)
     exact = copy.deepcopy(p)
+    exact.plan[:, [plan.W, plan.B]] *= 8 // p.params.itemsize  # places are in bytes
     for name in ("params", "grads", "state", "x", "work", "class_weight", "targets", "sample_weight"):
         setattr(exact, name, getattr(exact, name).astype(np.float64))
     penalized.train_penalized(

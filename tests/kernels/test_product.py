@@ -6,22 +6,16 @@ import pytest
 
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels import reference
-from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY, RELU
+from fastbp.kernels.activations import BY_CODE, CODES, FIRST_STORED_SLOPE, IDENTITY, RELU
+from fastbp.kernels.activations.compiled import functions_of
+from fastbp.kernels.compile.functions import element_type_of
 from fastbp.kernels.compile.pointers import at, doubles_at
-from fastbp.kernels.linalg.product import (
-    BACKWARD,
-    FORWARD,
-    FORWARD_WITH_SLOPE,
-    K_BLOCK,
-    PACK_STRIDE,
-    PLAIN,
-    ROW_BLOCK,
-    UPDATE,
-    product,
-)
+from fastbp.kernels.linalg.matrix import Finish, Matrix
+from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE, ROW_BLOCK, product
 from fastbp.kernels.optimizers import compiled
 from fastbp.kernels.simd.isa import isa
-from fastbp.kernels.simd.microkernel import B_ROOM, BIAS, LOW_ROWS, ROOM, ROW_VECTORS, TILE_ROWS
+from fastbp.kernels.simd.microkernel import B_ROOM, BIAS, LOW_ROWS, RECTIFY, ROOM, ROW_VECTORS, TILE_ROWS
+from tests.kernels.calls import NO_NUMBERS, address_of, multiply, pass_over
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 GUARD = -7.0
@@ -29,15 +23,18 @@ VECTOR_BYTES = isa().vector_bytes
 DEPTHS = [*range(1, 41), K_BLOCK, 300, 600]
 
 
-@numba.njit
-def multiply(
-    a, row_stride, k_stride, b, ldb, turned, c, c0, ldc, rows, cols, depth, bias, flags, kind, code, below, slope
-):  # fmt: skip
-    """`product` on flat arrays; C, below and slope begin at element `c0`."""
-    product(
-        at(a, 0), row_stride, k_stride, at(b, 0), ldb, turned, at(c, c0), ldc, rows, cols, depth, at(bias, 0), flags,
-        kind, code, at(below, c0), at(slope, c0), doubles_at(0), 0,
-    )  # fmt: skip
+# What a product is finished with: nothing, an activation without and with its slope, the slope on the way back
+PLAIN, FORWARD, FORWARD_WITH_SLOPE, BACKWARD = "plain", "forward", "forward with slope", "backward"
+
+
+def finishing(kind, code, dtype):
+    """Return the flags and the address of the pass that ops finish a product with."""
+    if kind == PLAIN:
+        return 0, 0
+    functions = functions_of(BY_CODE[code], element_type_of(np.dtype(dtype)), kind != FORWARD)
+    if kind == BACKWARD:
+        return functions.differentiate, 0 if functions.differentiate else functions.apply_slope
+    return functions.finish, functions.activate
 
 
 def lanes(dtype):
@@ -85,9 +82,10 @@ def run(
     )
     flags = BIAS * (bias is not None) | ROOM * room
     addends = np.zeros(0, a.dtype) if bias is None else bias.copy()
+    mode, after = finishing(kind, code, a.dtype)
     multiply(
-        np.ravel(a), depth, 1, np.ravel(b), b.shape[1], turned, c.flat, c.start, c.ld, rows, cols, depth, addends,
-        flags, kind, code, lower.flat, slopes.flat,
+        np.ravel(a), depth, 0, np.ravel(b), b.shape[1], int(turned), c.flat, c.start, c.ld, rows, cols, depth,
+        flags | mode, addends, after, lower.flat, slopes.flat, NO_NUMBERS, 0,
     )  # fmt: skip
     for block in (c, lower, slopes):
         assert block.around_is_whole()
@@ -180,8 +178,8 @@ def test_room_in_b_changes_no_bit(dtype):
             plain, _ = run(a, b)
             c = Block(rows, cols, dtype)
             multiply(
-                np.ravel(a), depth, 1, np.ravel(roomy), roomy.shape[1], False, c.flat, c.start, c.ld, rows, cols, depth,
-                c.flat, B_ROOM, PLAIN, IDENTITY, c.flat, c.flat,
+                np.ravel(a), depth, 0, np.ravel(roomy), roomy.shape[1], 0, c.flat, c.start, c.ld, rows, cols, depth,
+                B_ROOM, c.flat, 0, c.flat, c.flat, NO_NUMBERS, 0,
             )  # fmt: skip
             assert c.around_is_whole()
             assert c.values.tobytes() == plain.tobytes(), (rows, cols, depth)
@@ -191,7 +189,7 @@ def test_room_in_b_changes_no_bit(dtype):
 
 
 @numba.njit
-def sweep(a, row_stride, k_stride, b, col_sizes, row_sizes, bias, flags, ld_room, depth, exact, c):
+def sweep(a, b, col_sizes, row_sizes, bias, flags, ld_room, depth, exact, c):
     """Compute every product of the first rows of A and the first columns of B; count them, the elements with other
     bits than `exact`, and those that are written outside the block or its room.
 
@@ -204,8 +202,9 @@ def sweep(a, row_stride, k_stride, b, col_sizes, row_sizes, bias, flags, ld_room
             c[:] = GUARD
             ldc = ld_room if ld_room > 0 else cols
             product(
-                at(a, 0), row_stride, k_stride, at(b, 0), b.shape[1], False, at(c, 0), ldc, rows, cols, depth,
-                at(bias, 0), flags, FORWARD, RELU, at(c, 0), at(c, 0), doubles_at(0), 0,
+                Matrix(at(a, 0), depth, rows, depth, 0), Matrix(at(b, 0), b.shape[1], depth, cols, 0),
+                Matrix(at(c, 0), ldc, rows, cols, 0),
+                Finish(flags | RECTIFY, at(bias, 0), 0, at(c, 0), at(c, 0), doubles_at(0), 0),
             )  # fmt: skip
             products += 1
             allowed = (cols + width - 1) // width * width if flags & ROOM else cols
@@ -245,7 +244,7 @@ def check_short_ways(rows, cols, depth, dtype):
     c = np.empty(rows[-1] * ld + 64, dtype)
     rows, cols = np.array(rows), np.array(cols)
     for flags, ld_room in ((BIAS, 0), (BIAS | ROOM, ld)):
-        found = sweep(np.ravel(a), depth, 1, b, cols, rows, bias, flags, ld_room, depth, exact, c)
+        found = sweep(np.ravel(a), b, cols, rows, bias, flags, ld_room, depth, exact, c)
         assert found == (rows.size * cols.size, 0, 0)
 
 
@@ -270,8 +269,8 @@ def test_columns_of_a_may_stand_far_apart(apart, dtype):
             together, _ = run(np.ascontiguousarray(x[:, :rows].T), b)
             c = Block(rows, cols, dtype)
             multiply(
-                np.ravel(x), 1, apart, np.ravel(b), cols, False, c.flat, c.start, cols, rows, cols, depth, c.flat, 0,
-                PLAIN, IDENTITY, c.flat, c.flat,
+                np.ravel(x), apart, 1, np.ravel(b), cols, 0, c.flat, c.start, cols, rows, cols, depth, 0, c.flat, 0,
+                c.flat, c.flat, NO_NUMBERS, 0,
             )  # fmt: skip
             assert c.around_is_whole()
             assert c.values.tobytes() == together.tobytes(), (rows, cols, depth)
@@ -281,32 +280,26 @@ def test_columns_of_a_may_stand_far_apart(apart, dtype):
                 assert (np.abs(c.values - exact) <= (depth + 2) * np.finfo(dtype).eps / 2 * size).all()
 
 
-@numba.njit
-def gradient_and_update(x, dz, kind, code, c, params, state, hyper):
+def gradient_and_update(x, dz, after, c, params, state, hyper):
     rows, cols = x.shape[1], dz.shape[1]
-    product(
-        at(x, 0), 1, rows, at(dz, 0), cols, False, at(c, 0), cols, rows, cols, x.shape[0], at(dz, 0), 0, kind, code,
-        at(params, 0), at(state, 0), at(hyper, 0), params.size,
+    multiply(
+        np.ravel(x), rows, 1, np.ravel(dz), cols, 0, np.ravel(c), 0, cols, rows, cols, x.shape[0], 0, params, after,
+        params, state, hyper, params.size,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("code", updates.STATE_ARRAYS)
+@pytest.mark.parametrize("rule", updates.RULES.values(), ids=updates.RULES.keys())
 @pytest.mark.parametrize(("rows", "cols", "depth"), [(1, 1, 1), (5, 10, 33), (130, 33, K_BLOCK + 1), (7, 600, 40)])
-def test_update_in_the_epilogue_is_the_update_of_the_whole_gradient(code, rows, cols, depth, dtype):
+def test_update_in_the_epilogue_is_the_update_of_the_whole_gradient(rule, rows, cols, depth, dtype):
     x, dz, params = random(dtype, depth, rows), random(dtype, depth, cols, seed=1), random(dtype, rows * cols, seed=2)
-    state = np.abs(random(dtype, updates.STATE_ARRAYS[code] * params.size, seed=3))
-    hyper = np.array([0.01, 0.1, 0.9, 0.99, 1e-8, 0.9, 0.99, 0])
+    state = np.abs(random(dtype, rule.states * params.size, seed=3))
+    hyper = np.array([0.01, 0.1, 0.9, 0.99, 1e-8, 0.9, 0.99, 0, 0, 1])
     plain, fused = np.empty((rows, cols), dtype), np.empty((rows, cols), dtype)
-    gradient_and_update(x, dz, PLAIN, IDENTITY, plain, params, state, hyper)
-    expected, expected_state = params.copy(), state.copy()
-    update_whole(code, expected, plain.ravel(), expected_state, hyper)
-    gradient_and_update(x, dz, UPDATE, code, fused, params, state, hyper)
+    gradient_and_update(x, dz, 0, plain, params, state, hyper)
+    expected, expected_state, n = params.copy(), state.copy(), params.size
+    after = address_of(compiled.update(rule), dtype)
+    pass_over(after, plain.ravel(), expected, expected_state, hyper, n, 0, n, 1, n)
+    gradient_and_update(x, dz, after, fused, params, state, hyper)
     assert fused.tobytes() == plain.tobytes()
     assert params.tobytes() == expected.tobytes()
     assert state.tobytes() == expected_state.tobytes()
-
-
-@numba.njit
-def update_whole(code, params, grads, state, hyper):
-    n = params.size
-    compiled.update(code, at(params, 0), at(grads, 0), at(state, 0), at(hyper, 0), n, n, 1, n)

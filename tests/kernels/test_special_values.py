@@ -10,8 +10,9 @@ from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_ROWS, PACK_SPREAD, PACK_STRIDE, ROW_BLOCK
 from fastbp.kernels.losses import entries
-from fastbp.kernels.ops.dense import activation_backward, dense_backward, dense_forward
-from fastbp.kernels.run.chunks import CHUNK_ROWS, gradient_chunks
+from fastbp.kernels.ops.by_hand import activation_backward, dense_backward, dense_forward
+from fastbp.kernels.run.chunks import CHUNK_ROWS
+from fastbp.kernels.run.plan import gradient_chunks
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.linalg import tasks
-from fastbp.kernels.ops.dense import block_of
+from fastbp.kernels.linalg.tasks import block_of
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import TILE_ROWS
 

@@ -2,14 +2,13 @@
 
 from itertools import pairwise
 
-import numba
 import numpy as np
 import pytest
 
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels import reference
-from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.optimizers import compiled
+from tests.kernels.calls import address_of, pass_over
 
 CODES = {
     "sgd": updates.SGD,
@@ -23,16 +22,19 @@ ALL = pytest.mark.parametrize("code", CODES.values(), ids=CODES.keys())
 STEPS = 6
 
 
-@numba.njit
+RULES = {rule.code: rule for rule in updates.RULES.values()}
+
+
 def update(code, params, grads, state, hyper, n, start, ld, rows, cols):
-    compiled.update(code, at(params, start), at(grads, start), at(state, start), at(hyper, 0), n, ld, rows, cols)
+    address = address_of(compiled.update(RULES[code]), params.dtype)
+    pass_over(address, grads, params, state, hyper, n, start, ld, rows, cols)
 
 
 def problem(code, n, dtype, weight_decay):
     rng = np.random.default_rng(n)
     params = rng.standard_normal(n).astype(dtype)
     grads = rng.standard_normal((STEPS, n)).astype(dtype)
-    hyper = np.array([0.01, weight_decay, 0.9, 0.99, 1e-8, 1, 1, 0])
+    hyper = np.array([0.01, weight_decay, 0.9, 0.99, 1e-8, 1, 1, 0, 0, 1])
     return params, grads, np.zeros(updates.STATE_ARRAYS[code] * n, dtype), hyper
 
 

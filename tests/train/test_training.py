@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
-from fastbp.kernels.run import train as network
+from fastbp.kernels import entries
 
 OPTIMIZERS = {
     "sgd": (fastbp.SGD(0.05), "SGD", {"lr": 0.05}),
@@ -246,7 +246,7 @@ def test_one_artefact_serves_every_architecture(rng):
         trainer.step(x, rng.integers(0, 2, 9))
         trainer.fit(x, rng.integers(0, 2, 9), epochs=1, rng=0, progress=False)
         trainer.model.predict(x)
-        counts.append([len(f.signatures) for f in (network.train_steps, network.predict)])
+        counts.append([len(f.signatures) for f in (entries.train_steps, entries.predict)])
     assert counts[0] == counts[-1]
     assert all(count == counts[0] for count in counts)
 
