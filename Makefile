@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The wheel of this version is for CPUs alone; on Linux that of the newest one would bring gigabytes for GPUs.
 TORCH := "torch==2.13.0"
 
-.PHONY: demo test test-peers torture lint sweep bench bench-peers bench-scaling bench-quick
+.PHONY: demo test test-lowest test-peers torture lint sweep bench bench-peers bench-scaling bench-quick
 .PHONY: dashboard dashboard-offline compare keep clean
 
 demo: $(VENV)/.demo-installed
@@ -13,6 +13,22 @@ demo: $(VENV)/.demo-installed
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n 2
+
+# The lowest Numba and NumPy in pyproject.toml, in an environment of their own: every kernel is compiled, cached, loaded and
+# compared with its twin, and trains in threads and forked children. All else is tested with the newest versions alone.
+LOWEST := .venv-lowest
+LOWEST_TESTS := $(addprefix tests/kernels/test_,$(addsuffix .py,chain codegen compile control dense limits losses network \
+  penalized region updates)) tests/base/test_threads.py tests/train/test_steps.py \
+  $(foreach check,threads nested forks compiling,'tests/project/test_torture.py::test_nothing_fails_in[$(check)]')
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
+
+$(LOWEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	sed -n '/^dependencies = /,/^]/s/^ *"\(num[a-z]*\)>=\([0-9.]*\).*/\1==\2.*/p' pyproject.toml > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/lowest.txt --editable . pytest pytest-xdist hypothesis
+	touch $@
 
 # What compares with PyTorch, JAX or Stable-Baselines3
 test-peers: $(VENV)/.dev-installed
@@ -69,7 +85,7 @@ bench-quick: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/quick.py --bench="$$BENCH" $(if $(COMPLETE),--complete)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -1,9 +1,9 @@
 """Every private name of Numba and llvmlite that this project uses. They may change with any minor version.
 
-All were tried with Numba 0.62 to 0.68 (llvmlite 0.45 to 0.50). To allow another minor version, run the tests with it
-and mend here what differs. Public names (``numba.types``, ``numba.extending.intrinsic``, ``llvmlite.ir``,
-``llvmlite.binding``) are imported where they are used. `compile.forks` looks for the compiler's lock in
-``numba.core.compiler_lock`` by itself, because it has to be there before Numba is.
+All were tried with Numba 0.62 to 0.68 (llvmlite 0.45 to 0.50), the bounds in ``pyproject.toml``. To allow another minor
+version, run the tests with it, mend here what differs, and move the bound. Public names (``numba.types``,
+``numba.extending.intrinsic``, ``llvmlite.ir``, ``llvmlite.binding``) are imported where they are used.
+`compile.forks`, which has to be there before Numba, looks for the compiler's lock in ``numba.core.compiler_lock``.
 """
 
 from typing import Any
