@@ -32,10 +32,13 @@ class Functions(NamedTuple):
     apply_slope: int
 
 
-@functools.cache
 def activate(activation: Activation, with_slope: bool) -> Pass:
     """Return the pass that makes g(z) of z, and with the slope g'(z) beside it where that is stored."""
-    with_slope = with_slope and activation.stores_slope
+    return _activate(activation, with_slope and activation.stores_slope)
+
+
+@functools.cache
+def _activate(activation: Activation, with_slope: bool) -> Pass:
 
     def value(v: Lanes, z: Vec) -> Vec:
         return activation.formula(v, z)[0]
