@@ -12,13 +12,13 @@ KERNELS = Path(__file__).parents[1] / "kernels"
 ROOMS = ("compile", "simd", "activations")
 
 # An entry that calls an outlined function, which calls another one
-# and a formula of activations.
+# and the formula of an activation's gradient.
 PROBE = """
 from numba import njit, types
 
-from .activations import LEAKY_RELU
-from .activations.compiled import apply_slope
-from .compile.functions import entry, outlined
+from .activations.leaky_relu import gradient
+from .compile.functions import entry
+from .compile.outlined import outlined
 from .compile.pointers import at
 from .simd.lanes import lanewise
 
@@ -28,12 +28,13 @@ def _pointers(dtype):
     return types.void(p, p, types.int64)
 
 
+apply_slope = lanewise(gradient, reads=2, writes=1)
 double = lanewise(lambda v, x: x + x, reads=1, writes=1)
 
 
 @outlined(_pointers)
 def inner_part(da, dz, n):
-    apply_slope(LEAKY_RELU, da, da, da, dz, n, 1, n)
+    apply_slope(da, da, dz, n)
 
 
 @outlined(_pointers)
@@ -58,7 +59,7 @@ import numpy as np
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    from fastbp.kernels.compile import functions as compile
+    from fastbp.kernels.compile.parts import parts_of
     from fastbp.kernels import probe
     da = np.array([-1, 2, -3], np.float32)
     dz = np.zeros_like(da)
@@ -66,7 +67,7 @@ with warnings.catch_warnings(record=True) as caught:
 print(json.dumps({
     "result": [round(float(x), 6) for x in dz],
     "hits": sum(probe.probe.stats.cache_hits.values()),
-    "outlined_hits": [c.cache_hits for part in compile.outlined_functions for c in part.compiled.values()],
+    "outlined_hits": [c.cache_hits for part in parts_of(probe.probe.py_func) for c in part.compiled.values()],
     "warnings": [f"{w.category.__name__}: {w.message}" for w in caught],
 }))
 """

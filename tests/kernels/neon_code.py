@@ -18,6 +18,7 @@ import kernels.simd.isa
 NEON = kernels.simd.isa.Isa("neon", 16, 32, fma=True)
 kernels.simd.isa.isa = lambda: NEON  # before the kernels ask
 from kernels.compile import control  # noqa: E402
+from kernels.linalg.matrix import Matrix  # noqa: E402
 from kernels.simd import microkernel  # noqa: E402
 
 
@@ -26,8 +27,11 @@ class Context:
         return None
 
 
+MATRIX = Matrix.of(types.float32)
+
+
 class Signature:
-    args = (types.int64, types.int64, types.CPointer(types.float32))
+    args = microkernel._signature(types.int64, MATRIX, MATRIX, types.int64, MATRIX, types.CPointer(types.float32)).args
 
 
 def assembly(arguments, write):
@@ -64,8 +68,19 @@ def inner_loops(text):
 
 
 def tile(builder, arguments):
-    """Write the micro-kernel."""
-    microkernel._codegen(Context(), builder, Signature, arguments)
+    """Write the micro-kernel; three of its arguments are matrices, whose members come one by one."""
+    height, rest = arguments[0], iter(arguments[1:])
+    operands = [height, *(matrix_of(builder, rest) if kind is MATRIX else next(rest) for kind in Signature.args[1:])]
+    microkernel._codegen(Context(), builder, Signature, operands)
+
+
+def matrix_of(builder, values):
+    """Return a record of the next values."""
+    pointer, integer = ir.FloatType().as_pointer(), ir.IntType(64)
+    record = ir.Constant(ir.LiteralStructType([pointer, *[integer] * (len(Matrix.of.members) - 1)]), ir.Undefined)
+    for place in range(len(Matrix.of.members)):
+        record = builder.insert_value(record, next(values), place)
+    return record
 
 
 def guarded_store(builder, arguments):
@@ -80,7 +95,7 @@ def guarded_store(builder, arguments):
 if __name__ == "__main__":
     found = [
         {"fmla": sum("fmla" in line for line in loop), "stack": sum("[sp" in line for line in loop)}
-        for loop in inner_loops(assembly("iipiipiipiiippi", tile))
+        for loop in inner_loops(assembly("ipiiiipiiiiipiiiippi", tile))
     ]
     order = re.findall(r"\b(mrs|msr|ldr|fmul|str)\b", assembly("p", guarded_store))
     print(json.dumps({"tile": NEON.tile, "loops": found, "guarded_store": order}))

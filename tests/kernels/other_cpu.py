@@ -6,29 +6,25 @@ Every array ends where the next page may not be touched: reading or writing past
 import json
 import sys
 
-import numba
 import numpy as np
 from fences import fenced
 
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
-from fastbp.kernels.activations.compiled import activate_with_slope
-from fastbp.kernels.compile.pointers import at, doubles_at
-from fastbp.kernels.linalg.product import PLAIN, product
+from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE
+from fastbp.kernels.ops.fill import fill, fill_settings
 from fastbp.kernels.run import frame, plan
 from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.isa import isa
+from tests.kernels.calls import NO_NUMBERS, activate, layers_of
+from tests.kernels.calls import multiply as multiply_flat
 
 
-@numba.njit
 def multiply(a, turned, b, b_turned, c, depth):
-    row_stride, k_stride = a.shape[1], 1
-    if turned:
-        row_stride, k_stride = 1, a.shape[1]
-    product(
-        at(a, 0), row_stride, k_stride, at(b, 0), b.shape[1], b_turned, at(c, 0), c.shape[1], c.shape[0], c.shape[1],
-        depth, at(c, 0), 0, PLAIN, IDENTITY, at(c, 0), at(c, 0), doubles_at(0), 0,
+    rows, cols = c.shape
+    multiply_flat(
+        a.reshape(-1), a.shape[1], int(turned), b.reshape(-1), b.shape[1], int(b_turned), c.reshape(-1), 0, cols, rows,
+        cols, depth, 0, c.reshape(-1), 0, c.reshape(-1), c.reshape(-1), NO_NUMBERS, 0,
     )  # fmt: skip
 
 
@@ -48,11 +44,6 @@ def products():
     return worst
 
 
-@numba.njit
-def apply(code, a, slope):
-    activate_with_slope(code, at(a, 0), at(slope, 0), a.size, 1, a.size)
-
-
 def activations(dtype):
     """Return the largest error of values and slopes in units of max(1, |z|)."""
     worst = 0.0
@@ -60,7 +51,7 @@ def activations(dtype):
         for count in (2001, 1, 7, 18):
             z = np.linspace(-30, 30, count).astype(dtype)
             a, slope = fenced(z), fenced(z)
-            apply(code, a, slope)
+            activate(code, z, a, slope)
             z = z.astype(np.longdouble)
             unit = np.finfo(dtype).eps / 2 * np.maximum(1, np.abs(z))
             worst = max(worst, float((np.abs(a - reference.value_of(code, z)) / unit).max()))
@@ -74,17 +65,22 @@ def training_step():
     rng = np.random.default_rng(1)
     layers = [(9, 37, CODES["gelu"], True), (37, 21, CODES["relu"], False), (21, 5, CODES["identity"], True)]
     n = sum(plan.parameter_count(i, o, bias) for i, o, _, bias in layers)
-    table, layout = plan.make_plan(layers, 4, 19, train=True)
     start = rng.uniform(-0.3, 0.3, n).astype(np.float32)
     x = rng.standard_normal((19, 9)).astype(np.float32)
     results = []
     for module, real in [(network, np.float32), (reference, np.float64)]:
+        dtype = np.dtype(real)
+        table, layout = plan.make_plan(layers_of(layers), dtype.itemsize, 19, train=True)
+        fill(table, dtype, train=True)
+        steps = np.zeros(frame.SETTINGS_SIZE, np.int64)
+        steps[[frame.LOSS, frame.OPTIMIZER, frame.BATCH]] = losses.SOFTMAX_LABELS, updates.ADAM, 19
+        steps[[frame.LAST_STEP, frame.TASKS]] = 1, 2
+        fill_settings(steps, 5, dtype)
         params, record = fenced(start.astype(real)), np.zeros((frame.RECORD_ROWS, 1))
         none = np.zeros(0, real)
         stays = frame.Frame(
-            table, layout, np.array([losses.SOFTMAX_LABELS, updates.ADAM, 19, 0, 1, 2, 0]),
-            np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1, 0]), np.array([losses.MEAN, -100, 0, 1e-6, 0]), params,
-            fenced(np.zeros(n, real)), fenced(np.zeros(2 * n, real)),
+            table, layout, steps, np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1, 0, 0, 1]),
+            np.array([losses.MEAN, -100, 0, 1e-6, 0]), params, fenced(np.zeros(n, real)), fenced(np.zeros(2 * n, real)),
             fenced(np.full(layout[plan.SIZE], np.nan, real)), np.zeros((3, 19)), none, np.zeros(19, np.int64), record,
         )  # fmt: skip
         module.train_steps(

@@ -1,6 +1,9 @@
 """The generated code: full-width FMAs, accumulators that stay in registers, no call to libm."""
 
+import gc
+import importlib
 import math
+import pkgutil
 import re
 
 import llvmlite.binding as llvm
@@ -10,14 +13,24 @@ import pytest
 from numba import types
 from numba.core.registry import cpu_target
 
+from fastbp import kernels
 from fastbp.kernels import limits, losses
+from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.kernels.activations.compiled import activate, apply_slope
 from fastbp.kernels.compile import functions as compiling
+from fastbp.kernels.compile.outlined import Outlined
 from fastbp.kernels.compile.pointers import at
-from fastbp.kernels.losses import entries
-from fastbp.kernels.ops import dense
+from fastbp.kernels.linalg.matrix import Matrix
+from fastbp.kernels.losses import LOSSES, entries
+from fastbp.kernels.losses.compiled import op_of_loss
+from fastbp.kernels.ops import by_hand
+from fastbp.kernels.optimizers import RULES
+from fastbp.kernels.optimizers.compiled import update
+from fastbp.kernels.run import chain, penalized, phases
 from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import TAKE, TILE_ROWS, TILE_VECTORS, tile
+from tests.kernels.calls import layers_of
 
 LIBM = re.compile(
     r"\b(?:exp|exp2|exp10|expm1|log|log2|log10|log1p|pow|fma|erf|erfc|tanh|sinh|cosh|sin|cos|tan|sqrt|cbrt|hypot"
@@ -26,21 +39,34 @@ LIBM = re.compile(
 # What a call names: an address loaded into a register, or the target itself
 CALLED = re.compile(r"\b(?:movabsq\s+\$|callq?\s+|jmp\s+|leaq\s+)([\w.@$]+)")
 
+MODULES = [
+    importlib.import_module(module.name) for module in pkgutil.walk_packages(kernels.__path__, "fastbp.kernels.")
+]
+
+
+def of_kernels(function):
+    return function.__module__.startswith("fastbp.kernels.")
+
+
+def name_of(part):
+    return f"{part.function.__module__.removeprefix('fastbp.kernels.')}.{part.function.__name__}"
+
+
 ENTRIES = {
-    "dense_forward": dense.dense_forward,
-    "dense_backward": dense.dense_backward,
-    "activation_backward": dense.activation_backward,
-    "first_wrong_label": entries.first_wrong_label,
-    "loss_and_gradient": entries.loss_and_gradient,
-    "gaussian_nll": entries.gaussian_nll,
-    "predict": network.predict,
-    "train_on_labels": network.train_on_labels,
-    "train_on_targets": network.train_on_targets,
-    "train_steps": network.train_steps,
-    "fma_peak": limits.fma_peak,
-    "copy": limits.copy,
+    value.py_func.__name__: value
+    for module in MODULES
+    for value in vars(module).values()
+    if isinstance(getattr(value, "_cache", None), compiling.KernelCache) and of_kernels(value.py_func)
 }
-OUTLINED = {part.function.__name__: part for part in compiling.outlined_functions}
+# Passes and ops of losses are made where they are in use: here all of them.
+IN_USE = [
+    *(activate(entry, with_slope) for entry in ACTIVATIONS.values() for with_slope in (False, True)),
+    *(apply_slope(entry) for entry in ACTIVATIONS.values()),
+    *(op_of_loss(loss) for loss in LOSSES.values()),
+    *(update(rule) for rule in RULES.values()),
+]
+PARTS = [o for o in gc.get_objects() if issubclass(type(o), Outlined) and of_kernels(o.function)]
+OUTLINED = {name_of(part): part for part in PARTS}
 
 needs_fma = pytest.mark.skipif(not isa().fma, reason="this CPU has no fused multiply-add")
 
@@ -121,7 +147,7 @@ def vector_spills(loop):
 @needs_fma
 @pytest.mark.parametrize("name", ["float32", "float64"])
 def test_the_tile_is_full_width_fmas_without_spills(name):
-    loops = tile_loops(outlined_assembly("product", name))
+    loops = tile_loops(outlined_assembly("linalg.product.product", name))
     assert loops, "no loop holds the whole tile in registers"
     register = {64: "zmm", 32: "ymm", 16: "xmm"}[isa().vector_bytes]
     suffix = "ps" if name == "float32" else "pd"
@@ -136,7 +162,7 @@ def test_the_tile_is_full_width_fmas_without_spills(name):
 def test_the_peak_is_full_width_fmas_and_nothing_else(compiled_entries):
     loops = [
         loop
-        for loop in inner_loops(outlined_assembly("peak_part", "float32"))
+        for loop in inner_loops(outlined_assembly("limits.peak_part", "float32"))
         if len(accumulators(loop)) == limits.CHAINS
     ]
     assert loops, "no loop holds all chains in registers"
@@ -151,8 +177,8 @@ def test_the_peak_is_full_width_fmas_and_nothing_else(compiled_entries):
 @pytest.mark.parametrize("name", OUTLINED)
 def test_no_outlined_function_calls_libm(name, dtype):
     text = outlined_assembly(name, dtype)
-    assert name in text
-    # Older LLVMs leave the root of a number below zero to libm. It is exact, and there is one a call, in `update`.
+    assert OUTLINED[name].function.__name__ in text
+    # Older LLVMs leave the root of a number below zero to libm. It is exact, and there is one a call, in an update.
     assert set(libm_calls(text)) <= {"sqrt"}
 
 
@@ -163,9 +189,9 @@ def compiled_entries(training):
     labels, square = np.zeros(3, np.int64), np.ones((2, 2), np.float32)
     real = np.float32
     options = np.array([losses.MEAN, -100, 0, 1e-6, 0])
-    dense.dense_forward(z, square, none, 0, False, 1, z.copy(), z.copy())
-    dense.dense_backward(z, square, z, 0, z, z, True, none, 1, z.copy(), square.copy(), none)
-    dense.activation_backward(z, 0, z, z, z.copy())
+    by_hand.dense_forward(z, square, none, 0, False, 1, z.copy(), z.copy())
+    by_hand.dense_backward(z, square, z, 0, z, z, True, none, 1, z.copy(), square.copy(), none)
+    by_hand.activation_backward(z, 0, z, z, z.copy())
     entries.first_wrong_label(labels, 2, -100)
     entries.loss_and_gradient(0, z, labels, z[:0], none, options, none, np.zeros((3, 3)), 1, z.copy())
     entries.gaussian_nll(z, z, z, real(1), real(1e-6), real(0), np.zeros(3), z.copy(), z.copy())
@@ -176,6 +202,22 @@ def compiled_entries(training):
     table = problem.frame().addresses()
     network.train_on_labels(table, problem.x[:1], problem.labels[:1])
     network.train_on_targets(table, problem.x[:1], problem.x[:1])
+    penalized.train_penalized(
+        table, problem.x, problem.labels, problem.targets, problem.sample_weight, problem.order, problem.record,
+        np.zeros((penalized.NUMBERS, 1)), np.zeros((0, 2), np.int64),
+    )  # fmt: skip
+    phases.forward_batch(table, z, z.copy(), 1)
+    phases.backward_batch(table, z, z, 1)
+    phases.update_parameters(table, problem.params, 1)
+    kept, passing, places, size, turns = chain.make_chain(layers_of([(2, 2, 0, True)]), 4)
+    chain.fill_chain(kept, passing, np.dtype(real))
+    work = np.zeros(chain.chain_room(1, 4) + 3 * (size + turns), real)
+    at_x, at_params, at_work = z.ctypes.data, problem.params.ctypes.data, work.ctypes.data
+    out, grads = z.copy(), problem.grads.ctypes.data
+    chain.chain_forward(kept, z, at_params, places, at_x, 3, at_work, out.ctypes.data, 1)
+    chain.chain_backward(
+        kept, z, at_params, places, at_x, 3, at_work, out.ctypes.data, at_x, grads, places, 0, at_work, at_work, 1
+    )
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -189,15 +231,19 @@ def test_no_entry_calls_libm(name, compiled_entries):
 
 
 def test_every_entry_and_outlined_function_is_looked_at():
-    modules = [dense, limits, entries, network]
-    found = {
-        name
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(getattr(value, "_cache", None), compiling.KernelCache)
-    }
-    assert found == set(ENTRIES)
-    assert {"product", "forward_part", "loss_part", "update"} <= set(OUTLINED)
+    assert {
+        "_dense_forward", "_dense_backward", "_activation_backward", "first_wrong_label", "_loss_and_gradient",
+        "gaussian_nll", "predict", "train_on_labels", "train_on_targets", "train_steps", "train_penalized",
+        "chain_forward", "chain_backward", "fma_peak", "copy",
+    } <= set(ENTRIES)  # fmt: skip
+    assert {
+        "linalg.product.product", "linalg.few_columns.few_columns", "ops.dense.dense_forward",
+        "ops.dense.dense_input_gradient", "ops.dense.dense_weight_gradient", "run.train.train",
+        "run.clipping.clip_norm",
+        "limits.peak_part", "limits.copy_part",
+    } <= set(OUTLINED)  # fmt: skip
+    assert set(IN_USE) <= set(OUTLINED.values())
+    assert len(OUTLINED) == len(PARTS)  # none hides another of its name
 
 
 @pytest.mark.parametrize("function", [math.exp, math.tanh, math.erf, math.log])
@@ -260,8 +306,8 @@ def test_what_is_taken_is_stored_once_a_line():
         def one_tile(a, b, c, below):
             cols = TILE_VECTORS * width
             tile(
-                TILE_ROWS, TILE_ROWS, at(a, 0), 8, 1, at(b, 0), cols, 0, at(c, 0), cols, 8, cols, at(b, 0),
-                at(below, 0), mode,
+                TILE_ROWS, Matrix(at(a, 0), 8, TILE_ROWS, 8, 0), Matrix(at(b, 0), cols, 8, cols, 0), 0,
+                Matrix(at(c, 0), cols, TILE_ROWS, cols, 0), at(b, 0), at(below, 0), mode,
             )  # fmt: skip
 
         one_tile.compile((types.float32[::1],) * 4)
