@@ -49,4 +49,5 @@ def clip_norm(x, frame, row, span, pieces, piece):
     total = 0.0
     for block in carray(sums, (n + NORM_BLOCK - 1) // NORM_BLOCK):
         total += block
-    hyper[FACTOR] = min(1.0, hyper[CLIP_NORM] / (math.sqrt(total) + 1e-6))
+    factor = hyper[CLIP_NORM] / (math.sqrt(total) + 1e-6)
+    hyper[FACTOR] = 1.0 if factor >= 1.0 else factor  # NaN where the norm is, so that it shows in all parameters

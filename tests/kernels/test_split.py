@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+from fastbp.kernels import losses
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, IDENTITY, RELU
 from fastbp.kernels.ops.fill import address_of_hook
@@ -100,8 +101,13 @@ def test_the_norm_of_many_gradients_is_the_same_bits_for_any_number_of_tasks(dty
         assert found.hyper.tobytes() == alone.hyper.tobytes()
 
 
-def test_a_gradient_that_is_not_finite_is_not_hidden(dtype, training):
-    """As in PyTorch: the factor is NaN, or 0 times infinity is, and parameters show it."""
-    made = training(TWO_LAYERS, dtype)
-    made.x[made.order[0]] = np.nan
-    assert np.isnan(clipped(made, 1.0).run(network).params).any()
+@pytest.mark.parametrize(("bad", "factor"), [(np.nan, np.nan), (np.inf, 0.0)])
+def test_one_gradient_that_is_not_finite_clips_all_as_in_pytorch(bad, factor, dtype, training):
+    made = clipped(training([(5, 3, IDENTITY, False)], dtype, loss=losses.MSE, samples=8, batch=8), 1.0)
+    made.targets[made.order[0], 1] = bad  # shows in the gradients of one output
+    plain = copy.deepcopy(made)
+    plain.settings[frame.HOOK] = 0
+    assert np.isfinite(plain.run(network).grads).sum() == 10
+    found = made.run(network)
+    np.testing.assert_array_equal(found.hyper[FACTOR], factor)
+    assert np.isfinite(found.params).sum() == (10 if factor == 0 else 0)
