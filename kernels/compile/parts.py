@@ -32,7 +32,8 @@ def behind(intrinsic: Any) -> Any:
 def parts_of(function: Callable[..., Any]) -> list[Part]:
     """Return the outlined functions that a kernel calls by name, each after those that it calls itself.
 
-    They are read from the globals that its code and the code of the kernels in it name, so nothing is declared.
+    They are read from what its code and the code of the kernels in it name, globals and what a function closes over, so
+    nothing is declared.
     """
     found: dict[Part, None] = {}
     seen: set[Any] = set()
@@ -53,8 +54,8 @@ def parts_of(function: Callable[..., Any]) -> list[Part]:
 
 
 def _named(function: Callable[..., Any]) -> Iterator[Any]:
-    """Yield the globals that a function's code names, and attributes of modules among them; kernels as functions."""
-    names = function.__code__.co_names
+    """Yield what a function's code names outside of it, and attributes of modules among that; kernels as functions."""
+    names = function.__code__.co_names + function.__code__.co_freevars
     scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     for name in names:
         value = scope.get(name)
@@ -63,5 +64,5 @@ def _named(function: Callable[..., Any]) -> Iterator[Any]:
             each = getattr(each, "py_func", each)
             with contextlib.suppress(TypeError):  # one that has no hash
                 hash(each)
-                if not getattr(each, "__module__", "").startswith(("numba", "numpy")):
+                if not str(getattr(each, "__module__", "")).startswith(("numba", "numpy")):
                     yield each

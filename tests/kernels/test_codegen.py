@@ -26,7 +26,7 @@ from fastbp.kernels.losses.compiled import op_of_loss
 from fastbp.kernels.ops import by_hand
 from fastbp.kernels.optimizers import RULES
 from fastbp.kernels.optimizers.compiled import update
-from fastbp.kernels.run import chain, penalized, phases
+from fastbp.kernels.run import chain, penalized, penalty, phases
 from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import TAKE, TILE_ROWS, TILE_VECTORS, tile
@@ -204,7 +204,7 @@ def compiled_entries(training):
     network.train_on_targets(table, problem.x[:1], problem.x[:1])
     penalized.train_penalized(
         table, problem.x, problem.labels, problem.targets, problem.sample_weight, problem.order, problem.record,
-        np.zeros((penalized.NUMBERS, 1)), np.zeros((0, 2), np.int64),
+        np.zeros((penalty.NUMBERS, 1)), np.zeros((0, 2), np.int64),
     )  # fmt: skip
     phases.forward_batch(table, z, z.copy(), 1)
     phases.backward_batch(table, z, z, 1)
@@ -315,3 +315,18 @@ def test_what_is_taken_is_stored_once_a_line():
         return len(re.findall(r"\bmovl\s+%\w+, .*\(", text))
 
     assert stores(TAKE) - stores(0) == TILE_ROWS * TILE_VECTORS
+
+
+def stack_frames(text):
+    """Return how many bytes of stack the functions of an assembly text take at once."""
+    return [int(number) for number in re.findall(r"sub[ql]?\s+\$(\d+), %[re]sp", text)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OUTLINED)
+def test_no_outlined_function_takes_64_kib_of_stack(name, dtype):
+    assert max(stack_frames(outlined_assembly(name, dtype)), default=0) < 1 << 16
+
+
+def test_frames_are_seen_in_the_assembly():
+    assert any(stack_frames(outlined_assembly(name, "float32")) for name in OUTLINED)
