@@ -16,7 +16,7 @@ _HOMES = {
     "limits": ["copy", "fma_peak"],
     "losses.entries": ["first_wrong_label", "gaussian_nll", "loss_and_gradient"],
     "ops.by_hand": ["activation_backward", "dense_backward", "dense_forward"],
-    "ops.fill": ["address_of_hook", "fill", "fill_settings"],
+    "ops.fill": ["fill", "fill_loss", "fill_update"],
     "run.chain": ["chain_backward", "chain_forward", "fill_chain"],
     "run.penalized": ["train_penalized"],
     "run.phases": ["backward_batch", "forward_batch", "update_parameters"],

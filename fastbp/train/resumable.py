@@ -22,8 +22,8 @@ class Resumable(Steps):
 
     history: Final[History]
 
-    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer) -> None:
-        super().__init__(model, loss, optimizer)
+    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer, *clips: float | None) -> None:
+        super().__init__(model, loss, optimizer, *clips)
         self.history = History()
         self._steps = 0  # without those of an epoch that has not ended
         self._last_run: RunState | None = None
@@ -71,6 +71,7 @@ class Resumable(Steps):
             self.model,
             self.loss,
             self.optimizer,
+            (self.clip_norm, self.clip_value),
             self._state,
             self._hyper[:EXEMPT],
             self._steps,
@@ -153,6 +154,6 @@ class Resumable(Steps):
         """
         state = read_checkpoint(path)
         with damaged(path):
-            trainer = cls(state.model, state.loss, state.optimizer)
+            trainer = cls(state.model, state.loss, state.optimizer, *state.clips)
             trainer._take(state)
         return trainer

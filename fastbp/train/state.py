@@ -123,6 +123,7 @@ class TrainerState:
     """All of a trainer that a checkpoint holds.
 
     model, loss, optimizer : as in `Trainer`
+    clips : its `clip_norm` and `clip_value`
     optimizer_state : the optimizer's arrays, as long as the parameters each, one after the other
     hyper : (EXEMPT,), the optimizer's numbers as the kernels have them, the powers of Adam's betas among them
     steps : updates made, without those of an epoch that has not ended
@@ -133,6 +134,7 @@ class TrainerState:
     model: Sequential
     loss: Loss
     optimizer: Optimizer
+    clips: tuple[float | None, float | None]
     optimizer_state: Array
     hyper: Array
     steps: int

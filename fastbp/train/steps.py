@@ -14,7 +14,7 @@ from fastbp._base.pace import Pace
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels.run.frame import RECORD_ROWS, SETTINGS_SIZE, TASKS, TERMS, Frame
+from fastbp.kernels.run.frame import OPTIMIZER, RECORD_ROWS, SETTINGS_SIZE, TASKS, TERMS, Frame
 from fastbp.kernels.run.plan import SIZE
 from fastbp.nn.losses import Loss, Targets
 from fastbp.nn.sequential import Sequential
@@ -58,7 +58,14 @@ class Once(Alone):
 class Steps(Guarded):
     """What a `Trainer` is below its public methods. All arguments are checked."""
 
-    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer) -> None:
+    def __init__(
+        self,
+        model: Sequential,
+        loss: Loss,
+        optimizer: Optimizer,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._target_width = model.out_features // loss.outputs_for(1)
         self._code = optimizer.code
@@ -66,6 +73,7 @@ class Steps(Guarded):
         self._state = memory.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
         self._hyper = np.zeros(updates.HYPER_SIZE)
         self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
+        self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]] = clip_value or 0.0, clip_norm or 0.0
         self._options = loss.options()
         self._class_weight = np.empty(0, dtype)
         self._settings = np.zeros(SETTINGS_SIZE, np.int64)
@@ -101,6 +109,16 @@ class Steps(Guarded):
             raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
         refuse_overrides(optimizer, "Trainer", "an optimizer")
         self._optimizer = optimizer
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The largest norm of all gradients together that an update takes, or None."""
+        return float(self._hyper[updates.CLIP_NORM]) or None
+
+    @property
+    def clip_value(self) -> float | None:
+        """The largest gradient that an update takes, or None."""
+        return float(self._hyper[updates.CLIP_VALUE]) or None
 
     def _reserve(self, batch: int) -> None:
         """Make room for batches of this many rows."""
@@ -163,6 +181,9 @@ class Steps(Guarded):
             self._reserve(batch)
         if not self._filled:
             entries.fill(self._plan, self._model.dtype, train=True)
+            self._settings[OPTIMIZER] = self._code
+            clips = self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]].any()
+            entries.fill_update(self._settings, self._model.dtype, clips=bool(clips))
             self._filled = True
         optimizer = self._optimizer
         if optimizer.code != self._code or not self._known(optimizer):
@@ -215,7 +236,7 @@ class Steps(Guarded):
                 self._class_weight = targets.class_weight
                 self._bind()
         self._settings[:TERMS] = targets.code, self._code, batch, steps.start, steps.stop, tasks, finite
-        entries.fill_settings(self._settings, self._model.out_features, self._model.dtype)
+        entries.fill_loss(self._settings, self._model.out_features, self._model.dtype)
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""

@@ -10,13 +10,13 @@ from fastbp._base import check
 from fastbp._base.guard import refuse_overrides, set_unguarded
 from fastbp.nn.losses import CrossEntropyLoss, Loss, Targets, named_loss
 from fastbp.nn.sequential import Sequential
+from fastbp.train.by_hand import ByHand
 from fastbp.train.callbacks import Callback, checked_callbacks
 from fastbp.train.epoch import make_epoch
 from fastbp.train.history import History
 from fastbp.train.listeners import Listeners
 from fastbp.train.optimizers import Adam, Optimizer
 from fastbp.train.progress import Progress, what_shows
-from fastbp.train.resumable import Resumable
 from fastbp.train.state import RunState
 from fastbp.train.steps import INT64, Once
 
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 _NO_ORDER = np.empty(0, np.int64)
 
 
-class Trainer(Resumable):
+class Trainer(ByHand):
     """Trains a model: forward, loss, backward and update in one compiled call.
 
     Objects of subclasses that override what the kernels compute (a loss's `evaluate`, an optimizer's `step`, a layer's
@@ -40,6 +40,10 @@ class Trainer(Resumable):
         ``fastbp.CrossEntropyLoss(label_smoothing=0.1)``.
     optimizer : SGD, Adam, AdamW or RMSprop, optional
         ``Adam(1e-3)`` without it. Its numbers may be changed between steps; another kind needs a new trainer.
+    clip_norm : float, optional
+        Before each update all gradients are scaled to a norm of at most this, as by PyTorch's ``clip_grad_norm_``.
+    clip_value : float, optional
+        Before that, each gradient is moved into ``[-clip_value, clip_value]``, as by ``clip_grad_value_``.
 
     Attributes
     ----------
@@ -64,7 +68,12 @@ class Trainer(Resumable):
     _compiled: ClassVar = ("step",)  # in `fit`
 
     def __init__(
-        self, model: Sequential, loss: str | Loss = "softmax_cross_entropy", optimizer: Optimizer | None = None
+        self,
+        model: Sequential,
+        loss: str | Loss = "softmax_cross_entropy",
+        optimizer: Optimizer | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
         if not isinstance(model, Sequential):
             raise TypeError(f"Trainer expects model to be a Sequential, got {type(model).__name__}")
@@ -81,7 +90,10 @@ class Trainer(Resumable):
         for layer in model:
             refuse_overrides(layer, "Trainer", "layers")
         loss.check_outputs(model.out_features)
-        super().__init__(model, loss, optimizer)
+        for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if limit is not None and check.number(limit, "Trainer", name) == 0:
+                raise ValueError(f"Trainer expects {name} greater than 0, or None for no clipping, got 0")
+        super().__init__(model, loss, optimizer, clip_norm, clip_value)
         self._one_fit = Once()
 
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:

@@ -12,7 +12,8 @@ from ..losses import LOSSES
 from ..losses.compiled import op_of_loss
 from ..optimizers import RULES
 from ..optimizers.compiled import update
-from ..run.frame import HITS, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, TERMS, UPDATE
+from ..run.clipping import clip
+from ..run.frame import HITS, HOOK, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, SPLIT, TERMS, UPDATE
 from ..run.plan import (
     ACTIVATE,
     ACTIVATION,
@@ -42,16 +43,15 @@ def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
         row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(ACTIVATIONS[row[ACTIVATION]], real, train)
 
 
-def fill_settings(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
-    """Write what the loss and the optimizer of a trainer's settings are to kernels, for a network of `outs` outputs."""
-    loss, real = _LOSSES[settings[LOSS]], element_type_of(dtype)
+def fill_loss(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
+    """Write what the loss of a trainer's settings is to kernels, for a network of `outs` outputs."""
+    loss = _LOSSES[settings[LOSS]]
     settings[[TERMS, LABELLED, HITS]] = loss.terms(outs), loss.labelled, loss.hits
-    settings[RUN_LOSS] = op_of_loss(loss).address(real)
+    settings[RUN_LOSS] = op_of_loss(loss).address(element_type_of(dtype))
+
+
+def fill_update(settings: np.ndarray, dtype: np.dtype, *, clips: bool) -> None:
+    """Write what the optimizer of a trainer's settings is to kernels, and whether gradients are clipped before."""
+    real = element_type_of(dtype)
     settings[UPDATE] = update(_RULES[settings[OPTIMIZER]]).address(real)
-
-
-def address_of_hook(dtype: np.dtype) -> int:
-    """Return the address of the hook that clips by the global norm."""
-    from ..run.clipping import clip_norm
-
-    return clip_norm.address(element_type_of(dtype))
+    settings[SPLIT], settings[HOOK] = clips, clip.address(real) if clips else 0

@@ -5,6 +5,8 @@ Each formula is PyTorch's of that name, in its order of operations. The machine 
 
 from ..registry import load_folder
 from .registry import (
+    CLIP_NORM,
+    CLIP_VALUE,
     EPS,
     EXEMPT,
     FIRST,
@@ -20,8 +22,8 @@ from .registry import (
 )
 
 __all__ = [
-    "ADAM", "ADAMW", "EPS", "EXEMPT", "FIRST", "FIRST_POWER", "HYPER_SIZE", "LR", "MOMENTUM", "NESTEROV", "RMSPROP",
-    "RULES", "SECOND", "SECOND_POWER", "SGD", "STATE_ARRAYS", "WEIGHT_DECAY", "Hyper", "Rule",
+    "ADAM", "ADAMW", "CLIP_NORM", "CLIP_VALUE", "EPS", "EXEMPT", "FIRST", "FIRST_POWER", "HYPER_SIZE", "LR", "MOMENTUM",
+    "NESTEROV", "RMSPROP", "RULES", "SECOND", "SECOND_POWER", "SGD", "STATE_ARRAYS", "WEIGHT_DECAY", "Hyper", "Rule",
 ]  # fmt: skip
 
 load_folder(__name__, __path__, RULES, leave=["compiled"])

@@ -10,8 +10,11 @@ from ..registry import add
 
 # Places in `hyper`, float64; the powers are advanced by `advance` with every step. EXEMPT is 0, or one more than the
 # place of one more array of the state: where a block begins with another number than 0 there, it does not decay.
-# CLIP_NORM is the largest norm of all gradients together; FACTOR is written: what they are multiplied by.
-LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, EXEMPT, CLIP_NORM, FACTOR, HYPER_SIZE = range(11)
+# CLIP_VALUE is the largest gradient and CLIP_NORM the largest norm of all of them together, 0 for no limit; FACTOR is
+# written: what they are multiplied by.
+(
+    LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, EXEMPT, CLIP_VALUE, CLIP_NORM, FACTOR, HYPER_SIZE,
+) = range(12)  # fmt: skip
 
 
 @dataclass
@@ -26,6 +29,7 @@ class Hyper:
     first_power: float
     second_power: float
     exempt: float
+    clip_value: float
     clip_norm: float
     factor: float
 

@@ -7,7 +7,7 @@ import pytest
 
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels.ops.fill import fill, fill_settings
+from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.optimizers.registry import CLIP_NORM, FACTOR
 from fastbp.kernels.run import frame, plan
 from fastbp.kernels.run import predict as prediction
@@ -41,7 +41,8 @@ class Training:
         self.settings = np.zeros(frame.SETTINGS_SIZE, np.int64)
         self.settings[[frame.LOSS, frame.OPTIMIZER, frame.BATCH]] = loss, optimizer, batch
         self.settings[[frame.LAST_STEP, frame.TASKS]] = steps, 1
-        fill_settings(self.settings, outs, dtype)
+        fill_loss(self.settings, outs, dtype)
+        fill_update(self.settings, dtype, clips=False)
         n = sum(plan.parameter_count(i, o, bias) for i, o, _, bias in layers)
         self.params = rng.uniform(-1, 1, n).astype(dtype)
         for i, _, _, _ in layers[:1]:

@@ -12,7 +12,7 @@ from fences import fenced
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE
-from fastbp.kernels.ops.fill import fill, fill_settings
+from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.run import frame, plan
 from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.isa import isa
@@ -75,11 +75,12 @@ def training_step():
         steps = np.zeros(frame.SETTINGS_SIZE, np.int64)
         steps[[frame.LOSS, frame.OPTIMIZER, frame.BATCH]] = losses.SOFTMAX_LABELS, updates.ADAM, 19
         steps[[frame.LAST_STEP, frame.TASKS]] = 1, 2
-        fill_settings(steps, 5, dtype)
+        fill_loss(steps, 5, dtype)
+        fill_update(steps, dtype, clips=False)
         params, record = fenced(start.astype(real)), np.zeros((frame.RECORD_ROWS, 1))
         none = np.zeros(0, real)
         stays = frame.Frame(
-            table, layout, steps, np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1, 0, 0, 1]),
+            table, layout, steps, np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1, 0, 0, 0, 1]),
             np.array([losses.MEAN, -100, 0, 1e-6, 0]), params, fenced(np.zeros(n, real)), fenced(np.zeros(2 * n, real)),
             fenced(np.full(layout[plan.SIZE], np.nan, real)), np.zeros((3, 19)), none, np.zeros(19, np.int64), record,
         )  # fmt: skip

@@ -239,7 +239,7 @@ def test_every_entry_and_outlined_function_is_looked_at():
     assert {
         "linalg.product.product", "linalg.few_columns.few_columns", "ops.dense.dense_forward",
         "ops.dense.dense_input_gradient", "ops.dense.dense_weight_gradient", "run.train.train",
-        "run.clipping.clip_norm",
+        "run.clipping.clip",
         "limits.peak_part", "limits.copy_part",
     } <= set(OUTLINED)  # fmt: skip
     assert set(IN_USE) <= set(OUTLINED.values())

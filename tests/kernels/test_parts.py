@@ -96,4 +96,4 @@ def test_a_first_step_compiles_the_ops_and_passes_in_use_alone():
     assert {name for name in compiled if name.startswith("dense_")} == {
         "dense_forward", "dense_input_gradient", "dense_weight_gradient",
     }  # fmt: skip
-    assert "clip_norm" not in compiled
+    assert "clip" not in compiled

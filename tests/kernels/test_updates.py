@@ -34,7 +34,7 @@ def problem(code, n, dtype, weight_decay):
     rng = np.random.default_rng(n)
     params = rng.standard_normal(n).astype(dtype)
     grads = rng.standard_normal((STEPS, n)).astype(dtype)
-    hyper = np.array([0.01, weight_decay, 0.9, 0.99, 1e-8, 1, 1, 0, 0, 1])
+    hyper = np.array([0.01, weight_decay, 0.9, 0.99, 1e-8, 1, 1, 0, 0, 0, 1])
     return params, grads, np.zeros(updates.STATE_ARRAYS[code] * n, dtype), hyper
 
 
