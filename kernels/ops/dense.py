@@ -7,11 +7,12 @@ is `turned` in memory, and so is its gradient: the same products, with the opera
 from ..compile.functions import kernel
 from ..compile.pointers import at, doubles_at, lanes_of
 from ..linalg.few_columns import few_columns, pays
-from ..linalg.matrix import Finish, Matrix
+from ..linalg.matrix import Finish
 from ..linalg.product import product
 from ..linalg.tasks import block_of, grid, share
 from ..run.plan import (
     ACTIVATE,
+    ADD,
     APPLY_SLOPE,
     BATCH_ROWS,
     DB,
@@ -20,7 +21,6 @@ from ..run.plan import (
     FINISH,
     FLAGS,
     LAST,
-    OUT,
     ROOMY,
     SLOPE,
     SOURCE,
@@ -29,9 +29,9 @@ from ..run.plan import (
     D,
     W,
 )
-from ..simd.columns import column_sums
 from ..simd.microkernel import ACCUMULATE, B_ROOM, BIAS, ROOM, TAKE
 from .call import BATCH, FIRST, MODE, PART, PART_END, PARTS, ROWS, UPDATES, op, row_at
+from .gradients import add_bias_gradient
 from .operands import bias_of, input_gradient_of, input_of, rows_at, sums_of, update_of, weights_of
 
 
@@ -49,13 +49,16 @@ def dense_forward(x, frame, row, span, pieces, piece):
 
 @op
 def dense_input_gradient(x, frame, row, span, pieces, piece):
-    """``dX = dZ @ W.T``, times g' of the source where no other reader comes after. A piece is a block of dX."""
+    """``dX = dZ @ W.T``, added to what other readers of the source have written; and g' where none comes after.
+
+    A piece is a block of dX.
+    """
     dz, w = rows_at(x, frame, row, D, span[FIRST], span[ROWS]), weights_of(x, frame, row)
     dx = input_gradient_of(x, frame, row, SOURCE, span[FIRST], span[ROWS])
-    mode, after, below, beside = 0, 0, dx.data, dx.data
+    mode, after, below, beside = ACCUMULATE if row[FLAGS] & ADD else 0, 0, dx.data, dx.data
     if row[SOURCE] != BATCH_ROWS:
         source = row_at(frame, row[SOURCE])
-        mode = ROOM if source[FLAGS] & ROOMY else 0
+        mode |= ROOM if source[FLAGS] & ROOMY else 0
         if row[FLAGS] & LAST:
             mode, after = mode | source[DIFFERENTIATE], 0 if source[DIFFERENTIATE] else source[APPLY_SLOPE]
             below = rows_at(x, frame, source, A, span[FIRST], span[ROWS]).data
@@ -99,16 +102,3 @@ def dense_weight_gradient(x, frame, row, span, pieces, piece):
     first, end, sums_bias = (i0, i1, piece % across == 0) if turned else (j0, j1, piece < across)
     if row[DB] >= 0 and sums_bias:
         add_bias_gradient(x, frame, row, span, dz.cols_of(first, end), at(db, first), first)
-
-
-@kernel
-def add_bias_gradient(x, frame, row, span, dz, db, first):
-    """Sum ``db = dZ.sum(0)``, part after part of a batch, for columns from `first` on; and update the bias."""
-    batch, parts = span[BATCH], span[PARTS]
-    start = share(batch, 1, parts, span[PART])
-    for part in range(span[PART], span[PART_END]):
-        rows = dz.rows_of(share(batch, 1, parts, part) - start, share(batch, 1, parts, part + 1) - start)
-        column_sums(rows.data, rows.ld, rows.rows, rows.cols, db, part > span[PART] or span[MODE] & ACCUMULATE != 0)
-    if span[UPDATES]:
-        update = update_of(x, frame, row[B], 0, True).moved(first, 0)
-        update.run(Matrix(db, row[OUT], 1, dz.cols, 0))

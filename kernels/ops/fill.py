@@ -22,24 +22,26 @@ from ..run.plan import (
     FINISH,
     FORWARD,
     INPUT_GRADIENT,
+    KIND,
     NOTHING,
     WEIGHT_GRADIENT,
 )
-from . import dense
+from .registry import kind_of_code
 
 _LOSSES = {loss.code: loss for loss in LOSSES.values()}
 _RULES = {rule.code: rule for rule in RULES.values()}
 
 
 def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
-    """Write the addresses of a chain of dense layers into its plan; those of the way back where it is to `train`."""
+    """Write the addresses of a network's ops into its plan; those of the way back where it is to `train`."""
     real = element_type_of(dtype)
-    plan[:, FORWARD] = dense.dense_forward.address(real)
-    plan[:, [INPUT_GRADIENT, WEIGHT_GRADIENT]] = NOTHING
-    if train:
-        plan[:, WEIGHT_GRADIENT] = dense.dense_weight_gradient.address(real)
-        plan[:, INPUT_GRADIENT] = dense.dense_input_gradient.address(real)
     for row in plan:
+        functions = kind_of_code(row[KIND]).functions()
+        if not train:
+            functions = functions._replace(input_gradient=None, weight_gradient=None)
+        row[[FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT]] = [
+            NOTHING if op is None else op.address(real) for op in functions
+        ]
         row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(ACTIVATIONS[row[ACTIVATION]], real, train)
 
 

@@ -1,11 +1,30 @@
 """Operands of ops as matrices: what a row of the plan reads and writes, for the rows of a span."""
 
 from ..compile.functions import kernel
-from ..compile.pointers import at, doubles_at, pointer_to
-from ..linalg.matrix import Finish, Matrix
+from ..compile.pointers import address_of, at, doubles_at, pointer_to
+from ..linalg.matrix import Finish, Matrix, through
+from ..linalg.tasks import share
 from ..run.frame import DX, GRADS, HYPER, PARAMETERS, PARAMS, SETTINGS, STATE, UPDATE, WORK
-from ..run.plan import BATCH_ROWS, DB, DEPTH, DW, FLAGS, IN, LD, OUT, PARTIALS, TURNED, A, B, D, W
-from .call import GRADIENT, INTO, row_at
+from ..run.plan import (
+    APPLY_SLOPE,
+    ATTRIBUTES,
+    BATCH_ROWS,
+    DB,
+    DEPTH,
+    DW,
+    FLAGS,
+    IN,
+    LD,
+    OUT,
+    PARTIALS,
+    SLOPE,
+    TURNED,
+    A,
+    B,
+    D,
+    W,
+)
+from .call import FIRST, GRADIENT, INTO, ROWS, row_at
 
 
 @kernel
@@ -64,3 +83,32 @@ def update_of(x, frame, place, mode, updates):
     after = pointer_to(frame, frame[SETTINGS])[UPDATE] if updates else 0
     params, state = pointer_to(x, frame[PARAMS] + place), pointer_to(x, frame[STATE] + place)
     return Finish(mode, params, after, params, state, doubles_at(frame[HYPER]), frame[PARAMETERS])
+
+
+@kernel
+def rows_of_piece(span, pieces, piece):
+    """Return which rows of the workspace a piece has, where each has some rows of a span: the first, and how many."""
+    first, stop = share(span[ROWS], 1, pieces, piece), share(span[ROWS], 1, pieces, piece + 1)
+    return span[FIRST] + first, stop - first
+
+
+@kernel
+def attribute_of(row, i):
+    """Return one of an op's own numbers."""
+    return doubles_at(address_of(at(row, ATTRIBUTES)))[i]
+
+
+@kernel
+def wants_gradient(frame, row, source):
+    """Return whether the gradient of what an op reads is wanted; that of the batch may not be."""
+    return row[source] != BATCH_ROWS or frame[DX] != 0
+
+
+@kernel
+def apply_slope_of(x, frame, row, source, first, rows):
+    """Make ``dz = d * g'(z)`` of some rows of the finished gradient of an op's source, one without products."""
+    if row[source] == BATCH_ROWS:
+        return
+    above = row_at(frame, row[source])
+    d, a = rows_at(x, frame, above, D, first, rows), rows_at(x, frame, above, A, first, rows)
+    through(above[APPLY_SLOPE], d, a.data, rows_at(x, frame, above, SLOPE, first, rows).data)

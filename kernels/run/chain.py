@@ -43,7 +43,7 @@ from .plan import (
     Layer,
     W,
     leading_dimension,
-    make_rows,
+    make_graph,
     partials_size,
 )
 
@@ -67,7 +67,7 @@ def make_chain(layers: Sequence[Layer], itemsize: int) -> tuple[np.ndarray, np.n
     kept_size, turns
         Elements of workspace for each row of a batch: what is kept, and the two buffers.
     """
-    kept = make_rows(layers, itemsize)
+    kept, _ = make_graph(layers, itemsize)
     kept[:, FLAGS] |= TURNED
     kept[-1, FLAGS] &= ~ROOMY  # the last layer's output is the caller's
     kept[-1, LD] = kept[-1, OUT]

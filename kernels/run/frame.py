@@ -20,10 +20,11 @@ import numpy as np
 # LABELLED whether the targets are class labels, HITS whether rows have a class.
 # SPLIT: the parameters are updated when all gradients are there, not each where its gradient is made; HOOK: the address
 # of an op that is called before, 0 for none.
+# SEED and COUNTER: what random numbers are made of. COUNTER is how many steps were made.
 (
     LOSS, OPTIMIZER, BATCH, FIRST_STEP, LAST_STEP, TASKS, FINITE, TERMS, LABELLED, HITS, SPLIT, RUN_LOSS, UPDATE, HOOK,
-    SETTINGS_SIZE,
-) = range(15)  # fmt: skip
+    SEED, COUNTER, SETTINGS_SIZE,
+) = range(17)  # fmt: skip
 # Rows of a record, a column a step: the loss before the update, what it divided by, and with class labels (or one-hot
 # rows) on how many rows the label's logit was the first of the largest, and how many rows were not ignored.
 RECORD_LOSS, RECORD_DIVISOR, RECORD_HITS, RECORD_COUNTED, RECORD_ROWS = range(5)

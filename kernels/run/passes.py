@@ -50,12 +50,13 @@ from .plan import (
     BY_ROWS,
     DEPTH,
     EFFORT,
+    EXCHANGED,
     FORWARD,
     INPUT_GRADIENT,
-    LD,
     NOTHING,
     OUT,
     SOURCE,
+    SOURCE2,
     TARGETS,
     WEIGHT_GRADIENT,
     X,
@@ -132,7 +133,8 @@ def run_backward(x, frame, span, tasks):
 @kernel
 def run_input_gradient(x, frame, i, span, tasks):
     """Compute the gradients of what row i of the plan reads; that of the batch only where it is wanted."""
-    if row_at(frame, i)[SOURCE] != BATCH_ROWS or frame[DX] != 0:
+    row = row_at(frame, i)
+    if max(row[SOURCE], row[SOURCE2]) != BATCH_ROWS or frame[DX] != 0:
         run_row(INPUT_GRADIENT, x, frame, i, span, tasks)
 
 
@@ -311,7 +313,7 @@ def worth_sharing(frame, batch, rows_apart, tasks):
         work += (3 if row[SOURCE] != BATCH_ROWS else 2) * batch * row[EFFORT]
         exchanged += row[DEPTH] * row[OUT]
         if not rows_apart:
-            exchanged += 2 * batch * row[LD]
+            exchanged += batch * row[EXCHANGED]
     pieces = max(1, min(tasks, work // (2 * TASK_WORK)))
     return pieces if work - work // pieces > EXCHANGE * exchanged else 1
 

@@ -14,7 +14,7 @@ from ..linalg.tasks import share
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at
 from ..ops.operands import rows_at
 from ..optimizers.compiled import advance
-from .frame import HYPER, LAYERS, LAYOUT
+from .frame import COUNTER, HYPER, LAYERS, LAYOUT, SETTINGS
 from .gradients import add_all_chunks, chunks_of
 from .passes import (
     Chunks,
@@ -114,6 +114,7 @@ def update_phase(like, frame, tasks):
     """`update_parameters`, on pointers."""
     advance(doubles_at(frame[HYPER]))
     finish_step(like, frame, tasks)
+    pointer_to(frame, frame[SETTINGS])[COUNTER] += 1
 
 
 @entry

@@ -5,26 +5,32 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..activations import ACTIVATIONS
 from ..activations.registry import Activation
+from ..ops.kinds import DENSE
+from ..ops.registry import Kind
 from ..simd.caches import caches
 from ..simd.isa import isa
 from .chunks import chunks_of, is_chunked
 
 # Columns of a plan.
 #   The op: addresses of its compiled functions, NOTHING where it has none. They differ in each process, and `ops.fill`
-#   writes them: 0 is one that was not.
-#   SOURCE, SOURCE2: the rows of the plan whose output it reads, above its own; BATCH_ROWS is the batch. IN, OUT: its
-#   columns. DEPTH: rows of its weight matrix, 0 without one. FLAGS: see below. EFFORT: floating-point operations of a
-#   pass over one row, as `tasks.worth` counts them.
+#   writes them: 0 is one that was not. KIND: its code in the table of kinds.
+#   SOURCE, SOURCE2: the rows of the plan whose output it reads, above its own; BATCH_ROWS is the batch, and stands in
+#   SOURCE2 where it reads one alone. IN, OUT: its columns. DEPTH: rows of its weight matrix, 0 without one. FLAGS: see
+#   below. EFFORT: floating-point operations of a pass over one row, as `tasks.worth` counts them. EXCHANGED: how many
+#   numbers a core fetches for its weight gradient from another that has made a row of the batch.
 #   Places in bytes, ABSENT for none: W and B, weights and bias, from the frame's PARAMS; DW and DB, their gradients,
-#   from its GRADS; A, SLOPE, D and PARTIALS, the output, its stored slope, its gradient dz and partial sums of the
-#   weight gradient, from its WORK. Rows of A, SLOPE and D stand LD elements apart.
+#   from its GRADS; A, SLOPE, D, SAVED and PARTIALS, the output, its stored slope, its gradient dz, what it saves of
+#   each row and partial sums of the weight gradient, from its WORK. Rows of A, SLOPE and D stand LD elements apart.
 #   ACTIVATION: the code of g. FINISH and DIFFERENTIATE, flags of `simd.microkernel` that make g and g' part of a
 #   product; and the addresses of what makes them in memory, ACTIVATE and APPLY_SLOPE.
+#   ATTRIBUTES: the first of two columns with the op's own numbers, the bits of a float64 each.
 (
-    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, SOURCE, SOURCE2, IN, OUT, DEPTH, FLAGS, EFFORT, W, B, DW, DB, A, SLOPE, D,
-    PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE, COLUMNS,
-) = range(25)  # fmt: skip
+    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, KIND, SOURCE, SOURCE2, IN, OUT, DEPTH, FLAGS, EFFORT, EXCHANGED, W, B, DW,
+    DB, A, SLOPE, D, SAVED, PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE, ATTRIBUTES,
+    SECOND_ATTRIBUTE, COLUMNS,
+) = range(30)  # fmt: skip
 NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
 # FLAGS. TURNED: the weights stand as (OUT, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up to
 # whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
@@ -40,12 +46,29 @@ SMALL = caches()[2]
 
 
 class Layer(NamedTuple):
-    """A dense layer as the planner sees it."""
+    """A layer as the planner sees it.
+
+    sources : the rows of the plan that it reads, BATCH_ROWS for the batch; without any, the one above
+    attributes : the numbers of its own that its kind has
+    """
 
     in_features: int
     out_features: int
-    activation: Activation
-    bias: bool
+    activation: Activation = ACTIVATIONS["identity"]
+    bias: bool = False
+    kind: Kind = DENSE
+    sources: tuple[int, ...] = ()
+    attributes: tuple[float, ...] = ()
+
+    @property
+    def depth(self) -> int:
+        """Rows of its weight matrix."""
+        return self.kind.depth(self.in_features)
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters it has."""
+        return parameter_count(self.depth, self.out_features, self.bias)
 
 
 def leading_dimension(features: int, itemsize: int) -> int:
@@ -58,9 +81,9 @@ def leading_dimension(features: int, itemsize: int) -> int:
     return ld + lanes if ld * itemsize % 1024 == 0 else ld
 
 
-def parameter_count(in_features: int, out_features: int, bias: bool) -> int:
-    """Return the number of parameters of a dense layer."""
-    return (in_features + bias) * out_features
+def parameter_count(depth: int, out_features: int, bias: bool) -> int:
+    """Return the number of parameters of a layer with so many rows of weights."""
+    return (depth + bias) * out_features
 
 
 def gradient_chunks(batch: int, depth: int, outs: int) -> int:
@@ -68,10 +91,10 @@ def gradient_chunks(batch: int, depth: int, outs: int) -> int:
     return chunks_of(batch) if is_chunked(depth, outs) else 1
 
 
-def partials_size(in_features: int, out_features: int, batch: int) -> int:
+def partials_size(depth: int, out_features: int, batch: int) -> int:
     """Return the elements that the partial sums of a weight gradient take."""
-    chunks = gradient_chunks(batch, in_features, out_features)
-    return chunks * parameter_count(in_features, out_features, True) if chunks > 1 else 0
+    chunks = gradient_chunks(batch, depth, out_features) if depth > 0 else 1
+    return chunks * parameter_count(depth, out_features, True) if chunks > 1 else 0
 
 
 class _Arena:
@@ -88,33 +111,93 @@ class _Arena:
 
 
 def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
-    """Return the plan of a chain of dense layers, without places in a workspace and addresses of compiled functions.
+    """Return the plan of some layers, without places in a workspace and addresses of compiled functions.
 
-    The parameters of a layer follow those of the one before: W, (in_features, out_features), then b.
+    The parameters of a layer follow those of the one before: W, (depth, out_features), then b.
     """
     plan = np.zeros((len(layers), COLUMNS), np.int64)
     place = 0
     for i, (row, layer) in enumerate(zip(plan, layers, strict=True)):
-        ins, outs = layer.in_features, layer.out_features
-        row[[SOURCE, SOURCE2, IN, OUT, DEPTH, EFFORT]] = i - 1, BATCH_ROWS, ins, outs, ins, 2 * ins * outs
-        row[FLAGS], row[ACTIVATION] = ROOMY | LAST, layer.activation.code
-        row[LD] = leading_dimension(outs, itemsize)
+        kind, depth, outs = layer.kind, layer.depth, layer.out_features
+        row[[IN, OUT, DEPTH, LD]] = layer.in_features, outs, depth, leading_dimension(outs, itemsize)
+        row[[KIND, ACTIVATION, FLAGS, SAVED]] = kind.code, layer.activation.code, ROOMY, ABSENT
+        row[[EFFORT, EXCHANGED]] = kind.effort(layer.in_features, outs), kind.exchanged * row[LD]
+        row[[SOURCE, SOURCE2]] = *sources_of(layer, i), *[BATCH_ROWS] * (2 - kind.sources)
+        row[ATTRIBUTES : ATTRIBUTES + len(layer.attributes)].view(np.float64)[:] = layer.attributes
         row[[W, DW]] = place
-        row[[B, DB]] = place + ins * outs * itemsize if layer.bias else ABSENT
-        place += parameter_count(ins, outs, layer.bias) * itemsize
+        row[[B, DB]] = place + depth * outs * itemsize if layer.bias else ABSENT
+        place += layer.parameters * itemsize
     return plan
+
+
+def sources_of(layer: Layer, i: int) -> tuple[int, ...]:
+    """Return the rows that row i of a plan reads."""
+    return layer.sources or (i - 1,)
+
+
+def make_graph(layers: Sequence[Layer], itemsize: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `make_rows` of layers, with the flags of who reads what; and which rows only the next one reads."""
+    check_graph(layers)
+    plan = make_rows(layers, itemsize)
+    readers: dict[int, list[tuple[int, int]]] = {}  # of each row, in the order of the way back
+    for i in reversed(range(len(layers))):
+        for place, source in enumerate(sources_of(layers[i], i)):
+            readers.setdefault(source, []).append((i, place))
+    for found in readers.values():
+        for i, place in found[1:]:
+            plan[i, FLAGS] |= (ADD, ADD2)[place]
+        i, place = found[-1]
+        plan[i, FLAGS] |= (LAST, LAST2)[place]
+    return plan, np.array([[i for i, _ in readers.get(k, [])] == [k + 1] for k in range(len(layers))])
+
+
+def check_graph(layers: Sequence[Layer]) -> None:
+    """Raise a ValueError where layers are no network that a plan can run."""
+    if not layers:
+        raise ValueError("a plan expects a layer that computes something, got none")
+    read: set[int] = set()
+    for i, layer in enumerate(layers):
+        kind, sources = layer.kind, sources_of(layer, i)
+        if kind.couples_rows:
+            raise ValueError(f"a plan expects layers that take each row of a batch alone, got {kind.name} at row {i}")
+        if len(sources) != kind.sources or not all(BATCH_ROWS <= source < i for source in sources):
+            raise ValueError(f"{kind.name} expects {kind.sources} sources above row {i}, got {sources}")
+        found = [layers[0].in_features if source < 0 else layers[source].out_features for source in sources]
+        if any(width != layer.in_features for width in found):
+            raise ValueError(f"{kind.name} expects sources of {layer.in_features} columns at row {i}, got {found}")
+        if len(layer.attributes) != kind.attributes or (layer.activation.code and not kind.activates):
+            raise ValueError(f"{kind.name} expects {kind.attributes} numbers and no activation at row {i}, got {layer}")
+        read.update(sources)
+    if unread := set(range(len(layers) - 1)) - read:
+        raise ValueError(f"a plan expects each row but the last to be read, got none that reads {sorted(unread)}")
+
+
+def without_training(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers that a prediction runs: who reads one that only training has reads its source."""
+    check_graph(layers)
+    rows: dict[int, int] = {BATCH_ROWS: BATCH_ROWS}
+    kept: list[Layer] = []
+    for i, layer in enumerate(layers):
+        sources = tuple(rows[source] for source in sources_of(layer, i))
+        if layer.kind.only_training:
+            rows[i] = sources[0]
+        else:
+            rows[i] = len(kept)
+            kept.append(layer._replace(sources=sources))
+    return kept
 
 
 def make_plan(
     layers: Sequence[Layer], itemsize: int, capacity: int, *, train: bool, target_width: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lay out a chain of dense layers for batches of up to `capacity` rows.
+    """Lay out a network for batches of up to `capacity` rows.
 
     Parameters
     ----------
     train
-        Whether gradients are wanted. Without, two buffers take turns holding the activations, and the last layer's
-        output goes to an array of the caller's, without room: `predict` writes its A.
+        Whether gradients are wanted. Without, layers that only training has are left out, two buffers take turns
+        holding the outputs that only the next layer reads, and the last layer's output goes to an array of the
+        caller's, without room: `predict` writes its A.
     target_width
         Columns of a gathered batch of targets; 0 for class labels.
 
@@ -123,26 +206,34 @@ def make_plan(
     plan, layout
         int64 arrays; see the constants above. `ops.fill` has yet to write the addresses of compiled functions.
     """
-    plan = make_rows(layers, itemsize)
+    if not train:
+        layers = without_training(layers)
+    plan, only_next = make_graph(layers, itemsize)
+    last = np.arange(len(plan)) == len(plan) - 1
     layout = np.zeros(ENTRIES, np.int64)
     arena = _Arena(itemsize)
+    for row, layer in zip(plan, layers, strict=True):
+        if layer.kind.saved:
+            row[SAVED] = arena.take(capacity * layer.kind.saved)
     if train:
-        size = 0
         for row, layer in zip(plan, layers, strict=True):
             row[A] = arena.take(capacity * row[LD])
             if layer.activation.stores_slope:
                 row[SLOPE] = arena.take(capacity * row[LD])
-            row[PARTIALS] = arena.take(partials_size(row[IN], row[OUT], capacity))
-            size += parameter_count(layer.in_features, layer.out_features, layer.bias) * itemsize
+            row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[OUT], capacity))
+        size = sum(layer.parameters for layer in layers) * itemsize
         layout[BY_ROWS] = size <= SMALL
         if layout[BY_ROWS]:  # all dz are there before the first weight gradient
             for row in plan:
                 row[D] = arena.take(capacity * row[LD])
         else:
-            # When a layer's dz is written, the output of the layer above has been read for the last time.
-            fits = np.append(plan[:-1, LD] <= plan[1:, LD], False)
+            # When the dz of a row that only the next one reads is written, the next one's output has been read for the
+            # last time.
+            fits = only_next & np.append(plan[:-1, LD] <= plan[1:, LD], False)
             plan[:-1, D] = plan[1:, A]
-            _take_turns(plan, D, arena, capacity, ~fits)
+            passing = only_next | last
+            _take_turns(plan, D, arena, capacity, passing & ~fits)
+            _take_each(plan, D, arena, capacity, ~passing)
         layout[X] = arena.take(capacity * layers[0].in_features)
         layout[TARGETS] = arena.take(capacity * target_width)
         layout[SAMPLE_WEIGHT] = arena.take(capacity)
@@ -150,14 +241,21 @@ def make_plan(
     else:
         plan[-1, LD] = plan[-1, OUT]
         plan[-1, FLAGS] &= ~ROOMY
-        _take_turns(plan, A, arena, capacity, np.arange(len(plan)) < len(plan) - 1)
+        _take_turns(plan, A, arena, capacity, only_next)
+        _take_each(plan, A, arena, capacity, ~(only_next | last))
     layout[CAPACITY], layout[SIZE] = capacity, arena.size // itemsize
     return plan, layout
 
 
 def _take_turns(plan: np.ndarray, column: int, arena: _Arena, capacity: int, which: np.ndarray) -> None:
-    """Give neighbours among the layers `which` different buffers, two in all."""
+    """Give neighbours among the rows `which` different buffers, two in all."""
     for parity in (0, 1):
         layers = np.flatnonzero(which & (np.arange(len(plan)) % 2 == parity))
         if len(layers):
             plan[layers, column] = arena.take(capacity * int(plan[layers, LD].max()))
+
+
+def _take_each(plan: np.ndarray, column: int, arena: _Arena, capacity: int, which: np.ndarray) -> None:
+    """Give each of the rows `which` a buffer of its own: they are read later than by the next row."""
+    for i in np.flatnonzero(which):
+        plan[i, column] = arena.take(capacity * int(plan[i, LD]))

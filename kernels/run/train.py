@@ -26,6 +26,7 @@ from .frame import (
     BATCH_LABELS,
     CLASS_WEIGHT,
     CLASS_WEIGHTS,
+    COUNTER,
     FINITE,
     FIRST_STEP,
     HITS,
@@ -225,6 +226,7 @@ def train(samples, frame, record, steps):
         )  # fmt: skip
         if not make_step(batch, frame, rows, divisor, record, step):
             return -1
+        settings[COUNTER] += 1
         if settings[HITS]:
             hits = added_up(at(rows, 2 * rows.shape[1]), count)
             record[RECORD_HITS, step], record[RECORD_COUNTED, step] = hits, counts

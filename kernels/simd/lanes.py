@@ -205,8 +205,7 @@ class Lanes:
 
     def widen(self, x: "Vec") -> "Vec":
         """Convert to `widened` lanes."""
-        wide = self.widened()
-        return x if wide is self else wide.wrap(self.builder.fpext(x.value, wide.vector))
+        return x if x.lanes.bits == 64 else self.widened().wrap(self.builder.fpext(x.value, self.widened().vector))
 
     def narrowed(self, x: "Vec") -> "Vec":
         """Round `widened` lanes to these."""

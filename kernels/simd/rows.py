@@ -11,15 +11,27 @@ from . import elementary
 from .lanes import I64, Lanes, Variable, Vec, make_intrinsic, vector_loop
 
 
+def _sum_type(real: Any, sums: int) -> Any:
+    return real if sums == 1 else types.UniTuple(real, sums)
+
+
 def summed(
-    formula: Callable[..., Any], *, reads: int, writes: int, numbers: int = 0, doubles: int | None = None
+    formula: Callable[..., Any],
+    *,
+    reads: int,
+    writes: int,
+    numbers: int = 0,
+    doubles: int | None = None,
+    sums: int = 1,
+    in_float64: bool = True,
 ) -> Any:
     """Make the intrinsic ``f(*read pointers, *write pointers, *numbers, count) -> sum``.
 
     The formula is ``formula(lanes, *inputs, *numbers)`` and returns a tuple: the Vec to be summed over the row, then
-    one Vec for each written pointer. Lanes are summed apart, in float64, and folded in a fixed tree, so
-    the sum depends on the row alone. Where `doubles` is given, a pointer to so many float64 comes before the
-    count: they are more numbers of the formula's.
+    one Vec for each written pointer. Lanes are summed apart, in float64, and folded in a fixed tree, so the sum depends
+    on the row alone. Where `doubles` is given, a pointer to so many float64 comes before the count: they are more
+    numbers of the formula's. With several `sums` the tuple begins with as many, which may be widened, and a tuple of
+    sums is returned. Without `in_float64` they are made in the element type.
     """
     pointers = reads + writes
     scalars_end = pointers + numbers
@@ -29,18 +41,21 @@ def summed(
         scalars = [lanes.splat(a) for a in args[pointers:scalars_end]]
         if doubles is not None:
             scalars += splat_doubles(lanes, args[scalars_end], doubles)
-        wide = lanes.widened()
-        total = Variable(wide, wide.constant(0.0))
+        wide = lanes.widened() if in_float64 else lanes
+        totals = [Variable(wide, wide.constant(0.0)) for _ in range(sums)]
 
         def body(offset: ir.Value, mask: ir.Value | None) -> None:
             inputs = [lanes.load(b.gep(p, [offset]), mask) for p in args[:reads]]
-            term, *results = formula(lanes, *inputs, *scalars)
-            for result, pointer in zip(results, args[reads:pointers], strict=True):
+            found = formula(lanes, *inputs, *scalars)
+            for result, pointer in zip(found[sums:], args[reads:pointers], strict=True):
                 lanes.store(result, b.gep(pointer, [offset]), mask)
-            total.set(total.get() + lanes.widen(term if mask is None else lanes.select(mask, term, 0.0)))
+            for total, term in zip(totals, found[:sums], strict=True):
+                term = term if mask is None else term.lanes.select(mask, term, 0.0)
+                total.set(total.get() + (lanes.widen(term) if wide.bits == 64 else term))
 
         vector_loop(lanes, args[-1], body)
-        return wide.sum_lanes(total.get())
+        values = [wide.sum_lanes(total.get()) for total in totals]
+        return values[0] if sums == 1 else context.make_tuple(b, signature.return_type, values)
 
     return make_intrinsic(
         formula.__name__,
@@ -48,7 +63,7 @@ def summed(
         + [f"s{i}" for i in range(numbers)]
         + ["own"] * (doubles is not None)
         + ["count"],
-        lambda p, *rest: types.float64(
+        lambda p, *rest: _sum_type(types.float64 if in_float64 else p.dtype, sums)(
             *[p] * pointers, *[p.dtype] * numbers, *[types.CPointer(types.float64)] * (doubles is not None), types.int64
         ),
         codegen,

@@ -14,7 +14,7 @@ from fastbp.kernels.run import predict as prediction
 from tests.kernels.calls import layers_of
 
 # What tests import, and scripts that they run in processes of their own
-collect_ignore = ["calls.py", "fences.py", "guard_pages.py", "neon_code.py", "other_cpu.py"]
+collect_ignore = ["calls.py", "fences.py", "graphs.py", "guard_pages.py", "neon_code.py", "other_cpu.py"]
 
 
 class Training:

@@ -1,0 +1,32 @@
+"""Layer normalization: ``Y = (X - mean) / sqrt(var + eps) * w + b``, mean and variance of each row."""
+
+from typing import Any
+
+import numpy as np
+
+from ..registry import Functions, kind
+
+
+def functions() -> Functions:
+    from .. import layer_norm as ops
+
+    return Functions(ops.layer_norm_forward, ops.layer_norm_input_gradient, ops.layer_norm_weight_gradient)
+
+
+def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
+    (x,), (eps,) = inputs, attributes
+    centred = x - x.mean(axis=1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + eps) * w + b
+
+
+LAYER_NORM = kind(
+    "layer_norm",
+    1,
+    functions=functions,
+    effort=lambda in_features, out_features: 16 * out_features,
+    twin=twin,
+    depth=lambda in_features: 1,
+    exchanged=2,
+    saved=2,  # mean and 1 / sqrt(var + eps)
+    attributes=1,
+)

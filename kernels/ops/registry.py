@@ -1,0 +1,82 @@
+"""The table of op kinds: what a network's layers are to the planner, one entry for each, made by its own file.
+
+Nothing here is compiled: an entry finds its compiled functions when a plan that has the kind is filled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..registry import add
+
+
+class Functions(NamedTuple):
+    """The compiled ops of a kind, see `ops.call.op`; None for one that has nothing to do."""
+
+    forward: Any
+    input_gradient: Any
+    weight_gradient: Any = None
+
+
+class Draw(NamedTuple):
+    """What random numbers are made of, beside the place of a number in a row: seed, step, row of the plan, rows."""
+
+    seed: int
+    step: int
+    row: int
+    place: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A kind of layers: how one is laid out in a plan, and what computes it.
+
+    Its parameters are W, (depth, out_features), then b, (out_features,) where it has one. Of its sources and of its own
+    row an op may read on the way back: the sources' outputs, its own dz, and what it saved; not its own output, whose
+    place holds gradients by then.
+
+    name : what it is called in files
+    code : what a plan calls it; the table is in this order
+    functions : () to its `Functions`; called when a plan is filled, so that nothing is compiled before
+    effort : (in_features, out_features) to the floating-point operations of a pass over one row of a batch, as
+        `tasks.worth` counts them
+    twin : (inputs, w, b, attributes, draw) to the output before the activation, in NumPy, in any format
+    depth : in_features to the rows of W; 0 for a kind without parameters
+    exchanged : how many numbers a core fetches from others for a weight gradient, for each element of a row of a batch
+        that one of these made: 2 where it reads an input and dz
+    saved : numbers for each row of a batch that its way back takes from its forward pass
+    sources : how many outputs of rows above it reads, at most two
+    attributes : how many numbers of its own it has, at most two
+    activates : whether it applies an activation to its output
+    only_training : whether a prediction goes without it: its output is its input then
+    couples_rows : whether a row of its output depends on other rows of the batch
+    """
+
+    name: str
+    code: int
+    functions: Callable[[], Functions]
+    effort: Callable[[int, int], int]
+    twin: Callable[..., Any]
+    depth: Callable[[int], int] = lambda in_features: 0
+    exchanged: int = 0
+    saved: int = 0
+    sources: int = 1
+    attributes: int = 0
+    activates: bool = False
+    only_training: bool = False
+    couples_rows: bool = False
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def kind(name: str, code: int, **more: Any) -> Kind:
+    """Register a kind; see `Kind` for the arguments."""
+    return add(KINDS, Kind(name, code, **more))
+
+
+def kind_of_code(code: int) -> Kind:
+    """Return the kind that a plan calls by this code."""
+    return next(kind for kind in KINDS.values() if kind.code == code)

@@ -1,0 +1,151 @@
+"""Networks of any kinds of layers as kernels train them, and the same in PyTorch and NumPy."""
+
+import numpy as np
+
+from fastbp.kernels import losses
+from fastbp.kernels import optimizers as updates
+from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.kernels.ops.fill import fill, fill_settings
+from fastbp.kernels.ops.kinds import DENSE, KINDS
+from fastbp.kernels.ops.registry import Draw
+from fastbp.kernels.run import frame, phases, plan, predict, train
+
+LAYER_NORM, DROPOUT, RESIDUAL = KINDS["layer_norm"], KINDS["dropout"], KINDS["residual"]
+
+
+def dense(ins, outs, activation="identity", bias=True, of=()):
+    return plan.Layer(ins, outs, ACTIVATIONS[activation], bias, sources=of)
+
+
+def layer_norm(width, bias=True, of=(), eps=1e-5):
+    return plan.Layer(width, width, bias=bias, kind=LAYER_NORM, sources=of, attributes=(eps,))
+
+
+def dropout(width, p=0.3, of=()):
+    return plan.Layer(width, width, kind=DROPOUT, sources=of, attributes=(p,))
+
+
+def residual(width, of, skip):
+    return plan.Layer(width, width, kind=RESIDUAL, sources=(of, skip))
+
+
+class Network:
+    """A network, and all that training it takes: softmax cross-entropy of class labels, SGD or Adam."""
+
+    def __init__(self, layers, dtype, *, batch=32, rng=0, by_rows=None, code=updates.SGD, seed=7, lr=0.1):
+        rng, self.layers, self.batch = np.random.default_rng(rng), layers, batch
+        self.dtype = dtype = np.dtype(dtype)
+        self.plan, self.layout = plan.make_plan(layers, dtype.itemsize, batch, train=True)
+        if by_rows is not None and by_rows != self.layout[plan.BY_ROWS]:
+            small, plan.SMALL = plan.SMALL, 1 << 40 if by_rows else 0
+            self.plan, self.layout = plan.make_plan(layers, dtype.itemsize, batch, train=True)
+            plan.SMALL = small
+        fill(self.plan, dtype, train=True)
+        size = sum(layer.parameters for layer in layers)
+        self.params, self.grads = np.zeros(size, dtype), np.full(size, np.nan, dtype)
+        self.state = np.zeros(updates.STATE_ARRAYS[code] * size, dtype)
+        self.hyper = np.zeros(updates.HYPER_SIZE)
+        self.hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
+        self.hyper[[updates.LR, updates.FIRST, updates.SECOND, updates.EPS]] = lr, 0.9, 0.99, 1e-3
+        self.settings = np.zeros(frame.SETTINGS_SIZE, np.int64)
+        self.settings[[frame.LOSS, frame.OPTIMIZER, frame.BATCH, frame.SEED]] = losses.SOFTMAX_LABELS, code, batch, seed
+        fill_settings(self.settings, layers[-1].out_features, dtype)
+        self.options = np.array([losses.MEAN, -100, 0.0, 1e-6, 0.0])
+        # What no step has written must not matter.
+        self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
+        self.rows, self.record = np.full((3, batch), np.nan), np.zeros((frame.RECORD_ROWS, 1))
+        self.labels, self.class_weight = np.zeros(batch, np.int64), np.zeros(0, dtype)
+        for layer, (w, b) in zip(layers, self.parameters(), strict=True):
+            if layer.kind is DENSE:
+                w[...] = rng.standard_normal(w.shape) * max(1, layer.in_features) ** -0.5
+                b[...] = 0.1 * rng.standard_normal(b.shape)
+            else:
+                w[...], b[...] = 1 + 0.2 * rng.standard_normal(w.shape), 0.2 * rng.standard_normal(b.shape)
+        self.x = rng.standard_normal((batch, layers[0].in_features)).astype(dtype)
+        self.y = rng.integers(0, layers[-1].out_features, batch)
+        self.bind()
+
+    def bind(self):
+        self.frame = frame.Frame(
+            self.plan, self.layout, self.settings, self.hyper, self.options, self.params, self.grads, self.state,
+            self.work, self.rows, self.class_weight, self.labels, self.record,
+        )  # fmt: skip
+        self.addresses = self.frame.addresses()
+
+    def parameters(self, flat=None):
+        """Return W, (depth, out), and b of each layer as views of a flat array; empty without."""
+        flat, start, found = self.params if flat is None else flat, 0, []
+        for layer in self.layers:
+            size = layer.depth * layer.out_features
+            w, end = flat[start : start + size].reshape(layer.depth, layer.out_features), start + layer.parameters
+            found.append((w, flat[start + size : end]))
+            start = end
+        return found
+
+    def step(self, tasks=1, x=None, y=None):
+        """Make a step; return the loss before its update."""
+        self.settings[frame.TASKS] = tasks
+        train.train_on_labels(self.addresses, self.x if x is None else x, self.y if y is None else y)
+        return self.record[0, 0]
+
+    def by_hand(self, dout, tasks=1, dx=None):
+        """Run the network forward and back from a gradient of its output; return the output."""
+        out = np.full((self.batch, self.layers[-1].out_features), np.nan, self.dtype)
+        phases.forward_batch(self.addresses, self.x, out, tasks)
+        self.addresses[frame.DX] = 0 if dx is None else dx.ctypes.data
+        phases.backward_batch(self.addresses, self.x, dout, tasks)
+        self.addresses[frame.DX] = 0
+        return out
+
+    def predict(self, tasks=1):
+        table, layout = plan.make_plan(self.layers, self.dtype.itemsize, self.batch, train=False)
+        fill(table, self.dtype, train=False)
+        out = np.full((self.batch, self.layers[-1].out_features), np.nan, self.dtype)
+        work = np.full(layout[plan.SIZE], np.nan, self.dtype)
+        predict.predict(table, self.params, work, self.x, out, tasks)
+        return out
+
+    def draw(self, i, place=0):
+        return Draw(int(self.settings[frame.SEED]), int(self.settings[frame.COUNTER]), i, place)
+
+    def twin(self, training=True):
+        """Return the output in float64, by the twins."""
+        outputs = {-1: self.x.astype(np.float64)}
+        for i, (layer, (w, b)) in enumerate(zip(self.layers, self.parameters(), strict=True)):
+            inputs = [outputs[s] for s in plan.sources_of(layer, i)]
+            w, b = w.astype(np.float64), b.astype(np.float64) if layer.bias else 0.0
+            kind = layer.kind
+            a = (
+                inputs[0]
+                if kind.only_training and not training
+                else kind.twin(inputs, w, b, layer.attributes, self.draw(i))
+            )
+            outputs[i] = layer.activation.value(a)
+        return outputs[len(self.layers) - 1]
+
+    def torch_gradients(self, torch):
+        """Return loss, gradients as the network's flat array, and that of x, by PyTorch in float64."""
+        F, real = torch.nn.functional, torch.float64
+        outputs = {-1: torch.tensor(self.x, dtype=real, requires_grad=True)}
+        leaves = []
+        for i, (layer, (w, b)) in enumerate(zip(self.layers, self.parameters(), strict=True)):
+            w, b = (torch.tensor(v, dtype=real, requires_grad=True) for v in (w, b))
+            leaves.append((w, b))
+            inputs = [outputs[s] for s in plan.sources_of(layer, i)]
+            if layer.kind is DENSE:
+                a = inputs[0] @ w + (b if layer.bias else 0)
+            elif layer.kind is LAYER_NORM:
+                a = F.layer_norm(inputs[0], (layer.out_features,), w[0], b if layer.bias else None, *layer.attributes)
+            elif layer.kind is DROPOUT:
+                ones = np.ones((self.batch, layer.out_features))
+                mask = layer.kind.twin([ones], None, None, layer.attributes, self.draw(i))
+                a = inputs[0] * torch.tensor(mask, dtype=real)
+            else:
+                a = inputs[0] + inputs[1]
+            activation = getattr(torch.nn, layer.activation.torch)(**layer.activation.torch_options)
+            outputs[i] = activation(a)
+        loss = F.cross_entropy(outputs[len(self.layers) - 1], torch.tensor(self.y))
+        loss.backward()
+        flat = [np.zeros(t.shape) if t.grad is None else t.grad.numpy() for pair in leaves for t in pair]
+        dx = outputs[-1].grad
+        return loss.item(), np.concatenate([a.reshape(-1) for a in flat]), dx.numpy() if dx is not None else None
