@@ -27,6 +27,7 @@ with _imports:
     from fastbp.nn.layers import Dense
     from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
     from fastbp.nn.mlp import mlp
+    from fastbp.nn.own_losses import RowLoss, row_loss
     from fastbp.nn.saving import load
     from fastbp.nn.sequential import Sequential
     from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
@@ -54,6 +55,7 @@ __all__ = [
     "MSELoss",
     "NotFiniteError",
     "RMSprop",
+    "RowLoss",
     "Scaler",
     "Sequential",
     "Trainer",
@@ -73,6 +75,7 @@ __all__ = [
     "load_features",
     "mlp",
     "mse_loss",
+    "row_loss",
     "set_num_threads",
     "show_config",
     "softmax_cross_entropy",

@@ -15,6 +15,7 @@ from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import NumbaError
 from numba.core.runtime import rtsys
 from numba.np.ufunc import parallel
 
@@ -32,6 +33,7 @@ __all__ = [
     "IndexDataCacheFile",
     "JITCodeLibrary",
     "NullCache",
+    "NumbaError",
     "cgutils",
     "config",
     "event",
@@ -41,6 +43,7 @@ __all__ = [
     "make_function",
     "openmp_pool",
     "parallel",
+    "populate_array",
     "rtsys",
 ]
 
@@ -50,6 +53,13 @@ def make_array(array_type: Any) -> Any:
     from numba.np import arrayobj  # takes long to import, and code from the cache does not need it
 
     return arrayobj.make_array(array_type)
+
+
+def populate_array(*args: Any, **named: Any) -> None:
+    """Write the members of an array in LLVM code."""
+    from numba.np import arrayobj
+
+    arrayobj.populate_array(*args, **named)
 
 
 def openmp_pool() -> Any:

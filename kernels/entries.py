@@ -14,6 +14,7 @@ _HOMES = {
     "compile.pool": ["most_threads", "threading_layer"],
     "compile.watch": ["watch_compiling"],
     "limits": ["copy", "fma_peak"],
+    "losses.compiled": ["compile_loss"],
     "losses.entries": ["first_wrong_label", "gaussian_nll", "loss_and_gradient"],
     "ops.by_hand": ["activation_backward", "dense_backward", "dense_forward"],
     "ops.fill": ["fill", "fill_loss", "fill_update"],

@@ -78,7 +78,8 @@ class Loss(Guarded):
     _code: ClassVar[int]
     # "forward" and "backward" are PyTorch's names, "call" is Keras's.
     _compiled: ClassVar = (
-        "options", "outputs_for", "check_outputs", "targets", "evaluate", "__call__", "call", "forward", "backward",
+        "options", "outputs_for", "target_width", "check_outputs", "targets", "evaluate", "__call__", "call", "forward",
+        "backward",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -94,6 +95,10 @@ class Loss(Guarded):
         """Return how many outputs a network needs for this many target columns."""
         return target_width
 
+    def target_width(self, outputs: int) -> int:
+        """Return how many columns the targets of a network with so many outputs have."""
+        return outputs // self.outputs_for(1)
+
     def check_outputs(self, outputs: int) -> None:
         """Raise ValueError if no targets suit a network with so many outputs."""
         if outputs % self.outputs_for(1):
@@ -104,7 +109,7 @@ class Loss(Guarded):
 
     def targets(self, y: Any, batch: int, outputs: int, dtype: DTypeLike) -> Targets:
         """Check targets for a network output of shape (batch, outputs)."""
-        width = outputs // self.outputs_for(1)
+        width = self.target_width(outputs)
         values = check.floats(y, np.dtype(dtype), self._who, "targets")
         if width == 1 and values.shape == (batch,):
             values = values.reshape(batch, 1)

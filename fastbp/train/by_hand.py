@@ -1,5 +1,6 @@
 """A training step in three calls, for a loss or gradients of the user's own: forward, backward, update."""
 
+import math
 import time
 from typing import Any
 
@@ -8,9 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import set_unguarded
+from fastbp._base.interrupts import held_back
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels.run.frame import DX
+from fastbp.nn.losses import Targets
+from fastbp.nn.own_losses import FunctionLoss
 from fastbp.train.resumable import Resumable
 
 Array = NDArray[Any]
@@ -110,14 +114,7 @@ class ByHand(Resumable):
                 rows = check.apart(rows, model._params, model._grads)
             self._prepare(len(rows))
             most = self._most_tasks(len(rows))
-            run = Pass(rows, 1 if most == 1 else self._paced(len(rows), most).choose(1)[0], self._steps)
-            out = np.empty((len(rows), model.out_features), model.dtype)
-            set_unguarded(self, "_forwarded", None)
-            began = time.perf_counter()
-            entries.forward_batch(self._addresses, rows, out, run.tasks)
-            run.seconds = time.perf_counter() - began
-            set_unguarded(self, "_forwarded", run)
-            return out
+            return self._forward(rows, 1 if most == 1 else self._paced(len(rows), most).choose(1)[0])
 
     def backward(self, dout: ArrayLike, input_gradient: bool = False) -> Array | None:
         """Write the gradients of all parameters, which ``model.gradients()`` shows.
@@ -162,20 +159,14 @@ class ByHand(Resumable):
                     "Trainer.backward needs forward before it, and no step, fit, update or other backward between: the "
                     "outputs of the layers are gone"
                 )
-            model, x, gradient = self._model, run.x, dout
+            model, x = self._model, run.x
+            gradient: Any = dout
             shape = len(x), model.out_features
             if not self._is_plain(dout, shape):
                 dout = check.floats(dout, model.dtype, "Trainer", "dout")
                 gradient = check.apart(check.exact_shape(dout, shape, "Trainer", "dout"), model._params, model._grads)
-            addresses, dx = self._addresses, None
-            if input_gradient:
-                dx, addresses = np.empty(x.shape, model.dtype), addresses.copy()
-                addresses[DX] = dx.ctypes.data
-            set_unguarded(self, "_forwarded", None)
-            began = time.perf_counter()
-            entries.backward_batch(addresses, x, gradient, run.tasks)
-            run.seconds += time.perf_counter() - began
-            set_unguarded(self, "_backed", run)
+            dx = np.empty(x.shape, model.dtype) if input_gradient else None
+            self._backward(run, gradient, dx)
             return dx
 
     def update(self) -> None:
@@ -221,6 +212,28 @@ class ByHand(Resumable):
             if run is not None:
                 self._note(run, time.perf_counter() - began)
 
+    def _forward(self, rows: Array, tasks: int) -> Array:
+        """Run all layers on rows that are checked and that there is room for."""
+        run, out = Pass(rows, tasks, self._steps), np.empty((len(rows), self._model.out_features), self._model.dtype)
+        set_unguarded(self, "_forwarded", None)
+        began = time.perf_counter()
+        entries.forward_batch(self._addresses, rows, out, tasks)
+        run.seconds = time.perf_counter() - began
+        set_unguarded(self, "_forwarded", run)
+        return out
+
+    def _backward(self, run: Pass, gradient: Array, dx: Array | None) -> None:
+        """Write all gradients from that of the output, which is checked, and that of x to dx."""
+        addresses = self._addresses
+        if dx is not None:
+            addresses = addresses.copy()
+            addresses[DX] = dx.ctypes.data
+        set_unguarded(self, "_forwarded", None)
+        began = time.perf_counter()
+        entries.backward_batch(addresses, run.x, gradient, run.tasks)
+        run.seconds += time.perf_counter() - began
+        set_unguarded(self, "_backed", run)
+
     def _note(self, run: Pass, seconds: float) -> None:
         """Tell the pace how long a whole step took."""
         set_unguarded(self, "_backed", None)
@@ -228,3 +241,36 @@ class ByHand(Resumable):
         pace = self._pace
         if pace.rows == len(run.x) and pace.tasks > 1:
             pace.note(run.tasks, 1, run.seconds + seconds)
+
+    def _run(
+        self,
+        x: Array,
+        targets: Targets,
+        sample_weight: Array,
+        order: Array,
+        batch: int,
+        steps: range,
+        tasks: int,
+        record: Array,
+        finite: bool = False,
+    ) -> int:
+        if not isinstance(self._loss, FunctionLoss):
+            return super()._run(x, targets, sample_weight, order, batch, steps, tasks, record, finite)
+        for step in steps:
+            part: Any = order[step * batch : (step + 1) * batch] if order.size else slice(None)
+            rows, weight = x[part], sample_weight[part] if sample_weight.size else None
+            out = self._forward(rows, tasks)
+            run = self._forwarded
+            value, dout = self._loss.evaluate(out, targets.values[part], weight)
+            if run is None or self._forwarded is not run:
+                raise RuntimeError(
+                    f"Trainer expects the loss {self._loss.name} to make no steps of this trainer itself"
+                )
+            if finite and not math.isfinite(value):
+                self._rows[:2, : len(rows)] = [[1 / len(rows)], [value]]
+                break
+            self._backward(run, dout, None)
+            with held_back():
+                entries.update_parameters(self._addresses, self._model._params, tasks)
+                record[:, step] = value, len(rows), 0, 0
+        return -1

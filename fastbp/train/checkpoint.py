@@ -2,9 +2,11 @@
 
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,11 @@ from numpy.typing import NDArray
 
 from fastbp._base import check
 from fastbp._base.version import __version__
+from fastbp.kernels.compile.outside import digest_of
 from fastbp.kernels.run.frame import RECORD_ROWS
-from fastbp.nn.losses import LOSSES
+from fastbp.nn.losses import LOSSES, Loss
 from fastbp.nn.modelfile import CHECKPOINT, check_names, check_table, read_tensors, write_tensors
+from fastbp.nn.own_losses import FunctionLoss, OwnLoss
 from fastbp.nn.saving import build, parameter_shapes
 from fastbp.train.history import History
 from fastbp.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -35,7 +39,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
         "versions": {"fastbp": __version__, "numpy": np.__version__},
         "layers": model._config(),
         "metadata": model.metadata,
-        "loss": _described(state.loss, _LOSSES),
+        "loss": loss_to_file(state.loss),
         "optimizer": _described(state.optimizer, _OPTIMIZERS),
         "clips": state.clips,
         "steps": state.steps,
@@ -50,9 +54,13 @@ def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
     write_tensors(path, CHECKPOINT, header, arrays)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> TrainerState:
-    """Read the state that was written. Its parts fit each other, but for the sizes of the optimizer's arrays."""
+def read_checkpoint(path: str | os.PathLike[str], loss: Any = None) -> TrainerState:
+    """Read the state that was written. Its parts fit each other, but for the sizes of the optimizer's arrays.
+
+    loss : the loss of the user's own that it was written with, if it was one
+    """
     header, arrays = read_tensors(path, CHECKPOINT, "load_checkpoint")
+    loss = loss_from_file(path, header.get("loss"), loss)
     with damaged(path):
         if sum(map(math.prod, parameter_shapes(header["layers"]).values())) != arrays["params"].size:
             raise ValueError(f"its layers do not have the {arrays['params'].size} parameters that are there")
@@ -65,7 +73,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> TrainerState:
             run = _run_from_file(header["position"], rest)
         return TrainerState(
             model,
-            _made(header["loss"], _LOSSES),
+            loss or _made(header["loss"], _LOSSES),
             _made(header["optimizer"], _OPTIMIZERS),
             tuple(header.get("clips", (None, None))),
             arrays["state"],
@@ -74,6 +82,40 @@ def read_checkpoint(path: str | os.PathLike[str]) -> TrainerState:
             _history(header["history"], arrays["history"]),
             run,
         )
+
+
+def loss_to_file(loss: Loss) -> Table:
+    """Describe a loss: one of the user's own by its name and a digest of its source, for nothing of it is stored."""
+    if not isinstance(loss, OwnLoss):
+        return _described(loss, _LOSSES)
+    digest = digest_of(loss.function, of_text=True) if isfunction(loss.function) else None
+    return {"own": type(loss).__name__, "name": loss.name, "digest": digest, "options": loss.choices()}
+
+
+def loss_from_file(path: str | os.PathLike[str], description: Any, given: Any) -> OwnLoss | None:
+    """Return the user's loss that a checkpoint was written with, as it is given; None if that was one of ours."""
+    own = isinstance(description, dict) and "own" in description
+    if not own:
+        if given is not None:
+            raise TypeError(f"load_checkpoint expects no loss: {os.fspath(path)} was saved with one of fastbp's")
+        return None
+    name = str(description.get("name"))
+    if given is None:
+        raise ValueError(
+            f"load_checkpoint expects the loss of your own that {os.fspath(path)} was saved with: pass loss={name}"
+        )
+    loss: OwnLoss = given if isinstance(given, OwnLoss) else FunctionLoss(function=given)
+    now = loss_to_file(loss)
+    for what, label in (("own", "kind"), ("name", "name"), ("options", "options")):
+        if now[what] != description.get(what):
+            raise ValueError(f"load_checkpoint expects a loss of the {label} {description.get(what)}, got {now[what]}")
+    if now["digest"] != description.get("digest"):
+        warnings.warn(
+            f"load_checkpoint is given a loss {name} with another source than that {os.fspath(path)} was saved with",
+            UserWarning,
+            stacklevel=4,
+        )
+    return loss
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def _not_finite(
         step + 1,
         total,
         rows,
-        {name: array[rows] for name, array in of_rows.items() if array.size},
+        {name: array[rows] for name, array in of_rows.items() if array.dtype.kind == "f" and array.size},
         {f"parameter {name}": array for name, array in trainer.model.parameters().items()}
         | {"class weights": targets.class_weight},
         listeners.fallbacks(),

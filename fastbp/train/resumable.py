@@ -1,7 +1,7 @@
 """A trainer's steps, history and last run of `fit`, and how checkpoints and copies keep them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 from fastbp._base.guard import set_unguarded
@@ -104,8 +104,7 @@ class Resumable(Steps):
         Raises
         ------
         TypeError
-            If the optimizer, the loss or the random generator is of a class of your own, or something holds what JSON
-            cannot.
+            If the optimizer or the random generator is of a class of your own, or something holds what JSON cannot.
         OSError
             If the file cannot be written; one that was there before is as it was.
         RuntimeError
@@ -129,12 +128,17 @@ class Resumable(Steps):
             write_checkpoint(path, self._state_now())
 
     @classmethod
-    def load_checkpoint(cls, path: str | os.PathLike[str]) -> Self:
+    def load_checkpoint(
+        cls, path: str | os.PathLike[str], loss: Loss | Callable[..., tuple[float, Any]] | None = None
+    ) -> Self:
         """Read a trainer that `save_checkpoint` wrote; ``fit(..., resume=True)`` goes on with its run.
 
         Parameters
         ----------
         path : str or path
+        loss : callable or loss object, optional
+            The loss of your own that it was written with: the file has its name and a digest of its source alone, and
+            nothing is imported. One of another name or other options is an error, another source a UserWarning.
 
         Returns
         -------
@@ -146,13 +150,16 @@ class Resumable(Steps):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is damaged in any way, or is no checkpoint.
+            If the file is damaged in any way, or is no checkpoint; or if it was written with a loss of your own and
+            `loss` is not that one.
+        TypeError
+            If it was written with one of the library's losses, and `loss` is given.
 
         Examples
         --------
         See `save_checkpoint`.
         """
-        state = read_checkpoint(path)
+        state = read_checkpoint(path, loss)
         with damaged(path):
             trainer = cls(state.model, state.loss, state.optimizer, *state.clips)
             trainer._take(state)

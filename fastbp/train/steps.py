@@ -67,7 +67,7 @@ class Steps(Guarded):
         clip_value: float | None = None,
     ) -> None:
         self._model, self._loss, self._optimizer = model, loss, optimizer
-        self._target_width = model.out_features // loss.outputs_for(1)
+        self._target_width = loss.target_width(model.out_features)
         self._code = optimizer.code
         dtype, size = model.dtype, model._params.size
         self._state = memory.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)

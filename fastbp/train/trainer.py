@@ -1,6 +1,6 @@
 """The trainer: a compiled call a step, many steps a call in `fit`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import refuse_overrides, set_unguarded
-from fastbp.nn.losses import CrossEntropyLoss, Loss, Targets, named_loss
+from fastbp.nn.losses import CrossEntropyLoss, Loss, Targets
+from fastbp.nn.own_losses import FunctionLoss, loss_of
 from fastbp.nn.sequential import Sequential
 from fastbp.train.by_hand import ByHand
 from fastbp.train.callbacks import Callback, checked_callbacks
@@ -35,9 +36,12 @@ class Trainer(ByHand):
     Parameters
     ----------
     model : Sequential
-    loss : str or loss object, default "softmax_cross_entropy"
-        That, "mse", "binary_cross_entropy_with_logits", "gaussian_nll", or an object with options such as
-        ``fastbp.CrossEntropyLoss(label_smoothing=0.1)``.
+    loss : str, loss object or callable, default "softmax_cross_entropy"
+        That, "mse", "binary_cross_entropy_with_logits", "gaussian_nll", an object with options such as
+        ``fastbp.CrossEntropyLoss(label_smoothing=0.1)``, or one of your own: a function of a row under
+        `fastbp.row_loss`, which is compiled into the step; or any function ``(outputs, targets) -> (loss, doutputs)``
+        in NumPy, called once a step with (batch, out_features) and the batch's targets, whatever they are. One with a
+        parameter `sample_weight` is given it too, the rows' weights or None; without, weights are refused.
     optimizer : SGD, Adam, AdamW or RMSprop, optional
         ``Adam(1e-3)`` without it. Its numbers may be changed between steps; another kind needs a new trainer.
     clip_norm : float, optional
@@ -70,7 +74,7 @@ class Trainer(ByHand):
     def __init__(
         self,
         model: Sequential,
-        loss: str | Loss = "softmax_cross_entropy",
+        loss: str | Loss | Callable[..., tuple[float, Array]] = "softmax_cross_entropy",
         optimizer: Optimizer | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -78,7 +82,7 @@ class Trainer(ByHand):
         if not isinstance(model, Sequential):
             raise TypeError(f"Trainer expects model to be a Sequential, got {type(model).__name__}")
         if not isinstance(loss, Loss):
-            loss = named_loss(loss)
+            loss = loss_of(loss)
         if loss.reduction == "none":
             raise ValueError("Trainer expects a loss with reduction 'mean' or 'sum', got 'none'")
         if optimizer is None:
@@ -99,6 +103,8 @@ class Trainer(ByHand):
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
         rows = check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
         targets = self.loss.targets(y, len(rows), self.model.out_features, self.model.dtype)
+        if isinstance(self._loss, FunctionLoss):
+            self._loss.check_weight(sample_weight)
         weight = check.weights(sample_weight, len(rows), self.model.dtype, "Trainer", "sample_weight")
         written = self.model._params, self.model._grads
         targets = targets._replace(values=check.apart(targets.values, *written))
@@ -142,7 +148,7 @@ class Trainer(ByHand):
                 tasks = self._most_tasks(len(rows))
                 self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), tasks, self._record)
                 # A class weight is looked at anew each time, as it is the caller's.
-                given = getattr(self._loss, "weight", None) is None
+                given = targets.code >= 0 and getattr(self._loss, "weight", None) is None
                 self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
             set_unguarded(self, "_steps", self._steps + 1)
             return float(self._record[0, 0])

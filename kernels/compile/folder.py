@@ -81,4 +81,7 @@ class KernelFolder:
         return SOURCE_DIGEST
 
     def get_disambiguator(self) -> str:
-        return str(self._line)
+        """Tell functions of one name apart: by their line, and those of other folders by their file too."""
+        if self._py_file.startswith(str(KERNELS)):
+            return str(self._line)
+        return f"{self._line}-{hashlib.sha256(self._py_file.encode()).hexdigest()[:12]}"

@@ -5,6 +5,7 @@ function is compiled once for an element type, cached, and called by its address
 
 Numba keys its cache by a function's own bytecode. A kernel is built from many functions in many files, so here the
 stamp of a cached entry is a digest of all of them: change any file of this folder and everything is compiled anew.
+For a user's function there is a digest of its own beside it, see `outside`.
 `cache_folder` says where it is kept.
 A cache that cannot be read or written costs time, never a result: it is named in one warning and left alone.
 """
@@ -25,6 +26,7 @@ from .._numba import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, 
 from .control import give_control_back, take_control
 from .folder import SOURCE_DIGEST, KernelFolder
 from .inlined import KernelCompiler
+from .outside import digest_of, is_outside
 from .parts import parts_of
 from .pool import start_threads
 from .space import COMPILING, LOADING, require_room
@@ -72,17 +74,20 @@ class InKernelFolder(CompileResultCacheImpl):
 
 
 class KernelCache(FunctionCache):
-    """Numba's function cache, stamped with the digest of all kernel sources, and never fatal."""
+    """Numba's function cache, stamped with the digest of all kernel sources, and never fatal.
+
+    stamp : of what the function is made of beside them
+    """
 
     _impl_class = InKernelFolder
 
-    def __init__(self, py_func: Callable[..., Any]) -> None:
+    def __init__(self, py_func: Callable[..., Any], stamp: str) -> None:
         super().__init__(py_func)
         self._function = py_func
         self._cache_file = CheckedFile(
             cache_path=self._cache_path,
             filename_base=self._impl.filename_base,
-            source_stamp=SOURCE_DIGEST,
+            source_stamp=SOURCE_DIGEST + stamp,
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -111,7 +116,7 @@ class KernelCache(FunctionCache):
 
 
 class NoCache(NullCache):
-    """For where no folder can be named."""
+    """For where no folder can be named, or a change of the function could not be seen."""
 
     def load_overload(self, sig: Any, target_context: Any) -> None:
         require_room(COMPILING)
@@ -159,8 +164,12 @@ def entry(function: Callable[..., Any]) -> Any:
 
 
 def cache_of(function: Callable[..., Any]) -> Any:
+    """Return where the machine code of a function is kept."""
+    stamp = digest_of(function) if is_outside(function) else ""
+    if stamp is None:
+        return NoCache()
     try:
-        return KernelCache(function)
+        return KernelCache(function, stamp)
     except Exception as problem:  # no folder can be named
         _warn(problem)
         return NoCache()

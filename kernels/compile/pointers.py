@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .._numba import make_array
+from .._numba import make_array, populate_array
 from ..simd.isa import isa
 from ..simd.lanes import I64, Lanes, make_intrinsic
 
@@ -34,6 +34,20 @@ def pointer_to(typingctx: Any, like: Any, address: Any) -> Any:
         return builder.inttoptr(args[1], args[0].type)
 
     return like(like, types.int64), codegen
+
+
+@intrinsic
+def read_only(typingctx: Any, pointer: Any, size: Any) -> Any:
+    """Return the array of so many elements that a pointer points to; Numba refuses to compile what writes to it."""
+    array_type = types.Array(pointer.dtype, 1, "C", readonly=True)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        array = make_array(array_type)(context, builder)
+        itemsize = context.get_constant(types.intp, pointer.dtype.bitwidth // 8)
+        populate_array(array, data=args[0], shape=[args[1]], strides=[itemsize], itemsize=itemsize, meminfo=None)
+        return array._getvalue()
+
+    return array_type(pointer, types.int64), codegen
 
 
 @intrinsic

@@ -1,13 +1,15 @@
 """Losses as machine code: each is an op on the last row of a plan, compiled if it is in use."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 from numba import carray
 
-from ..compile.functions import kernel
-from ..compile.pointers import at, doubles_at, lanes_of, pointer_to
+from .._numba import NumbaError
+from ..compile.functions import element_type_of, kernel
+from ..compile.pointers import at, doubles_at, lanes_of, pointer_to, read_only
 from ..compile.records import DOUBLES, INT, INTS, POINTER, record
 from ..compile.sources import function_of
 from ..linalg.matrix import Matrix, through
@@ -19,8 +21,8 @@ from ..run.plan import APPLY_SLOPE, FLAGS, LD, OUT, ROOMY, SLOPE, A, D
 from ..simd.rows import log, summed
 from .gaussian_nll import gaussian_log_variance
 from .narrow import NARROW, columns_summed, numbers_narrow
-from .registry import CONSTANT, IGNORE_INDEX, OWN, VARIANCE_EPS, Loss
-from .softmax import labels_of_rows, one_hot_of_rows, probabilities_of_rows
+from .registry import BY_CODE, CONSTANT, IGNORE_INDEX, OWN, VARIANCE_EPS, Loss
+from .softmax import labels_of_rows, one_hot_of_rows, probabilities_of_rows, scale_row
 
 # exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
 ELEMENT_WORK = 30
@@ -119,6 +121,26 @@ def gaussian_of_rows(r):
         r.losses[i] = gaussian_row(z, at(z, half), t, d, at(d, half), scale, smallest, constant, half)
 
 
+def own_of_rows(row: Callable[..., Any]) -> Any:
+    """Return the kernel of a user's loss of one row, for some rows."""
+    of_row = kernel(row)
+
+    @kernel
+    def of_rows(r):
+        real = carray(r.z, 1).dtype.type
+        carray(at(r.losses, r.start), r.stop - r.start)[:] = math.nan  # which stays where the function raises an error
+        for i in range(r.start, r.stop):
+            z, t, d = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld)
+            dz = carray(d, r.n)
+            dz[:] = 0.0
+            r.losses[i] = float(of_row(read_only(z, r.n), read_only(t, r.width), dz))
+            scale_row(d, d, real(r.scales[i]), r.n)
+            if r.scales[i] == 0.0:  # whatever the row holds
+                dz[:] = 0.0
+
+    return of_rows
+
+
 _OF_ROWS = {
     "softmax_labels": labels_of_rows,
     "softmax_probabilities": probabilities_of_rows,
@@ -140,7 +162,9 @@ def {name}(x, frame, row, span, pieces, piece):
 def op_of_loss(loss: Loss) -> Op:
     """Return the op of a loss. It writes `losses`, `hits` and dz of the plan's last row; a piece is some rows."""
     of_rows = _OF_ROWS.get(loss.name)
-    if loss.formula is not None and of_rows is None:
+    if loss.row is not None:
+        of_rows = own_of_rows(loss.row)
+    elif loss.formula is not None and of_rows is None:
         of_rows = numbers_of_rows(loss.formula, loss.numbers)
     source = _SOURCE.format(
         name=f"loss_{loss.name}",
@@ -152,3 +176,16 @@ def op_of_loss(loss: Loss) -> Op:
         "through_activation": through_activation, "blank_ignored": blank_ignored,
     }  # fmt: skip
     return Op(function_of(source, f"loss_{loss.name}", loss.twin, scope), op_types)
+
+
+def compile_loss(code: int, dtype: Any) -> None:
+    """Compile or load a loss; TypeError that names a user's function that Numba cannot compile."""
+    loss = BY_CODE[code]
+    try:
+        op_of_loss(loss).compile(element_type_of(dtype))
+    except (NumbaError, TypeError) as error:  # llvmlite raises the latter
+        raise TypeError(
+            f"row_loss expects {loss.name} to be a function that Numba compiles, (z, target, dz) to a number: it may "
+            "use numbers, these arrays, NumPy and functions under numba.njit, and only dz may be changed. For "
+            f"{dtype} Numba says: {error}"
+        ) from error

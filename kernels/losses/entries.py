@@ -12,12 +12,11 @@ from ..simd.rows import summed
 from .compiled import ELEMENT_WORK, op_of_loss
 from .gaussian_nll import gaussian_variance
 from .labels import counted, first_wrong
-from .registry import IGNORE_INDEX, LOSSES
+from .registry import BY_CODE, IGNORE_INDEX
 from .scales import row_scales, total_loss
 
 gaussian_variance_row = summed(gaussian_variance, reads=3, writes=2, numbers=3)
 new_frame, new_row, new_span = table_of(FRAME_SIZE), table_of(COLUMNS), table_of(SPAN_SIZE)
-_BY_CODE = {loss.code: loss for loss in LOSSES.values()}
 
 
 @entry
@@ -73,7 +72,7 @@ def loss_and_gradient(  # arrays as Python has them
 
     One task owns a range of rows.
     """
-    loss = _BY_CODE[code]
+    loss = BY_CODE[code]
     function = op_of_loss(loss).address(element_type_of(z.dtype))
     value: float = _loss_and_gradient(
         function,

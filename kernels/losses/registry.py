@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ class Loss:
     formula : (lanes, z, t, scale, *own) to the terms and their gradients times scale, as vector instructions; None
         where a row is put together from several passes
     numbers : how many numbers of its own the formula takes
+    row : (z, target, dz) fills dz and returns the loss of one row, in plain Numba: a user's own
     labelled, hits : whether targets are class labels; whether a row has a class, so that there is an accuracy
     """
 
@@ -35,6 +37,7 @@ class Loss:
     outputs_per_term: int | None = None
     formula: Callable[..., Any] | None = None
     numbers: int = 0
+    row: Callable[..., Any] | None = None
     labelled: bool = False
     hits: bool = False
 
@@ -44,8 +47,18 @@ class Loss:
 
 
 LOSSES: dict[str, Loss] = {}
+# Those and users' own, whose codes are of this process and belong to no file
+BY_CODE: dict[int, Loss] = {}
+_own_codes = itertools.count(1000)
 
 
 def loss(name: str, code: int, *rest: Any, **named: Any) -> Loss:
     """Register a loss; see `Loss` for the arguments."""
     return add(LOSSES, Loss(name, code, *rest, **named))
+
+
+def own_loss(row: Callable[..., Any]) -> Loss:
+    """Return the loss of a user's function of one row; see `Loss`."""
+    found = Loss(row.__name__, next(_own_codes), row, row=row)
+    BY_CODE[found.code] = found
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 from ..activations import BY_CODE as ACTIVATIONS
 from ..activations.compiled import functions_of
 from ..compile.functions import element_type_of
-from ..losses import LOSSES
+from ..losses import BY_CODE as LOSSES
 from ..losses.compiled import op_of_loss
 from ..optimizers import RULES
 from ..optimizers.compiled import update
@@ -28,7 +28,6 @@ from ..run.plan import (
 )
 from .registry import kind_of_code
 
-_LOSSES = {loss.code: loss for loss in LOSSES.values()}
 _RULES = {rule.code: rule for rule in RULES.values()}
 
 
@@ -47,7 +46,7 @@ def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
 
 def fill_loss(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
     """Write what the loss of a trainer's settings is to kernels, for a network of `outs` outputs."""
-    loss = _LOSSES[settings[LOSS]]
+    loss = LOSSES[settings[LOSS]]
     settings[[TERMS, LABELLED, HITS]] = loss.terms(outs), loss.labelled, loss.hits
     settings[RUN_LOSS] = op_of_loss(loss).address(element_type_of(dtype))
 
