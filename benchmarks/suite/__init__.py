@@ -16,8 +16,8 @@ def _kernels() -> str:
     spec = importlib.util.find_spec("fastbp")
     folder = Path(spec.origin).parent / "kernels"
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from fastbp.kernels import losses
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import ACTIVATIONS
-from fastbp.kernels.ops.fill import fill, fill_settings
+from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.ops.kinds import DENSE, KINDS
 from fastbp.kernels.ops.registry import Draw
 from fastbp.kernels.run import frame, phases, plan, predict, train
@@ -49,7 +49,8 @@ class Network:
         self.hyper[[updates.LR, updates.FIRST, updates.SECOND, updates.EPS]] = lr, 0.9, 0.99, 1e-3
         self.settings = np.zeros(frame.SETTINGS_SIZE, np.int64)
         self.settings[[frame.LOSS, frame.OPTIMIZER, frame.BATCH, frame.SEED]] = losses.SOFTMAX_LABELS, code, batch, seed
-        fill_settings(self.settings, layers[-1].out_features, dtype)
+        fill_loss(self.settings, layers[-1].out_features, dtype)
+        fill_update(self.settings, dtype, clips=False)
         self.options = np.array([losses.MEAN, -100, 0.0, 1e-6, 0.0])
         # What no step has written must not matter.
         self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
