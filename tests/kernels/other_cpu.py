@@ -18,6 +18,7 @@ from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.isa import isa
 from tests.kernels.calls import NO_NUMBERS, activate, layers_of
 from tests.kernels.calls import multiply as multiply_flat
+from tests.kernels.graphs import Network, dense, dropout, layer_norm, residual
 
 
 def multiply(a, turned, b, b_turned, c, depth):
@@ -92,12 +93,35 @@ def training_step():
     return float(np.abs(results[0] - results[1]).max())
 
 
+def kinds(dtype):
+    """Return the largest gap between outputs in training and the twins', and between gradients and differences."""
+    layers = [
+        dense(9, 37, "gelu"), layer_norm(37), dropout(37), dense(37, 37, "relu"), residual(37, 3, 1), dense(37, 5),
+    ]  # fmt: skip
+    network = Network(layers, dtype, batch=19, lr=0.0)
+    out = network.by_hand(np.zeros((19, 5), dtype))
+    worst = float(np.abs(out - network.twin()).max())
+    if dtype == np.float64:
+        network.step()
+        network.settings[frame.COUNTER] = 0
+        direction = np.random.default_rng(0).standard_normal(network.params.size)
+        slope, values = network.grads @ direction, []
+        for h in (1e-6, -1e-6):
+            network.params += h * direction
+            values.append(network.step())
+            network.settings[frame.COUNTER] = 0
+            network.params -= h * direction
+        worst = max(worst, 1e-8 * abs((values[0] - values[1]) / 2e-6 - slope))
+    return worst
+
+
 def main():
     report = {"isa": isa()._asdict(), "tile": isa().tile}
     if "--compute" in sys.argv:
         report["products"] = products()
         report["activations"] = [activations(np.float32), activations(np.float64)]
         report["training"] = training_step()
+        report["kinds"] = [kinds(np.float32), kinds(np.float64)]
     print(json.dumps(report))
 
 

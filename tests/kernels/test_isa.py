@@ -47,6 +47,9 @@ def test_each_instruction_set_is_recognised_and_computes_right(cpu, tmp_path):
         # 2**-24 of numbers up to 1, some 40 roundings each in three layers forward and back; eps = 0.01 keeps Adam,
         # whose step is 0.01, from magnifying them
         assert report["training"] <= 100 * 2.0**-24
+        # outputs up to 3 in size, after some 80 roundings each; differences are right to 1e-8, counted as 1e-16
+        assert report["kinds"][0] <= 100 * 2.0**-24
+        assert report["kinds"][1] <= 100 * 2.0**-53
 
 
 @pytest.mark.parametrize("each", EXPECTED.values(), ids=lambda each: each.name)
