@@ -1,6 +1,5 @@
 """The dense layer: parameters as live views of flat memory, forward and backward by hand."""
 
-import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -9,12 +8,14 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp._base import check, memory
 from fastbp._base.docs import listed, with_lists
-from fastbp._base.guard import Guarded, set_unguarded
+from fastbp._base.guard import set_unguarded
 from fastbp._base.threads import tasks_for
 from fastbp.initializers import INITIALIZERS, Initializer
 from fastbp.kernels import entries
 from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, Activation
+from fastbp.kernels.run.plan import Layer as Row
 from fastbp.kernels.run.plan import parameter_count, partials_size
+from fastbp.nn.layer import Layer, set_parameter
 
 __all__ = ["Dense"]
 
@@ -25,7 +26,7 @@ Array = NDArray[Any]
     activations=listed(ACTIVATIONS),
     rectifying=listed((name for name, kind in ACTIVATIONS.items() if kind.rectifies), "and"),
 )
-class Dense(Guarded):
+class Dense(Layer):
     """A dense layer: ``z = x @ weight.T + bias``, ``a = g(z)``.
 
     What is assigned to parameters and gradients is copied to where they are, so that
@@ -75,11 +76,11 @@ class Dense(Guarded):
     array([4., 4.], dtype=float32)
     """
 
-    in_features: Final[int]
-    out_features: Final[int]
+    in_features: Final[int]  # type: ignore[misc]
+    out_features: Final[int]  # type: ignore[misc]
     activation: Final[str]
     has_bias: Final[bool]
-    dtype: Final[np.dtype[Any]]
+    dtype: Final[np.dtype[Any]]  # type: ignore[misc]
 
     # A model runs on the layers' memory. "call" is Keras's name.
     _compiled: ClassVar = (
@@ -104,7 +105,6 @@ class Dense(Guarded):
         self.activation = activation
         self.has_bias = bool(bias)
         self.dtype = check.float_dtype(dtype, "Dense")
-        self._owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in
         self._saved: tuple[Array, Array, Array] | None = None
         shape = (self.out_features, self.in_features)
         if init is None:
@@ -129,10 +129,27 @@ class Dense(Guarded):
         self._w, self._b = params[:size].reshape(shape), params[size:]
         self._dw, self._db = grads[:size].reshape(shape), grads[size:]
 
+    def _move(self, params: Array, grads: Array) -> None:
+        params[...] = self._params
+        if self._grads.any():  # zeros that nobody writes take no memory yet
+            grads[...] = self._grads
+        self._bind(params, grads)
+
+    def _named(self) -> dict[str, tuple[Array, Array]]:
+        named = {"weight": (self._w.T, self._dw.T), "bias": (self._b, self._db)}
+        return named if self.has_bias else {"weight": named["weight"]}
+
     @property
-    def owner(self) -> Any:
-        """The model that the layer is part of; None without one, or when it is gone."""
-        return None if self._owner is None else self._owner()
+    def _size(self) -> int:
+        return self._params.size
+
+    def _extend(self, rows: list[Row], source: int) -> int:
+        kind = ACTIVATIONS[self.activation]
+        rows.append(Row(self.in_features, self.out_features, kind, self.has_bias, sources=(source,)))
+        return len(rows) - 1
+
+    def _lines(self, name: str) -> list[tuple[str, str, int | None, int]]:
+        return [(name, self.activation, self.out_features, self._size)]
 
     @property
     def weight(self) -> Array:
@@ -141,7 +158,7 @@ class Dense(Guarded):
 
     @weight.setter
     def weight(self, value: ArrayLike) -> None:
-        _copy_into(self._w.T, value, "weight")
+        set_parameter(self._w.T, value, "Dense", "weight")
 
     @property
     def bias(self) -> Array | None:
@@ -150,7 +167,7 @@ class Dense(Guarded):
 
     @bias.setter
     def bias(self, value: ArrayLike) -> None:
-        _copy_into(self.bias, value, "bias")
+        set_parameter(self.bias, value, "Dense", "bias")
 
     @property
     def weight_grad(self) -> Array:
@@ -159,7 +176,7 @@ class Dense(Guarded):
 
     @weight_grad.setter
     def weight_grad(self, value: ArrayLike) -> None:
-        _copy_into(self._dw.T, value, "weight_grad")
+        set_parameter(self._dw.T, value, "Dense", "weight_grad")
 
     @property
     def bias_grad(self) -> Array | None:
@@ -168,7 +185,7 @@ class Dense(Guarded):
 
     @bias_grad.setter
     def bias_grad(self, value: ArrayLike) -> None:
-        _copy_into(self.bias_grad, value, "bias_grad")
+        set_parameter(self.bias_grad, value, "Dense", "bias_grad")
 
     @property
     def _work(self) -> float:
@@ -273,18 +290,19 @@ class Dense(Guarded):
             "dtype": self.dtype.name,
         }
 
+    @classmethod
+    def _shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        if config.keys() - {"kind"} != {"in_features", "out_features", "activation", "bias", "dtype"}:
+            raise ValueError("damaged, the header describes no layers")
+        ins, outs = (check.integer(config[name], "load", name) for name in ("in_features", "out_features"))
+        return {"weight": (outs, ins), "bias": (outs,)} if config["bias"] else {"weight": (outs, ins)}
+
+    @classmethod
+    def _made(cls, config: dict[str, Any]) -> "Dense":
+        return cls(**{name: value for name, value in config.items() if name != "kind"}, init="zeros")
+
     def __reduce__(self) -> tuple[Callable[..., "Dense"], tuple[Any, ...]]:
         return _rebuild_dense, (self._config(), self._params.copy())
-
-
-def _copy_into(target: Array | None, value: ArrayLike, name: str) -> None:
-    """Copy an array to where a layer's parameters or gradients are."""
-    if target is None:
-        raise ValueError(f"Dense expects no {name} to be set: it was made with bias=False")
-    if type(value) is np.ndarray and value.__array_interface__ == target.__array_interface__:
-        return  # the end of ``layer.weight -= ...``, which has changed the memory itself
-    array = check.exact_shape(check.floats(value, target.dtype, "Dense", name), target.shape, "Dense", name)
-    target[...] = array if name.endswith("grad") else check.no_nan(array, "Dense", name)
 
 
 def _rebuild_dense(config: dict[str, Any], params: Array) -> Dense:

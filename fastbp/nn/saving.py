@@ -4,13 +4,11 @@ import os
 from typing import Any
 
 from fastbp._base import check
-from fastbp.nn.layers import Dense
+from fastbp.nn.layer import kind_of, made
 from fastbp.nn.modelfile import MODEL, read_tensors
 from fastbp.nn.sequential import Sequential
 
 __all__ = ["build", "load", "parameter_shapes"]
-
-_ARGUMENTS = {"in_features", "out_features", "activation", "bias", "dtype"}
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -59,21 +57,19 @@ def parameter_shapes(layers: Any) -> dict[str, tuple[int, ...]]:
 
     To be compared with what is there before a model is made: a header may name sizes that no memory holds.
     """
-    if not isinstance(layers, list) or not all(isinstance(d, dict) and d.keys() == _ARGUMENTS for d in layers):
+    if not isinstance(layers, list):
         raise ValueError("damaged, the header describes no layers")
-    shapes: dict[str, tuple[int, ...]] = {}
-    for i, d in enumerate(layers):
-        ins, outs = (check.integer(d[name], "load", name) for name in ("in_features", "out_features"))
-        shapes[f"{i}.weight"] = outs, ins
-        if d["bias"]:
-            shapes[f"{i}.bias"] = (outs,)
-    return shapes
+    return {
+        f"{i}.{name}": shape
+        for i, config in enumerate(layers)
+        for name, shape in kind_of(config, "load")._shapes(config).items()
+    }
 
 
 def build(layers: Any, metadata: Any) -> Sequential:
     """Make a model as a header describes it, its parameters zero."""
     if not isinstance(metadata, dict):
         raise ValueError("damaged, the metadata is no table")
-    model = Sequential(*(Dense(**d, init="zeros") for d in layers))
+    model = Sequential(*map(made, layers))
     model.metadata = metadata
     return model

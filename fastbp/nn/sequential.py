@@ -1,11 +1,9 @@
-"""A chain of dense layers: all parameters in one flat buffer, prediction in one compiled call."""
+"""A model of layers that follow each other: all parameters in one flat buffer, prediction in one compiled call."""
 
 import copy
 import os
 import threading
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -13,11 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check, memory
 from fastbp._base.console import thousands
-from fastbp._base.guard import Guarded, refuse_overrides
+from fastbp._base.guard import Guarded
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
-from fastbp.kernels.activations import ACTIVATIONS
-from fastbp.kernels.run.plan import CAPACITY, SIZE, Layer, make_plan
+from fastbp.kernels.ops.fill import fill
+from fastbp.kernels.run.plan import CAPACITY, SIZE, make_plan
+from fastbp.kernels.run.plan import Layer as Row
+from fastbp.nn.byhand import ByHand
+from fastbp.nn.layer import Layer, check_chain, made, settle
 from fastbp.nn.layers import Dense
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
 
@@ -31,17 +32,17 @@ FEWEST_PREDICT_ROWS = 256
 
 
 class Sequential(Guarded):
-    """A chain of dense layers, their parameters in one flat buffer.
+    """Layers that follow each other, their parameters in one flat buffer.
 
     Parameters
     ----------
-    *layers : Dense
+    *layers : Dense, LayerNorm, Dropout or Residual
         Each takes what the one before gives; all of one dtype. Their parameters move into the model: views of
         ``weight`` taken before do not change the model. A layer can be part of one model.
 
     Attributes
     ----------
-    layers : tuple of Dense
+    layers : tuple of layers
     metadata : dict
         What `save` stores beside the parameters and `fastbp.load` brings back: anything that JSON can hold.
 
@@ -61,49 +62,56 @@ class Sequential(Guarded):
     ['0.weight', '0.bias', '1.weight', '1.bias']
     """
 
-    layers: Final[tuple[Dense, ...]]
+    layers: Final[tuple[Any, ...]]
     dtype: Final[np.dtype[Any]]
     metadata: dict[str, Any]
 
     _compiled: ClassVar = ("forward", "__call__", "call", "backward", "predict", "in_features", "out_features")
 
-    def __init__(self, *layers: Dense) -> None:
-        _check_chain(layers)
+    def __init__(self, *layers: Layer) -> None:
+        width, _, dtype = check_chain(layers, "Sequential")
+        if width is None or dtype is None:
+            raise ValueError(f"Sequential expects a layer that has in_features of its own, got {layers}")
+        settle(layers, width, dtype)
         self.layers = tuple(layers)
-        self.dtype = layers[0].dtype
+        self._in_features, self._out_features = width, self._rows()[-1].out_features
+        self.dtype = dtype
         self.metadata = {}
-        size = sum(layer._params.size for layer in layers)
+        size = sum(layer._size for layer in layers)
         self._params, self._grads = memory.zeros(size, self.dtype), memory.zeros(size, self.dtype)
         start = 0
         for layer in layers:
-            part = slice(start, start + layer._params.size)
-            self._params[part] = layer._params
-            if layer._grads.any():  # memory of zeros that is not written yet takes no room
-                self._grads[part] = layer._grads
-            layer._bind(self._params[part], self._grads[part])
-            layer._owner = weakref.ref(self)  # a cycle of references would wait for the collector
-            start = part.stop
+            end = start + layer._size
+            layer._move(self._params[start:end], self._grads[start:end])
+            layer._adopt(self)
+            start = end
         self._local = threading.local()
+        self._by_hand: ByHand | None = None
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
-        widest = max(layer.out_features for layer in layers)
+        self._draws = any(each._draws for layer in layers for each in layer._each())
+        widest = max(row.out_features for row in self._rows())
         self._predict_rows = max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (widest * self.dtype.itemsize))
 
     @property
     def in_features(self) -> int:
         """Columns of the input."""
-        return self.layers[0].in_features
+        return self._in_features
 
     @property
     def out_features(self) -> int:
         """Columns of the output."""
-        return self.layers[-1].out_features
+        return self._out_features
+
+    def _rows(self) -> list[Row]:
+        """Return the layers as the kernels' planner sees them."""
+        rows: list[Row] = []
+        top = -1
+        for layer in self.layers:
+            top = layer._extend(rows, top)
+        return rows
 
     def _plan(self, capacity: int, *, train: bool, target_width: int = 0) -> tuple[Array, Array]:
-        rows = [
-            Layer(layer.in_features, layer.out_features, ACTIVATIONS[layer.activation], layer.has_bias)
-            for layer in self.layers
-        ]
-        return make_plan(rows, self.dtype.itemsize, capacity, train=train, target_width=target_width)
+        return make_plan(self._rows(), self.dtype.itemsize, capacity, train=train, target_width=target_width)
 
     def forward(self, x: ArrayLike) -> Array:
         """Run all layers on x and keep what `backward` needs; see `Dense.forward`.
@@ -123,7 +131,11 @@ class Sequential(Guarded):
             If x holds no real numbers, or has another shape.
         """
         a = check.rows(x, self.in_features, self.dtype, "Sequential")
-        for layer in self.layers:
+        chain = self._chain
+        if chain is None:
+            self._by_hand = ByHand(self._plan_by_hand(len(a)), self._params, self._grads)
+            return self._by_hand.forward(check.apart(a, self._grads), self.out_features, tasks_for(self._work * len(a)))
+        for layer in chain:
             a = layer._forward(a)
         return a
 
@@ -148,11 +160,39 @@ class Sequential(Guarded):
         TypeError, ValueError
             If dy holds no real numbers, or has another shape.
         """
-        dz = self.layers[-1]._dz(dy, "Sequential")
-        below = (*self.layers[-2::-1], None) if len(self.layers) > 1 else (None,)
-        for layer, lower in zip(reversed(self.layers), below, strict=True):
+        chain = self._chain
+        if chain is None:
+            return self._backward_by_hand(dy)
+        dz = chain[-1]._dz(dy, "Sequential")
+        below = (*chain[-2::-1], None) if len(chain) > 1 else (None,)
+        for layer, lower in zip(reversed(chain), below, strict=True):
             dz = layer._backward(dz, lower)
         return dz
+
+    @property
+    def _chain(self) -> tuple[Dense, ...] | None:
+        """The layers, where each is a dense one, which computes by itself what it does in a model."""
+        chain = tuple(layer for layer in self.layers if isinstance(layer, Dense))
+        return chain if len(chain) == len(self.layers) else None
+
+    def _plan_by_hand(self, batch: int) -> tuple[Array, Array]:
+        if self._draws:
+            raise ValueError(
+                "Sequential.forward expects a model without Dropout, whose random numbers are a Trainer's: "
+                "train with Trainer.step, or call predict, which goes without it"
+            )
+        plan, layout = self._plan(batch, train=True)
+        fill(plan, self.dtype, train=True)
+        return plan, layout
+
+    def _backward_by_hand(self, dy: ArrayLike) -> Array:
+        if self._by_hand is None:
+            raise RuntimeError(
+                "Sequential.backward needs forward before it: there is no output to take the gradient of"
+            )
+        shape = len(self._by_hand.x), self.out_features
+        dout = check.exact_shape(check.floats(dy, self.dtype, "Sequential", "dy"), shape, "Sequential", "dy")
+        return self._by_hand.backward(check.apart(dout, self._grads), tasks_for(3 * self._work * len(dout)))
 
     def predict(self, x: ArrayLike, batch_size: int | None = None) -> Array:
         """Return the last layer's output (for a classifier: logits) and keep nothing.
@@ -203,21 +243,15 @@ class Sequential(Guarded):
 
     def parameters(self) -> dict[str, Array]:
         """Return the parameters by name: ``"0.weight"``, ``"0.bias"``, ...; live views."""
-        named = {}
-        for i, layer in enumerate(self.layers):
-            named[f"{i}.weight"] = layer.weight
-            if layer.bias is not None:
-                named[f"{i}.bias"] = layer.bias
-        return named
+        return {name: value for name, (value, _) in self._named().items()}
 
     def gradients(self) -> dict[str, Array]:
         """Return the gradients by the parameters' names; live views."""
-        named = {}
-        for i, layer in enumerate(self.layers):
-            named[f"{i}.weight"] = layer.weight_grad
-            if layer.bias_grad is not None:
-                named[f"{i}.bias"] = layer.bias_grad
-        return named
+        return {name: gradient for name, (_, gradient) in self._named().items()}
+
+    def _named(self) -> dict[str, tuple[Array, Array]]:
+        """Return parameters and gradients by name."""
+        return {f"{i}.{name}": pair for i, layer in enumerate(self.layers) for name, pair in layer._named().items()}
 
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of the parameters, each C-contiguous, by name."""
@@ -268,8 +302,8 @@ class Sequential(Guarded):
         """
         lines = [("layer", "activation", "output", "parameters")]
         for i, layer in enumerate(self.layers):
-            outputs = f"(batch, {layer.out_features})"
-            lines.append((str(i), layer.activation, outputs, thousands(layer._params.size)))
+            for name, what, width, size in layer._lines(str(i)):
+                lines.append((name, what, f"(batch, {width})", thousands(size)))
         lines.append(("total", self.dtype.name, "", thousands(self._params.size)))
         widths = [max(len(line[i]) for line in lines) for i in range(4)]
         return "\n".join(
@@ -307,13 +341,13 @@ class Sequential(Guarded):
             check.no_nan(value, "save", name)
         write_tensors(path, MODEL, {"layers": self._config(), "metadata": self.metadata}, tensors)
 
-    def __iter__(self) -> Iterator[Dense]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.layers)
 
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, i: int) -> Dense:
+    def __getitem__(self, i: int) -> Any:
         return self.layers[i]
 
     def __repr__(self) -> str:
@@ -327,26 +361,7 @@ class Sequential(Guarded):
 
 
 def _rebuild_sequential(config: list[dict[str, Any]], params: Array, metadata: dict[str, Any]) -> Sequential:
-    model = Sequential(*(Dense(**arguments, init="zeros") for arguments in config))
+    model = Sequential(*map(made, config))
     model._params[...] = params
     model.metadata = metadata
     return model
-
-
-def _check_chain(layers: Sequence[Any]) -> None:
-    if not layers:
-        raise ValueError("Sequential expects at least one layer, got none")
-    for i, layer in enumerate(layers):
-        if not isinstance(layer, Dense):
-            raise TypeError(f"Sequential expects layers, got {type(layer).__name__} at position {i}")
-        refuse_overrides(layer, "Sequential", "layers", private=False)
-        if layer._owner is not None or any(layer is other for other in layers[:i]):
-            raise ValueError(f"Sequential expects layers that belong to no model, got {layer} at position {i}")
-    for i, (below, layer) in enumerate(pairwise(layers), 1):
-        if layer.in_features != below.out_features:
-            raise ValueError(
-                f"Sequential expects in_features {below.out_features} at position {i}, the out_features before it; "
-                f"got {layer.in_features}"
-            )
-        if layer.dtype != below.dtype:
-            raise TypeError(f"Sequential expects dtype {below.dtype} at position {i} as before, got {layer.dtype}")

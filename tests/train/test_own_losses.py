@@ -106,7 +106,9 @@ def test_a_cross_entropy_of_ones_own_is_that_of_the_library(dtype):
     assert list(theirs.history) == ["loss"]
 
 
-@pytest.mark.parametrize("loss", [huber, huber_of_all, mse, "mse", cross_entropy], ids=str)
+@pytest.mark.parametrize(
+    "loss", [huber, huber_of_all, mse, "mse", cross_entropy], ids=lambda loss: getattr(loss, "__name__", str(loss))
+)
 def test_gradcheck_takes_it(loss):
     rng = np.random.default_rng(0)
     x, y = problem(rng, 6, dtype="float64")
@@ -246,7 +248,9 @@ def test_a_checkpoint_has_the_name_of_a_loss_alone(tmp_path):
         fastbp.Trainer.load_checkpoint(path, loss=huber)
 
 
-@pytest.mark.parametrize("loss", [huber, cross_entropy, huber_of_all], ids=str)
+@pytest.mark.parametrize(
+    "loss", [huber, cross_entropy, huber_of_all], ids=lambda loss: getattr(loss, "__name__", str(loss))
+)
 def test_pickles_and_copies_keep_it(loss):
     trainer = make_trainer(loss)
     x, y = problem(np.random.default_rng(0), 20)

@@ -1,0 +1,46 @@
+"""A model forward and back by hand, where its layers do not compute by themselves."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp._base import memory
+from fastbp.kernels.optimizers import HYPER_SIZE
+from fastbp.kernels.run import phases
+from fastbp.kernels.run.frame import DX, RECORD_ROWS, SETTINGS_SIZE, Frame
+from fastbp.kernels.run.plan import SIZE
+
+Array = NDArray[Any]
+
+
+class ByHand:
+    """What a forward pass keeps for the backward pass after it.
+
+    plan : plan and layout with ``train=True``, filled, for the rows of the batch
+    """
+
+    x: Array
+
+    def __init__(self, plan: tuple[Array, Array], params: Array, grads: Array) -> None:
+        rows, layout = plan
+        none = np.empty(0, params.dtype)
+        self._frame = Frame(
+            rows, layout, np.zeros(SETTINGS_SIZE, np.int64), np.zeros(HYPER_SIZE), np.zeros(0), params, grads, none,
+            memory.zeros(int(layout[SIZE]), params.dtype), np.zeros((3, 0)), none, np.zeros(0, np.int64),
+            np.zeros((RECORD_ROWS, 1)),
+        )  # fmt: skip
+        self._addresses = self._frame.addresses()
+
+    def forward(self, x: Array, out_features: int, tasks: int) -> Array:
+        """Return the output of the last layer."""
+        self.x, out = x, np.empty((len(x), out_features), x.dtype)
+        phases.forward_batch(self._addresses, x, out, tasks)
+        return out
+
+    def backward(self, dout: Array, tasks: int) -> Array:
+        """Write all gradients from that of the output; return that of the input."""
+        dx = np.empty_like(self.x)
+        self._addresses[DX] = dx.ctypes.data
+        phases.backward_batch(self._addresses, self.x, dout, tasks)
+        return dx
