@@ -16,6 +16,7 @@ with _imports:
     from fastbp._base.version import __version__
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
     from fastbp.data.preprocessing import Scaler
+    from fastbp.nn.dropout import Dropout
     from fastbp.nn.functional import (
         binary_cross_entropy_with_logits,
         gaussian_nll_loss,
@@ -24,10 +25,12 @@ with _imports:
     )
     from fastbp.nn.gradcheck import GradcheckResult, gradcheck
     from fastbp.nn.information import cross_entropy, entropy, kl_divergence
+    from fastbp.nn.layer_norm import LayerNorm
     from fastbp.nn.layers import Dense
     from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
     from fastbp.nn.mlp import mlp
     from fastbp.nn.own_losses import RowLoss, row_loss
+    from fastbp.nn.residual import Residual
     from fastbp.nn.saving import load
     from fastbp.nn.sequential import Sequential
     from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
@@ -48,13 +51,16 @@ __all__ = [
     "CrossEntropyLoss",
     "Dataset",
     "Dense",
+    "Dropout",
     "EarlyStopping",
     "GaussianNLLLoss",
     "GradcheckResult",
     "History",
+    "LayerNorm",
     "MSELoss",
     "NotFiniteError",
     "RMSprop",
+    "Residual",
     "RowLoss",
     "Scaler",
     "Sequential",

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._base import memory
+from fastbp.kernels import entries
 from fastbp.kernels.optimizers import HYPER_SIZE
-from fastbp.kernels.run import phases
 from fastbp.kernels.run.frame import DX, RECORD_ROWS, SETTINGS_SIZE, Frame
 from fastbp.kernels.run.plan import SIZE
 
@@ -35,12 +35,12 @@ class ByHand:
     def forward(self, x: Array, out_features: int, tasks: int) -> Array:
         """Return the output of the last layer."""
         self.x, out = x, np.empty((len(x), out_features), x.dtype)
-        phases.forward_batch(self._addresses, x, out, tasks)
+        entries.forward_batch(self._addresses, x, out, tasks)
         return out
 
     def backward(self, dout: Array, tasks: int) -> Array:
         """Write all gradients from that of the output; return that of the input."""
         dx = np.empty_like(self.x)
         self._addresses[DX] = dx.ctypes.data
-        phases.backward_batch(self._addresses, self.x, dout, tasks)
+        entries.backward_batch(self._addresses, self.x, dout, tasks)
         return dx

@@ -101,7 +101,8 @@ def kind_of(config: Any, who: str) -> type[Layer]:
     """Return the class of a described layer; one that says no kind is a Dense, as all of fastbp 0.1.0 were."""
     if not isinstance(config, dict):
         raise ValueError("damaged, the header describes no layers")
-    return LAYERS[check.choice(config.get("kind", "Dense"), LAYERS, who, "a layer's kind")]
+    kind: type[Layer] = check.choice(config.get("kind", "Dense"), LAYERS, who, "a layer's kind")
+    return kind
 
 
 def made(config: dict[str, Any]) -> Layer:

@@ -14,7 +14,6 @@ from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
-from fastbp.kernels.ops.fill import fill
 from fastbp.kernels.run.plan import CAPACITY, SIZE, make_plan
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.nn.byhand import ByHand
@@ -182,7 +181,7 @@ class Sequential(Guarded):
                 "train with Trainer.step, or call predict, which goes without it"
             )
         plan, layout = self._plan(batch, train=True)
-        fill(plan, self.dtype, train=True)
+        entries.fill(plan, self.dtype, train=True)
         return plan, layout
 
     def _backward_by_hand(self, dy: ArrayLike) -> Array:
@@ -192,7 +191,8 @@ class Sequential(Guarded):
             )
         shape = len(self._by_hand.x), self.out_features
         dout = check.exact_shape(check.floats(dy, self.dtype, "Sequential", "dy"), shape, "Sequential", "dy")
-        return self._by_hand.backward(check.apart(dout, self._grads), tasks_for(3 * self._work * len(dout)))
+        run, self._by_hand = self._by_hand, None  # its outputs give way to the gradients
+        return run.backward(check.apart(dout, self._grads), tasks_for(3 * self._work * len(dout)))
 
     def predict(self, x: ArrayLike, batch_size: int | None = None) -> Array:
         """Return the last layer's output (for a classifier: logits) and keep nothing.

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 from fastbp._base.guard import set_unguarded
 from fastbp._base.interrupts import held_back
 from fastbp.kernels.optimizers import EXEMPT
+from fastbp.kernels.run.frame import SEED
 from fastbp.nn.losses import Loss
 from fastbp.nn.sequential import Sequential
 from fastbp.train.checkpoint import damaged, fill, read_checkpoint, write_checkpoint
@@ -22,8 +23,8 @@ class Resumable(Steps):
 
     history: Final[History]
 
-    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer, *clips: float | None) -> None:
-        super().__init__(model, loss, optimizer, *clips)
+    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer, *more: Any) -> None:
+        super().__init__(model, loss, optimizer, *more)
         self.history = History()
         self._steps = 0  # without those of an epoch that has not ended
         self._last_run: RunState | None = None
@@ -74,6 +75,7 @@ class Resumable(Steps):
             (self.clip_norm, self.clip_value),
             self._state,
             self._hyper[:EXEMPT],
+            int(self._settings[SEED]),
             self._steps,
             self.history,
             self._last_run,
@@ -84,11 +86,19 @@ class Resumable(Steps):
         fill(self._state, state.optimizer_state, "state")
         fill(self._hyper[:EXEMPT], state.hyper, "hyper")
         self._steps, self._last_run = state.steps, state.run
+        self._set_draws(state.seed, self.steps)
         set_unguarded(self, "history", state.history)
 
     def __getstate__(self) -> dict[str, Any]:
         self._collect()
-        return {**super().__getstate__(), "_listeners": None}  # a resumed run brings callbacks of its own
+        # a resumed run brings callbacks of its own
+        return {**super().__getstate__(), "_listeners": None, "_seed": int(self._settings[SEED])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        rest = dict(state)
+        seed = rest.pop("_seed", 0)
+        super().__setstate__(rest)
+        self._set_draws(seed, self.steps)
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write all that it takes to go on from here to the same bits; `load_checkpoint` reads it.

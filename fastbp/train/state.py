@@ -126,6 +126,7 @@ class TrainerState:
     clips : its `clip_norm` and `clip_value`
     optimizer_state : the optimizer's arrays, as long as the parameters each, one after the other
     hyper : (EXEMPT,), the optimizer's numbers as the kernels have them, the powers of Adam's betas among them
+    seed : of Dropout
     steps : updates made, without those of an epoch that has not ended
     history : of all epochs
     run : the last run of `fit`, if there was one
@@ -137,6 +138,7 @@ class TrainerState:
     clips: tuple[float | None, float | None]
     optimizer_state: Array
     hyper: Array
+    seed: int
     steps: int
     history: History
     run: RunState | None

@@ -14,7 +14,7 @@ from fastbp._base.pace import Pace
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels.run.frame import OPTIMIZER, RECORD_ROWS, SETTINGS_SIZE, TASKS, TERMS, Frame
+from fastbp.kernels.run.frame import COUNTER, OPTIMIZER, RECORD_ROWS, SEED, SETTINGS_SIZE, TASKS, TERMS, Frame
 from fastbp.kernels.run.plan import SIZE
 from fastbp.nn.losses import Loss, Targets
 from fastbp.nn.sequential import Sequential
@@ -65,6 +65,7 @@ class Steps(Guarded):
         optimizer: Optimizer,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        rng: Any = None,
     ) -> None:
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._target_width = loss.target_width(model.out_features)
@@ -77,6 +78,8 @@ class Steps(Guarded):
         self._options = loss.options()
         self._class_weight = np.empty(0, dtype)
         self._settings = np.zeros(SETTINGS_SIZE, np.int64)
+        if model._draws:
+            self._draw_seed(check.generator(rng, "Trainer"))
         self._record = np.zeros((RECORD_ROWS, 1))
         self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
         self._usual: np.dtype[Any] | None = None  # of the targets of the last `step`, if the settings are its own
@@ -131,6 +134,15 @@ class Steps(Guarded):
             self._filled = False
             self._room = batch
             self._bind()
+
+    def _draw_seed(self, generator: np.random.Generator) -> None:
+        """Take the seed of Dropout from a generator, if there is any in the model."""
+        if self._model._draws:
+            self._settings[SEED] = generator.integers(np.iinfo(np.int64).max)
+
+    def _set_draws(self, seed: int, steps: int) -> None:
+        """Go on with random numbers of a seed, of which so many steps have used theirs."""
+        self._settings[[SEED, COUNTER]] = seed, steps
 
     def _bind(self) -> None:
         """Give the kernels the addresses of all that stays from step to step."""

@@ -49,6 +49,10 @@ class Trainer(ByHand):
     clip_value : float, optional
         Before that, each gradient is moved into ``[-clip_value, clip_value]``, as by ``clip_grad_value_``.
 
+    rng : int or numpy.random.Generator, optional
+        Seed of Dropout, which `step` and `forward` draw from; each `fit` begins with one from its own `rng`. Without it
+        they differ from run to run.
+
     Attributes
     ----------
     history : History
@@ -78,6 +82,8 @@ class Trainer(ByHand):
         optimizer: Optimizer | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        *,
+        rng: int | np.random.Generator | None = None,
     ) -> None:
         if not isinstance(model, Sequential):
             raise TypeError(f"Trainer expects model to be a Sequential, got {type(model).__name__}")
@@ -92,12 +98,13 @@ class Trainer(ByHand):
         for what, part in (("a model", model), ("a loss", loss), ("an optimizer", optimizer)):
             refuse_overrides(part, "Trainer", what)
         for layer in model:
-            refuse_overrides(layer, "Trainer", "layers")
+            for each in layer._each():
+                refuse_overrides(each, "Trainer", "layers")
         loss.check_outputs(model.out_features)
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if limit is not None and check.number(limit, "Trainer", name) == 0:
                 raise ValueError(f"Trainer expects {name} greater than 0, or None for no clipping, got 0")
-        super().__init__(model, loss, optimizer, clip_norm, clip_value)
+        super().__init__(model, loss, optimizer, clip_norm, clip_value, rng)
         self._one_fit = Once()
 
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
@@ -181,7 +188,7 @@ class Trainer(ByHand):
         shuffle : bool, default True
             Whether each epoch takes the samples in a new order.
         rng : int or numpy.random.Generator, optional
-            Seed of the orders; without it they differ from run to run.
+            Seed of the orders, and of Dropout; without it they differ from run to run.
         validation_data : (x, y), optional
             Evaluated after each epoch, as "val_loss" and "val_accuracy".
         callbacks : iterable of Callback
@@ -241,6 +248,7 @@ class Trainer(ByHand):
             self._prepare(batch_size)
             run = self._run_to_resume() if resume else None
             if run is None:
+                self._draw_seed(generator)
                 run = RunState(len(rows), batch_size, bool(shuffle), generator)
             run.check(len(rows), batch_size, bool(shuffle))
             listeners = Listeners(self, callbacks, run)
