@@ -29,6 +29,7 @@ with _imports:
     from fastbp.nn.layers import Dense
     from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
     from fastbp.nn.mlp import mlp
+    from fastbp.nn.own_activations import OwnActivation, activation
     from fastbp.nn.own_losses import RowLoss, row_loss
     from fastbp.nn.residual import Residual
     from fastbp.nn.saving import load
@@ -59,6 +60,7 @@ __all__ = [
     "LayerNorm",
     "MSELoss",
     "NotFiniteError",
+    "OwnActivation",
     "RMSprop",
     "Residual",
     "RowLoss",
@@ -67,6 +69,7 @@ __all__ = [
     "Trainer",
     "TrainerView",
     "__version__",
+    "activation",
     "binary_cross_entropy_with_logits",
     "config",
     "cross_entropy",

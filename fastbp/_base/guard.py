@@ -9,6 +9,14 @@ Class = TypeVar("Class", bound=type[Any])
 # Sets an attribute past `Guarded.__setattr__`: for what a step sets each time, and what is fixed for users alone.
 set_unguarded = object.__setattr__
 
+# What to do in place of an override, by what is refused
+_BY_HAND = "make the steps by hand with model.forward, model.backward and an update of your own"
+_INSTEAD = {
+    "a loss": "pass the loss as a function of outputs and targets, or one of a row under @fastbp.row_loss",
+    "an optimizer": "call trainer.forward and trainer.backward, and update model.parameters() from model.gradients()",
+    "layers": "pass an activation of your own by fastbp.activation, or " + _BY_HAND,
+}
+
 
 class Guarded:
     """Base of fastbp's own classes: an attribute that would be ignored is an AttributeError.
@@ -69,10 +77,10 @@ def refuse_overrides(thing: Guarded, who: str, what: str, *, private: bool = Tru
         if name in compiled or (name in kind._declared and hasattr(type(value), "__get__"))
     ]
     if found:
+        instead = _INSTEAD.get(what, _BY_HAND)
         raise TypeError(
             f"{who} expects {what} whose numbers the kernels compute, and {kind.__name__} overrides "
-            f"{', '.join(sorted(found))}, which they do not call: leave that as it is, or make the steps by hand with "
-            "model.forward, model.backward and an update of your own"
+            f"{', '.join(sorted(found))}, which they do not call: leave that as it is, or {instead}"
         )
 
 

@@ -16,6 +16,7 @@ from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, Activation
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.kernels.run.plan import parameter_count, partials_size
 from fastbp.nn.layer import Layer, set_parameter
+from fastbp.nn.own_activations import OwnActivation
 
 __all__ = ["Dense"]
 
@@ -37,8 +38,8 @@ class Dense(Layer):
     ----------
     in_features, out_features : int
         Sizes of an input row and of an output row.
-    activation : str, default "identity"
-        g: {activations}, each as PyTorch's.
+    activation : str or OwnActivation, default "identity"
+        g: {activations}, each as PyTorch's; or one of your own by `fastbp.activation`.
     bias : bool, default True
         Whether there is a bias; it begins at zero.
     init : str or callable, optional
@@ -91,7 +92,7 @@ class Dense(Layer):
         self,
         in_features: int,
         out_features: int,
-        activation: str = "identity",
+        activation: str | OwnActivation = "identity",
         *,
         bias: bool = True,
         init: str | Initializer | None = None,
@@ -100,9 +101,13 @@ class Dense(Layer):
     ) -> None:
         self.in_features = check.integer(in_features, "Dense", "in_features")
         self.out_features = check.integer(out_features, "Dense", "out_features")
-        kind: Activation = check.choice(activation, ACTIVATIONS, "Dense", "activation")
+        if isinstance(activation, OwnActivation):
+            kind: Activation = activation._kind
+        else:
+            kind = check.choice(activation, ACTIVATIONS, "Dense", "activation")
         self._code, self._stores_slope = kind.code, kind.stores_slope
-        self.activation = activation
+        self._kind, self._given = kind, activation
+        self.activation = kind.name
         self.has_bias = bool(bias)
         self.dtype = check.float_dtype(dtype, "Dense")
         self._saved: tuple[Array, Array, Array] | None = None
@@ -144,7 +149,7 @@ class Dense(Layer):
         return self._params.size
 
     def _extend(self, rows: list[Row], source: int) -> int:
-        kind = ACTIVATIONS[self.activation]
+        kind = self._kind
         rows.append(Row(self.in_features, self.out_features, kind, self.has_bias, sources=(source,)))
         return len(rows) - 1
 
@@ -285,7 +290,7 @@ class Dense(Layer):
         return {
             "in_features": self.in_features,
             "out_features": self.out_features,
-            "activation": self.activation,
+            "activation": self._given,
             "bias": self.has_bias,
             "dtype": self.dtype.name,
         }

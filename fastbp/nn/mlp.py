@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 from fastbp._base import check
 from fastbp.initializers import Initializer
 from fastbp.nn.layers import Dense
+from fastbp.nn.own_activations import OwnActivation
 from fastbp.nn.sequential import Sequential
 
 __all__ = ["mlp"]
@@ -16,9 +17,9 @@ __all__ = ["mlp"]
 
 def mlp(
     sizes: Sequence[int],
-    activation: str = "relu",
+    activation: str | OwnActivation = "relu",
     *,
-    output_activation: str = "identity",
+    output_activation: str | OwnActivation = "identity",
     bias: bool = True,
     init: str | Initializer | None = None,
     dtype: DTypeLike = "float32",
@@ -30,9 +31,9 @@ def mlp(
     ----------
     sizes : sequence of int
         Features of the input, of each hidden layer, of the output.
-    activation : str, default "relu"
+    activation : str or OwnActivation, default "relu"
         Of the hidden layers; see `Dense`.
-    output_activation : str, default "identity"
+    output_activation : str or OwnActivation, default "identity"
         Of the last layer; losses of logits want "identity".
     bias, init, dtype
         As in `Dense`.

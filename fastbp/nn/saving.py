@@ -1,22 +1,26 @@
 """Reading a model back."""
 
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastbp._base import check
 from fastbp.nn.layer import kind_of, made
 from fastbp.nn.modelfile import MODEL, read_tensors
+from fastbp.nn.own_activations import OwnActivation, activations_by_name, without_labels
 from fastbp.nn.sequential import Sequential
 
 __all__ = ["build", "load", "parameter_shapes"]
 
 
-def load(path: str | os.PathLike[str]) -> Sequential:
+def load(path: str | os.PathLike[str], activations: Iterable[OwnActivation] = ()) -> Sequential:
     """Read a model that `Sequential.save` wrote.
 
     Parameters
     ----------
     path : str or path
+    activations : iterable of OwnActivation, default ()
+        Those of your own that the model has: the file has their names alone.
 
     Returns
     -------
@@ -38,6 +42,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     >>> fastbp.load(path).predict([[0, 0, 0, 0]])
     array([[0., 0., 0.]], dtype=float32)
     """
+    own = activations_by_name(activations, "load")
     header, tensors = read_tensors(path, MODEL, "load")
     try:
         layers, metadata = header.get("layers"), header.get("metadata")
@@ -45,7 +50,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
             if name not in tensors:
                 raise ValueError(f"damaged, its layers have {name} and its tensors do not")
             check.exact_shape(tensors[name], shape, "load", name)
-        model = build(layers, metadata)
+        model = build(layers, metadata, own)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error.args[0] if error.args else error}") from None
@@ -66,10 +71,10 @@ def parameter_shapes(layers: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def build(layers: Any, metadata: Any) -> Sequential:
-    """Make a model as a header describes it, its parameters zero."""
+def build(layers: Any, metadata: Any, own: Mapping[str, OwnActivation]) -> Sequential:
+    """Make a model as a header describes it, its parameters zero; `own` are activations of the user's by name."""
     if not isinstance(metadata, dict):
         raise ValueError("damaged, the metadata is no table")
-    model = Sequential(*map(made, layers))
+    model = Sequential(*(made(without_labels(config, own)) for config in layers))
     model.metadata = metadata
     return model

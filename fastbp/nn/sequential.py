@@ -20,6 +20,7 @@ from fastbp.nn.byhand import ByHand
 from fastbp.nn.layer import Layer, check_chain, made, settle
 from fastbp.nn.layers import Dense
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
+from fastbp.nn.own_activations import with_labels
 
 __all__ = ["Sequential"]
 
@@ -339,7 +340,7 @@ class Sequential(Guarded):
         tensors = self.state_dict()
         for name, value in tensors.items():
             check.no_nan(value, "save", name)
-        write_tensors(path, MODEL, {"layers": self._config(), "metadata": self.metadata}, tensors)
+        write_tensors(path, MODEL, {"layers": self._labels(), "metadata": self.metadata}, tensors)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.layers)
@@ -355,6 +356,10 @@ class Sequential(Guarded):
 
     def _config(self) -> list[dict[str, Any]]:
         return [layer._config() for layer in self.layers]
+
+    def _labels(self) -> list[dict[str, Any]]:
+        """Return what a file says of the layers: of an activation its name."""
+        return [with_labels(layer._config()) for layer in self.layers]
 
     def __reduce__(self) -> tuple[Callable[..., "Sequential"], tuple[Any, ...]]:
         return _rebuild_sequential, (self._config(), self._params.copy(), copy.deepcopy(self.metadata))

@@ -18,6 +18,7 @@ from fastbp.kernels.compile.outside import digest_of
 from fastbp.kernels.run.frame import RECORD_ROWS
 from fastbp.nn.losses import LOSSES, Loss
 from fastbp.nn.modelfile import CHECKPOINT, check_names, check_table, read_tensors, write_tensors
+from fastbp.nn.own_activations import OwnActivation, activations_by_name
 from fastbp.nn.own_losses import FunctionLoss, OwnLoss
 from fastbp.nn.saving import build, parameter_shapes
 from fastbp.train.history import History
@@ -37,7 +38,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
     check_table(model.metadata, "save_checkpoint", "the model's metadata")
     header: Table = {
         "versions": {"fastbp": __version__, "numpy": np.__version__},
-        "layers": model._config(),
+        "layers": model._labels(),
         "metadata": model.metadata,
         "loss": loss_to_file(state.loss),
         "optimizer": _described(state.optimizer, _OPTIMIZERS),
@@ -55,17 +56,20 @@ def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
     write_tensors(path, CHECKPOINT, header, arrays)
 
 
-def read_checkpoint(path: str | os.PathLike[str], loss: Any = None) -> TrainerState:
+def read_checkpoint(
+    path: str | os.PathLike[str], loss: Any = None, activations: Iterable[OwnActivation] = ()
+) -> TrainerState:
     """Read the state that was written. Its parts fit each other, but for the sizes of the optimizer's arrays.
 
-    loss : the loss of the user's own that it was written with, if it was one
+    loss, activations : those of the user's own that it was written with, if there were any
     """
+    own = activations_by_name(activations, "load_checkpoint")
     header, arrays = read_tensors(path, CHECKPOINT, "load_checkpoint")
     loss = loss_from_file(path, header.get("loss"), loss)
     with damaged(path):
         if sum(map(math.prod, parameter_shapes(header["layers"]).values())) != arrays["params"].size:
             raise ValueError(f"its layers do not have the {arrays['params'].size} parameters that are there")
-        model = build(header["layers"], header["metadata"])
+        model = build(header["layers"], header["metadata"], own)
         fill(model._params, arrays["params"], "params")
         run = None
         if header["position"] is not None:

@@ -1,7 +1,7 @@
 """A trainer's steps, history and last run of `fit`, and how checkpoints and copies keep them."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Self
 
 from fastbp._base.guard import set_unguarded
@@ -9,6 +9,7 @@ from fastbp._base.interrupts import held_back
 from fastbp.kernels.optimizers import EXEMPT
 from fastbp.kernels.run.frame import SEED
 from fastbp.nn.losses import Loss
+from fastbp.nn.own_activations import OwnActivation
 from fastbp.nn.sequential import Sequential
 from fastbp.train.checkpoint import damaged, fill, read_checkpoint, write_checkpoint
 from fastbp.train.history import History
@@ -139,7 +140,10 @@ class Resumable(Steps):
 
     @classmethod
     def load_checkpoint(
-        cls, path: str | os.PathLike[str], loss: Loss | Callable[..., tuple[float, Any]] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        loss: Loss | Callable[..., tuple[float, Any]] | None = None,
+        activations: Iterable[OwnActivation] = (),
     ) -> Self:
         """Read a trainer that `save_checkpoint` wrote; ``fit(..., resume=True)`` goes on with its run.
 
@@ -149,6 +153,9 @@ class Resumable(Steps):
         loss : callable or loss object, optional
             The loss of your own that it was written with: the file has its name and a digest of its source alone, and
             nothing is imported. One of another name or other options is an error, another source a UserWarning.
+
+        activations : iterable of OwnActivation, default ()
+            Those of your own that the model has, likewise.
 
         Returns
         -------
@@ -169,7 +176,7 @@ class Resumable(Steps):
         --------
         See `save_checkpoint`.
         """
-        state = read_checkpoint(path, loss)
+        state = read_checkpoint(path, loss, activations)
         with damaged(path):
             trainer = cls(state.model, state.loss, state.optimizer, *state.clips)
             trainer._take(state)

@@ -7,14 +7,17 @@ The machine code is in `compiled`.
 """
 
 from ..registry import load_folder
-from .registry import ACTIVATIONS, Activation
+from .registry import ACTIVATIONS, BY_CODE, Activation, own_activation
 
-__all__ = ["ACTIVATIONS", "BY_CODE", "CODES", "FIRST_STORED_SLOPE", "IDENTITY", "LEAKY_RELU", "RELU", "Activation"]
+__all__ = [
+    "ACTIVATIONS", "BY_CODE", "CODES", "FIRST_STORED_SLOPE", "IDENTITY", "LEAKY_RELU", "RELU", "Activation",
+    "own_activation",
+]  # fmt: skip
 
 load_folder(__name__, __path__, ACTIVATIONS, leave=["compiled"])
 
 CODES = {name: activation.code for name, activation in ACTIVATIONS.items()}
-BY_CODE = {activation.code: activation for activation in ACTIVATIONS.values()}
+BY_CODE.update((activation.code, activation) for activation in ACTIVATIONS.values())
 # Activations whose slope is stored; the others come first in the numbering.
 FIRST_STORED_SLOPE = min(activation.code for activation in ACTIVATIONS.values() if activation.stores_slope)
 # Those that kernels know by name

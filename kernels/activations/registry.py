@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -56,8 +58,20 @@ class Activation:
 
 
 ACTIVATIONS: dict[str, Activation] = {}
+# Those and users' own, whose codes are of this process and belong to no file
+BY_CODE: dict[int, Activation] = {}
+_own_codes = itertools.count(1000)
 
 
 def activation(name: str, code: int, formula: Formula, value: Any, slope: Any, **more: Any) -> Activation:
     """Register an activation; see `Activation` for the arguments."""
     return add(ACTIVATIONS, Activation(name, code, formula, value, slope, **more))
+
+
+@functools.cache
+def own_activation(name: str, formula: Formula) -> Activation:
+    """Return the activation of a user's formula: without twins, and unknown to PyTorch and scikit-learn."""
+    nothing: Any = None
+    found = Activation(name, next(_own_codes), formula, nothing, nothing, nothing, nothing)
+    BY_CODE[found.code] = found
+    return found

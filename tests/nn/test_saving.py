@@ -117,7 +117,7 @@ def layer(**changes):
         ({"layers": [layer()] * 4}, {}, "1.weight of shape"),
         ({"layers": [layer(out_features=6.0)]}, {}, "out_features to be an int"),
         ({"layers": [layer(in_features=-4)]}, {}, "in_features of at least 1"),
-        ({"layers": [layer(activation="system")]}, {}, "activation to be one of"),
+        ({"layers": [layer(activation="system")]}, {}, "activation .system., which is none of"),
         ({"layers": [layer(dtype="object")]}, {}, "dtype float32 or float64"),
         ({"layers": [layer(), layer(in_features=6, out_features=7)]}, {}, "1.weight of shape"),
         ({"metadata": []}, {}, "the metadata is no table"),
