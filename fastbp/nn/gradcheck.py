@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import Guarded, guarded_record
-from fastbp.nn.layer import in_dtype, made
+from fastbp.nn.layer import in_dtype
 from fastbp.nn.losses import Loss, named_loss
 from fastbp.nn.sequential import Sequential
 
@@ -161,6 +161,6 @@ def gradcheck(
 
 
 def _in_float64(model: Sequential) -> Sequential:
-    twin = Sequential(*(made(in_dtype(layer._config(), "float64")) for layer in model))
+    twin = Sequential(*(type(layer)._made(in_dtype(layer._config(), "float64")) for layer in model))
     twin._params[...] = model._params
     return twin

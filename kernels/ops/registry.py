@@ -5,10 +5,12 @@ Nothing here is compiled: an entry finds its compiled functions when a plan that
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..compile.late import late_import
 from ..registry import add
 
 
@@ -18,6 +20,17 @@ class Functions(NamedTuple):
     forward: Any
     input_gradient: Any
     weight_gradient: Any = None
+
+
+def compiled(module: str, package: str, *names: str) -> Callable[[], Functions]:
+    """Return how a kind finds its `Functions`: these names of a module, which is imported when they are asked for."""
+
+    def found() -> Functions:
+        with late_import():
+            home = importlib.import_module(module, package)
+        return Functions(*(getattr(home, name) for name in names))
+
+    return found
 
 
 class Draw(NamedTuple):

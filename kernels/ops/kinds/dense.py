@@ -2,13 +2,7 @@
 
 from typing import Any
 
-from ..registry import Functions, kind
-
-
-def functions() -> Functions:
-    from .. import dense
-
-    return Functions(dense.dense_forward, dense.dense_input_gradient, dense.dense_weight_gradient)
+from ..registry import compiled, kind
 
 
 def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
@@ -18,7 +12,7 @@ def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
 DENSE = kind(
     "dense",
     0,
-    functions=functions,
+    functions=compiled("..dense", __package__, "dense_forward", "dense_input_gradient", "dense_weight_gradient"),
     effort=lambda in_features, out_features: 2 * in_features * out_features,
     twin=twin,
     depth=lambda in_features: in_features,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..registry import Functions, kind
+from ..registry import compiled, kind
 
 # Multipliers and key increments of Philox4x32
 M0, M1, W0, W1, ROUNDS = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 10
@@ -18,12 +18,6 @@ LOW = 0xFFFFFFFF
 TURN, QUARTER = 64, 16
 # p is taken to the nearest of so many.
 LEVELS = 1 << 16
-
-
-def functions() -> Functions:
-    from .. import dropout
-
-    return Functions(dropout.dropout_forward, dropout.dropout_input_gradient)
 
 
 def philox(counter: Any, key: tuple[int, int]) -> list[Any]:
@@ -63,7 +57,7 @@ def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
 DROPOUT = kind(
     "dropout",
     2,
-    functions=functions,
+    functions=compiled("..dropout", __package__, "dropout_forward", "dropout_input_gradient"),
     effort=lambda in_features, out_features: 16 * out_features,
     twin=twin,
     attributes=1,

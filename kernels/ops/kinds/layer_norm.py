@@ -4,13 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..registry import Functions, kind
-
-
-def functions() -> Functions:
-    from .. import layer_norm as ops
-
-    return Functions(ops.layer_norm_forward, ops.layer_norm_input_gradient, ops.layer_norm_weight_gradient)
+from ..registry import compiled, kind
 
 
 def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
@@ -22,7 +16,9 @@ def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
 LAYER_NORM = kind(
     "layer_norm",
     1,
-    functions=functions,
+    functions=compiled(
+        "..layer_norm", __package__, "layer_norm_forward", "layer_norm_input_gradient", "layer_norm_weight_gradient"
+    ),
     effort=lambda in_features, out_features: 16 * out_features,
     twin=twin,
     depth=lambda in_features: 1,

@@ -2,13 +2,7 @@
 
 from typing import Any
 
-from ..registry import Functions, kind
-
-
-def functions() -> Functions:
-    from .. import residual
-
-    return Functions(residual.residual_forward, residual.residual_input_gradient)
+from ..registry import compiled, kind
 
 
 def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
@@ -18,7 +12,7 @@ def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
 RESIDUAL = kind(
     "residual",
     3,
-    functions=functions,
+    functions=compiled("..residual", __package__, "residual_forward", "residual_input_gradient"),
     effort=lambda in_features, out_features: 4 * out_features,
     twin=twin,
     sources=2,
