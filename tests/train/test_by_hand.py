@@ -70,6 +70,32 @@ def test_three_calls_leave_the_bits_of_a_step(case):
         assert_same(one, other)
 
 
+def make_graph():
+    """Return a model with every kind of layer."""
+    inner = fastbp.Dense(12, 12, "gelu", rng=1), fastbp.LayerNorm(12), fastbp.Dropout(0.3)
+    return fastbp.Sequential(
+        fastbp.Dense(6, 12, "tanh", rng=0), fastbp.Residual(*inner), fastbp.Dropout(0.2), fastbp.Dense(12, 4, rng=2)
+    )
+
+
+@pytest.mark.parametrize("rows", [30, 1500])
+def test_three_calls_leave_the_bits_of_a_step_with_every_kind_of_layer(rng, rows):
+    x, y = rng.standard_normal((rows, 6)), rng.integers(0, 4, rows)
+    one, other = (fastbp.Trainer(make_graph(), clip_norm=0.1, rng=0) for _ in range(2))
+    for _ in range(3):
+        assert one.step(x, y) == step_by_hand(other, x, y, "softmax_cross_entropy")
+        assert_same(one, other)
+
+
+def test_a_function_as_loss_leaves_the_bits_of_a_step_with_every_kind_of_layer(rng):
+    x, y = rng.standard_normal((200, 6)), rng.random((200, 4))
+    one, other = (fastbp.Trainer(make_graph(), loss, rng=0) for loss in ("mse", lambda z, y: fastbp.mse_loss(z, y)))
+    for trainer in (one, other):
+        trainer.fit(x, y, batch_size=64, epochs=2, rng=0, progress=False)
+        trainer.step(x, y)
+    assert_same(one, other)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_bits_do_not_depend_on_threads(threads):
     most = fastbp.get_num_threads()
