@@ -1,6 +1,7 @@
 """Which outlined functions the code of a kernel calls by name: they have to be there before it is loaded or linked."""
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -29,6 +30,7 @@ def behind(intrinsic: Any) -> Any:
     return _behind[intrinsic]
 
 
+@functools.cache
 def parts_of(function: Callable[..., Any]) -> list[Part]:
     """Return the outlined functions that a kernel calls by name, each after those that it calls itself.
 
@@ -55,10 +57,8 @@ def parts_of(function: Callable[..., Any]) -> list[Part]:
 
 def _named(function: Callable[..., Any]) -> Iterator[Any]:
     """Yield what a function's code names outside of it, and attributes of modules among that; kernels as functions."""
-    names = function.__code__.co_names + function.__code__.co_freevars
-    scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
-    for name in names:
-        value = scope.get(name)
+    names, closed_over = function.__code__.co_names, function.__closure__ or ()
+    for value in [*(function.__globals__.get(name) for name in names), *(cell.cell_contents for cell in closed_over)]:
         values = [getattr(value, other, None) for other in names] if isinstance(value, ModuleType) else [value]
         for each in values:
             each = getattr(each, "py_func", each)

@@ -12,7 +12,6 @@ from ..losses import BY_CODE as LOSSES
 from ..losses.compiled import op_of_loss
 from ..optimizers import RULES
 from ..optimizers.compiled import update
-from ..run.clipping import clip
 from ..run.frame import HITS, HOOK, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, SPLIT, TERMS, UPDATE
 from ..run.plan import (
     ACTIVATE,
@@ -55,4 +54,8 @@ def fill_update(settings: np.ndarray, dtype: np.dtype, *, clips: bool) -> None:
     """Write what the optimizer of a trainer's settings is to kernels, and whether gradients are clipped before."""
     real = element_type_of(dtype)
     settings[UPDATE] = update(_RULES[settings[OPTIMIZER]]).address(real)
-    settings[SPLIT], settings[HOOK] = clips, clip.address(real) if clips else 0
+    settings[SPLIT], settings[HOOK] = clips, 0
+    if clips:
+        from ..run.clipping import clip  # not needed by a run that clips nothing
+
+        settings[HOOK] = clip.address(real)
