@@ -12,11 +12,15 @@ from fastbp._base import program  # noqa: F401  # the first: it answers Ctrl-C w
 from fastbp.kernels.compile.forks import imports as _imports
 
 with _imports:
+    from typing import TYPE_CHECKING as _TYPE_CHECKING
+    from typing import Any as _Any
+
     from fastbp._base.threads import get_num_threads, set_num_threads
     from fastbp._base.version import __version__
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
     from fastbp.data.preprocessing import Scaler
     from fastbp.nn.dropout import Dropout
+    from fastbp.nn.functional import FUNCTIONS as _functions
     from fastbp.nn.functional import (
         binary_cross_entropy_with_logits,
         gaussian_nll_loss,
@@ -27,6 +31,7 @@ with _imports:
     from fastbp.nn.information import cross_entropy, entropy, kl_divergence
     from fastbp.nn.layer_norm import LayerNorm
     from fastbp.nn.layers import Dense
+    from fastbp.nn.losses import MADE as _losses
     from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
     from fastbp.nn.mlp import mlp
     from fastbp.nn.own_activations import OwnActivation, activation
@@ -38,6 +43,7 @@ with _imports:
     from fastbp.train.config import config, show_config, warmup
     from fastbp.train.history import History
     from fastbp.train.not_finite import NotFiniteError
+    from fastbp.train.optimizers import MADE as _optimizers
     from fastbp.train.optimizers import SGD, Adam, AdamW, RMSprop
     from fastbp.train.trainer import Trainer
     from fastbp.train.view import TrainerView
@@ -91,3 +97,12 @@ __all__ = [
     "train_validation_split",
     "warmup",
 ]
+
+# The classes and functions that are made from the kernels' tables; `loss` or `rule` of a file there says their names.
+_made = {**_functions, **{_kind.__name__: _kind for _kind in (*_losses, *_optimizers)}}
+globals().update(_made)
+__all__ += sorted(_made)
+
+if _TYPE_CHECKING:
+
+    def __getattr__(name: str) -> _Any: ...  # those

@@ -18,8 +18,7 @@ from .run import frame as _frame
 from .run.plan import ABSENT, ACTIVATION, IN, OUT, B, W
 
 _ACTIVATIONS = {activation.code: activation for activation in ACTIVATIONS.values()}
-_LOSSES = {loss.code: loss for loss in _losses.LOSSES.values()}
-_RULES = {rule.code: rule for rule in _updates.RULES.values()}
+_LOSSES, _RULES = _losses.BY_CODE, _updates.BY_CODE
 
 # Activations
 

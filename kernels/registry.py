@@ -1,8 +1,10 @@
 """Tables of what there may be more of: a file of its own in a folder registers each, and nothing else lists them."""
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 
@@ -16,6 +18,41 @@ class Entry(Protocol):
 
 
 E = TypeVar("E", bound=Entry)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that users choose for a loss or an update rule, or a pair of numbers.
+
+    name, default : as users see them; the default of a pair is a pair
+    text : what it says in the docstring
+    below : each number is at least 0 and less than this
+    positive : whether 0 is refused too
+    place : in `hyper`, for an update rule; the second of a pair stands behind. A loss's stand in order from OWN on
+    """
+
+    name: str
+    default: float | tuple[float, float]
+    text: str
+    below: float = math.inf
+    positive: bool = False
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class Public:
+    """What users see of an entry, where fastbp makes that from the table.
+
+    name : of the class
+    text : the first line of the docstring
+    function : name of the function of arrays, for a loss
+    torch : PyTorch's name of the class or the function, where the tests compare with it
+    """
+
+    name: str
+    text: str
+    function: str = ""
+    torch: str = ""
 
 
 def add(table: dict[str, E], entry: E) -> E:

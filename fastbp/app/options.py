@@ -7,7 +7,7 @@ from fastbp._base import check
 from fastbp.data.datasets import Dataset
 from fastbp.nn.losses import CrossEntropyLoss
 from fastbp.nn.mlp import mlp
-from fastbp.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from fastbp.train.optimizers import OF_RULES, SGD, Adam, AdamW, Optimizer, RMSprop
 
 # Optimizers by name, with the learning rate that each takes where none is given.
 OPTIMIZERS: dict[str, tuple[type[Optimizer], float, dict[str, Any]]] = {
@@ -17,6 +17,7 @@ OPTIMIZERS: dict[str, tuple[type[Optimizer], float, dict[str, Any]]] = {
     "momentum": (SGD, 0.05, {"momentum": 0.9}),
     "nesterov": (SGD, 0.05, {"momentum": 0.9, "nesterov": True}),
     "rmsprop": (RMSprop, 1e-3, {}),
+    **{name: (kind, kind.lr, {}) for name, kind in OF_RULES.items()},
 }
 SCHEDULES = ("linear", "constant")
 SCALINGS = ("auto", "none", "scale", "standardize")

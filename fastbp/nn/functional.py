@@ -1,14 +1,19 @@
 """Losses as functions that return value and gradient. Each means what PyTorch's of that name means."""
 
 import math
+from collections.abc import Callable
+from dataclasses import fields
+from inspect import Parameter, Signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
+from fastbp._base.made import docstring, parameters_of
 from fastbp.kernels import entries
-from fastbp.nn.losses import REDUCTIONS, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, positive_eps
+from fastbp.kernels.losses import BY_CODE
+from fastbp.nn.losses import MADE, REDUCTIONS, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, positive_eps
 
 __all__ = ["binary_cross_entropy_with_logits", "gaussian_nll_loss", "mse_loss", "softmax_cross_entropy"]
 
@@ -273,3 +278,41 @@ def gaussian_nll_loss(
     if reduction == "none":
         return losses.reshape(mean.shape).astype(mean.dtype), gradient
     return float(losses.sum() * scale), gradient
+
+
+_ARRAYS = [("input, target : array_like of one shape", "Predictions and true values.")]
+_REST = [
+    (
+        'reduction : {"mean", "sum", "none"}, default "mean"',
+        '"mean" divides by the number of elements, "none" returns each element\'s own loss and gradient.',
+    ),
+    ("out : ndarray, optional", "Receives the gradient."),
+]
+
+
+def function_of(kind: type[Loss]) -> Callable[..., tuple[Any, Array]]:
+    """Make the function of a loss whose class is made from the kernels' table."""
+    entry = BY_CODE[kind._code]
+    public = entry.public
+    assert public is not None
+
+    def function(input: ArrayLike, target: ArrayLike, *, out: Array | None = None, **options: Any) -> tuple[Any, Array]:
+        return _elementwise(kind(**options), public.function, input, target, out)
+
+    chosen = [Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default) for f in reversed(fields(kind))]
+    arrays = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("input", "target")]
+    out = Parameter("out", Parameter.KEYWORD_ONLY, default=None)
+    function.__signature__ = Signature([*arrays, *chosen, out])  # type: ignore[attr-defined]
+    function.__name__ = function.__qualname__ = public.function
+    sections = {
+        "Parameters": [*_ARRAYS, *parameters_of(entry.numbers), *_REST],
+        "Returns": [('loss : float, or ndarray for "none"', ""), ("gradient : ndarray", "By `input`.")],
+        "Raises": [("ValueError", "If the shapes differ or are empty, or a number is out of range.")],
+    }
+    example = f">>> loss, gradient = fastbp.{public.function}([1.0, 2.0], [1.0, 4.0])\n>>> gradient.shape\n(2,)"
+    function.__doc__ = docstring(f"{public.text}, and its gradient by `input`.", sections, example)
+    return function
+
+
+FUNCTIONS = {kind._who: function_of(kind) for kind in MADE}
+globals().update(FUNCTIONS)  # pickle looks for them here

@@ -1,7 +1,7 @@
 """Losses as objects with options, for a `Trainer`. Each means what PyTorch's of that name means."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -9,9 +9,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import Guarded, guarded_record
+from fastbp._base.made import checked, docstring, parameters_of
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels import losses as kernels
+from fastbp.kernels.registry import Number
 
 __all__ = [
     "LOSSES",
@@ -24,6 +26,7 @@ __all__ = [
     "Targets",
     "named_loss",
     "positive_eps",
+    "publish",
 ]
 
 Array = NDArray[Any]
@@ -76,6 +79,7 @@ class Loss(Guarded):
 
     _who: ClassVar[str] = "Loss"
     _code: ClassVar[int]
+    _numbers: ClassVar[tuple[Number, ...]] = ()  # its own, each a field of that name
     # "forward" and "backward" are PyTorch's names, "call" is Keras's.
     _compiled: ClassVar = (
         "options", "outputs_for", "target_width", "check_outputs", "targets", "evaluate", "__call__", "call", "forward",
@@ -84,10 +88,17 @@ class Loss(Guarded):
 
     def __post_init__(self) -> None:
         check.choice(self.reduction, REDUCTIONS, self._who, "reduction")
+        self._own()  # checks them
+
+    def _own(self) -> list[float]:
+        return [own for number in self._numbers for own in checked(number, getattr(self, number.name), self._who)]
 
     def options(self, reduction: str | None = None) -> NDArray[np.float64]:
         """Return the kernel's options."""
         options = np.zeros(kernels.OPTIONS_SIZE)
+        if self._numbers:
+            own = self._own()
+            options = np.concatenate([np.zeros(kernels.OWN), own, options[kernels.OWN + len(own) :]])
         options[kernels.REDUCTION] = REDUCTIONS[reduction or self.reduction]
         return options
 
@@ -308,6 +319,32 @@ LOSSES: dict[str, type[Loss]] = {
     "binary_cross_entropy_with_logits": BCEWithLogitsLoss,
     "gaussian_nll": GaussianNLLLoss,
 }
+# The same by the name of the class, as checkpoints have them
+KINDS: dict[str, type[Loss]] = {kind.__name__: kind for kind in LOSSES.values()}
+DIVIDES = ('reduction : {"mean", "sum", "none"}, default "mean"', '"mean" divides by the number of elements.')
+
+
+def publish(entry: kernels.Loss) -> type[Loss]:
+    """Make the class of a loss of the kernels' table, and make a `Trainer` and checkpoints know it by its name."""
+    public = entry.public
+    if public is None:
+        raise ValueError(f"publish expects an entry with public names, got {entry.name!r} without")
+    fields = [(number.name, float, number.default) for number in entry.numbers]
+    said = {"Parameters": [*parameters_of(entry.numbers), DIVIDES]}
+    example = f">>> trainer = fastbp.Trainer(fastbp.mlp([4, 8, 1], rng=0), fastbp.{public.name}())"
+    body = {
+        "__doc__": docstring(f"{public.text}; see `{public.function}`.", said, example),
+        "__module__": __name__,
+        "_who": public.function,
+        "_code": entry.code,
+        "_numbers": entry.numbers,
+    }
+    kind: type[Loss] = make_dataclass(public.name, fields, bases=(Loss,), namespace=body, frozen=True, kw_only=True)
+    LOSSES[entry.name] = KINDS[public.name] = globals()[public.name] = guarded_record(kind)  # pickle looks there
+    return kind
+
+
+MADE = [publish(entry) for entry in kernels.LOSSES.values() if entry.public]
 
 
 def named_loss(name: str) -> Loss:

@@ -16,19 +16,18 @@ from fastbp._base import check
 from fastbp._base.version import __version__
 from fastbp.kernels.compile.outside import digest_of
 from fastbp.kernels.run.frame import RECORD_ROWS
-from fastbp.nn.losses import LOSSES, Loss
+from fastbp.nn.losses import KINDS as _LOSSES
+from fastbp.nn.losses import Loss
 from fastbp.nn.modelfile import CHECKPOINT, check_names, check_table, read_tensors, write_tensors
 from fastbp.nn.own_activations import OwnActivation, activations_by_name
 from fastbp.nn.own_losses import FunctionLoss, OwnLoss
 from fastbp.nn.saving import build, parameter_shapes
 from fastbp.train.history import History
-from fastbp.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from fastbp.train.optimizers import KINDS as _OPTIMIZERS
 from fastbp.train.state import NOT_MADE, CallbackState, RunState, TrainerState
 
 Array = NDArray[Any]
 Table = dict[str, Any]
-_LOSSES = {kind.__name__: kind for kind in LOSSES.values()}
-_OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
 _GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 

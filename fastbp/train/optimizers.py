@@ -3,14 +3,16 @@
 An optimizer holds no state of a run, so one object may serve several trainers; its numbers may change between steps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import ClassVar
 
 from fastbp._base import check
 from fastbp._base.guard import Guarded
+from fastbp._base.made import checked, docstring, parameters_of
 from fastbp.kernels import optimizers as updates
+from fastbp.kernels.registry import Number
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = ["KINDS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "publish"]
 
 
 class Optimizer(Guarded):
@@ -216,3 +218,57 @@ class RMSprop(Optimizer):
 def _check_eps(eps: float, who: str) -> None:
     if check.number(eps, who, "eps") == 0:
         raise ValueError(f"{who} expects eps greater than 0, got {eps!r}: squares of tiny gradients count as 0")
+
+
+class _OfRule(Optimizer):
+    """An optimizer of one update rule of the kernels' table, whose class is made from that."""
+
+    _rule: ClassVar[int]
+    _chosen: ClassVar[tuple[Number, ...]]
+
+    def check(self) -> None:
+        for number in self._chosen:
+            checked(number, getattr(self, number.name), type(self).__name__)
+
+    @property
+    def code(self) -> int:
+        return self._rule
+
+    def numbers(self) -> tuple[float, ...]:
+        found = [0.0] * (updates.EPS + 1)
+        for number in self._chosen:
+            own = checked(number, getattr(self, number.name), type(self).__name__)
+            found[number.place : number.place + len(own)] = own
+        return tuple(found)
+
+
+# By the name of the class, as checkpoints have them
+KINDS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
+# By the name of the update rule
+OF_RULES: dict[str, type[Optimizer]] = {}
+
+
+def publish(rule: updates.Rule) -> type[Optimizer]:
+    """Make the class of an update rule of the kernels' table, and make checkpoints know it by its name."""
+    public = rule.public
+    if public is None:
+        raise ValueError(f"publish expects a rule with public names, got {rule.name!r} without")
+    fields = [(number.name, type(number.default), number.default) for number in rule.chosen]
+    said = {
+        "Parameters": parameters_of(rule.chosen),
+        "Raises": [("ValueError", "If a number is out of range.")],
+    }
+    shown = ", ".join(f"{number.name}={number.default}" for number in rule.chosen)
+    example = f">>> fastbp.{public.name}()\n{public.name}({shown})"
+    body = {
+        "__doc__": docstring(f"{public.text}.", said, example),
+        "__module__": __name__,
+        "_rule": rule.code,
+        "_chosen": rule.chosen,
+    }
+    kind: type[Optimizer] = make_dataclass(public.name, fields, bases=(_OfRule,), namespace=body)
+    OF_RULES[rule.name] = KINDS[public.name] = globals()[public.name] = kind  # pickle looks there
+    return kind
+
+
+MADE = [publish(rule) for rule in updates.RULES.values() if rule.public]

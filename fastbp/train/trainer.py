@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
+from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
-from fastbp.nn.losses import CrossEntropyLoss, Loss, Targets
+from fastbp.nn.losses import LOSSES, CrossEntropyLoss, Loss, Targets
 from fastbp.nn.own_losses import FunctionLoss, loss_of
 from fastbp.nn.sequential import Sequential
 from fastbp.train.by_hand import ByHand
@@ -16,7 +17,7 @@ from fastbp.train.callbacks import Callback, checked_callbacks
 from fastbp.train.epoch import make_epoch
 from fastbp.train.history import History
 from fastbp.train.listeners import Listeners
-from fastbp.train.optimizers import Adam, Optimizer
+from fastbp.train.optimizers import KINDS, Adam, Optimizer
 from fastbp.train.progress import Progress, what_shows
 from fastbp.train.state import RunState
 from fastbp.train.steps import INT64, Once
@@ -27,6 +28,7 @@ Array = NDArray[Any]
 _NO_ORDER = np.empty(0, np.int64)
 
 
+@with_lists(losses=", ".join(f'"{name}"' for name in LOSSES), optimizers=listed(KINDS))
 class Trainer(ByHand):
     """Trains a model: forward, loss, backward and update in one compiled call.
 
@@ -37,12 +39,13 @@ class Trainer(ByHand):
     ----------
     model : Sequential
     loss : str, loss object or callable, default "softmax_cross_entropy"
-        That, "mse", "binary_cross_entropy_with_logits", "gaussian_nll", an object with options such as
-        ``fastbp.CrossEntropyLoss(label_smoothing=0.1)``, or one of your own: a function of a row under
-        `fastbp.row_loss`, which is compiled into the step; or any function ``(outputs, targets) -> (loss, doutputs)``
-        in NumPy, called once a step with (batch, out_features) and the batch's targets, whatever they are. One with a
-        parameter `sample_weight` is given it too, the rows' weights or None; without, weights are refused.
-    optimizer : SGD, Adam, AdamW or RMSprop, optional
+        One of {losses}.
+        Or an object with options such as ``fastbp.CrossEntropyLoss(label_smoothing=0.1)``, or one of your own: a
+        function of a row under `fastbp.row_loss`, which is compiled into the step; or any function
+        ``(outputs, targets) -> (loss, doutputs)`` in NumPy, called once a step with (batch, out_features) and the
+        batch's targets, whatever they are. One with a parameter `sample_weight` is given it too, the rows' weights or
+        None; without, weights are refused.
+    optimizer : {optimizers}, optional
         ``Adam(1e-3)`` without it. Its numbers may be changed between steps; another kind needs a new trainer.
     clip_norm : float, optional
         Before each update all gradients are scaled to a norm of at most this, as by PyTorch's ``clip_grad_norm_``.

@@ -17,6 +17,7 @@ from .registry import (
     MEAN,
     NONE,
     OPTIONS_SIZE,
+    OWN,
     REDUCTION,
     SUM,
     VARIANCE_EPS,
@@ -26,12 +27,11 @@ from .registry import (
 
 __all__ = [
     "BCE_LOGITS", "BY_CODE", "CONSTANT", "GAUSSIAN_NLL", "IGNORE_INDEX", "LABEL_SMOOTHING", "LOSSES", "MEAN", "MSE",
-    "NONE", "OPTIONS_SIZE", "REDUCTION", "SOFTMAX_LABELS", "SOFTMAX_ONE_HOT", "SOFTMAX_PROBABILITIES", "SUM",
+    "NONE", "OPTIONS_SIZE", "OWN", "REDUCTION", "SOFTMAX_LABELS", "SOFTMAX_ONE_HOT", "SOFTMAX_PROBABILITIES", "SUM",
     "VARIANCE_EPS", "Loss", "own_loss",
 ]  # fmt: skip
 
 load_folder(__name__, __path__, LOSSES, leave=["compiled", "entries", "labels", "narrow", "scales", "softmax"])
-BY_CODE.update((entry.code, entry) for entry in LOSSES.values())
 
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape. SOFTMAX_ONE_HOT is
 # SOFTMAX_PROBABILITIES of rows with a single 1, the class, so that hits count.

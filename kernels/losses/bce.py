@@ -31,4 +31,8 @@ def twin(z, targets, class_weight, options):
     return np.where(np.isnan(z), np.nan, value).sum(axis=1), logistic(z) - targets
 
 
-BCE_LOGITS = loss("bce_logits", 3, twin, outputs_per_term=1, formula=bce_logits)
+def sizes(z, t):
+    return 1 + np.abs(z) * (1 + t), 1 + t
+
+
+BCE_LOGITS = loss("bce_logits", 3, twin, outputs_per_term=1, formula=bce_logits, sizes=sizes)

@@ -165,7 +165,7 @@ def op_of_loss(loss: Loss) -> Op:
     if loss.row is not None:
         of_rows = own_of_rows(loss.row)
     elif loss.formula is not None and of_rows is None:
-        of_rows = numbers_of_rows(loss.formula, loss.numbers)
+        of_rows = numbers_of_rows(loss.formula, len(loss.numbers))
     source = _SOURCE.format(
         name=f"loss_{loss.name}",
         hits="pass" if loss.hits else "no_hits(r)",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..registry import add
+from ..registry import Number, Public, add
 
 MEAN, SUM, NONE = range(3)
 # Places in `options`, float64; a loss's own numbers stand from OWN on. Those of gaussian_nll: VARIANCE_EPS bounds a
@@ -26,7 +26,10 @@ class Loss:
     outputs_per_term : how many outputs there are for each term of the mean; None where a row is one term
     formula : (lanes, z, t, scale, *own) to the terms and their gradients times scale, as vector instructions; None
         where a row is put together from several passes
-    numbers : how many numbers of its own the formula takes
+    numbers : its own, which the formula takes in this order
+    public : the class and the function that fastbp makes of it; None where those are written by hand, or there are none
+    sizes : (z, t) to the sizes of what is added up in the terms and in their gradients, which their errors are bounded
+        by in the tests
     row : (z, target, dz) fills dz and returns the loss of one row, in plain Numba: a user's own
     labelled, hits : whether targets are class labels; whether a row has a class, so that there is an accuracy
     """
@@ -36,7 +39,9 @@ class Loss:
     twin: Callable[..., Any]
     outputs_per_term: int | None = None
     formula: Callable[..., Any] | None = None
-    numbers: int = 0
+    numbers: tuple[Number, ...] = ()
+    public: Public | None = None
+    sizes: Callable[[Any, Any], tuple[Any, Any]] | None = None
     row: Callable[..., Any] | None = None
     labelled: bool = False
     hits: bool = False
@@ -54,7 +59,9 @@ _own_codes = itertools.count(1000)
 
 def loss(name: str, code: int, *rest: Any, **named: Any) -> Loss:
     """Register a loss; see `Loss` for the arguments."""
-    return add(LOSSES, Loss(name, code, *rest, **named))
+    entry = add(LOSSES, Loss(name, code, *rest, **named))
+    BY_CODE[code] = entry
+    return entry
 
 
 def own_loss(row: Callable[..., Any]) -> Loss:

@@ -10,7 +10,7 @@ from ..activations.compiled import functions_of
 from ..compile.functions import element_type_of
 from ..losses import BY_CODE as LOSSES
 from ..losses.compiled import op_of_loss
-from ..optimizers import RULES
+from ..optimizers import BY_CODE as RULES
 from ..optimizers.compiled import update
 from ..run.frame import HITS, HOOK, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, SPLIT, TERMS, UPDATE
 from ..run.plan import (
@@ -26,8 +26,6 @@ from ..run.plan import (
     WEIGHT_GRADIENT,
 )
 from .registry import kind_of_code
-
-_RULES = {rule.code: rule for rule in RULES.values()}
 
 
 def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
@@ -53,7 +51,7 @@ def fill_loss(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
 def fill_update(settings: np.ndarray, dtype: np.dtype, *, clips: bool) -> None:
     """Write what the optimizer of a trainer's settings is to kernels, and whether gradients are clipped before."""
     real = element_type_of(dtype)
-    settings[UPDATE] = update(_RULES[settings[OPTIMIZER]]).address(real)
+    settings[UPDATE] = update(RULES[settings[OPTIMIZER]]).address(real)
     settings[SPLIT], settings[HOOK] = clips, 0
     if clips:
         from ..run.clipping import clip  # not needed by a run that clips nothing

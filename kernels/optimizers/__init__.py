@@ -5,6 +5,7 @@ Each formula is PyTorch's of that name, in its order of operations. The machine 
 
 from ..registry import load_folder
 from .registry import (
+    BY_CODE,
     CLIP_NORM,
     CLIP_VALUE,
     EPS,
@@ -16,14 +17,16 @@ from .registry import (
     RULES,
     SECOND,
     SECOND_POWER,
+    STATE_ARRAYS,
     WEIGHT_DECAY,
     Hyper,
     Rule,
 )
 
 __all__ = [
-    "ADAM", "ADAMW", "CLIP_NORM", "CLIP_VALUE", "EPS", "EXEMPT", "FIRST", "FIRST_POWER", "HYPER_SIZE", "LR", "MOMENTUM",
-    "NESTEROV", "RMSPROP", "RULES", "SECOND", "SECOND_POWER", "SGD", "STATE_ARRAYS", "WEIGHT_DECAY", "Hyper", "Rule",
+    "ADAM", "ADAMW", "BY_CODE", "CLIP_NORM", "CLIP_VALUE", "EPS", "EXEMPT", "FIRST", "FIRST_POWER", "HYPER_SIZE", "LR",
+    "MOMENTUM", "NESTEROV", "RMSPROP", "RULES", "SECOND", "SECOND_POWER", "SGD", "STATE_ARRAYS", "WEIGHT_DECAY",
+    "Hyper", "Rule",
 ]  # fmt: skip
 
 load_folder(__name__, __path__, RULES, leave=["compiled"])
@@ -32,5 +35,3 @@ CODES = {name: rule.code for name, rule in RULES.items()}
 SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP = (
     CODES[name] for name in ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop")
 )
-# Arrays of optimizer state beside the parameters
-STATE_ARRAYS = {rule.code: rule.states for rule in RULES.values()}

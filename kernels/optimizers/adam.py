@@ -44,5 +44,5 @@ def _moments_and_step(p, g, m, s, hyper):
 
 
 _MOMENTS = ("less_first", "less_second", "eps", "rate", "scale")
-ADAM = rule("adam", 3, adam, adam_twin, states=2, numbers=("decay", "one", *_MOMENTS))
-ADAMW = rule("adamw", 4, adam, adamw_twin, states=2, numbers=("zero", "keep", *_MOMENTS))
+ADAM = rule("adam", 3, adam, adam_twin, states=2, numbers=("decay", "one", *_MOMENTS), normalized=True)
+ADAMW = rule("adamw", 4, adam, adamw_twin, states=2, numbers=("zero", "keep", *_MOMENTS), normalized=True)

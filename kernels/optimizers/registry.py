@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..registry import add
+from ..registry import Number, Public, add
 
 # Places in `hyper`, float64; the powers are advanced by `advance` with every step. EXEMPT is 0, or one more than the
 # place of one more array of the state: where a block begins with another number than 0 there, it does not decay.
@@ -44,6 +44,8 @@ class Rule:
     twin : (p, g, *states, hyper) updates p and the states in place, in NumPy; hyper is a `Hyper`
     states : how many arrays of state there are beside the parameters
     numbers : what the formula takes of what `compiled.update` makes of `hyper`, in order
+    normalized : whether the gradient is divided by its size, as the mean of its squares tells that
+    chosen, public : the numbers that users choose, and the class that fastbp makes; none where that is written by hand
     """
 
     name: str
@@ -52,11 +54,19 @@ class Rule:
     twin: Callable[..., None]
     states: int
     numbers: tuple[str, ...]
+    normalized: bool = False
+    chosen: tuple[Number, ...] = ()
+    public: Public | None = None
 
 
 RULES: dict[str, Rule] = {}
+BY_CODE: dict[int, Rule] = {}
+# Arrays of optimizer state beside the parameters, by code
+STATE_ARRAYS: dict[int, int] = {}
 
 
 def rule(name: str, code: int, *rest: Any, **named: Any) -> Rule:
     """Register an update rule; see `Rule` for the arguments."""
-    return add(RULES, Rule(name, code, *rest, **named))
+    entry = add(RULES, Rule(name, code, *rest, **named))
+    BY_CODE[code], STATE_ARRAYS[code] = entry, entry.states
+    return entry

@@ -25,4 +25,6 @@ def rmsprop_twin(p, g, s, hyper):
     p -= hyper.lr * g / (np.sqrt(s) + hyper.eps)
 
 
-RMSPROP = rule("rmsprop", 5, rmsprop, rmsprop_twin, states=1, numbers=("lr", "decay", "less_second", "eps"))
+RMSPROP = rule(
+    "rmsprop", 5, rmsprop, rmsprop_twin, states=1, numbers=("lr", "decay", "less_second", "eps"), normalized=True
+)

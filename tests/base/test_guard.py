@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import fastbp
+from fastbp.nn import losses
+from fastbp.train import optimizers
 
 X = np.random.default_rng(0).standard_normal((12, 4)).astype(np.float32)
 Y = np.arange(12) % 3
@@ -21,21 +23,15 @@ MAKE = {
     "Sequential": lambda: fastbp.mlp([4, 5, 3], rng=0),
     "Trainer": lambda: fastbp.Trainer(fastbp.mlp([4, 5, 3], rng=0)),
     "SGD": lambda: fastbp.SGD(0.1, momentum=0.9),
-    "Adam": fastbp.Adam,
-    "AdamW": fastbp.AdamW,
-    "RMSprop": fastbp.RMSprop,
-    "CrossEntropyLoss": fastbp.CrossEntropyLoss,
-    "MSELoss": fastbp.MSELoss,
-    "BCEWithLogitsLoss": fastbp.BCEWithLogitsLoss,
-    "GaussianNLLLoss": fastbp.GaussianNLLLoss,
+    **{name: kind for name, kind in optimizers.KINDS.items() if name != "SGD"},
+    **losses.KINDS,
     "History": lambda: fastbp.History({"loss": [1.0, 0.5]}),
     "Dataset": lambda: fastbp.load_dataset("digits"),
     "Scaler": lambda: fastbp.Scaler.fit(X, "standardize"),
     "GradcheckResult": lambda: fastbp.gradcheck(fastbp.mlp([4, 3], rng=0), "mse", X, np.ones((12, 3)), most=2),
 }
 OBJECTS = {name: make() for name, make in MAKE.items()}
-OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop")
-LOSSES = ("CrossEntropyLoss", "MSELoss", "BCEWithLogitsLoss", "GaussianNLLLoss")
+OPTIMIZERS, LOSSES = tuple(optimizers.KINDS), tuple(losses.KINDS)
 
 
 def public(thing):
@@ -124,10 +120,7 @@ CHANGEABLE = {
     "Sequential": {"metadata"},
     "Trainer": {"optimizer"},
     "Dense": {"weight", "bias", "weight_grad", "bias_grad"},
-    "SGD": {"lr", "momentum", "nesterov", "weight_decay"},
-    "Adam": {"lr", "betas", "eps", "weight_decay"},
-    "AdamW": {"lr", "betas", "eps", "weight_decay"},
-    "RMSprop": {"lr", "alpha", "eps", "weight_decay"},
+    **{name: {field.name for field in dataclasses.fields(kind)} for name, kind in optimizers.KINDS.items()},
 }
 
 

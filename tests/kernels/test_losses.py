@@ -11,7 +11,6 @@ from fastbp.kernels.losses import (
     BCE_LOGITS,
     GAUSSIAN_NLL,
     MEAN,
-    MSE,
     NONE,
     SOFTMAX_LABELS,
     SOFTMAX_ONE_HOT,
@@ -20,13 +19,7 @@ from fastbp.kernels.losses import (
     entries,
 )
 
-CODES = {
-    "softmax, labels": SOFTMAX_LABELS,
-    "softmax, probabilities": SOFTMAX_PROBABILITIES,
-    "mse": MSE,
-    "bce": BCE_LOGITS,
-    "gaussian_nll": GAUSSIAN_NLL,
-}
+CODES = {name: loss.code for name, loss in losses.LOSSES.items() if loss.code != SOFTMAX_ONE_HOT}  # see below
 REDUCTIONS = {"mean": MEAN, "sum": SUM, "none": NONE}
 IGNORED = -100
 ALL = pytest.mark.parametrize("code", CODES.values(), ids=CODES.keys())
@@ -39,14 +32,16 @@ def problem(code, batch, n, dtype, *, reduction=MEAN, smoothing=0.0, weighted=Fa
     targets = {
         SOFTMAX_LABELS: np.zeros((0, 0)),
         SOFTMAX_PROBABILITIES: rng.dirichlet(np.ones(n), batch),
-        MSE: rng.standard_normal((batch, n)),
         BCE_LOGITS: rng.uniform(0, 1, (batch, n)),
         GAUSSIAN_NLL: rng.standard_normal((batch, n // 2)),
-    }[code]
+    }
+    targets = targets[code] if code in targets else rng.standard_normal((batch, n))
     weights = rng.uniform(0.5, 2, n) if weighted else np.ones(n)
     options = np.zeros(losses.OPTIONS_SIZE)
     options[losses.REDUCTION], options[losses.IGNORE_INDEX] = reduction, IGNORED
     options[losses.LABEL_SMOOTHING], options[losses.VARIANCE_EPS], options[losses.CONSTANT] = smoothing, 1e-6, 0.9
+    for place, number in enumerate(losses.BY_CODE[code].numbers, losses.OWN):
+        options[place] = number.default
     return SimpleNamespace(
         code=code,
         z=(2 * rng.standard_normal((batch, n))).astype(dtype),
@@ -86,10 +81,8 @@ def bounds(p):
     if p.code in (SOFTMAX_LABELS, SOFTMAX_PROBABILITIES):
         gradients = np.tile((1 + np.ptp(z, axis=1, keepdims=True)) * p.class_weight.max(), n)
         sizes = gradients / n  # targets weigh the terms, and sum to 1
-    elif p.code == MSE:
-        sizes, gradients = z**2 + t**2, 2 * (np.abs(z) + np.abs(t))
-    elif p.code == BCE_LOGITS:
-        sizes, gradients = 1 + np.abs(z) * (1 + t), 1 + t
+    elif losses.BY_CODE[p.code].sizes is not None:
+        sizes, gradients = losses.BY_CODE[p.code].sizes(z, t)
     else:
         mean, log_var = z[:, : n // 2], z[:, n // 2 :]
         square = (np.abs(mean) + np.abs(t)) ** 2 * np.exp(-log_var) * (1 + np.abs(log_var))

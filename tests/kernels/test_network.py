@@ -33,21 +33,8 @@ PLANS = {
 EACH_PLAN = pytest.mark.parametrize(
     "layers", [[(i, o, CODES[g], bias) for i, o, g, bias in rows] for rows in PLANS.values()], ids=PLANS.keys()
 )
-OPTIMIZERS = {
-    "sgd": updates.SGD,
-    "momentum": updates.MOMENTUM,
-    "nesterov": updates.NESTEROV,
-    "adam": updates.ADAM,
-    "adamw": updates.ADAMW,
-    "rmsprop": updates.RMSPROP,
-}
-LOSSES = {
-    "softmax, labels": losses.SOFTMAX_LABELS,
-    "softmax, probabilities": losses.SOFTMAX_PROBABILITIES,
-    "mse": losses.MSE,
-    "bce": losses.BCE_LOGITS,
-    "gaussian_nll": losses.GAUSSIAN_NLL,
-}
+OPTIMIZERS = updates.CODES
+LOSSES = {name: loss.code for name, loss in losses.LOSSES.items() if loss.code != losses.SOFTMAX_ONE_HOT}
 RESULTS = ["params", "grads", "state", "hyper", "record"]
 TWO_LAYERS = [(5, 17, CODES["tanh"], True), (17, 4, CODES["identity"], True)]
 

@@ -10,23 +10,13 @@ from fastbp.kernels import reference
 from fastbp.kernels.optimizers import compiled
 from tests.kernels.calls import address_of, pass_over
 
-CODES = {
-    "sgd": updates.SGD,
-    "momentum": updates.MOMENTUM,
-    "nesterov": updates.NESTEROV,
-    "adam": updates.ADAM,
-    "adamw": updates.ADAMW,
-    "rmsprop": updates.RMSPROP,
-}
+CODES = updates.CODES
 ALL = pytest.mark.parametrize("code", CODES.values(), ids=CODES.keys())
 STEPS = 6
 
 
-RULES = {rule.code: rule for rule in updates.RULES.values()}
-
-
 def update(code, params, grads, state, hyper, n, start, ld, rows, cols):
-    address = address_of(compiled.update(RULES[code]), params.dtype)
+    address = address_of(compiled.update(updates.BY_CODE[code]), params.dtype)
     pass_over(address, grads, params, state, hyper, n, start, ld, rows, cols)
 
 
@@ -57,10 +47,8 @@ def train_twin(code, params, grads, state, hyper):
 def path(code, grads, lr):
     """Bound what a step moves an element, if no gradient were cancelled by another."""
     largest = np.abs(grads).max(axis=0).astype(float) + 0.1 * 4  # with weight decay of |p| < 4
-    if code == updates.SGD:
-        return lr * largest
-    if code in (updates.MOMENTUM, updates.NESTEROV):
-        return lr * largest * STEPS
+    if not updates.BY_CODE[code].normalized:
+        return lr * largest * (STEPS if updates.BY_CODE[code].states else 1)
     # Divided by the root of a mean of squares: that of the first step's gradient at least, times (1 - beta2)**(1/2)
     least = np.sqrt(0.01 * 0.99**STEPS) * np.abs(grads).astype(float).max(axis=0)
     return lr * largest / least

@@ -6,6 +6,7 @@ from numpy.testing import assert_array_equal
 
 import fastbp
 from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.nn import losses
 
 LOSSES = {
     "labels": ("softmax_cross_entropy", lambda rng: rng.integers(0, 4, 5)),
@@ -15,6 +16,7 @@ LOSSES = {
     "bce": ("binary_cross_entropy_with_logits", lambda rng: rng.random((5, 4))),
     "gaussian_nll": ("gaussian_nll", lambda rng: rng.standard_normal((5, 2))),
     "function": (fastbp.mse_loss, lambda rng: rng.standard_normal((5, 4))),
+    **{kind.__name__: (kind(), lambda rng: rng.standard_normal((5, 4))) for kind in losses.MADE},
 }
 
 

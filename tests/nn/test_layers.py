@@ -15,9 +15,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.nn import losses
 from fastbp.nn.losses import named_loss
 
-LOSSES = ["softmax_cross_entropy", "mse", "binary_cross_entropy_with_logits", "gaussian_nll"]
+LOSSES = list(losses.LOSSES)
 
 
 @pytest.fixture

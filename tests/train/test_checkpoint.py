@@ -10,7 +10,9 @@ from safetensors.numpy import load_file
 
 import fastbp
 from fastbp.kernels.optimizers import FIRST_POWER
+from fastbp.nn import losses
 from fastbp.nn.modelfile import CHECKPOINT, read_tensors, write_tensors
+from fastbp.train import optimizers
 
 ROWS, BATCH = 22, 5  # five steps an epoch, the last one smaller
 
@@ -77,6 +79,8 @@ CASES = {
     "rmsprop": (fastbp.CrossEntropyLoss(weight=[1.0, 0.3, 2.0], label_smoothing=0.1), fastbp.RMSprop, "labels"),
     "adamw": (fastbp.MSELoss(reduction="sum"), lambda: fastbp.AdamW(0.01, weight_decay=0.1), "targets"),
     "sgd": (fastbp.CrossEntropyLoss(ignore_index=1), fastbp.SGD, "labels"),
+    **{kind.__name__: (kind(), fastbp.SGD, "targets") for kind in losses.MADE},
+    **{kind.__name__: (None, kind, "labels") for kind in optimizers.MADE},
 }
 
 
@@ -459,7 +463,7 @@ def test_what_a_checkpoint_cannot_hold_is_refused_and_the_old_one_stays(data, tm
     path = tmp_path / "c"
     make_trainer().save_checkpoint(path)
     before = path.read_bytes()
-    with pytest.raises(TypeError, match="save_checkpoint knows SGD, Adam, AdamW, RMSprop; got Mine"):
+    with pytest.raises(TypeError, match=r"save_checkpoint knows SGD, Adam, AdamW, RMSprop.*; got Mine"):
         make_trainer(optimizer=Mine()).save_checkpoint(path)
     trainer = make_trainer()
     trainer.model.metadata = {"what": object()}

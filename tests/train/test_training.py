@@ -21,6 +21,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp.kernels import entries
+from fastbp.kernels import optimizers as updates
+from fastbp.train import optimizers as made
 
 OPTIMIZERS = {
     "sgd": (fastbp.SGD(0.05), "SGD", {"lr": 0.05}),
@@ -83,6 +85,24 @@ def test_200_steps_follow_torch(torch, digits, name):
     assert trainer.steps == 200
     assert got[-1] < 0.7 * got[0]
     assert_allclose(got, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", made.MADE)
+def test_steps_of_an_optimizer_from_the_table_are_those_of_its_twin(digits, kind):
+    optimizer = kind(**({"weight_decay": 0.1} if "weight_decay" in kind.__annotations__ else {}))
+    rule = updates.BY_CODE[optimizer.code]
+    x, y = digits
+    trainer = fastbp.Trainer(fastbp.mlp([64, 20, 10], "tanh", dtype="float64", rng=0), optimizer=optimizer)
+    params = trainer.model._params.copy()
+    states = np.zeros((rule.states, params.size))
+    hyper = updates.Hyper(*trainer._hyper)
+    for step in range(30):
+        rows = slice(50 * step, 50 * step + 50)
+        trainer.step(x[rows], y[rows])
+        hyper.lr, hyper.decay, hyper.first, hyper.second, hyper.eps = optimizer.numbers()
+        hyper.first_power, hyper.second_power = hyper.first_power * hyper.first, hyper.second_power * hyper.second
+        rule.twin(params, trainer.model._grads, *states, hyper)
+        assert_allclose(trainer.model._params, params, rtol=1e-10, atol=1e-13)
 
 
 def test_one_update_takes_all_layers_at_once(rng):

@@ -1,0 +1,44 @@
+"""What the classes and functions have in common that are made from the kernels' tables: checks and docstrings."""
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fastbp._base import check
+from fastbp._base.docs import LINE
+from fastbp.kernels.registry import Number
+
+
+def checked(number: Number, value: Any, who: str) -> tuple[float, ...]:
+    """Return the number that a user chose, or the two of a pair; ValueError or TypeError if one is out of range."""
+    if isinstance(number.default, float):
+        return (_checked(number, value, who, number.name),)
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{who} expects {number.name} to be two numbers, got {value!r}")
+    return tuple(_checked(number, each, who, f"{number.name}[{i}]") for i, each in enumerate(value))
+
+
+def _checked(number: Number, value: Any, who: str, name: str) -> float:
+    found = check.number(value, who, name, 0.0, number.below, open_high=True)
+    if number.positive and found == 0:
+        raise ValueError(f"{who} expects {name} greater than 0, got {value!r}")
+    return found
+
+
+def parameters_of(numbers: Iterable[Number]) -> list[tuple[str, str]]:
+    """Return the numbers as `docstring` takes parameters."""
+    found = []
+    for number in numbers:
+        kind = "float" if isinstance(number.default, float) else "(float, float)"
+        found.append((f"{number.name} : {kind}, default {number.default}", number.text))
+    return found
+
+
+def docstring(text: str, sections: Mapping[str, Sequence[tuple[str, str]]], example: str) -> str:
+    """Return a docstring in numpydoc's form; the entries of a section are a line, and what stands under it."""
+    lines = textwrap.wrap(text, LINE - 4)
+    for section, entries in sections.items():
+        lines += ["", section, "-" * len(section)]
+        for line, below in entries:
+            lines += [line, *textwrap.wrap(below, LINE - 4, initial_indent="    ", subsequent_indent="    ")]
+    return "\n".join([*lines, "", "Examples", "--------", ">>> import fastbp", *example.splitlines(), ""])
