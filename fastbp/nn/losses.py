@@ -88,7 +88,8 @@ class Loss(Guarded):
 
     def __post_init__(self) -> None:
         check.choice(self.reduction, REDUCTIONS, self._who, "reduction")
-        self._own()  # checks them
+        if self._numbers:
+            self._own()  # checks them
 
     def _own(self) -> list[float]:
         return [own for number in self._numbers for own in checked(number, getattr(self, number.name), self._who)]
