@@ -66,7 +66,7 @@ IN_USE = [
     *(update(rule) for rule in RULES.values()),
 ]
 PARTS = [o for o in gc.get_objects() if issubclass(type(o), Outlined) and of_kernels(o.function)]
-OUTLINED = {name_of(part): part for part in PARTS}
+OUTLINED = {name_of(part): part for part in sorted(PARTS, key=name_of)}
 
 needs_fma = pytest.mark.skipif(not isa().fma, reason="this CPU has no fused multiply-add")
 
