@@ -4,15 +4,19 @@ import functools
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from ..activations import BY_CODE
 from ..activations.compiled import functions_of
 from ..compile.functions import element_type_of, entry, kernel
+from ..compile.outlined import outlined
 from ..compile.pointers import address_of, at
+from ..compile.records import INT, POINTER, record
 from ..linalg.matrix import Matrix, through
 from ..run.frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
 from ..run.passes import backward_pass, copy_row, run_forward
 from ..run.plan import (
+    ABSENT,
     ACTIVATE,
     APPLY_SLOPE,
     BATCH_ROWS,
@@ -78,45 +82,88 @@ def start_frame(frame, rows):
     frame[PARAMS], frame[GRADS], frame[WORK], frame[DX] = 0, 0, 0, 0
 
 
+# What a dense layer is given: `batch` rows, `ins` and `outs` columns. `below` and `slope` are of the layer below;
+# `biased` says whether there is a bias, `with_dx` whether dx is wanted.
+Given = record(
+    "Given", x=POINTER, w=POINTER, b=POINTER, a=POINTER, slope=POINTER, dz=POINTER, below=POINTER, partials=POINTER,
+    dx=POINTER, dw=POINTER, db=POINTER, batch=INT, ins=INT, outs=INT, biased=INT, with_dx=INT,
+)  # fmt: skip
+
+
+def _types(dtype):
+    ints = types.CPointer(types.int64)
+    return types.void(Given.of(dtype), ints, ints, types.int64)
+
+
+@outlined(_types)
+def forward_of_layer(given, functions, below_functions, tasks):
+    """`dense_forward`, on pointers."""
+    frame, rows, span = new_frame(functions), new_rows(functions), new_span(functions)
+    start_frame(frame, rows)
+    row = start_row(frame, 0, functions, given.ins, given.outs)
+    row[W], row[B] = address_of(given.w), address_of(given.b) if given.biased else ABSENT
+    row[A], row[SLOPE] = address_of(given.a), address_of(given.slope)
+    span[FIRST], span[ROWS], span[PLACE] = 0, given.batch, 0
+    run_forward(given.x, frame, span, tasks)
+
+
+@outlined(_types)
+def backward_of_layer(given, functions, below_functions, tasks):
+    """`dense_backward`, on pointers."""
+    frame, rows, span = new_frame(functions), new_rows(functions), new_span(functions)
+    start_frame(frame, rows)
+    source = start_row(frame, 0, below_functions, given.ins, given.ins)
+    source[A], source[SLOPE], source[D] = address_of(given.below), address_of(given.slope), address_of(given.dx)
+    source[INPUT_GRADIENT], source[WEIGHT_GRADIENT] = NOTHING, NOTHING
+    row = start_row(frame, 1, functions, given.ins, given.outs)
+    row[W], row[D], row[PARTIALS] = address_of(given.w), address_of(given.dz), address_of(given.partials)
+    row[DW], row[DB] = address_of(given.dw), address_of(given.db) if given.biased else ABSENT
+    if given.with_dx:
+        row[SOURCE] = 0
+        span[FIRST], span[ROWS], span[PLACE] = 0, given.batch, 0
+        run_row(INPUT_GRADIENT, given.x, frame, 1, span, tasks)
+    row[SOURCE], row[INPUT_GRADIENT], frame[LAYERS] = BATCH_ROWS, NOTHING, 2
+    backward_pass(given.x, frame, given.batch, False, tasks)
+
+
+def _slope_types(dtype):
+    p, i = types.CPointer(dtype), types.int64
+    return types.void(p, p, p, p, i, i, i)
+
+
+@outlined(_slope_types)
+def slope_of_layer(da, a, slope, dz, apply_slope, rows, cols):
+    """`activation_backward`, on pointers."""
+    copy_row(da, dz, rows * cols)
+    through(apply_slope, Matrix(dz, cols, rows, cols, 0), a, slope)
+
+
 @entry
 def _dense_forward(functions, x, w, b, tasks, a, slope):
-    like = at(functions, 0)
-    frame, rows, span = new_frame(like), new_rows(like), new_span(like)
-    start_frame(frame, rows)
-    row = start_row(frame, 0, functions, x.shape[1], w.shape[1])
-    row[W], row[B] = address_of(at(w, 0)), address_of(at(b, 0)) if b.size > 0 else -1
-    row[A], row[SLOPE] = address_of(at(a, 0)), address_of(at(slope, 0))
-    span[FIRST], span[ROWS], span[PLACE] = 0, x.shape[0], 0
-    run_forward(at(x, 0), frame, span, tasks)
+    p = at(x, 0)
+    given = Given(
+        p, at(w, 0), at(b, 0), at(a, 0), at(slope, 0), p, p, p, p, p, p, x.shape[0], x.shape[1], w.shape[1],
+        b.size > 0, 0,
+    )  # fmt: skip
+    forward_of_layer(given, at(functions, 0), at(functions, 0), tasks)
 
 
 @entry
 def _dense_backward(  # arrays as Python has them
     functions, below_functions, x, w, dz, below, slope, with_dx, partials, tasks, dx, dw, db
 ):
-    ins, outs = x.shape[1], w.shape[1]
-    like = at(functions, 0)
-    frame, rows, span = new_frame(like), new_rows(like), new_span(like)
-    start_frame(frame, rows)
-    source = start_row(frame, 0, below_functions, ins, ins)
-    source[A], source[SLOPE], source[D] = address_of(at(below, 0)), address_of(at(slope, 0)), address_of(at(dx, 0))
-    source[INPUT_GRADIENT], source[WEIGHT_GRADIENT] = NOTHING, NOTHING
-    row = start_row(frame, 1, functions, ins, outs)
-    row[W], row[D], row[PARTIALS] = address_of(at(w, 0)), address_of(at(dz, 0)), address_of(at(partials, 0))
-    row[DW], row[DB] = address_of(at(dw, 0)), address_of(at(db, 0)) if db.size > 0 else -1
-    if with_dx:
-        row[SOURCE] = 0
-        span[FIRST], span[ROWS], span[PLACE] = 0, x.shape[0], 0
-        run_row(INPUT_GRADIENT, at(x, 0), frame, 1, span, tasks)
-    row[SOURCE], row[INPUT_GRADIENT], frame[LAYERS] = BATCH_ROWS, NOTHING, 2
-    backward_pass(at(x, 0), frame, x.shape[0], False, tasks)
+    p = at(x, 0)
+    given = Given(
+        p, at(w, 0), p, p, at(slope, 0), at(dz, 0), at(below, 0), at(partials, 0), at(dx, 0), at(dw, 0), at(db, 0),
+        x.shape[0], x.shape[1], w.shape[1], db.size > 0, with_dx,
+    )  # fmt: skip
+    backward_of_layer(given, at(functions, 0), at(below_functions, 0), tasks)
 
 
 @entry
 def _activation_backward(apply_slope, da, a, slope, dz):
     rows, cols = da.shape
-    copy_row(at(da, 0), at(dz, 0), da.size)
-    through(apply_slope, Matrix(at(dz, 0), cols, rows, cols, 0), at(a, 0), at(slope, 0))
+    slope_of_layer(at(da, 0), at(a, 0), at(slope, 0), at(dz, 0), apply_slope, rows, cols)
 
 
 def dense_forward(  # arrays as Python has them

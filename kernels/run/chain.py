@@ -11,7 +11,9 @@ import numpy as np
 from numba import types
 
 from ..compile.functions import entry, kernel
+from ..compile.outlined import outlined
 from ..compile.pointers import at, pointer_to
+from ..compile.records import INT, INTS, POINTER, record
 from ..compile.region import shared
 from ..linalg.matrix import through
 from ..linalg.tasks import MOVED, share, worth
@@ -101,24 +103,28 @@ def chain_partials(plan: np.ndarray, batch: int) -> int:
     return max(partials_size(int(row[IN]), int(row[OUT]), batch) for row in plan)
 
 
-@kernel
-def start_chain(frame, table, params, places, batch, work, out, size):
-    """Write the plan of a call at the beginning of its workspace, and the frame.
+# A call of PyTorch's: `table` is the plan of the chain, of `layers` rows; params, x, work and out are addresses; `like`
+# is any pointer to elements of `size` bytes.
+Call = record(
+    "Call", like=POINTER, size=INT, table=INTS, layers=INT, params=INT, places=INTS, x=INT, batch=INT, work=INT, out=INT
+)
+# What the way back has besides: addresses, and the places of the gradients
+Back = record("Back", like=POINTER, dout=INT, grads=INT, places=INTS, dx=INT, turns=INT, partials=INT)
 
-    params, work, out : addresses
-    size : bytes of an element
-    """
-    layers = table.shape[0]
-    frame[PLAN], frame[LAYERS], frame[PARAMS], frame[WORK] = work, layers, params, work
+
+@kernel
+def start_chain(frame, call):
+    """Write the plan of a call at the beginning of its workspace, and the frame."""
+    frame[PLAN], frame[LAYERS], frame[PARAMS], frame[WORK] = call.work, call.layers, call.params, call.work
     frame[GRADS], frame[DX] = 0, 0
-    begin = layers * COLUMNS * 8
-    for i in range(layers):
-        row = row_at(frame, i)
+    begin, each = call.layers * COLUMNS * 8, call.batch * call.size
+    for i in range(call.layers):
+        row, kept = row_at(frame, i), at(call.table, i * COLUMNS)
         for column in range(COLUMNS):
-            row[column] = table[i, column]
-        row[W], row[B] = places[2 * i], places[2 * i + 1]
-        row[A], row[SLOPE] = begin + table[i, A] * batch * size, begin + table[i, SLOPE] * batch * size
-    row_at(frame, layers - 1)[A] = out - work
+            row[column] = kept[column]
+        row[W], row[B] = call.places[2 * i], call.places[2 * i + 1]
+        row[A], row[SLOPE] = begin + kept[A] * each, begin + kept[SLOPE] * each
+    row_at(frame, call.layers - 1)[A] = call.out - call.work
 
 
 def _slope_types(dtype):
@@ -137,6 +143,51 @@ def last_slope(da, out, frame, batch, tasks, task):
     through(row[APPLY_SLOPE], dz, at(out, c), slope.data)
 
 
+def _forward_types(dtype):
+    return types.void(Call.of(dtype), types.int64)
+
+
+@outlined(_forward_types)
+def forward_of_chain(call, tasks):
+    """`chain_forward`, on pointers."""
+    frame, span = new_frame(call.table), new_span(call.table)
+    start_chain(frame, call)
+    span[FIRST], span[ROWS], span[PLACE] = 0, call.batch, 0
+    run_forward(pointer_to(call.like, call.x), frame, span, tasks)
+
+
+def _backward_types(dtype):
+    return types.void(Call.of(dtype), Back.of(dtype), types.int64)
+
+
+@outlined(_backward_types)
+def backward_of_chain(call, back, tasks):
+    """`chain_backward`, on pointers."""
+    frame, last = new_frame(call.table), call.layers - 1
+    start_chain(frame, call)
+    frame[GRADS], frame[DX] = back.grads, back.dx
+    for i in range(call.layers):
+        row = row_at(frame, i)
+        row[DW], row[DB] = back.places[2 * i], back.places[2 * i + 1]
+        row[PARTIALS] = back.partials - call.work
+        row[D] = back.turns - call.work + call.table[i * COLUMNS + D] * call.batch * call.size
+        if row[DW] == ABSENT and row[DB] == ABSENT:
+            row[WEIGHT_GRADIENT] = NOTHING
+    if back.dx == 0:  # no need to go below the first layer of which a gradient is wanted
+        i = 0
+        while i < last and row_at(frame, i)[WEIGHT_GRADIENT] == NOTHING:
+            row_at(frame, i)[INPUT_GRADIENT] = NOTHING
+            i += 1
+        row_at(frame, i)[INPUT_GRADIENT] = NOTHING
+    row = row_at(frame, last)
+    if row[APPLY_SLOPE] == 0:
+        row[D] = back.dout - call.work
+    else:
+        dout, out = pointer_to(call.like, back.dout), pointer_to(call.like, call.out)
+        last_slope(dout, out, frame, call.batch, worth(MOVED * call.batch * row[OUT], tasks), tasks)
+    backward_pass(pointer_to(call.like, call.x), frame, call.batch, False, tasks)
+
+
 @entry
 def chain_forward(table, like, params, places, x, batch, work, out, tasks):  # addresses as PyTorch has them
     """Run a chain: ``A = g(X @ W.T + b)``, layer by layer.
@@ -151,10 +202,9 @@ def chain_forward(table, like, params, places, x, batch, work, out, tasks):  # a
 
     One task owns a block of a layer's output.
     """
-    frame, span = new_frame(at(table, 0)), new_span(at(table, 0))
-    start_chain(frame, table, params, places, batch, work, out, like.itemsize)
-    span[FIRST], span[ROWS], span[PLACE] = 0, batch, 0
-    run_forward(pointer_to(at(like, 0), x), frame, span, tasks)
+    layers = table.shape[0]
+    call = Call(at(like, 0), like.itemsize, at(table, 0), layers, params, at(places, 0), x, batch, work, out)
+    forward_of_chain(call, tasks)
 
 
 @entry
@@ -173,26 +223,6 @@ def chain_backward(  # addresses as PyTorch has them
 
     One task owns a block of dX or of dW. A small dW over a large batch is summed in fixed chunks of the batch.
     """
-    size, pointer, last = like.itemsize, at(like, 0), table.shape[0] - 1
-    frame = new_frame(at(table, 0))
-    start_chain(frame, table, params, places, batch, work, out, size)
-    frame[GRADS], frame[DX] = grads, dx
-    for i in range(last + 1):
-        row = row_at(frame, i)
-        row[DW], row[DB], row[PARTIALS] = grad_places[2 * i], grad_places[2 * i + 1], partials - work
-        row[D] = turns - work + table[i, D] * batch * size
-        if row[DW] == ABSENT and row[DB] == ABSENT:
-            row[WEIGHT_GRADIENT] = NOTHING
-    if dx == 0:  # no need to go below the first layer of which a gradient is wanted
-        i = 0
-        while i < last and row_at(frame, i)[WEIGHT_GRADIENT] == NOTHING:
-            row_at(frame, i)[INPUT_GRADIENT] = NOTHING
-            i += 1
-        row_at(frame, i)[INPUT_GRADIENT] = NOTHING
-    row = row_at(frame, last)
-    if row[APPLY_SLOPE] == 0:
-        row[D] = dout - work
-    else:
-        pieces = worth(MOVED * batch * row[OUT], tasks)
-        last_slope(pointer_to(pointer, dout), pointer_to(pointer, out), frame, batch, pieces, tasks)
-    backward_pass(pointer_to(pointer, x), frame, batch, False, tasks)
+    layers = table.shape[0]
+    call = Call(at(like, 0), like.itemsize, at(table, 0), layers, params, at(places, 0), x, batch, work, out)
+    backward_of_chain(call, Back(at(like, 0), dout, grads, at(grad_places, 0), dx, turns, partials), tasks)

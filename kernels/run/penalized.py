@@ -1,12 +1,17 @@
 """Training steps of ``loss + decay / 2 * |W|**2``: a penalty on the weights, its factor another in each step."""
 
+from numba import carray, types
+
 from ..compile.functions import entry, kernel
+from ..compile.outlined import outlined
 from ..compile.pointers import at, doubles_at, pointer_to
+from ..compile.records import DOUBLES, INT, INTS, POINTER
+from ..compile.records import record as make_record
 from ..optimizers.registry import EPS, WEIGHT_DECAY
 from ..simd.lanes import Lanes, Vec
 from ..simd.rows import summed
 from .frame import FIRST_STEP, HYPER, LAST_STEP, PARAMS, SETTINGS
-from .penalty import DECAY, SQUARES, STEP_EPS
+from .penalty import DECAY, NUMBERS, SQUARES, STEP_EPS
 from .train import Samples, train
 
 
@@ -31,6 +36,35 @@ def sum_of_squares(x, start, count):
     return total + squared_rest(at(first, 4 * quarter), count - 4 * quarter)
 
 
+# What is penalized: `count` pairs in `blocks`, where one begins and how many elements it has; and `numbers`, see
+# `penalty`, for `steps` steps
+Penalty = make_record("Penalty", like=POINTER, numbers=DOUBLES, steps=INT, blocks=INTS, count=INT)
+
+
+def _types(dtype):
+    i = types.int64
+    return types.void(Samples.of(dtype), types.CPointer(i), types.CPointer(types.float64), i, Penalty.of(dtype))
+
+
+@outlined(_types)
+def train_with_penalty(samples, frame, record, steps, penalty):
+    """`train_penalized`, on pointers."""
+    settings, hyper = pointer_to(frame, frame[SETTINGS]), doubles_at(frame[HYPER])
+    params = pointer_to(samples.x, frame[PARAMS])
+    numbers = carray(penalty.numbers, (NUMBERS, penalty.steps))
+    for step in range(max(0, settings[FIRST_STEP]), min(penalty.steps, settings[LAST_STEP])):
+        if numbers[DECAY, step] < 0.0:
+            continue
+        hyper[WEIGHT_DECAY], hyper[EPS] = numbers[DECAY, step], numbers[STEP_EPS, step]
+        if numbers[DECAY, step] > 0.0:
+            total = 0.0
+            for i in range(penalty.count):
+                total += sum_of_squares(params, penalty.blocks[2 * i], penalty.blocks[2 * i + 1])
+            numbers[SQUARES, step] = total
+        settings[FIRST_STEP], settings[LAST_STEP] = step, step + 1
+        train(samples, frame, record, steps)
+
+
 @entry
 def train_penalized(frame, x, labels, targets, sample_weight, order, record, numbers, blocks):
     """Run training steps as `network.train_steps` does, each with a weight decay and an eps of its own.
@@ -39,20 +73,9 @@ def train_penalized(frame, x, labels, targets, sample_weight, order, record, num
         blocks before it. A step whose decay is negative is left out.
     blocks : (blocks, 2) int64: where in the parameters what is penalized begins, and how many elements that are
     """
-    settings, hyper = pointer_to(at(order, 0), frame[SETTINGS]), doubles_at(frame[HYPER])
-    params = pointer_to(at(x, 0), frame[PARAMS])
     samples = Samples(
         at(x, 0), x.shape[0], at(labels, 0), at(targets, 0), targets.shape[1], at(sample_weight, 0), sample_weight.size,
         at(order, 0), order.size,
     )  # fmt: skip
-    for step in range(max(0, settings[FIRST_STEP]), min(numbers.shape[1], settings[LAST_STEP])):
-        if numbers[DECAY, step] < 0.0:
-            continue
-        hyper[WEIGHT_DECAY], hyper[EPS] = numbers[DECAY, step], numbers[STEP_EPS, step]
-        if numbers[DECAY, step] > 0.0:
-            total = 0.0
-            for i in range(blocks.shape[0]):
-                total += sum_of_squares(params, blocks[i, 0], blocks[i, 1])
-            numbers[SQUARES, step] = total
-        settings[FIRST_STEP], settings[LAST_STEP] = step, step + 1
-        train(samples, at(frame, 0), at(record, 0), record.shape[1])
+    penalty = Penalty(at(x, 0), at(numbers, 0), numbers.shape[1], at(blocks, 0), blocks.shape[0])
+    train_with_penalty(samples, at(frame, 0), at(record, 0), record.shape[1], penalty)

@@ -19,6 +19,7 @@ from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.activations.compiled import activate, apply_slope
 from fastbp.kernels.compile import functions as compiling
 from fastbp.kernels.compile.outlined import Outlined
+from fastbp.kernels.compile.parts import behind
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.linalg.matrix import Matrix
 from fastbp.kernels.losses import LOSSES, entries
@@ -330,3 +331,19 @@ def test_no_outlined_function_takes_64_kib_of_stack(name, dtype):
 
 def test_frames_are_seen_in_the_assembly():
     assert any(stack_frames(outlined_assembly(name, "float32")) for name in OUTLINED)
+
+
+def outlined_behind(value):
+    try:
+        return behind(value)
+    except (KeyError, TypeError):
+        return None
+
+
+def test_an_entry_hands_its_arrays_to_one_outlined_body():
+    """So other code than Numba's can call that. An entry of integers alone has no element type: it is the body."""
+    for name, dispatcher in ENTRIES.items():
+        function = dispatcher.py_func.__wrapped__
+        named = [outlined_behind(function.__globals__.get(each)) for each in function.__code__.co_names]
+        bodies = [part for part in named if part is not None]
+        assert len(bodies) == (name != "first_wrong_label"), name
