@@ -25,7 +25,7 @@ from numba import types
 from .._numba import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, rtsys
 from .control import give_control_back, take_control
 from .folder import SOURCE_DIGEST, KernelFolder
-from .inlined import KernelCompiler
+from .inlined import ClosedCompiler, KernelCompiler
 from .outside import digest_of, is_outside
 from .parts import parts_of
 from .pool import start_threads
@@ -158,7 +158,9 @@ def entry(function: Callable[..., Any]) -> Any:
     source = _ENTRY.format(name=function.__name__, parameters=", ".join(inspect.signature(function).parameters))
     scope = {"body": kernel(function), "take_control": take_control, "give_control_back": give_control_back}
     exec(source, scope)
-    dispatcher = numba.njit(**_OPTIONS)(functools.wraps(function)(scope[function.__name__]))
+    dispatcher = numba.njit(pipeline_class=ClosedCompiler, **_OPTIONS)(
+        functools.wraps(function)(scope[function.__name__])
+    )
     dispatcher._cache = cache_of(function)
     return dispatcher
 

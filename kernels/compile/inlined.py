@@ -36,3 +36,27 @@ class KernelCompiler(Compiler):
         unused = make_function(result.fndesc.lookup_module(), func.__name__, "", 0, result.environment, (library,))
         context.insert_user_function(unused, result.fndesc, [library])
         return result._replace(entry_point=unused)
+
+
+class ClosedCode(JITCodeLibrary):
+    """Code that is called from outside by its own name alone: the kernels that are part of it are nobody else's.
+
+    Numba leaves their names visible. They tell functions of one name apart by a number that counts in each process
+    anew, and code from the cache was made in another: where two are loaded, one would call the other's kernels.
+    """
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage.name == "linkonce_odr":
+                function.linkage = "internal"
+        super()._optimize_final_module()
+
+
+class ClosedCompiler(Compiler):
+    """Numba's compiler, for what is called by its name or address."""
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        """Compile a function for its argument types."""
+        self.state.library = ClosedCode(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)

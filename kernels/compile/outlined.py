@@ -6,6 +6,7 @@ instead.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from numba import types
 from .._numba import CFunc, cgutils, global_compiler_lock
 from ..simd.lanes import make_intrinsic
 from .functions import cache_of
+from .inlined import ClosedCompiler
+from .outside import digest_of, is_outside
 from .parts import Part, note, parts_of
 
 
@@ -60,8 +63,11 @@ class Outlined:
             for part in self.parts():
                 part.compile(dtype)
             signature = self.signature(dtype)
+            if is_outside(self.function):  # two of one name are two symbols
+                name = self.function.__name__
+                self.function.__qualname__ = f"{name}_{digest_of(self.function) or os.urandom(16).hex()}"
             options = {"error_model": "numpy", "nopython": True}
-            compiled = CFunc(self.function, (signature.args, signature.return_type), {}, options)
+            compiled = CFunc(self.function, (signature.args, signature.return_type), {}, options, ClosedCompiler)
             compiled._cache = cache_of(self.function)
             compiled.compile()
             binding.add_symbol(self.symbol(dtype), compiled.address)
