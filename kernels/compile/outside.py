@@ -59,7 +59,9 @@ class _Walk:
 
     def value(self, value: Any) -> None:
         """Add what a name stands for."""
-        value = getattr(value, "py_func", value)  # of a compiled function
+        if _root(type(value)) == "numba":  # of a compiled function or ufunc, with its options
+            self.note(sorted(getattr(value, "targetoptions", {}).items()))
+            value = getattr(value, "__wrapped__", value)
         value = getattr(value, "_defn", value)  # of an intrinsic
         if isinstance(value, _PLAIN):
             self.note(type(value).__name__, value)
@@ -93,12 +95,9 @@ class _Walk:
             self.note(self.text_of(function))
             for value in (function.__defaults__, *(function.__kwdefaults__ or {}).items()):
                 self.value(value)
-            for name, value in _globals_of(function):
-                self.note(name)
-                self.value(value)
-        for cell in function.__closure__ or ():
-            with contextlib.suppress(ValueError):  # an empty one
-                self.value(cell.cell_contents)
+        for name, value in _used_by(function):
+            self.note(name)
+            self.value(value)
 
     def text_of(self, function: FunctionType) -> object:
         if self.of_text:
@@ -127,10 +126,14 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _globals_of(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield the globals that a function names; of modules, the attributes that it names."""
+def _used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a function closes over and, of one from outside, the globals and attributes of modules it names."""
     names = list(dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names))
+    names = names if is_outside(function) else []
     found = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # an empty one
+            found.append((name, cell.cell_contents))
     seen = set()
     while found:
         name, value = found.pop()

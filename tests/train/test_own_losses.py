@@ -384,9 +384,16 @@ SOURCES = {
         import numba
         PLAIN = {plain}
         INNER = {inner}
+        FAR = {far}
         @numba.njit
         def helper():
             return INNER
+        @numba.vectorize
+        def of_each(a):
+            return a * {each}
+        @numba.njit(boundscheck={option})
+        def one():
+            return 1.0
     """,
     "own.py": """
         import numpy as np, fastbp, own_part
@@ -394,9 +401,11 @@ SOURCES = {
         FACTOR = {factor}
         TABLE = np.array([1.0, {table}])
         def make(closed):
+            import own_part as near
             @fastbp.row_loss
             def loss(z, target, dz):
-                return FACTOR + TABLE[1] + helper() + own_part.PLAIN + closed + {inline}
+                ones = FACTOR + TABLE[1] + helper() + own_part.PLAIN + closed + {inline}
+                return ones + near.FAR + own_part.of_each(own_part.one())
             return loss
         loss = make({closed})
         if __name__ == "__main__":
@@ -408,18 +417,18 @@ SOURCES = {
             print(value, compiled.cache_hits)
     """,
 }
-NAMES = ["plain", "inner", "factor", "table", "inline", "closed"]
+NAMES = ["plain", "inner", "factor", "table", "inline", "closed", "far", "each"]
 
 
 def write_sources(folder, **changed):
-    """Write modules whose loss is the sum of six constants."""
-    numbers = dict.fromkeys(NAMES, 1.0) | changed
+    """Write modules whose loss is the sum of eight constants."""
+    numbers = dict.fromkeys(NAMES, 1.0) | {"option": False} | changed
     for name, text in SOURCES.items():
         (folder / name).write_text(textwrap.dedent(text).format(**numbers))
 
 
 def test_machine_code_on_disk_is_not_taken_for_that_of_another_function(tmp_path):
-    for changed, value, hits in (({}, 6, 0), ({}, 6, 1), ({"inner": 3.0}, 8, 0)):
+    for changed, value, hits in (({}, 8, 0), ({}, 8, 1), ({"inner": 3.0}, 10, 0)):
         write_sources(tmp_path, **changed)
         # -B: Python would take its own bytecode of a file of the same size and second for that of the changed one.
         found = subprocess.run(
@@ -434,7 +443,7 @@ def test_a_digest_sees_constants_closures_and_what_is_imported(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     digests = []
-    for changed in ({}, {}, *({name: 3.0} for name in NAMES)):
+    for changed in ({}, {}, {"option": True}, *({name: 3.0} for name in NAMES)):
         write_sources(tmp_path, **changed)
         for name in ("own", "own_part"):
             sys.modules.pop(name, None)
@@ -445,7 +454,7 @@ def test_a_digest_sees_constants_closures_and_what_is_imported(tmp_path, monkeyp
         del sys.modules[name]
     assert None not in digests
     assert digests[0] == digests[1]
-    assert len(set(digests)) == 1 + len(NAMES)
+    assert len(set(digests)) == 2 + len(NAMES)
 
 
 def test_a_function_that_uses_what_has_no_digest_is_compiled_and_not_kept():
