@@ -7,40 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fastbp.kernels.compile.interrupts import held_back
 
-class held_back:
-    """Run what is inside whole: an exception by Ctrl-C, or by a handler of SIGTERM, is raised at its end.
-
-    For some assignments that belong together, not for anything that takes long.
-    """
-
-    def __enter__(self) -> None:
-        self._held: list[tuple[int, Any, list[Any]]] = []
-        if threading.current_thread() is not threading.main_thread():  # handlers run in no other
-            return
-        try:
-            for number in (_signal.SIGINT, _signal.SIGTERM):
-                handler = _signal.getsignal(number)
-                if callable(handler):
-                    came: list[Any] = []
-                    self._held.append((number, handler, came))
-                    _signal.signal(number, lambda _, frame, came=came: came.append(frame))
-        except BaseException:  # of the handler that still stands
-            self._give_back()
-            raise
-
-    def __exit__(self, *exception: object) -> None:
-        self._give_back()
-
-    def _give_back(self) -> None:
-        if self._held:
-            number, handler, came = self._held.pop()
-            try:
-                _signal.signal(number, handler)
-                if came:
-                    handler(number, came[-1])
-            finally:
-                self._give_back()
+__all__ = ["Terminated", "held_back", "termination_interrupts"]
 
 
 class Terminated(KeyboardInterrupt):

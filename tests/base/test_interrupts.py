@@ -1,13 +1,15 @@
 """What is `held_back` runs whole, and afterwards everything is as it was."""
 
 import signal
+import subprocess
+import sys
 import threading
 import types
 
 import pytest
 
-from fastbp._base import interrupts
 from fastbp._base.interrupts import Terminated, held_back, termination_interrupts
+from fastbp.kernels.compile import interrupts
 
 
 @pytest.fixture
@@ -121,3 +123,27 @@ def test_a_handler_of_sigterm_that_is_there_stays(handlers):
     with pytest.raises(SystemExit), termination_interrupts():
         signal.raise_signal(signal.SIGTERM)
     assert len(handlers) == 1
+
+
+FIRST_CALL = """
+import builtins, signal, numpy as np, fastbp
+
+def with_ctrl_c(name, *rest, _import=builtins.__import__):
+    if name.startswith("numba.np"):
+        builtins.__import__ = _import
+        signal.raise_signal(signal.SIGINT)
+    return _import(name, *rest)
+
+trainer = fastbp.Trainer(fastbp.mlp([3, 2], rng=0))
+x, y = np.ones((4, 3), np.float32), np.zeros(4, np.int64)
+builtins.__import__ = with_ctrl_c
+try:
+    trainer.step(x, y)
+except KeyboardInterrupt:
+    print(trainer.steps, trainer.step(x, y) > 0)
+"""
+
+
+def test_after_ctrl_c_in_the_import_of_the_first_call_the_next_one_computes():
+    found = subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True)
+    assert (found.stdout, found.stderr) == ("0 True\n", "")
