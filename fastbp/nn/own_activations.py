@@ -90,6 +90,8 @@ def activation(name: str, formula: Formula) -> OwnActivation:
 def activations_by_name(activations: Iterable[Any], who: str) -> Mapping[str, OwnActivation]:
     """Return activations that are given for the names in a file."""
     found = {}
+    if not isinstance(activations, Iterable):
+        raise TypeError(f"{who} expects activations to be a list of them, got {type(activations).__name__}")
     for made in activations:
         if not isinstance(made, OwnActivation):
             raise TypeError(f"{who} expects activations that fastbp.activation made, got {type(made).__name__}")

@@ -85,6 +85,8 @@ def test_a_file_has_its_name_as_a_label(tmp_path):
         fastbp.load(path)
     with pytest.raises(TypeError, match=r"load expects activations that fastbp.activation made, got str"):
         fastbp.load(path, activations=["bump"])
+    with pytest.raises(TypeError, match=r"load expects activations to be a list of them, got OwnActivation"):
+        fastbp.load(path, activations=MINE["bump"])
     assert "bump" in model.summary()
 
 
