@@ -347,3 +347,12 @@ def test_an_entry_hands_its_arrays_to_one_outlined_body():
         named = [outlined_behind(function.__globals__.get(each)) for each in function.__code__.co_names]
         bodies = [part for part in named if part is not None]
         assert len(bodies) == (name != "first_wrong_label"), name
+
+
+# The region is the one parallel kernel, whose loop Numba compiles by itself.
+@pytest.mark.parametrize("name", [name for name in OUTLINED if name != "compile.region.region"])
+def test_kernels_inside_machine_code_are_its_own(name):
+    """A weak symbol would be that of whatever was loaded first; those of the function and its constants stay."""
+    weak = re.findall(r"\.weak\s+(\S+)", outlined_assembly(name, "float32"))
+    own = OUTLINED[name].function.__name__
+    assert [symbol for symbol in weak if own not in symbol and "NumbaEnv" not in symbol] == []
