@@ -63,7 +63,7 @@ class Outlined:
             for part in self.parts():
                 part.compile(dtype)
             signature = self.signature(dtype)
-            if is_outside(self.function):  # two of one name are two symbols
+            if is_outside(self.function) and not self.compiled:  # two of one name are two symbols
                 name = self.function.__name__
                 self.function.__qualname__ = f"{name}_{digest_of(self.function) or os.urandom(16).hex()}"
             options = {"error_model": "numpy", "nopython": True}

@@ -8,6 +8,7 @@ its digest is made of these themselves, wherever they come from, and a function 
 import contextlib
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -91,6 +92,8 @@ class _Walk:
         if id(function) in self.seen or _root(function) in _KNOWN:
             return
         self.seen.add(id(function))
+        if not self.of_text and function.__module__ not in sys.modules:  # code from the cache looks for it there
+            raise _Unknown(function)
         if is_outside(function):
             self.note(self.text_of(function))
             for value in (function.__defaults__, *(function.__kwdefaults__ or {}).items()):
