@@ -135,6 +135,7 @@ class RowLoss(OwnLoss):
         name = getattr(self.function, "__name__", "")
         if not inspect.isfunction(self.function) or not name.isidentifier():
             raise TypeError(f"row_loss expects a function with a name, got {self.function!r}")
+        check.choice(self.reduction, ("mean", "sum"), "row_loss", "reduction")
         if len(inspect.signature(self.function).parameters) != 3:
             raise TypeError(
                 f"row_loss expects {name} to be a function of (z, target, dz), got {name}"
@@ -147,8 +148,6 @@ class RowLoss(OwnLoss):
             )
         set_unguarded(self, "_who", name)
         super().__post_init__()
-        if self.reduction == "none":
-            raise ValueError(f"row_loss expects reduction 'mean' or 'sum' for {name}, got 'none'")
         if self.target_columns is not None:
             check.integer(self.target_columns, "row_loss", "target_columns")
         set_unguarded(self, "_code", kernels.own_loss(self.function).code)

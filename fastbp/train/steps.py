@@ -78,8 +78,9 @@ class Steps(Guarded):
         self._options = loss.options()
         self._class_weight = np.empty(0, dtype)
         self._settings = np.zeros(SETTINGS_SIZE, np.int64)
+        generator = check.generator(rng, "Trainer")
         if model._draws:
-            self._draw_seed(check.generator(rng, "Trainer"))
+            self._draw_seed(generator)
         self._record = np.zeros((RECORD_ROWS, 1))
         self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
         self._usual: np.dtype[Any] | None = None  # of the targets of the last `step`, if the settings are its own

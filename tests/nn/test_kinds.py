@@ -334,3 +334,10 @@ def test_a_subclass_that_overrides_what_is_compiled_is_refused():
 
     with pytest.raises(TypeError, match="Mine overrides forward"):
         Sequential(Dense(3, 4), Residual(Mine(4)))
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_a_trainer_refuses_a_seed_that_is_none_whether_its_model_draws_or_not(draws):
+    layers = [fastbp.Dense(3, 2, rng=0)] + [fastbp.Dropout(0.5)] * draws
+    with pytest.raises(TypeError, match="Trainer expects rng"):
+        fastbp.Trainer(fastbp.Sequential(*layers), "mse", rng="a")

@@ -375,8 +375,9 @@ def test_a_function_that_does_not_compile_is_named_before_anything_changes(funct
 def test_targets_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"huber expects targets of shape \(4, 3\), got \(4, 2\)"):
         make_trainer(huber).step(np.zeros((4, 5)), np.zeros((4, 2)))
-    with pytest.raises(ValueError, match="reduction"):
-        fastbp.row_loss(reduction="none")(of_no_number)
+    for wrong in ("none", "x", None):
+        with pytest.raises(ValueError, match="row_loss expects reduction to be one of mean, sum; got"):
+            fastbp.row_loss(reduction=wrong)(of_no_number)
 
 
 SOURCES = {
