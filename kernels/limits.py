@@ -12,6 +12,7 @@ from numba import types
 from .compile.functions import entry
 from .compile.pointers import at
 from .compile.region import shared
+from .compile.signature import Float, Int, Reals, Reals2
 from .linalg.tasks import share
 from .simd.isa import isa
 from .simd.lanes import I64, Lanes, Variable, Vec, count_loop, lanewise, make_intrinsic
@@ -63,7 +64,7 @@ def peak_part(a, size, factor, addend, repeats, tasks, task):
 
 
 @entry
-def fma_peak(a, factor, addend, repeats, tasks):
+def fma_peak(a: Reals2, factor: Float, addend: Float, repeats: Int, tasks: Int) -> None:
     """a = factor * a + addend, `repeats` times.
 
     a : (tasks, CHAINS * lanes), read and written
@@ -87,7 +88,7 @@ def copy_part(source, target, n, tasks, task):
 
 
 @entry
-def copy(source, target, tasks):
+def copy(source: Reals, target: Reals, tasks: Int) -> None:
     """target = source.
 
     source, target : (n,), read; written

@@ -20,8 +20,7 @@ import numba
 import numpy as np
 
 from fastbp.kernels.activations import ACTIVATIONS, BY_CODE
-from fastbp.kernels.activations.compiled import activate
-from fastbp.kernels.compile.functions import element_type_of
+from fastbp.kernels.activations.functions import activate
 from fastbp.kernels.compile.passes import run_pass
 from fastbp.kernels.compile.pointers import at, doubles_at
 from fastbp.kernels.simd import elementary
@@ -57,7 +56,9 @@ EXP, LOG, LOG1P = -1, -2, -3
 
 def compute(code, z, a, slope):
     """Fill `a` with g(z) and `slope` with g'(z), as the kernels compute them."""
-    function = 0 if code < 0 else activate(BY_CODE[code], True).address(element_type_of(z.dtype))
+    function = 0
+    if code >= 0:
+        function = activate(BY_CODE[code], BY_CODE[code].stores_slope).address(z.dtype)
     _compute(code, function, z, a, slope)
 
 

@@ -100,15 +100,15 @@ def layers():
 
 
 def _layer():
-    from fastbp.kernels import entries
+    from fastbp.kernels import workers
 
-    return entries.threading_layer()
+    return workers.threading_layer()
 
 
 def threads_always():
     """Make every call that may use threads use them: else only those with much work do."""
     from fastbp._base import threads
-    from fastbp.kernels import entries
+    from fastbp.kernels import workers
 
     threads.SERIAL_WORK = threads.SERIAL_WORK_OF_WORKQUEUE = 0
-    threads.set_num_threads(entries.most_threads())  # more than cores, if the environment says so
+    threads.set_num_threads(workers.most_threads())  # more than cores, if the environment says so

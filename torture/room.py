@@ -85,7 +85,7 @@ class Room:
         self.kernels = root / "fastbp" / "kernels"
         self.cache = root / "cache"
         self.kernels.mkdir(parents=True)
-        for name in ("__init__.py", "_numba.py", "registry.py"):
+        for name in ("__init__.py", "_numba.py", "code.py", "native.py", "registry.py"):
             shutil.copy(KERNELS / name, self.kernels)
         for room in ROOMS:
             shutil.copytree(KERNELS / room, self.kernels / room, ignore=shutil.ignore_patterns("__pycache__"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastbp.kernels import entries
+from fastbp.kernels import workers
 from fastbp.kernels.compile.space import is_room_for
 
 # A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, a
@@ -37,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 
 def available_threads() -> int:
     """Return the smallest of CPU affinity, cgroup quota, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``."""
-    most: int = entries.most_threads()
+    most: int = workers.most_threads()
     limits = [most, _affinity(), _cgroup_quota(), _omp_num_threads()]
     return max(1, min(limit for limit in limits if limit is not None))
 
@@ -101,7 +101,7 @@ def set_num_threads(n: int) -> None:
     >>> fastbp.set_num_threads(fastbp.get_num_threads())  # what it is already
     """
     global _threads
-    most: int = entries.most_threads()
+    most: int = workers.most_threads()
     if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= most:
         raise ValueError(f"set_num_threads expects n from 1 to {most} (NUMBA_NUM_THREADS), got {n!r}")
     _threads = int(n)
@@ -146,7 +146,7 @@ def _room_for_stacks(n: int) -> bool:
 def _on_workqueue() -> bool:
     """Whether Numba found no better threading layer; said once, because its user can do better."""
     global _named
-    slow: bool = entries.threading_layer() == "workqueue"
+    slow: bool = workers.threading_layer() == "workqueue"
     if slow and not _named:
         _named = True
         warnings.warn(

@@ -11,8 +11,8 @@ from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import set_unguarded
 from fastbp._base.threads import tasks_for
 from fastbp.initializers import INITIALIZERS, Initializer
-from fastbp.kernels import entries
 from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, Activation
+from fastbp.kernels.ops import by_hand
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.kernels.run.plan import parameter_count, partials_size
 from fastbp.nn.layer import Layer, set_parameter
@@ -227,7 +227,7 @@ class Dense(Layer):
         x = check.apart(x, self._all_grads)
         a = np.empty((len(x), self.out_features), self.dtype)
         slope = np.empty_like(a) if self._stores_slope else np.empty((0, self.out_features), self.dtype)
-        entries.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
+        by_hand.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
         set_unguarded(self, "_saved", (x, a, slope))
         return a
 
@@ -262,7 +262,7 @@ class Dense(Layer):
         if self._code == IDENTITY:
             return d
         dz = np.empty_like(a)
-        entries.activation_backward(d, self._code, a, slope, dz)
+        by_hand.activation_backward(d, self._code, a, slope, dz)
         return dz
 
     def _backward(self, dz: Array, below: "Dense | None") -> Array:
@@ -275,7 +275,7 @@ class Dense(Layer):
             assert below._saved is not None
             code, a, slope = below._code, below._saved[1], below._saved[2]
         partials = np.empty(partials_size(self.in_features, self.out_features, len(x)), self.dtype)
-        entries.dense_backward(
+        by_hand.dense_backward(
             x, self._w, dz, code, a, slope, True, partials, tasks_for(2 * self._work * len(x)), dx, self._dw, self._db
         )
         return dx

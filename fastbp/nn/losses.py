@@ -11,8 +11,8 @@ from fastbp._base import check
 from fastbp._base.guard import Guarded, guarded_record
 from fastbp._base.made import checked, docstring, parameters_of
 from fastbp._base.threads import tasks_for
-from fastbp.kernels import entries
 from fastbp.kernels import losses as kernels
+from fastbp.kernels.losses import by_hand
 from fastbp.kernels.registry import Number
 
 __all__ = [
@@ -139,7 +139,7 @@ class Loss(Guarded):
             out, z.shape, z.dtype, self._who, z, targets.values, targets.labels, targets.class_weight, weight
         )
         rows = np.empty((3, batch))
-        total = entries.loss_and_gradient(
+        total = by_hand.loss_and_gradient(
             targets.code,
             z,
             targets.labels,

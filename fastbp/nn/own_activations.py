@@ -8,7 +8,7 @@ import numpy as np
 from fastbp._base import check
 from fastbp._base.guard import Guarded
 from fastbp.kernels import activations as kernels
-from fastbp.kernels import entries
+from fastbp.kernels.ops import by_hand
 
 __all__ = ["OwnActivation", "activation", "activations_by_name"]
 
@@ -124,7 +124,7 @@ def without_labels(config: dict[str, Any], own: Mapping[str, OwnActivation]) -> 
 def _values(made: OwnActivation, z: Any) -> tuple[Any, Any]:
     """Return g(z) and g'(z) as the kernels compute them."""
     a, slope = np.empty_like(z), np.empty_like(z)
-    entries.dense_forward(z, np.ones((1, 1)), np.empty(0), made._kind.code, True, 1, a, slope)
+    by_hand.dense_forward(z, np.ones((1, 1)), np.empty(0), made._kind.code, True, 1, a, slope)
     return a, slope
 
 

@@ -14,6 +14,7 @@ from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
+from fastbp.kernels.ops.fill import fill
 from fastbp.kernels.run.plan import CAPACITY, SIZE, make_plan
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.nn.byhand import ByHand
@@ -182,7 +183,7 @@ class Sequential(Guarded):
                 "train with Trainer.step, or call predict, which goes without it"
             )
         plan, layout = self._plan(batch, train=True)
-        entries.fill(plan, self.dtype, train=True)
+        fill(plan, self.dtype, train=True)
         return plan, layout
 
     def _backward_by_hand(self, dy: ArrayLike) -> Array:
@@ -238,7 +239,7 @@ class Sequential(Guarded):
         saved = getattr(self._local, "saved", None)
         if saved is None or saved[0] < capacity:
             plan, layout = self._plan(capacity, train=False)
-            entries.fill(plan, self.dtype, train=False)
+            fill(plan, self.dtype, train=False)
             saved = self._local.saved = (int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype))
         return saved[1], saved[2]
 

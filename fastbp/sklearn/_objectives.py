@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from fastbp._base.threads import tasks_for
-from fastbp.kernels import entries
+from fastbp.kernels.losses import by_hand
 from fastbp.nn.losses import (
     WORK_PER_ELEMENT,
     BCEWithLogitsLoss,
@@ -59,7 +59,7 @@ class Objective:
     def value_and_gradient(self, z: Array, targets: Targets, weight: Array) -> tuple[float, Array]:
         """Return the sum of the rows' losses times their weights, and its gradient by the network's outputs."""
         gradient = np.empty_like(z)
-        value = entries.loss_and_gradient(
+        value = by_hand.loss_and_gradient(
             targets.code,
             z,
             targets.labels,

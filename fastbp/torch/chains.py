@@ -11,15 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fastbp.kernels import entries
 from fastbp.kernels.activations import BY_CODE, FIRST_STORED_SLOPE, IDENTITY, LEAKY_RELU, RELU
-from fastbp.kernels.run.chain import (
-    chain_backward,
-    chain_forward,
-    chain_partials,
-    chain_room,
-    fill_chain,
-    make_chain,
-)
+from fastbp.kernels.run.chain_plan import chain_partials, chain_room, fill_chain, make_chain
 from fastbp.kernels.run.plan import ABSENT, Layer
 from fastbp.torch.activations import FUNCTIONS
 from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, eager, look, tasks, watched
@@ -114,7 +108,7 @@ class Chain:
         # An allocation takes as long as a small product, so the backward pass finds its room here too.
         work = x.new_empty(self.room(batch, form) if keep else self.plan_room(form) + batch * form.turns)
         out = x.new_empty((batch, self.out_features) if x.dim() == 2 else (*x.shape[:-1], self.out_features))
-        chain_forward(
+        entries.chain_forward(
             form.kept if keep else form.passing, form.like, *self.places(addresses[1:], form), addresses[0], batch,
             work.data_ptr(), out.data_ptr(), tasks(self.work * batch),
         )  # fmt: skip
@@ -131,7 +125,7 @@ class Chain:
         dx, *grads = [torch.empty_like(t) if w else None for t, w in zip((x, *parameters), wanted, strict=True)]
         at_x, at_out, at_dout, work = addresses[:4]
         turns = work + (self.plan_room(form) + batch * form.kept_size) * x.itemsize
-        chain_backward(
+        entries.chain_backward(
             form.kept, form.like, *self.places(addresses[4:], form), at_x, batch, work, at_out, at_dout,
             *self.places([ABSENT if g is None else g.data_ptr() for g in grads], form),
             0 if dx is None else dx.data_ptr(), turns, turns + batch * form.turns * x.itemsize,

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fastbp.kernels import entries
 from fastbp.kernels import losses as kernels
+from fastbp.kernels.losses import by_hand
 from fastbp.nn.losses import REDUCTIONS, WORK_PER_ELEMENT
 from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks, watched
 
@@ -188,7 +189,7 @@ def _problem(z: Tensor, target: Tensor, weight: Tensor | None, options: Options)
 
 def _compute(z: NDArray[Any], problem: Problem, gradient: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
     rows = np.empty((3, len(z)))
-    value = entries.loss_and_gradient(
+    value = by_hand.loss_and_gradient(
         problem.code, z, problem.labels, problem.values, problem.class_weight, problem.options, z.reshape(-1)[:0], rows,
         tasks(WORK_PER_ELEMENT * z.size), gradient,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from fastbp._base.pace import Pace
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
+from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.run.frame import COUNTER, OPTIMIZER, RECORD_ROWS, SEED, SETTINGS_SIZE, TASKS, TERMS, Frame
 from fastbp.kernels.run.plan import SIZE
 from fastbp.nn.losses import Loss, Targets
@@ -193,10 +194,10 @@ class Steps(Guarded):
         if batch > self._room:
             self._reserve(batch)
         if not self._filled:
-            entries.fill(self._plan, self._model.dtype, train=True)
+            fill(self._plan, self._model.dtype, train=True)
             self._settings[OPTIMIZER] = self._code
             clips = self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]].any()
-            entries.fill_update(self._settings, self._model.dtype, clips=bool(clips))
+            fill_update(self._settings, self._model.dtype, clips=bool(clips))
             self._filled = True
         optimizer = self._optimizer
         if optimizer.code != self._code or not self._known(optimizer):
@@ -249,7 +250,7 @@ class Steps(Guarded):
                 self._class_weight = targets.class_weight
                 self._bind()
         self._settings[:TERMS] = targets.code, self._code, batch, steps.start, steps.stop, tasks, finite
-        entries.fill_loss(self._settings, self._model.out_features, self._model.dtype)
+        fill_loss(self._settings, self._model.out_features, self._model.dtype)
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""

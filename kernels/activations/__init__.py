@@ -3,7 +3,7 @@
 In training the slope is stored beside ``a`` while its exponential is at hand, so the backward pass is one product,
 ``dz = da * slope``; identity, relu and leaky_relu need no stored slope, because the sign of ``a`` tells it.
 
-The machine code is in `compiled`.
+The machine code is in `compiled`; `functions` says what a plan needs of it.
 """
 
 from ..registry import load_folder
@@ -14,7 +14,7 @@ __all__ = [
     "own_activation",
 ]  # fmt: skip
 
-load_folder(__name__, __path__, ACTIVATIONS, leave=["compiled"])
+load_folder(__name__, __path__, ACTIVATIONS, leave=["compiled", "functions"])
 
 CODES = {name: activation.code for name, activation in ACTIVATIONS.items()}
 BY_CODE.update((activation.code, activation) for activation in ACTIVATIONS.values())

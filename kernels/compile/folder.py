@@ -17,17 +17,16 @@ import llvmlite
 import numba
 
 from .._numba import config
+from .prebuilt import KERNELS, prebuilt, sources_digest
 
-KERNELS = Path(__file__).parents[1]
 MOST = 16  # folders, of two to four megabytes
 
 
 def _digest() -> str:
-    sources = sorted(KERNELS.rglob("*.py"))
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for path in sources:
-        digest.update(str(path.relative_to(KERNELS)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest() if sources else ""
+    """Return a digest of what compiled code depends on but for the CPU; users' may call prebuilt kernels."""
+    sources = sources_digest()
+    whole = f"{numba.__version__} {llvmlite.__version__} {prebuilt().level} {sources}"
+    return hashlib.sha256(whole.encode()).hexdigest() if sources else ""
 
 
 SOURCE_DIGEST = _digest()

@@ -154,7 +154,10 @@ def {name}({parameters}):
 
 
 def entry(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that Python calls, on its first call; cached on disk. It minds the control word."""
+    """Compile a kernel that Python calls, on its first call; cached on disk. It computes with the default control word.
+
+    Its parameters are annotated with their types, see `signature`: a door to prebuilt code is made from them.
+    """
     source = _ENTRY.format(name=function.__name__, parameters=", ".join(inspect.signature(function).parameters))
     scope = {"body": kernel(function), "take_control": take_control, "give_control_back": give_control_back}
     exec(source, scope)

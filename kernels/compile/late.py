@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from .forks import imports
 from .interrupts import held_back
+from .prebuilt import prebuilt
 from .space import IMPORTING, require_room
 
 
@@ -18,4 +19,14 @@ def late_import() -> Iterator[None]:
     with imports, held_back():
         if "numba" not in sys.modules:
             require_room(IMPORTING)
-        yield
+        try:
+            yield
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] not in ("numba", "llvmlite"):
+                raise
+            why_not = prebuilt().why_not or "this is not among the prebuilt kernels"
+            raise ImportError(
+                f"fastbp expects Numba, which is not to be had ({error}), to compile kernels here: {why_not}. "
+                "pip install 'fastbp[jit]' brings it",
+                name="numba",
+            ) from error

@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 
+from .. import native
 from .._numba import CFunc, cgutils, global_compiler_lock
 from ..simd.lanes import make_intrinsic
-from .functions import cache_of
+from .functions import cache_of, element_type_of
 from .inlined import ClosedCompiler
 from .outside import digest_of, is_outside
 from .parts import Part, note, parts_of
@@ -28,19 +30,21 @@ class Outlined:
         self.function = function
         self.signature = signature
         self.compiled: dict[types.Float, Any] = {}
+        self.addresses: dict[types.Float, Any] = {}
 
     def symbol(self, dtype: types.Float) -> str:
         """Return the name of the machine code for an element type."""
-        return f"fastbp.{self.function.__module__}.{self.function.__name__}.{dtype}"
+        return native.symbol_of(self.function.__module__, self.function.__name__, dtype)
 
     def parts(self) -> list[Part]:
         """Return the outlined functions that this one calls by name, each after those that it calls itself."""
         return parts_of(self.function)
 
-    def address(self, dtype: types.Float) -> int:
+    def address(self, dtype: np.dtype) -> int:
         """Return where the machine code for an element type is, in this process; compile or load it at first."""
-        self.compile(dtype)
-        return int(self.compiled[dtype].address)
+        real = element_type_of(dtype)
+        self.compile(real)
+        return int(self.addresses[real])
 
     def define(self, sig: Any) -> None:
         """Make the symbol that a kernel of these types needs: the first array or pointer of floats tells which."""
@@ -50,15 +54,20 @@ class Outlined:
                 return
 
     def compile(self, dtype: types.Float) -> None:
-        """Compile or load, after all that it calls by name.
+        """Compile or load, after all that it calls by name; where it is prebuilt, that is what is meant by its name.
 
         Once in a process, so that all tables hold the same address: under the lock that Numba compiles under, or else a
         thread that compiles would wait for one that has another lock and waits for Numba's.
         """
-        if dtype in self.compiled:
+        if dtype in self.addresses:
             return
         with global_compiler_lock:
-            if dtype in self.compiled:
+            if dtype in self.addresses:
+                return
+            found = native.address(self.symbol(dtype))
+            if found:
+                binding.add_symbol(self.symbol(dtype), found)
+                self.addresses[dtype] = found
                 return
             for part in self.parts():
                 part.compile(dtype)
@@ -72,6 +81,7 @@ class Outlined:
             compiled.compile()
             binding.add_symbol(self.symbol(dtype), compiled.address)
             self.compiled[dtype] = compiled
+            self.addresses[dtype] = compiled.address
 
     def declare(self, context: Any, module: ir.Module, dtype: types.Float) -> ir.Function:
         """Make sure that the function is there, and return it as the code in `module` sees it."""

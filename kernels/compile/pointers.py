@@ -5,11 +5,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
 
 from .._numba import make_array, populate_array
 from ..simd.isa import isa
 from ..simd.lanes import I64, Lanes, make_intrinsic
+
+intrinsic: Any = _intrinsic  # its types are not those of what kernels call
 
 
 @intrinsic

@@ -1,14 +1,15 @@
 """`shared`: outlined functions whose work many threads share, in the one parallel region of the library.
 
-Numba takes more than a second to compile a ``prange``, whatever is in it. So there is a single one. All it knows of its
-tasks is the address of a function and the address of the arguments, and it serves every kernel.
+Where the package has its extension, the region is that of the extension's threads. Else it is Numba's, which takes more
+than a second to compile a ``prange``, whatever is in it. So there is a single one. All it knows of its tasks is the
+address of a function and the address of the arguments, and it serves every kernel.
 """
 
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import prange, types
 
 from .._numba import cgutils
@@ -18,6 +19,7 @@ from .functions import kernel
 from .outlined import Outlined, element_type
 from .parts import Part, behind
 from .pool import threading_layer
+from .prebuilt import prebuilt
 from .threads import TASK, integers, spread
 
 _C_GETTER, _C_SETTER = ir.FunctionType(I64, []), ir.FunctionType(ir.VoidType(), [I32])
@@ -73,6 +75,10 @@ class Region(Outlined):
         return f"fastbp.region.{dtype}"
 
     def compile(self, dtype: types.Float) -> None:
+        extension = prebuilt().extension
+        if extension is not None:
+            binding.add_symbol(self.symbol(dtype), extension.region)
+            return
         self.function = region_of_own_threads if threading_layer() == "workqueue" else region
         super().compile(dtype)
 

@@ -10,7 +10,8 @@ from ..compile.functions import kernel
 from ..compile.outlined import outlined
 from ..compile.pointers import at, doubles_at, lanes_of, stack_block
 from ..simd.isa import WIDEST_LANES, isa
-from ..simd.microkernel import ACCUMULATE, ROOM, TILE_VECTORS
+from ..simd.microkernel import TILE_VECTORS
+from ..simd.modes import ACCUMULATE, ROOM
 from ..simd.packing import pack_transposed, unpack_transposed
 from .matrix import Finish, Matrix
 from .product import product

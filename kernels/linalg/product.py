@@ -8,42 +8,27 @@ into tasks in any way: the bits stay.
 
 from numba import types
 
+from ..compile.constants import constant
 from ..compile.functions import kernel
 from ..compile.outlined import outlined
 from ..compile.pointers import at, lanes_of
 from ..compile.scratch import scratch
-from ..simd.caches import caches
 from ..simd.isa import WIDEST_LANES, isa
-from ..simd.microkernel import (
-    ACCUMULATE,
-    B_ROOM,
-    BIAS,
-    GATE,
-    LOW_ROWS,
-    RECTIFY,
-    ROOM,
-    ROW_VECTORS,
-    SCALE,
-    TAKE,
-    TILE_ROWS,
-    TILE_VECTORS,
-    tile,
-)
+from ..simd.machine import K_BLOCK, most_panels
+from ..simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS, TILE_VECTORS, tile
+from ..simd.modes import ACCUMULATE, B_ROOM, BIAS, GATE, RECTIFY, ROOM, SCALE, TAKE
 from ..simd.packing import pack, pack_transposed
 from .matrix import Finish, Matrix
 from .tasks import share
 
-# A block of B, at most K_BLOCK rows of GROUP panels, stays in the second-level cache while ROW_BLOCK rows of A after
-# another meet it. C is read and written once for each block of k: few, of the same depth. A panel is larger than the
-# first-level cache then, and is fetched ahead.
-K_BLOCK = 512
-LARGEST_BLOCK = 1 << 20
-PANEL_BYTES = K_BLOCK * TILE_VECTORS * isa().vector_bytes
-GROUP = max(1, min(LARGEST_BLOCK, caches()[2] // 2) // PANEL_BYTES)
+# A block of B, at most K_BLOCK rows of `panels_abreast` panels, stays in the second-level cache while ROW_BLOCK rows of
+# A after another meet it. C is read and written once for each block of k: few, of the same depth. A panel is larger
+# than the first-level cache then, and is fetched ahead.
+panels_abreast = constant("panels")
 ROW_BLOCK = 96
 # A transposed block may be written up to whole vectors of k; one more row holds the bias.
 BLOCK_ROWS = K_BLOCK + WIDEST_LANES
-blocks = scratch((BLOCK_ROWS + 1) * GROUP * TILE_VECTORS * isa().vector_bytes + BLOCK_ROWS * ROW_BLOCK * 8)
+blocks = scratch((BLOCK_ROWS + 1) * most_panels() * TILE_VECTORS * isa().vector_bytes + BLOCK_ROWS * ROW_BLOCK * 8)
 # Copying B costs as much as a few rows of tiles: it pays from so many rows, where a block of B as it stands (elements
 # from its first row to its last) is no longer at home in the first-level cache.
 PACK_ROWS = 64
@@ -120,13 +105,13 @@ def product(a, b, c, finish):
         stands in c, and ROOM where c, below and beside have room up to whole vectors
     """
     width, depth = lanes_of(a.data), a.cols
-    block = blocks(a.data)
-    addends = at(block, BLOCK_ROWS * GROUP * TILE_VECTORS * width)
-    a_block = at(addends, GROUP * TILE_VECTORS * width)
+    block, group = blocks(a.data), panels_abreast() * TILE_VECTORS
+    addends = at(block, BLOCK_ROWS * group * width)
+    a_block = at(addends, group * width)
     single = c.rows == 1 and not b.turned
     tile_vectors = ROW_VECTORS if single else TILE_VECTORS
     all_vectors = (c.cols + width - 1) // width
-    groups = (all_vectors + GROUP * TILE_VECTORS - 1) // (GROUP * TILE_VECTORS)
+    groups = (all_vectors + group - 1) // group
     packed = b.turned or (c.rows >= PACK_ROWS and min(depth, K_BLOCK) * b.ld > PACK_SPREAD)
     last_mode = finish.mode & (ROOM | TAKE | BIAS | RECTIFY | GATE | SCALE)
     tile_below = finish.beside if finish.mode & SCALE else finish.below

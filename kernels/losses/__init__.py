@@ -31,7 +31,8 @@ __all__ = [
     "VARIANCE_EPS", "Loss", "own_loss",
 ]  # fmt: skip
 
-load_folder(__name__, __path__, LOSSES, leave=["compiled", "entries", "labels", "narrow", "scales", "softmax"])
+_OTHERS = ["by_hand", "compiled", "entries", "functions", "labels", "narrow", "own", "scales", "softmax"]
+load_folder(__name__, __path__, LOSSES, leave=_OTHERS)
 
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape. SOFTMAX_ONE_HOT is
 # SOFTMAX_PROBABILITIES of rows with a single 1, the class, so that hits count.

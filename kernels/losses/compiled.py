@@ -7,8 +7,7 @@ from typing import Any
 
 from numba import carray
 
-from .._numba import NumbaError
-from ..compile.functions import element_type_of, kernel
+from ..compile.functions import kernel
 from ..compile.pointers import at, doubles_at, lanes_of, pointer_to, read_only
 from ..compile.records import DOUBLES, INT, INTS, POINTER, record
 from ..compile.sources import function_of
@@ -21,7 +20,7 @@ from ..run.plan import APPLY_SLOPE, FLAGS, LD, OUT, ROOMY, SLOPE, A, D
 from ..simd.rows import log, summed
 from .gaussian_nll import gaussian_log_variance
 from .narrow import NARROW, columns_summed, numbers_narrow
-from .registry import BY_CODE, CONSTANT, IGNORE_INDEX, OWN, VARIANCE_EPS, Loss
+from .registry import CONSTANT, IGNORE_INDEX, OWN, VARIANCE_EPS, Loss
 from .softmax import labels_of_rows, one_hot_of_rows, probabilities_of_rows, scale_row
 
 # exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
@@ -159,7 +158,7 @@ def {name}(x, frame, row, span, pieces, piece):
 
 
 @functools.cache
-def op_of_loss(loss: Loss) -> Op:
+def op_of_loss(loss: Loss, name: str) -> Op:
     """Return the op of a loss. It writes `losses`, `hits` and dz of the plan's last row; a piece is some rows."""
     of_rows = _OF_ROWS.get(loss.name)
     if loss.row is not None:
@@ -167,7 +166,7 @@ def op_of_loss(loss: Loss) -> Op:
     elif loss.formula is not None and of_rows is None:
         of_rows = numbers_of_rows(loss.formula, len(loss.numbers))
     source = _SOURCE.format(
-        name=f"loss_{loss.name}",
+        name=name,
         hits="pass" if loss.hits else "no_hits(r)",
         ignored="blank_ignored(r, row[APPLY_SLOPE])" if loss.labelled else "pass",
     )
@@ -175,17 +174,4 @@ def op_of_loss(loss: Loss) -> Op:
         "rows_of_loss": rows_of_loss, "of_rows": of_rows, "no_hits": no_hits, "APPLY_SLOPE": APPLY_SLOPE,
         "through_activation": through_activation, "blank_ignored": blank_ignored,
     }  # fmt: skip
-    return Op(function_of(source, f"loss_{loss.name}", loss.twin, scope), op_types)
-
-
-def compile_loss(code: int, dtype: Any) -> None:
-    """Compile or load a loss; TypeError that names a user's function that Numba cannot compile."""
-    loss = BY_CODE[code]
-    try:
-        op_of_loss(loss).compile(element_type_of(dtype))
-    except (NumbaError, TypeError) as error:  # llvmlite raises the latter
-        raise TypeError(
-            f"row_loss expects {loss.name} to be a function that Numba compiles, (z, target, dz) to a number: it may "
-            "use numbers, these arrays, NumPy and functions under numba.njit, and only dz may be changed. For "
-            f"{dtype} Numba says: {error}"
-        ) from error
+    return Op(function_of(source, name, loss.twin, scope), op_types)

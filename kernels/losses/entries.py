@@ -1,22 +1,21 @@
-"""Losses as Python calls them."""
-
-from typing import Any
+"""Losses of arrays of their own; `by_hand` calls them."""
 
 from numba import carray, types
 
-from ..compile.functions import element_type_of, entry
+from ..compile.functions import entry
 from ..compile.outlined import outlined
 from ..compile.pointers import address_of, at
 from ..compile.records import DOUBLES, INT, INTS, POINTER, record
+from ..compile.signature import Doubles, Doubles2, Float, Int, Ints, Reals, Reals2
 from ..ops.call import FIRST, LABELS, PLACE, ROWS, SPAN_SIZE, TARGETS, WIDTH, run_op, table_of
 from ..run import frame as _frame
 from ..run.frame import CLASS_WEIGHT, CLASS_WEIGHTS, FRAME_SIZE, OPTIONS, ROOM_ROWS, WORK
 from ..run.plan import APPLY_SLOPE, COLUMNS, FLAGS, LD, OUT, SLOPE, A, D
 from ..simd.rows import summed
-from .compiled import ELEMENT_WORK, op_of_loss
+from .compiled import ELEMENT_WORK
 from .gaussian_nll import gaussian_variance
 from .labels import counted, first_wrong
-from .registry import BY_CODE, IGNORE_INDEX
+from .registry import IGNORE_INDEX
 from .scales import row_scales, total_loss
 
 gaussian_variance_row = summed(gaussian_variance, reads=3, writes=2, numbers=3)
@@ -24,7 +23,7 @@ new_frame, new_row, new_span = table_of(FRAME_SIZE), table_of(COLUMNS), table_of
 
 
 @entry
-def first_wrong_label(labels, classes, ignore_index):
+def first_wrong_label(labels: Ints, classes: Int, ignore_index: Int) -> Int:
     """`first_wrong`, for Python."""
     return first_wrong(labels, classes, ignore_index)
 
@@ -67,59 +66,25 @@ def loss_of_batch(given, function, terms, tasks):
 
 
 @entry
-def _loss_and_gradient(  # arrays as Python has them
-    function, terms, z, labels, targets, class_weight, options, sample_weight, rows, tasks, gradient
-):
+def loss_of_rows(  # arrays as Python has them
+    function: Int,
+    terms: Int,
+    z: Reals2,
+    labels: Ints,
+    targets: Reals2,
+    class_weight: Reals,
+    options: Doubles,
+    sample_weight: Reals,
+    rows: Doubles2,
+    tasks: Int,
+    gradient: Reals2,
+) -> Float:
     given = Given(
         at(z, 0), at(gradient, 0), z.shape[0], z.shape[1], at(labels, 0), labels.size > 0, at(targets, 0),
         targets.shape[1], at(class_weight, 0), class_weight.size, at(sample_weight, 0), sample_weight.size,
         at(options, 0), at(rows, 0), rows.shape[1],
     )  # fmt: skip
     return loss_of_batch(given, function, terms, tasks)
-
-
-def loss_and_gradient(  # arrays as Python has them
-    code: int,
-    z: Any,
-    labels: Any,
-    targets: Any,
-    class_weight: Any,
-    options: Any,
-    sample_weight: Any,
-    rows: Any,
-    tasks: int,
-    gradient: Any,
-) -> float:
-    """Compute a loss of the rows of z and its gradient; return the loss, the sum of the rows' as they count.
-
-    code : of the loss, in `registry`
-    z, gradient : (batch, n), read, written
-    labels : (batch,) int64 class indices, or empty for a loss of other targets
-    targets : (batch, n), or (batch, n / 2) for gaussian_nll, for the other losses
-    class_weight : (n,), or empty for none; needed with label smoothing and with probabilities
-    options : float64, see `registry`
-    sample_weight : (batch,), or empty for none
-    rows : (3, >= batch) float64, written: what each row counts for, its loss, and 1 where its label's is the first of
-        the largest logits
-
-    One task owns a range of rows.
-    """
-    loss = BY_CODE[code]
-    function = op_of_loss(loss).address(element_type_of(z.dtype))
-    value: float = _loss_and_gradient(
-        function,
-        loss.terms(z.shape[1]),
-        z,
-        labels,
-        targets,
-        class_weight,
-        options,
-        sample_weight,
-        rows,
-        tasks,
-        gradient,
-    )
-    return value
 
 
 # What `gaussian_nll` is given: all `rows` by `cols`, but for a number a row in `losses`
@@ -151,7 +116,17 @@ def gaussian_of_moments(m, scale, eps, constant):
 
 
 @entry
-def gaussian_nll(mean, target, var, scale, eps, constant, losses, dmean, dvar):  # arrays as Python has them
+def gaussian_nll(  # arrays as Python has them
+    mean: Reals2,
+    target: Reals2,
+    var: Reals2,
+    scale: Float,
+    eps: Float,
+    constant: Float,
+    losses: Doubles,
+    dmean: Reals2,
+    dvar: Reals2,
+) -> None:
     """Compute the Gaussian negative log-likelihood with given variances; gradients times `scale`.
 
     mean, target, var : (rows, n), read

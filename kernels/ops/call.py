@@ -46,9 +46,6 @@ def op_types(dtype: types.Float) -> Any:
 class Op(Outlined):
     """An outlined function that is called by its address alone: one that no plan has is never compiled."""
 
-    def symbol(self, dtype: types.Float) -> str:
-        return f"fastbp.op.{self.function.__module__}.{self.function.__name__}.{dtype}"
-
 
 def op(function: Callable[..., Any]) -> Op:
     """Make a function an op."""

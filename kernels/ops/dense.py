@@ -29,7 +29,7 @@ from ..run.plan import (
     D,
     W,
 )
-from ..simd.microkernel import ACCUMULATE, B_ROOM, BIAS, ROOM, TAKE
+from ..simd.modes import ACCUMULATE, B_ROOM, BIAS, ROOM, TAKE
 from .call import BATCH, FIRST, MODE, PART, PART_END, PARTS, ROWS, UPDATES, op, row_at
 from .gradients import add_bias_gradient
 from .operands import bias_of, input_gradient_of, input_of, rows_at, sums_of, update_of, weights_of

@@ -3,15 +3,15 @@
 They differ in each process and are in no pickle. What is not in use is not compiled, nor loaded.
 """
 
+import importlib
+
 import numpy as np
 
-from ..activations import BY_CODE as ACTIVATIONS
-from ..activations.compiled import functions_of
-from ..compile.functions import element_type_of
-from ..losses import BY_CODE as LOSSES
-from ..losses.compiled import op_of_loss
-from ..optimizers import BY_CODE as RULES
-from ..optimizers.compiled import update
+from .. import activations, losses, optimizers
+from ..activations.functions import functions_of, passes_of
+from ..code import Code
+from ..losses.functions import op_of_loss
+from ..optimizers.functions import update
 from ..run.frame import HITS, HOOK, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, SPLIT, TERMS, UPDATE
 from ..run.plan import (
     ACTIVATE,
@@ -25,35 +25,44 @@ from ..run.plan import (
     NOTHING,
     WEIGHT_GRADIENT,
 )
+from .kinds import KINDS
 from .registry import kind_of_code
+
+_CLIPPING = "fastbp.kernels.run.clipping"
+CLIP = Code(_CLIPPING, "clip", lambda: importlib.import_module(_CLIPPING).clip)
 
 
 def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
     """Write the addresses of a network's ops into its plan; those of the way back where it is to `train`."""
-    real = element_type_of(dtype)
     for row in plan:
         functions = kind_of_code(row[KIND]).functions()
         if not train:
             functions = functions._replace(input_gradient=None, weight_gradient=None)
         row[[FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT]] = [
-            NOTHING if op is None else op.address(real) for op in functions
+            NOTHING if op is None else op.address(dtype) for op in functions
         ]
-        row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(ACTIVATIONS[row[ACTIVATION]], real, train)
+        row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(
+            activations.BY_CODE[row[ACTIVATION]], dtype, train
+        )
 
 
 def fill_loss(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
     """Write what the loss of a trainer's settings is to kernels, for a network of `outs` outputs."""
-    loss = LOSSES[settings[LOSS]]
+    loss = losses.BY_CODE[settings[LOSS]]
     settings[[TERMS, LABELLED, HITS]] = loss.terms(outs), loss.labelled, loss.hits
-    settings[RUN_LOSS] = op_of_loss(loss).address(element_type_of(dtype))
+    settings[RUN_LOSS] = op_of_loss(loss).address(dtype)
 
 
 def fill_update(settings: np.ndarray, dtype: np.dtype, *, clips: bool) -> None:
     """Write what the optimizer of a trainer's settings is to kernels, and whether gradients are clipped before."""
-    real = element_type_of(dtype)
-    settings[UPDATE] = update(RULES[settings[OPTIMIZER]]).address(real)
-    settings[SPLIT], settings[HOOK] = clips, 0
-    if clips:
-        from ..run.clipping import clip  # not needed by a run that clips nothing
+    settings[UPDATE] = update(optimizers.BY_CODE[settings[OPTIMIZER]]).address(dtype)
+    settings[SPLIT] = clips
+    settings[HOOK] = CLIP.address(dtype) if clips else 0
 
-        settings[HOOK] = clip.address(real)
+
+def all_codes() -> list[Code]:
+    """Return every function whose address is written here, for any network, loss and optimizer of the tables."""
+    ops = [code for kind in KINDS.values() for code in kind.functions() if code is not None]
+    passes = [code for activation in activations.ACTIVATIONS.values() for code in passes_of(activation)]
+    others = [*map(op_of_loss, losses.LOSSES.values()), *map(update, optimizers.RULES.values()), CLIP]
+    return list({(code.module, code.name): code for code in [*ops, *passes, *others]}.values())

@@ -5,7 +5,7 @@ from ..linalg.matrix import Matrix
 from ..linalg.tasks import share
 from ..run.plan import OUT, B
 from ..simd.columns import column_sums
-from ..simd.microkernel import ACCUMULATE
+from ..simd.modes import ACCUMULATE
 from .call import BATCH, MODE, PART, PART_END, PARTS, UPDATES
 from .operands import update_of
 

@@ -20,7 +20,7 @@ from ..linalg.tasks import share
 from ..run.frame import WORK
 from ..run.plan import ADD, DB, DW, FLAGS, LAST, OUT, SAVED, SOURCE, A, B, D, W
 from ..simd.lanes import I64, Lanes, Variable, Vec, count_loop, lanewise, make_intrinsic, vector_loop
-from ..simd.microkernel import ACCUMULATE
+from ..simd.modes import ACCUMULATE
 from ..simd.rows import summed
 from .call import BATCH, FIRST, MODE, PART, PART_END, PARTS, UPDATES, op
 from .gradients import add_bias_gradient

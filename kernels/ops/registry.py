@@ -6,16 +6,17 @@ Nothing here is compiled: an entry finds its compiled functions when a plan that
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..compile.late import late_import
+from ..code import Code
 from ..registry import add
 
 
 class Functions(NamedTuple):
-    """The compiled ops of a kind, see `ops.call.op`; None for one that has nothing to do."""
+    """The compiled ops of a kind, see `ops.call.op`, or their names; None for one that has nothing to do."""
 
     forward: Any
     input_gradient: Any
@@ -23,14 +24,13 @@ class Functions(NamedTuple):
 
 
 def compiled(module: str, package: str, *names: str) -> Callable[[], Functions]:
-    """Return how a kind finds its `Functions`: these names of a module, which is imported when they are asked for."""
+    """Return how a kind finds its `Functions`: by these names in a module, imported if they are to be compiled."""
+    home = importlib.util.resolve_name(module, package)
 
-    def found() -> Functions:
-        with late_import():
-            home = importlib.import_module(module, package)
-        return Functions(*(getattr(home, name) for name in names))
+    def code(name: str) -> Code:
+        return Code(home, name, lambda: getattr(importlib.import_module(home), name))
 
-    return found
+    return lambda: Functions(*map(code, names))
 
 
 class Draw(NamedTuple):
@@ -52,7 +52,7 @@ class Kind:
 
     name : what it is called in files
     code : what a plan calls it; the table is in this order
-    functions : () to its `Functions`; called when a plan is filled, so that nothing is compiled before
+    functions : () to its `Functions`; called when a plan is filled
     effort : (in_features, out_features) to the floating-point operations of a pass over one row of a batch, as
         `tasks.worth` counts them
     twin : (inputs, w, b, attributes, draw) to the output before the activation, in NumPy, in any format

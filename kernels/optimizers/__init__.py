@@ -29,7 +29,7 @@ __all__ = [
     "Hyper", "Rule",
 ]  # fmt: skip
 
-load_folder(__name__, __path__, RULES, leave=["compiled"])
+load_folder(__name__, __path__, RULES, leave=["compiled", "functions"])
 
 CODES = {name: rule.code for name, rule in RULES.items()}
 SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP = (

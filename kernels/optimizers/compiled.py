@@ -80,7 +80,7 @@ def numbers_of(params, state, hyper, n):
 
 
 @functools.cache
-def update(rule: Rule) -> Pass:
+def update(rule: Rule, name: str) -> Pass:
     """Return the pass that updates parameters in place from their gradients, and the optimizer's state with them.
 
     Its block is the gradients; `below` are the parameters, `beside` the first array of the state, and the others stand
@@ -90,4 +90,4 @@ def update(rule: Rule) -> Pass:
     states = ["at_beside", "at(at_beside, n)", "at(at_beside, 2 * n)"][: rule.states]
     operands = ["at_below", "at_c", *states, "at_below", *states, *(f"named.{name}" for name in rule.numbers)]
     prepare = "named = numbers_of(below, beside, numbers, n)"
-    return row_pass(rule.formula, f"update_{rule.name}", formula, ", ".join(operands), prepare, numbers_of=numbers_of)
+    return row_pass(rule.formula, name, formula, ", ".join(operands), prepare, numbers_of=numbers_of)

@@ -5,9 +5,6 @@ of the workspace, because all places change from call to call: a table has what 
 addresses, because an array as an argument costs a quarter of a microsecond.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
 from numba import types
 
 from ..compile.functions import entry, kernel
@@ -15,10 +12,10 @@ from ..compile.outlined import outlined
 from ..compile.pointers import at, pointer_to
 from ..compile.records import INT, INTS, POINTER, record
 from ..compile.region import shared
+from ..compile.signature import Int, Ints, Ints2, Reals
 from ..linalg.matrix import through
 from ..linalg.tasks import MOVED, share, worth
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at, table_of
-from ..ops.fill import fill
 from ..ops.operands import rows_at
 from .frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
 from .passes import backward_pass, copy_row, run_forward
@@ -28,79 +25,19 @@ from .plan import (
     COLUMNS,
     DB,
     DW,
-    FLAGS,
-    IN,
     INPUT_GRADIENT,
-    LD,
     NOTHING,
     OUT,
     PARTIALS,
-    ROOMY,
     SLOPE,
-    TURNED,
     WEIGHT_GRADIENT,
     A,
     B,
     D,
-    Layer,
     W,
-    leading_dimension,
-    make_graph,
-    partials_size,
 )
 
 new_frame = table_of(FRAME_SIZE)
-
-
-def make_chain(layers: Sequence[Layer], itemsize: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Lay out a chain.
-
-    The places of the parameters have a list of their own, a weight's and a bias's for each layer, in bytes from an
-    address that the caller names, ABSENT where there is none.
-
-    Returns
-    -------
-    kept, passing
-        Plans for a forward pass that a backward pass is to follow, and for one alone. A, SLOPE and D are in elements
-        for each row of the batch: the output and its slope where they are kept, else one of two buffers that take
-        turns; D is one of two such buffers, counted from where they begin.
-    places
-        Of the parameters if they stand one after another: W, (out, in), then b.
-    kept_size, turns
-        Elements of workspace for each row of a batch: what is kept, and the two buffers.
-    """
-    kept, _ = make_graph(layers, itemsize)
-    kept[:, FLAGS] |= TURNED
-    kept[-1, FLAGS] &= ~ROOMY  # the last layer's output is the caller's
-    kept[-1, LD] = kept[-1, OUT]
-    passing = kept.copy()
-    places = kept[:, [W, B]].reshape(-1).copy()
-    size = 0
-    for i, (row, layer) in enumerate(zip(kept, layers, strict=True)):
-        if i < len(layers) - 1:
-            row[A], size = size, size + row[LD]
-        if layer.activation.stores_slope:
-            row[SLOPE], size = size, size + row[LD]
-    even, odd = (max(kept[parity::2, LD], default=0) for parity in (0, 1))
-    even = leading_dimension(int(even), itemsize)
-    kept[1::2, D] = passing[1::2, A] = even
-    return kept, passing, places, size, int(even + odd)
-
-
-def fill_chain(kept: np.ndarray, passing: np.ndarray, dtype: np.dtype) -> None:
-    """Write the addresses of compiled functions into a chain's plans."""
-    fill(kept, dtype, train=True)
-    fill(passing, dtype, train=False)
-
-
-def chain_room(layers: int, itemsize: int) -> int:
-    """Return the elements that the plan of a call takes."""
-    return layers * COLUMNS * 8 // itemsize
-
-
-def chain_partials(plan: np.ndarray, batch: int) -> int:
-    """Return the elements that the partial sums of the weight gradients take."""
-    return max(partials_size(int(row[IN]), int(row[OUT]), batch) for row in plan)
 
 
 # A call of PyTorch's: `table` is the plan of the chain, of `layers` rows; params, x, work and out are addresses; `like`
@@ -189,10 +126,12 @@ def backward_of_chain(call, back, tasks):
 
 
 @entry
-def chain_forward(table, like, params, places, x, batch, work, out, tasks):  # addresses as PyTorch has them
+def chain_forward(  # addresses as PyTorch has them
+    table: Ints2, like: Reals, params: Int, places: Ints, x: Int, batch: Int, work: Int, out: Int, tasks: Int
+) -> None:
     """Run a chain: ``A = g(X @ W.T + b)``, layer by layer.
 
-    table : (layers, COLUMNS) int64, read: one of the plans of `make_chain`
+    table : (layers, COLUMNS) int64, read: one of the plans of `chain_plan.make_chain`
     like : any array of the element type
     params : address from which `places` are counted, read
     places : (2 * layers) int64, read: where each layer's W and b are, ABSENT for no b
@@ -209,8 +148,22 @@ def chain_forward(table, like, params, places, x, batch, work, out, tasks):  # a
 
 @entry
 def chain_backward(  # addresses as PyTorch has them
-    table, like, params, places, x, batch, work, out, dout, grads, grad_places, dx, turns, partials, tasks
-):
+    table: Ints2,
+    like: Reals,
+    params: Int,
+    places: Ints,
+    x: Int,
+    batch: Int,
+    work: Int,
+    out: Int,
+    dout: Int,
+    grads: Int,
+    grad_places: Ints,
+    dx: Int,
+    turns: Int,
+    partials: Int,
+    tasks: Int,
+) -> None:
     """Compute a chain's gradients: ``dW = dZ.T @ X``, ``db = dZ.sum(0)``, ``dX = dZ @ W``, from the last layer down.
 
     table : the plan that is kept
@@ -219,7 +172,7 @@ def chain_backward(  # addresses as PyTorch has them
     grads, grad_places : the same for the gradients, written: dW as W, db as b; ABSENT where one is not wanted
     dx : address of (batch, in_features), written; 0 where it is not wanted
     turns : address of room for the two buffers, of each row, written
-    partials : address of room for `chain_partials` elements, written
+    partials : address of room for `chain_plan.chain_partials` elements, written
 
     One task owns a block of dX or of dW. A small dW over a large batch is summed in fixed chunks of the batch.
     """

@@ -27,7 +27,7 @@ from ..ops.operands import update_of
 from ..optimizers.registry import FACTOR
 from ..simd.columns import column_sums
 from ..simd.lanes import Lanes, Vec, lanewise
-from ..simd.microkernel import ACCUMULATE
+from ..simd.modes import ACCUMULATE
 from . import chunks as _chunks
 from .frame import GRADS, HYPER, LAYERS, WORK
 from .plan import DB, DEPTH, DW, NOTHING, OUT, PARTIALS, WEIGHT_GRADIENT, B, W

@@ -41,7 +41,8 @@ from ..ops.call import (
 )
 from ..ops.call import TARGETS as SPAN_TARGETS
 from ..simd.lanes import Lanes, Vec, lanewise
-from ..simd.microkernel import ACCUMULATE, TAKE, TILE_ROWS
+from ..simd.microkernel import TILE_ROWS
+from ..simd.modes import ACCUMULATE, TAKE
 from .chunks import ROWS_AT_ONCE
 from .frame import DX, LAYERS, LAYOUT, OPTIONS, RUN_LOSS, SETTINGS, WORK
 from .gradients import add_chunks, blocks_of, chunks_of, gradient_chunks, gradient_of_chunks

@@ -7,6 +7,7 @@ from ..compile.outlined import outlined
 from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.records import DOUBLES, INT, INTS, POINTER
 from ..compile.records import record as make_record
+from ..compile.signature import Doubles2, Ints, Ints2, Reals, Reals2
 from ..optimizers.registry import EPS, WEIGHT_DECAY
 from ..simd.lanes import Lanes, Vec
 from ..simd.rows import summed
@@ -66,7 +67,17 @@ def train_with_penalty(samples, frame, record, steps, penalty):
 
 
 @entry
-def train_penalized(frame, x, labels, targets, sample_weight, order, record, numbers, blocks):
+def train_penalized(
+    frame: Ints,
+    x: Reals2,
+    labels: Ints,
+    targets: Reals2,
+    sample_weight: Reals,
+    order: Ints,
+    record: Doubles2,
+    numbers: Doubles2,
+    blocks: Ints2,
+) -> None:
     """Run training steps as `network.train_steps` does, each with a weight decay and an eps of its own.
 
     numbers : (NUMBERS, steps) float64: the weight decay of each step, its eps; and written, the sum of squares of the

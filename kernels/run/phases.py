@@ -9,6 +9,7 @@ from ..compile.functions import entry, kernel
 from ..compile.outlined import outlined
 from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.region import shared
+from ..compile.signature import Int, Ints, Reals, Reals2
 from ..linalg.matrix import through
 from ..linalg.tasks import share
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at
@@ -118,7 +119,7 @@ def update_phase(like, frame, tasks):
 
 
 @entry
-def forward_batch(frame, x, out, tasks):
+def forward_batch(frame: Ints, x: Reals2, out: Reals2, tasks: Int) -> None:
     """Run all ops on x, (batch, in_features), and keep what the way back needs; out, (batch, out_features), is written.
 
     frame : ``Frame.addresses()``, with room for the batch
@@ -127,7 +128,7 @@ def forward_batch(frame, x, out, tasks):
 
 
 @entry
-def backward_batch(frame, x, dout, tasks):
+def backward_batch(frame: Ints, x: Reals2, dout: Reals2, tasks: Int) -> None:
     """Write all gradients from that of the output, (batch, out_features), after `forward_batch` of the same x.
 
     frame : with DX, the gradient of x is written there
@@ -136,6 +137,6 @@ def backward_batch(frame, x, dout, tasks):
 
 
 @entry
-def update_parameters(frame, params, tasks):
+def update_parameters(frame: Ints, params: Reals, tasks: Int) -> None:
     """Run the hook and the optimizer's update of all parameters from their gradients."""
     update_phase(at(params, 0), at(frame, 0), tasks)

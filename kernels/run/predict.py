@@ -5,6 +5,7 @@ from numba import types
 from ..compile.functions import entry
 from ..compile.outlined import outlined
 from ..compile.pointers import address_of, at
+from ..compile.signature import Int, Ints2, Reals, Reals2
 from ..ops.call import FIRST, PLACE, ROWS, new_span, table_of
 from .frame import FRAME_SIZE, LAYERS, PARAMS, PLAN, WORK
 from .passes import run_forward
@@ -30,7 +31,7 @@ def predict_rows(x, rows, plan, layers, params, work, out, tasks):
 
 
 @entry
-def predict(plan, params, work, x, out, tasks):
+def predict(plan: Ints2, params: Reals, work: Reals, x: Reals2, out: Reals2, tasks: Int) -> None:
     """Run the network on x, (batch, in_features), into out, (batch, out_features). Keeps nothing.
 
     plan, work : made with ``train=False``, this thread's own; the workspace holds at least `batch` rows

@@ -12,6 +12,7 @@ from ..compile.functions import entry, kernel
 from ..compile.outlined import outlined
 from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.records import INT, INTS, POINTER, record
+from ..compile.signature import Doubles2, Int, Ints, Reals, Reals2
 from ..linalg.tasks import MOVED, share, worth
 from ..losses.labels import counted, first_wrong
 from ..losses.registry import IGNORE_INDEX
@@ -234,7 +235,9 @@ def train(samples, frame, record, steps):
 
 
 @entry
-def train_steps(frame, x, labels, targets, sample_weight, order, record):
+def train_steps(
+    frame: Ints, x: Reals2, labels: Ints, targets: Reals2, sample_weight: Reals, order: Ints, record: Doubles2
+) -> Int:
     """Run training steps: forward, loss, backward, update, each on the next batch.
 
     frame : ``Frame.addresses()``
@@ -255,14 +258,14 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
 
 
 @entry
-def train_on_labels(frame, x, labels):
+def train_on_labels(frame: Ints, x: Reals2, labels: Ints) -> Int:
     """Run one step of `train_steps` on x as it is, into the frame's record. See `train` for what is returned."""
     samples = Samples(at(x, 0), x.shape[0], at(labels, 0), at(x, 0), 0, at(x, 0), 0, at(frame, 0), 0)
     return train(samples, at(frame, 0), doubles_at(frame[RECORD]), 1)
 
 
 @entry
-def train_on_targets(frame, x, targets):
+def train_on_targets(frame: Ints, x: Reals2, targets: Reals2) -> None:
     """Run one step of `train_steps` on x and targets as they are, into the frame's record."""
     samples = Samples(
         at(x, 0), x.shape[0], at(frame, 0), at(targets, 0), targets.shape[1], at(x, 0), 0, at(frame, 0), 0

@@ -1,8 +1,9 @@
-"""What the CPU that LLVM compiles for can do: vector width, registers, fused multiply-add.
+"""What the CPU that kernels are compiled for can do: vector width, registers, fused multiply-add.
 
-LLVM itself is asked: three operations are compiled for the CPU name and features that Numba will use
-(``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` included), and the assembly is read. So the answer is right for
-the code that will be generated, also when that is not the machine's own instruction set.
+Prebuilt kernels are for a level of x86-64, which tells it. Else LLVM itself is asked: three operations are compiled for
+the CPU name and features that Numba will use (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` included), and the assembly
+is read. So the answer is right for the code that will be generated, also when that is not the machine's own instruction
+set.
 """
 
 import functools
@@ -10,6 +11,7 @@ import re
 from typing import Any, NamedTuple
 
 from ..compile.late import late_import
+from ..compile.prebuilt import prebuilt
 
 # Elements in the widest vector there is: float32 in AVX-512
 WIDEST_LANES = 16
@@ -44,6 +46,14 @@ class Isa(NamedTuple):
         return rows * vectors
 
 
+AVX512 = Isa("avx512", 64, 32, fma=True)
+AVX2 = Isa("avx2", 32, 16, fma=True)
+# Baseline x86-64: 128-bit vectors, products and sums rounded apart, because an `fma` that the hardware lacks would
+# become a call to libm for each element.
+SSE = Isa("sse", 16, 16, fma=False)
+# Levels of x86-64 for which kernels come prebuilt
+LEVELS = {"x86-64": SSE, "x86-64-v3": AVX2, "x86-64-v4": AVX512}
+
 _PROBE = """
 declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
 define void @probe(ptr %p, ptr %q) {
@@ -67,7 +77,11 @@ def _llvm() -> tuple[Any, Any, Any]:
 
 
 def cpu_name() -> str:
-    """Return LLVM's name of the CPU that Numba compiles for."""
+    """Return LLVM's name of the CPU that the kernels are compiled for."""
+    return prebuilt().level or _llvm_cpu()
+
+
+def _llvm_cpu() -> str:
     llvm, config, _ = _llvm()
     return str(config.CPU_NAME or llvm.get_host_cpu_name())
 
@@ -79,22 +93,22 @@ def target_machine() -> Any:
     llvm.initialize_native_asmprinter()
     features = config.CPU_FEATURES
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=cpu_name(), features=get_host_cpu_features() if features is None else features, opt=2
+        cpu=_llvm_cpu(), features=get_host_cpu_features() if features is None else features, opt=2
     )
 
 
 @functools.cache
 def isa() -> Isa:
-    """Return the instruction set of the CPU that Numba compiles for."""
+    """Return the instruction set that the kernels use, prebuilt or compiled; users' own kernels use the same."""
+    if prebuilt().level:
+        return LEVELS[prebuilt().level]
     llvm, _, _ = _llvm()
     machine = target_machine()
     text = machine.emit_assembly(llvm.parse_assembly(_PROBE))
     if re.search(r"vfmadd\w*ps.*%zmm", text):
-        return Isa("avx512", 64, 32, fma=True)
+        return AVX512
     if re.search(r"vfmadd\w*ps.*%ymm", text):
-        return Isa("avx2", 32, 16, fma=True)
+        return AVX2
     if re.search(r"fmla\s+v\d+\.4s", text):
         return Isa("neon", 16, 32, fma=True)
-    # Baseline x86-64 and anything unknown: 128-bit vectors, products and sums rounded apart, because an
-    # `fma` that the hardware lacks would become a call to libm for each element.
-    return Isa("sse" if machine.triple.startswith("x86") else "generic", 16, 16, fma=False)
+    return SSE if machine.triple.startswith("x86") else Isa("generic", 16, 16, fma=False)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from fastbp.kernels.activations import BY_CODE
-from fastbp.kernels.activations import compiled as activations
-from fastbp.kernels.compile.functions import element_type_of, entry
+from fastbp.kernels.activations import functions as activations
+from fastbp.kernels.compile.functions import entry
 from fastbp.kernels.compile.passes import run_pass
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.linalg.matrix import Finish, Matrix
@@ -21,7 +21,7 @@ def layers_of(rows):
 
 def address_of(part, dtype):
     """Return the address of an outlined function for a NumPy type of elements."""
-    return part.address(element_type_of(np.dtype(dtype)))
+    return part.address(np.dtype(dtype))
 
 
 @entry
@@ -33,7 +33,8 @@ def pass_over(address, c, below, beside, numbers, n, start, ld, rows, cols):
 def activate(code, z, a, slope, with_slope=True):
     """Write g(z) at the beginning of `a`, and beside it g'(z) where it is asked for and stored; all flat."""
     a[: z.size] = z
-    function = activations.activate(BY_CODE[code], with_slope)
+    activation = BY_CODE[code]
+    function = activations.activate(activation, with_slope and activation.stores_slope)
     pass_over(address_of(function, z.dtype), a, a, slope, NO_NUMBERS, 0, 0, z.size, 1, z.size)
 
 

@@ -5,12 +5,11 @@ import copy
 import numpy as np
 import pytest
 
-from fastbp.kernels import losses, reference
+from fastbp.kernels import entries, losses, reference
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.optimizers.registry import CLIP_NORM, FACTOR
 from fastbp.kernels.run import frame, plan
-from fastbp.kernels.run import predict as prediction
 from tests.kernels.calls import layers_of
 
 # What tests import, and scripts that they run in processes of their own
@@ -86,7 +85,7 @@ class Training:
         """Return the network's output for all samples."""
         table, size = self.prediction_plan(len(self.x))
         out = np.full((len(self.x), self.outs), np.nan, self.x.dtype)
-        predict = module.predict if module is reference else prediction.predict
+        predict = module.predict if module is reference else entries.predict
         predict(table, self.params, np.full(size, np.nan, self.x.dtype), self.x, out, tasks)
         return out
 

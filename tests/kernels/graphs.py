@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from fastbp.kernels import losses
+from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.ops.kinds import DENSE, KINDS
 from fastbp.kernels.ops.registry import Draw
-from fastbp.kernels.run import frame, phases, plan, predict, train
+from fastbp.kernels.run import frame, plan, predict, train
 
 LAYER_NORM, DROPOUT, RESIDUAL = KINDS["layer_norm"], KINDS["dropout"], KINDS["residual"]
 
@@ -92,9 +92,9 @@ class Network:
     def by_hand(self, dout, tasks=1, dx=None):
         """Run the network forward and back from a gradient of its output; return the output."""
         out = np.full((self.batch, self.layers[-1].out_features), np.nan, self.dtype)
-        phases.forward_batch(self.addresses, self.x, out, tasks)
+        entries.forward_batch(self.addresses, self.x, out, tasks)
         self.addresses[frame.DX] = 0 if dx is None else dx.ctypes.data
-        phases.backward_batch(self.addresses, self.x, dout, tasks)
+        entries.backward_batch(self.addresses, self.x, dout, tasks)
         self.addresses[frame.DX] = 0
         return out
 

@@ -8,13 +8,12 @@ import numpy as np
 from conftest import Training
 from fences import fenced, kept
 
-from fastbp.kernels import losses
+from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE
-from fastbp.kernels.losses import entries
+from fastbp.kernels.losses.by_hand import loss_and_gradient
 from fastbp.kernels.ops import by_hand
-from fastbp.kernels.run import train as network
 from fastbp.kernels.run.chunks import CHUNK_ROWS
 from fastbp.kernels.run.plan import gradient_chunks
 from fastbp.kernels.run.predict import predict
@@ -75,7 +74,7 @@ def all_losses():
                 options = np.array([losses.MEAN, -100, smoothing, 1e-6, 0.0])
                 same(
                     lambda z, labels, targets, class_weight, options, sample_weight, rows, gradient, code=code:
-                    entries.loss_and_gradient(
+                    loss_and_gradient(
                         code, z, labels, targets, class_weight, options, sample_weight, rows, 3, gradient
                     ),
                     numbers(batch, n), labels, np.abs(numbers(batch if width else 0, width)),
@@ -110,11 +109,11 @@ def train(problem, fence, way):
     if way == "whole batch":
         p.settings[2:5] = len(p.x), 0, 1
         if p.labels.size:
-            network.train_on_labels(table, p.x, p.labels)
+            entries.train_on_labels(table, p.x, p.labels)
         else:
-            network.train_on_targets(table, p.x, p.targets)
+            entries.train_on_targets(table, p.x, p.targets)
     else:
-        network.train_steps(table, p.x, p.labels, p.targets, p.sample_weight, p.order, p.record)
+        entries.train_steps(table, p.x, p.labels, p.targets, p.sample_weight, p.order, p.record)
     return [array.tobytes() for array in (p.params, p.grads, p.state, p.record)]
 
 

@@ -9,12 +9,11 @@ import sys
 import numpy as np
 from fences import fenced
 
-from fastbp.kernels import losses, reference
+from fastbp.kernels import entries, losses, reference
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE
 from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.run import frame, plan
-from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.isa import isa
 from tests.kernels.calls import NO_NUMBERS, activate, layers_of
 from tests.kernels.calls import multiply as multiply_flat
@@ -69,7 +68,7 @@ def training_step():
     start = rng.uniform(-0.3, 0.3, n).astype(np.float32)
     x = rng.standard_normal((19, 9)).astype(np.float32)
     results = []
-    for module, real in [(network, np.float32), (reference, np.float64)]:
+    for module, real in [(entries, np.float32), (reference, np.float64)]:
         dtype = np.dtype(real)
         table, layout = plan.make_plan(layers_of(layers), dtype.itemsize, 19, train=True)
         fill(table, dtype, train=True)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fastbp.kernels import reference
+from fastbp.kernels import entries, reference
 from fastbp.kernels.activations import CODES
-from fastbp.kernels.run import chain
+from fastbp.kernels.run import chain_plan
 from fastbp.kernels.run.plan import ABSENT
 from tests.kernels.calls import layers_of
 
@@ -17,9 +17,9 @@ def run(module, layers, dtype, batch, *, tasks=1, seed=0, absent=(), with_dx=Tru
     """Return the output, the gradients of all parameters, and dx; what is not written is NaN."""
     rng = np.random.default_rng(seed)
     dtype = np.dtype(dtype)
-    table, passing, places, kept, turns = chain.make_chain(layers_of(layers), dtype.itemsize)
-    chain.fill_chain(table, passing, dtype)
-    plan_size = chain.chain_room(len(layers), dtype.itemsize)
+    table, passing, places, kept, turns = chain_plan.make_chain(layers_of(layers), dtype.itemsize)
+    chain_plan.fill_chain(table, passing, dtype)
+    plan_size = chain_plan.chain_room(len(layers), dtype.itemsize)
     count = sum((ins + bias) * outs for ins, outs, _, bias in layers)
 
     def drawn(*shape):
@@ -30,7 +30,7 @@ def run(module, layers, dtype, batch, *, tasks=1, seed=0, absent=(), with_dx=Tru
 
     params, x, dout = drawn(count), drawn(batch, layers[0][0]), drawn(batch, layers[-1][1])
     out, grads, dx = empty(*dout.shape), empty(count), empty(*x.shape)
-    work, partials = empty(plan_size + kept * batch), empty(chain.chain_partials(table, batch) + 1)
+    work, partials = empty(plan_size + kept * batch), empty(chain_plan.chain_partials(table, batch) + 1)
     passed, room = empty(plan_size + turns * batch), empty(turns * batch)
     like, predicted = empty(1), empty(*dout.shape)
     wanted = places.copy()
@@ -50,7 +50,7 @@ def run(module, layers, dtype, batch, *, tasks=1, seed=0, absent=(), with_dx=Tru
 @pytest.mark.parametrize("batch", [1, 5, 64, 1500])
 def test_chains_match_their_twins(code, batch):
     layers = [(17, 40, code, True), (40, 33, code, False), (33, 6, code, True)]
-    found, exact = run(chain, layers, np.float32, batch), run(reference, layers, np.float64, batch)
+    found, exact = run(entries, layers, np.float32, batch), run(reference, layers, np.float64, batch)
     # Each of three layers rounds sums of at most 40 terms; values and slopes grow through them by less than 40 each.
     for a, b, terms in zip(found, exact, (40, batch + 40, 40), strict=True):
         assert np.abs(a - b).max() <= 3 * (terms + 20) * UNIT * max(1, np.abs(b).max()) * 4
@@ -59,7 +59,7 @@ def test_chains_match_their_twins(code, batch):
 def test_one_layer_is_within_the_bound_of_a_product(dtype):
     layers = [(70, 30, IDENTITY, True)]
     unit = np.finfo(dtype).eps / 2
-    out, grads, dx = run(chain, layers, dtype, 90)
+    out, grads, dx = run(entries, layers, dtype, 90)
     exact = run(reference, layers, np.float64, 90)
     for a, b, terms in ((out, exact[0], 72), (grads, exact[1], 92), (dx, exact[2], 32)):
         assert np.abs(a - b).max() <= (terms + 2) * 2 * unit * terms  # |entries| <= 1
@@ -68,16 +68,16 @@ def test_one_layer_is_within_the_bound_of_a_product(dtype):
 @pytest.mark.parametrize("batch", [3, 700, 2000])
 def test_tasks_change_no_bit(dtype, batch):
     layers = [(64, 100, TANH, True), (100, 100, RELU, True), (100, 10, IDENTITY, True)]
-    one, two = (run(chain, layers, dtype, batch, tasks=tasks) for tasks in (1, 2))
+    one, two = (run(entries, layers, dtype, batch, tasks=tasks) for tasks in (1, 2))
     for a, b in zip(one, two, strict=True):
         assert np.array_equal(a, b)
 
 
 def test_only_what_is_wanted_is_written(dtype):
     layers = [(9, 8, RELU, True), (8, 7, TANH, True), (7, 3, IDENTITY, True)]
-    whole = run(chain, layers, dtype, 20)[1]
+    whole = run(entries, layers, dtype, 20)[1]
     absent = [0, 1, 2, 5]  # both of the first layer, W of the second, b of the third
-    _, grads, dx = run(chain, layers, dtype, 20, absent=absent, with_dx=False)
+    _, grads, dx = run(entries, layers, dtype, 20, absent=absent, with_dx=False)
     assert np.isnan(dx).all()
     written = np.zeros(grads.size, bool)
     written[80 + 56 : 80 + 63] = written[80 + 63 : 80 + 63 + 21] = True

@@ -14,23 +14,19 @@ from numba import types
 from numba.core.registry import cpu_target
 
 from fastbp import kernels
-from fastbp.kernels import limits, losses
-from fastbp.kernels.activations import ACTIVATIONS
-from fastbp.kernels.activations.compiled import activate, apply_slope
+from fastbp.kernels import entries, limits, losses
 from fastbp.kernels.compile import functions as compiling
 from fastbp.kernels.compile.outlined import Outlined
 from fastbp.kernels.compile.parts import behind
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.linalg.matrix import Matrix
-from fastbp.kernels.losses import LOSSES, entries
-from fastbp.kernels.losses.compiled import op_of_loss
+from fastbp.kernels.losses.by_hand import loss_and_gradient
 from fastbp.kernels.ops import by_hand
-from fastbp.kernels.optimizers import RULES
-from fastbp.kernels.optimizers.compiled import update
-from fastbp.kernels.run import chain, penalized, penalty, phases
-from fastbp.kernels.run import train as network
+from fastbp.kernels.ops.fill import all_codes
+from fastbp.kernels.run import chain_plan, penalty
 from fastbp.kernels.simd.isa import isa
-from fastbp.kernels.simd.microkernel import TAKE, TILE_ROWS, TILE_VECTORS, tile
+from fastbp.kernels.simd.microkernel import TILE_ROWS, TILE_VECTORS, tile
+from fastbp.kernels.simd.modes import TAKE
 from tests.kernels.calls import layers_of
 
 LIBM = re.compile(
@@ -60,12 +56,7 @@ ENTRIES = {
     if isinstance(getattr(value, "_cache", None), compiling.KernelCache) and of_kernels(value.py_func)
 }
 # Passes and ops of losses are made where they are in use: here all of them.
-IN_USE = [
-    *(activate(entry, with_slope) for entry in ACTIVATIONS.values() for with_slope in (False, True)),
-    *(apply_slope(entry) for entry in ACTIVATIONS.values()),
-    *(op_of_loss(loss) for loss in LOSSES.values()),
-    *(update(rule) for rule in RULES.values()),
-]
+IN_USE = [code.outlined() for code in all_codes()]
 PARTS = [o for o in gc.get_objects() if issubclass(type(o), Outlined) and of_kernels(o.function)]
 OUTLINED = {name_of(part): part for part in sorted(PARTS, key=name_of)}
 
@@ -194,29 +185,29 @@ def compiled_entries(training):
     by_hand.dense_backward(z, square, z, 0, z, z, True, none, 1, z.copy(), square.copy(), none)
     by_hand.activation_backward(z, 0, z, z, z.copy())
     entries.first_wrong_label(labels, 2, -100)
-    entries.loss_and_gradient(0, z, labels, z[:0], none, options, none, np.zeros((3, 3)), 1, z.copy())
+    loss_and_gradient(0, z, labels, z[:0], none, options, none, np.zeros((3, 3)), 1, z.copy())
     entries.gaussian_nll(z, z, z, real(1), real(1e-6), real(0), np.zeros(3), z.copy(), z.copy())
-    limits.fma_peak(np.ones((1, limits.CHAINS * isa().lanes(4)), real), real(0.5), real(1), 1, 1)
-    limits.copy(np.ones(3, real), np.ones(3, real), 1)
+    entries.fma_peak(np.ones((1, limits.CHAINS * isa().lanes(4)), real), real(0.5), real(1), 1, 1)
+    entries.copy(np.ones(3, real), np.ones(3, real), 1)
     problem = training([(2, 2, 0, True)], np.float32)
-    problem.run(network).predict(network)
+    problem.run(entries).predict(entries)
     table = problem.frame().addresses()
-    network.train_on_labels(table, problem.x[:1], problem.labels[:1])
-    network.train_on_targets(table, problem.x[:1], problem.x[:1])
-    penalized.train_penalized(
+    entries.train_on_labels(table, problem.x[:1], problem.labels[:1])
+    entries.train_on_targets(table, problem.x[:1], problem.x[:1])
+    entries.train_penalized(
         table, problem.x, problem.labels, problem.targets, problem.sample_weight, problem.order, problem.record,
         np.zeros((penalty.NUMBERS, 1)), np.zeros((0, 2), np.int64),
     )  # fmt: skip
-    phases.forward_batch(table, z, z.copy(), 1)
-    phases.backward_batch(table, z, z, 1)
-    phases.update_parameters(table, problem.params, 1)
-    kept, passing, places, size, turns = chain.make_chain(layers_of([(2, 2, 0, True)]), 4)
-    chain.fill_chain(kept, passing, np.dtype(real))
-    work = np.zeros(chain.chain_room(1, 4) + 3 * (size + turns), real)
+    entries.forward_batch(table, z, z.copy(), 1)
+    entries.backward_batch(table, z, z, 1)
+    entries.update_parameters(table, problem.params, 1)
+    kept, passing, places, size, turns = chain_plan.make_chain(layers_of([(2, 2, 0, True)]), 4)
+    chain_plan.fill_chain(kept, passing, np.dtype(real))
+    work = np.zeros(chain_plan.chain_room(1, 4) + 3 * (size + turns), real)
     at_x, at_params, at_work = z.ctypes.data, problem.params.ctypes.data, work.ctypes.data
     out, grads = z.copy(), problem.grads.ctypes.data
-    chain.chain_forward(kept, z, at_params, places, at_x, 3, at_work, out.ctypes.data, 1)
-    chain.chain_backward(
+    entries.chain_forward(kept, z, at_params, places, at_x, 3, at_work, out.ctypes.data, 1)
+    entries.chain_backward(
         kept, z, at_params, places, at_x, 3, at_work, out.ctypes.data, at_x, grads, places, 0, at_work, at_work, 1
     )
 
@@ -233,7 +224,7 @@ def test_no_entry_calls_libm(name, compiled_entries):
 
 def test_every_entry_and_outlined_function_is_looked_at():
     assert {
-        "_dense_forward", "_dense_backward", "_activation_backward", "first_wrong_label", "_loss_and_gradient",
+        "layer_forward", "layer_backward", "layer_slope", "first_wrong_label", "loss_of_rows",
         "gaussian_nll", "predict", "train_on_labels", "train_on_targets", "train_steps", "train_penalized",
         "chain_forward", "chain_backward", "fma_peak", "copy",
     } <= set(ENTRIES)  # fmt: skip

@@ -9,9 +9,9 @@ from fastbp.kernels.linalg.few_columns import STRIP, few_columns, pays
 from fastbp.kernels.linalg.matrix import Finish, Matrix
 from fastbp.kernels.linalg.product import product
 from fastbp.kernels.optimizers import EXEMPT, HYPER_SIZE, RULES
-from fastbp.kernels.optimizers.compiled import update
+from fastbp.kernels.optimizers.functions import update
 from fastbp.kernels.simd.isa import isa
-from fastbp.kernels.simd.microkernel import ACCUMULATE
+from fastbp.kernels.simd.modes import ACCUMULATE
 from tests.kernels.calls import address_of
 
 GUARD = -7.0

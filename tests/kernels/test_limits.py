@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastbp.kernels import limits, reference
+from fastbp.kernels import entries, limits, reference
 from fastbp.kernels.simd.isa import isa
 
 
@@ -13,7 +13,7 @@ def test_chains_are_those_of_the_twin(dtype, tasks, repeats):
     width = limits.CHAINS * isa().lanes(np.dtype(dtype).itemsize)
     a = np.random.default_rng(0).uniform(-1, 1, (tasks, width)).astype(dtype)
     exact = a.astype(float)
-    limits.fma_peak(a, dtype(0.5), dtype(1.0), repeats, tasks)
+    entries.fma_peak(a, dtype(0.5), dtype(1.0), repeats, tasks)
     reference.fma_peak(exact, 0.5, 1.0, repeats, tasks)
     # Each link rounds a number below 2.5 at most twice, and halves the error of those before.
     assert np.abs(a - exact).max() <= 2 * 2 * 2.5 * np.finfo(dtype).eps / 2
@@ -24,7 +24,7 @@ def test_chains_are_those_of_the_twin(dtype, tasks, repeats):
 def test_copy_copies_all_and_no_more(dtype, tasks, n):
     source = np.random.default_rng(n).standard_normal(n).astype(dtype)
     room = np.full(n + 40, np.nan, dtype)
-    limits.copy(source, room[20 : 20 + n], tasks)
+    entries.copy(source, room[20 : 20 + n], tasks)
     expected = np.full(n + 40, np.nan, dtype)
     reference.copy(source, expected[20 : 20 + n], tasks)
     np.testing.assert_array_equal(room, expected)

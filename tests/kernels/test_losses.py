@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastbp.kernels import losses, reference
+from fastbp.kernels import entries, losses, reference
 from fastbp.kernels.losses import (
     BCE_LOGITS,
     GAUSSIAN_NLL,
@@ -16,7 +16,7 @@ from fastbp.kernels.losses import (
     SOFTMAX_ONE_HOT,
     SOFTMAX_PROBABILITIES,
     SUM,
-    entries,
+    by_hand,
 )
 
 CODES = {name: loss.code for name, loss in losses.LOSSES.items() if loss.code != SOFTMAX_ONE_HOT}  # see below
@@ -92,7 +92,7 @@ def bounds(p):
 
 
 def check(p):
-    loss, gradient, rows = run(entries, p)
+    loss, gradient, rows = run(by_hand, p)
     exact_loss, exact_gradient, exact_rows = run(reference, wide(p, np.longdouble))
     scales = exact_rows[0].astype(np.float64)
     row_bound, gradient_bound = bounds(p)
@@ -136,9 +136,9 @@ def test_every_number_of_classes(n, dtype):
 
 def test_labels_without_class_weights_weigh_one(dtype):
     p = problem(SOFTMAX_LABELS, 6, 9, dtype)
-    ones = run(entries, p)
+    ones = run(by_hand, p)
     p.class_weight = p.class_weight[:0]
-    none = run(entries, p)
+    none = run(by_hand, p)
     assert ones[0] == none[0]
     np.testing.assert_array_equal(ones[1], none[1])
 
@@ -146,14 +146,14 @@ def test_labels_without_class_weights_weigh_one(dtype):
 @ALL
 def test_gradient_is_the_slope_of_the_loss(code):
     p = problem(code, 3, 6, np.float64, smoothing=0.1, weighted=True, sample_weighted=True)
-    _, gradient, _ = run(entries, p)
+    _, gradient, _ = run(by_hand, p)
     eps = 1e-6
     for i, j in np.ndindex(p.z.shape):
         centre = p.z[i, j]
         p.z[i, j] = centre + eps
-        above = run(entries, p)[0]
+        above = run(by_hand, p)[0]
         p.z[i, j] = centre - eps
-        below = run(entries, p)[0]
+        below = run(by_hand, p)[0]
         p.z[i, j] = centre
         # rounding of the loss: 2**-53 / eps = 1e-10 of it; eps**2 times the third derivative is less
         assert (above - below) / (2 * eps) == pytest.approx(gradient[i, j], rel=1e-6, abs=1e-8)
@@ -164,12 +164,12 @@ def test_ignored_rows_count_for_nothing_whatever_their_logits(dtype):
     ignored = [1, 4, 5]
     p.labels[ignored] = IGNORED
     p.z[ignored] = [[np.nan], [np.inf], [-np.inf]]
-    loss, gradient, rows = run(entries, p)
+    loss, gradient, rows = run(by_hand, p)
     assert (gradient[ignored] == 0).all()
     assert (rows[:, ignored] == 0).all()
     kept = np.setdiff1d(np.arange(7), ignored)
     p.z, p.labels, p.rows = np.ascontiguousarray(p.z[kept]), p.labels[kept], p.rows[:, kept].copy()
-    alone, alone_gradient, _ = run(entries, p)
+    alone, alone_gradient, _ = run(by_hand, p)
     assert loss == pytest.approx(alone, rel=7 * 2.0**-53)  # four positive terms, added up in another order
     np.testing.assert_array_equal(gradient[kept], alone_gradient)
 
@@ -183,7 +183,7 @@ def test_large_logits_overflow_nowhere(code, size, dtype):
         p.labels = np.array([0, 0, 2])
     else:
         p.targets = np.eye(5, dtype=dtype)[[0, 0, 2]]
-    loss, gradient, rows = run(entries, p)
+    loss, gradient, rows = run(by_hand, p)
     # right with certainty, wrong with certainty (by `size` nats), and all equal
     np.testing.assert_allclose(rows[1], [0, size, np.log(5)], rtol=1e-6)
     assert loss == pytest.approx(size, rel=1e-3)
@@ -194,18 +194,18 @@ def test_large_logits_overflow_nowhere(code, size, dtype):
 def test_a_masked_class_gets_no_gradient(dtype):
     p = problem(SOFTMAX_LABELS, 2, 4, dtype)
     p.z[:, 2], p.labels[:] = -np.inf, [0, 3]
-    loss, gradient, _ = run(entries, p)
+    loss, gradient, _ = run(by_hand, p)
     assert np.isfinite(loss)
     assert (gradient[:, 2] == 0).all()
     p.z, p.labels = np.delete(p.z, 2, axis=1), np.array([0, 2])
     p.class_weight = p.class_weight[:3]
-    assert loss == pytest.approx(run(entries, p)[0], rel=float(8 * np.finfo(dtype).eps))
+    assert loss == pytest.approx(run(by_hand, p)[0], rel=float(8 * np.finfo(dtype).eps))
 
 
 def test_one_class_is_certain(dtype):
     for code in (SOFTMAX_LABELS, SOFTMAX_PROBABILITIES):
         p = problem(code, 3, 1, dtype, smoothing=0.1)
-        loss, gradient, rows = run(entries, p)
+        loss, gradient, rows = run(by_hand, p)
         assert loss == 0
         assert (gradient == 0).all()
         assert (rows[2] == (code == SOFTMAX_LABELS)).all()
@@ -217,7 +217,7 @@ def test_nan_logits_show_in_loss_and_gradient(code, dtype):
     for column in (0, 17, 39):  # in whole vectors and in the tail
         p.z[:] = 1
         p.z[2, column] = np.nan
-        loss, gradient, rows = run(entries, p)
+        loss, gradient, rows = run(by_hand, p)
         assert np.isnan(loss)
         assert np.isnan(gradient[2, column])
         assert np.isnan(rows[1, 2])
@@ -227,7 +227,7 @@ def test_nan_logits_show_in_loss_and_gradient(code, dtype):
 
 def test_hits_are_rows_whose_label_has_the_largest_logit(dtype):
     p = problem(SOFTMAX_LABELS, 50, 7, dtype)
-    _, _, rows = run(entries, p)
+    _, _, rows = run(by_hand, p)
     np.testing.assert_array_equal(rows[2], p.z.argmax(axis=1) == p.labels)
     assert 0 < rows[2].sum() < 50
 
@@ -235,9 +235,9 @@ def test_hits_are_rows_whose_label_has_the_largest_logit(dtype):
 @ALL
 def test_bits_do_not_depend_on_tasks(code, dtype):
     p = problem(code, 23, 18, dtype, sample_weighted=True)
-    alone = run(entries, p)
+    alone = run(by_hand, p)
     for tasks in (2, 3, 7, 16, 40):
-        cut = run(entries, p, tasks)
+        cut = run(by_hand, p, tasks)
         assert cut[0] == alone[0]
         assert cut[1].tobytes() == alone[1].tobytes()
         assert cut[2].tobytes() == alone[2].tobytes()
@@ -247,7 +247,7 @@ def test_small_variances_are_lifted_to_eps(dtype):
     p = problem(GAUSSIAN_NLL, 2, 4, dtype, reduction=SUM)
     p.z[:, 2:] = -50  # log variance; eps is 1e-6
     p.z[:, :2] = p.targets + dtype(2**-10)
-    loss, gradient, _ = run(entries, p)
+    loss, gradient, _ = run(by_hand, p)
     exact_loss, exact_gradient, _ = run(reference, wide(p))
     # exp(-log eps) with the logarithm, 13.8, rounded: 14 units and a few
     np.testing.assert_allclose(loss, exact_loss, rtol=64 * np.finfo(dtype).eps)
@@ -289,7 +289,7 @@ def test_negative_and_cancelling_class_weights_equal_their_twin(seed, dtype):
     if code == SOFTMAX_LABELS and batch > 2:
         p.labels[1] = IGNORED
     with np.errstate(invalid="ignore", over="ignore"):
-        loss, gradient, rows = run(entries, p)
+        loss, gradient, rows = run(by_hand, p)
         exact_loss, exact_gradient, exact_rows = run(reference, wide(p))
     unit = np.finfo(dtype).eps * 50 * n
     finite = np.isfinite(exact_rows[0])
@@ -313,9 +313,9 @@ def test_the_answer_to_a_row_with_a_single_1_is_the_first_of_the_largest_logits(
         labels = rng.integers(0, n, 60)
         labels[:20] = p.z[:20].argmax(axis=1)
         p.targets[...] = np.eye(n)[labels]
-        assert not run(entries, p)[2][2].any()  # nobody asked
+        assert not run(by_hand, p)[2][2].any()  # nobody asked
         p.code = SOFTMAX_ONE_HOT
-        _, _, rows = run(entries, p)
+        _, _, rows = run(by_hand, p)
         np.testing.assert_array_equal(rows[2], p.z.argmax(axis=1) == labels)
         np.testing.assert_array_equal(rows[2], run(reference, p)[2][2])
         assert 20 <= rows[2].sum() < 60

@@ -9,9 +9,10 @@ import pytest
 from fastbp.kernels.activations import IDENTITY
 from fastbp.kernels.compile.pointers import at, doubles_at
 from fastbp.kernels.linalg.matrix import Finish, Matrix
-from fastbp.kernels.linalg.product import GROUP, K_BLOCK, PACK_ROWS, product
+from fastbp.kernels.linalg.product import K_BLOCK, PACK_ROWS, product
 from fastbp.kernels.ops.by_hand import dense_backward, dense_forward
 from fastbp.kernels.simd.isa import isa
+from fastbp.kernels.simd.machine import panels
 from fastbp.kernels.simd.microkernel import TILE_ROWS, TILE_VECTORS
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
@@ -119,7 +120,7 @@ def test_every_small_packed_product_is_within_the_bound_and_its_block(kind, dtyp
 
 
 # Odd, and on both sides of what a block of k, a group of panels and packing hold
-COLS = GROUP * tile_cols(np.float32)
+COLS = panels() * tile_cols(np.float32)
 LARGE = [
     (1, 1000, 999),
     (997, 1, 513),

@@ -6,12 +6,12 @@ import numba
 import numpy as np
 import pytest
 
+from fastbp.kernels import entries as network
 from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import IDENTITY
 from fastbp.kernels.compile.pointers import at
-from fastbp.kernels.losses import BCE_LOGITS, MEAN, MSE, SOFTMAX_LABELS, SUM, entries
+from fastbp.kernels.losses import BCE_LOGITS, MEAN, MSE, SOFTMAX_LABELS, SUM, by_hand
 from fastbp.kernels.losses.narrow import NARROW
-from fastbp.kernels.run import train as network
 from fastbp.kernels.simd.columns import CHAINS
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.packing import pack_transposed, unpack_transposed
@@ -97,7 +97,7 @@ def bounds(p):
 
 
 def check(p):
-    loss, gradient, rows = run(entries, p)
+    loss, gradient, rows = run(by_hand, p)
     exact_loss, exact_gradient, exact_rows = run(reference, wide(p))
     scales = exact_rows[0].astype(np.float64)
     row_bound, gradient_bound = bounds(p)
@@ -128,18 +128,18 @@ def test_any_label_may_be_the_ignored_one(ignored, n, dtype):
         p = problem(SOFTMAX_LABELS, batch, n, dtype, weighted=True, ignored=ignored)
         p.labels[-1] = ignored
         check(p)
-        assert not run(entries, p)[1][-1].any()
+        assert not run(by_hand, p)[1][-1].any()
 
 
 @EACH_LOSS
 @EACH_WIDTH
 def test_a_row_has_the_same_bits_in_any_batch(code, n, dtype):
     p = problem(code, 33, n, dtype, weighted=True, reduction=SUM)
-    _, gradient, rows = run(entries, p)
+    _, gradient, rows = run(by_hand, p)
     for batch in BATCHES:
         for start in {0, 5, 33 - batch}:
             part = slice(start, min(33, start + batch))
-            _, some_gradient, some_rows = run(entries, chosen(p, part))
+            _, some_gradient, some_rows = run(by_hand, chosen(p, part))
             assert some_gradient.tobytes() == gradient[part].tobytes()
             assert some_rows.tobytes() == rows[:, part].tobytes()
 
@@ -150,10 +150,10 @@ def test_a_row_has_the_same_bits_in_any_batch(code, n, dtype):
 def test_what_is_not_finite_stays_in_its_row(code, n, poison, dtype):
     for batch in (1, 4, 8, 11, 33):
         p = problem(code, batch, n, dtype, weighted=True, reduction=SUM)
-        clean = run(entries, p)
+        clean = run(by_hand, p)
         for row in {0, batch // 2, batch - 1}:
             p.z[row], before = poison, p.z[row].copy()
-            loss, gradient, rows = run(entries, p)
+            loss, gradient, rows = run(by_hand, p)
             p.z[row] = before
             counts = code != SOFTMAX_LABELS or p.labels[row] != IGNORED
             assert np.isfinite(rows[1, row]) == (not counts)
@@ -173,7 +173,7 @@ def test_one_logit_that_is_not_finite_spoils_its_softmax(n, poison, dtype):
     for column in {0, n // 2, n - 1}:
         z = p.z.copy()
         z[6, column] = poison
-        loss, gradient, rows = run(entries, SimpleNamespace(**{**vars(p), "z": z}))
+        loss, gradient, rows = run(by_hand, SimpleNamespace(**{**vars(p), "z": z}))
         assert np.isnan(loss)
         assert np.isnan(rows[1, 6])
         assert np.isnan(gradient[6, column])
@@ -185,7 +185,7 @@ def test_a_masked_class_gets_no_gradient(n, dtype):
     p = problem(SOFTMAX_LABELS, 13, n, dtype)
     p.labels[:] = 0
     p.z[:, n - 1] = -np.inf
-    loss, gradient, rows = run(entries, p)
+    loss, gradient, rows = run(by_hand, p)
     fewer = SimpleNamespace(**{**vars(p), "z": np.ascontiguousarray(p.z[:, : n - 1])})
     exact = run(reference, wide(fewer))
     assert not gradient[:, n - 1].any()
@@ -198,7 +198,7 @@ def test_of_equal_logits_the_first_is_the_answer(n, dtype):
     p = problem(SOFTMAX_LABELS, 33, n, dtype)
     p.z = np.random.default_rng(n).integers(0, 2, p.z.shape).astype(dtype)
     p.labels[:] = np.arange(33) % min(n, 3)
-    _, _, rows = run(entries, p)
+    _, _, rows = run(by_hand, p)
     np.testing.assert_array_equal(rows[2], p.z.argmax(axis=1) == p.labels)
     assert 0 < rows[2].sum() <= 33
 
@@ -209,7 +209,7 @@ def test_large_logits_overflow_nowhere(size, dtype):
     p.z = np.zeros((9, 5), dtype)
     p.z[::2, 0], p.z[1::2, 1] = size, -size
     p.labels[:] = np.arange(9) % 2  # certain and right, then wrong by `size`
-    _, gradient, rows = run(entries, p)
+    _, gradient, rows = run(by_hand, p)
     np.testing.assert_array_equal(rows[1, ::2], 0)
     np.testing.assert_allclose(rows[1, 1::2], size, rtol=1e-3)
     np.testing.assert_array_equal(gradient[::2], 0)
@@ -242,7 +242,7 @@ def test_room_changes_no_bit(code, n, training, dtype):
     p.work[:] = np.finfo(dtype).max
     after_large = p.run(network)
     # by hand: the logits without room
-    loss, gradient, _ = run(entries, SimpleNamespace(**vars(p), code=code, z=p.predict(network)))
+    loss, gradient, _ = run(by_hand, SimpleNamespace(**vars(p), code=code, z=p.predict(network)))
     for trained in (after_nan, after_large):
         assert trained.record[0, 0] == loss
         # db is a sum down the rows, in chains

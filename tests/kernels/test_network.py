@@ -6,12 +6,12 @@ import numba
 import numpy as np
 import pytest
 
+from fastbp.kernels import entries as network
 from fastbp.kernels import losses, reference
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, IDENTITY, RELU
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.run import frame, passes, plan
-from fastbp.kernels.run import train as network
 from fastbp.kernels.run.chunks import CHUNK_ROWS, ROWS_AT_ONCE
 from fastbp.kernels.run.predict import predict
 

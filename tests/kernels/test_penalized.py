@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import pytest
 
+from fastbp.kernels import entries, reference
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels import reference
 from fastbp.kernels.activations import CODES
-from fastbp.kernels.run import frame, penalized, penalty, plan
+from fastbp.kernels.run import frame, penalty, plan
 
 LAYERS = [(5, 17, CODES["tanh"], True), (17, 4, CODES["identity"], True)]
 DECAYS, EPS = [0.3, -1.0, 0.1], [1e-3, np.nan, 2e-3]
@@ -35,7 +35,7 @@ def test_only_weights_decay_each_step_by_its_own_number(training, code, dtype):
     exact.plan[:, [plan.W, plan.B]] *= 8 // p.params.itemsize  # places are in bytes
     for name in ("params", "grads", "state", "x", "work", "class_weight", "targets", "sample_weight"):
         setattr(exact, name, getattr(exact, name).astype(np.float64))
-    penalized.train_penalized(
+    entries.train_penalized(
         p.frame().addresses(), p.x, p.labels, p.targets, p.sample_weight, p.order, p.record, numbers, blocks
     )
     tolerance = {"rtol": 1e-9, "atol": 1e-12} if dtype == np.float64 else {"rtol": 2e-4, "atol": 2e-6}

@@ -7,14 +7,14 @@ import pytest
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels import reference
 from fastbp.kernels.activations import BY_CODE, CODES, FIRST_STORED_SLOPE, IDENTITY, RELU
-from fastbp.kernels.activations.compiled import functions_of
-from fastbp.kernels.compile.functions import element_type_of
+from fastbp.kernels.activations.functions import functions_of
 from fastbp.kernels.compile.pointers import at, doubles_at
 from fastbp.kernels.linalg.matrix import Finish, Matrix
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE, ROW_BLOCK, product
-from fastbp.kernels.optimizers import compiled
+from fastbp.kernels.optimizers import functions
 from fastbp.kernels.simd.isa import isa
-from fastbp.kernels.simd.microkernel import B_ROOM, BIAS, LOW_ROWS, RECTIFY, ROOM, ROW_VECTORS, TILE_ROWS
+from fastbp.kernels.simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
+from fastbp.kernels.simd.modes import B_ROOM, BIAS, RECTIFY, ROOM
 from tests.kernels.calls import NO_NUMBERS, address_of, multiply, pass_over
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
@@ -31,7 +31,7 @@ def finishing(kind, code, dtype):
     """Return the flags and the address of the pass that ops finish a product with."""
     if kind == PLAIN:
         return 0, 0
-    functions = functions_of(BY_CODE[code], element_type_of(np.dtype(dtype)), kind != FORWARD)
+    functions = functions_of(BY_CODE[code], np.dtype(dtype), kind != FORWARD)
     if kind == BACKWARD:
         return functions.differentiate, 0 if functions.differentiate else functions.apply_slope
     return functions.finish, functions.activate
@@ -297,7 +297,7 @@ def test_update_in_the_epilogue_is_the_update_of_the_whole_gradient(rule, rows, 
     plain, fused = np.empty((rows, cols), dtype), np.empty((rows, cols), dtype)
     gradient_and_update(x, dz, 0, plain, params, state, hyper)
     expected, expected_state, n = params.copy(), state.copy(), params.size
-    after = address_of(compiled.update(rule), dtype)
+    after = address_of(functions.update(rule), dtype)
     pass_over(after, plain.ravel(), expected, expected_state, hyper, n, 0, n, 1, n)
     gradient_and_update(x, dz, after, fused, params, state, hyper)
     assert fused.tobytes() == plain.tobytes()

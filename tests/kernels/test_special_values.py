@@ -9,7 +9,7 @@ import pytest
 from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE, IDENTITY
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_ROWS, PACK_SPREAD, PACK_STRIDE, ROW_BLOCK
-from fastbp.kernels.losses import entries
+from fastbp.kernels.losses import by_hand
 from fastbp.kernels.ops.by_hand import activation_backward, dense_backward, dense_forward
 from fastbp.kernels.run.chunks import CHUNK_ROWS
 from fastbp.kernels.run.plan import gradient_chunks
@@ -142,7 +142,7 @@ def test_each_loss_and_its_gradient_have_them_where_the_twin_has_them(code, n):
         cases.append((z, scattered(targets, np.nan, along=1)))
     for given, wanted in cases:
         results = []
-        for module, real in ((entries, np.float32), (reference, np.longdouble)):
+        for module, real in ((by_hand, np.float32), (reference, np.longdouble)):
             rows, gradient = (
                 np.zeros((3, batch), real if module is reference else np.float64),
                 np.empty((batch, n), real),

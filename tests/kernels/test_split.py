@@ -5,13 +5,13 @@ import copy
 import numpy as np
 import pytest
 
+from fastbp.kernels import entries as network
 from fastbp.kernels import losses
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, IDENTITY, RELU
 from fastbp.kernels.ops.fill import fill_update
 from fastbp.kernels.optimizers.registry import CLIP_NORM, FACTOR
 from fastbp.kernels.run import frame, plan
-from fastbp.kernels.run import train as network
 from fastbp.kernels.run.chunks import CHUNK_ROWS
 
 TWO_LAYERS = [(5, 17, CODES["tanh"], True), (17, 4, IDENTITY, True)]

@@ -7,7 +7,7 @@ import pytest
 
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels import reference
-from fastbp.kernels.optimizers import compiled
+from fastbp.kernels.optimizers import compiled, functions
 from tests.kernels.calls import address_of, pass_over
 
 CODES = updates.CODES
@@ -16,7 +16,7 @@ STEPS = 6
 
 
 def update(code, params, grads, state, hyper, n, start, ld, rows, cols):
-    address = address_of(compiled.update(updates.BY_CODE[code]), params.dtype)
+    address = address_of(functions.update(updates.BY_CODE[code]), params.dtype)
     pass_over(address, grads, params, state, hyper, n, start, ld, rows, cols)
 
 

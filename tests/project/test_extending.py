@@ -11,7 +11,6 @@ import fastbp
 from fastbp.kernels import losses as loss_table
 from fastbp.kernels import optimizers as rule_table
 from fastbp.kernels import reference
-from fastbp.kernels.losses import entries
 from fastbp.kernels.ops.registry import KINDS
 from fastbp.nn import losses
 from fastbp.train import optimizers
@@ -60,7 +59,7 @@ def test_its_loss_is_its_twin(page, columns, dtype):
         reference.loss_and_gradient(code, *wide, nothing, loss.options(), nothing, rows, 1, exact), rel=1e-5
     )
     np.testing.assert_allclose(gradient, exact, rtol=1e-4, atol=1e-9)
-    assert entries.BY_CODE[code].name == "soft_l1"
+    assert loss_table.BY_CODE[code].name == "soft_l1"
 
 
 @pytest.mark.parametrize("by_rows", [True, False], ids=["by rows", "op after op"])

@@ -413,8 +413,8 @@ SOURCES = {
             trainer = fastbp.Trainer(fastbp.mlp([1, 1], rng=0), loss)
             value = trainer.step([[0.0]], [[0.0]])
             from fastbp.kernels.losses import BY_CODE
-            from fastbp.kernels.losses.compiled import op_of_loss
-            [compiled] = op_of_loss(BY_CODE[loss._code]).compiled.values()
+            from fastbp.kernels.losses.functions import op_of_loss
+            [compiled] = op_of_loss(BY_CODE[loss._code]).outlined().compiled.values()
             print(value, compiled.cache_hits)
     """,
 }

@@ -1,0 +1,14 @@
+"""The pass of an update rule by name."""
+
+import importlib
+
+from ..code import Code
+from .registry import Rule
+
+
+def update(rule: Rule) -> Code:
+    """Return the pass that updates parameters in place from their gradients, and the optimizer's state with them."""
+    name = f"update_{rule.name}"
+    return Code(
+        rule.formula.__module__, name, lambda: importlib.import_module(".compiled", __package__).update(rule, name)
+    )

@@ -1,0 +1,23 @@
+"""The threads that kernels compute on: the extension's own where the package has it, else Numba's."""
+
+import os
+
+from .code import jit
+from .compile.prebuilt import prebuilt
+
+
+def threading_layer() -> str:
+    """Return which threads this process has: "fastbp", or of Numba's layers "omp", "tbb" or "workqueue"."""
+    if prebuilt().extension is not None:
+        return "fastbp"
+    return str(jit("compile.pool").threading_layer())
+
+
+def most_threads() -> int:
+    """Return the most that a call may use: ``NUMBA_NUM_THREADS``, by default the CPUs."""
+    if prebuilt().extension is None:
+        return int(jit("compile.pool").most_threads())
+    named = os.environ.get("NUMBA_NUM_THREADS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
