@@ -37,7 +37,7 @@ def scratch(size: int) -> Any:
     key = _make_key()
     symbol = f"fastbp.scratch_{size}"
     binding.add_symbol(symbol, ctypes.addressof(key))
-    _keys.append(key)
+    SIZES[size] = key
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
         module = b.module
@@ -62,4 +62,4 @@ def scratch(size: int) -> Any:
     return make_intrinsic(f"scratch_{size}", ["pointer"], lambda p: p(p), codegen)
 
 
-_keys: list[Any] = []  # compiled code reads them where they are
+SIZES: dict[int, Any] = {}  # the keys of what was made; compiled code reads them where they are
