@@ -1,8 +1,8 @@
 """The kernels as position-independent objects for one level of x86-64: ``python native/objects.py LEVEL FOLDER``.
 
-Numba compiles every outlined function and the door of every entry, for float32 and float64; what it has made, optimised,
-gets a plain name and no Python in it, and LLVM writes an object. ``symbols.json`` beside the objects says what is in them.
-Numba compiles for the CPU that NUMBA_CPU_NAME names, so that is set here; the code comes from the sources, not from a cache.
+Numba compiles every outlined function and the door of every entry, for float32 and float64. What it has made gets a
+plain name and no Python in it, and LLVM writes an object; ``symbols.json`` beside the objects says what is in them.
+Numba compiles for the CPU that NUMBA_CPU_NAME names, so that is set here, and takes nothing from a cache.
 """
 
 import json

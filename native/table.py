@@ -1,4 +1,4 @@
-"""The table of what is in the objects, in C: ``python native/table.py FOLDER... > table.c``, a folder for each level."""
+"""The table of what is in the objects, in C: ``python native/table.py FOLDER... > table.c``, a folder a level."""
 
 import json
 import sys

@@ -26,7 +26,7 @@ _of_thread = threading.local()
 
 
 def _after_fork() -> None:
-    # The threads of the pool stayed in the parent, and GNU OpenMP kills a child that asks for them.
+    # The threads stayed in the parent, and GNU OpenMP kills a child that asks for them.
     global _forked
     _forked = True
 
@@ -37,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 
 def available_threads() -> int:
     """Return the smallest of CPU affinity, cgroup quota, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``."""
-    most: int = workers.most_threads()
+    most = workers.most_threads()
     limits = [most, _affinity(), _cgroup_quota(), _omp_num_threads()]
     return max(1, min(limit for limit in limits if limit is not None))
 
@@ -85,10 +85,13 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Set how many threads fastbp may use in a call, for the whole process.
 
+    A process that was forked after a call has none of its parent's threads, and computes on one until this is called;
+    with the threads of Numba, which cannot be made again (``threading layer`` in `show_config`), it does so for good.
+
     Parameters
     ----------
     n : int
-        From 1 to the number of threads that Numba started with (``NUMBA_NUM_THREADS``, by default the CPUs).
+        From 1 to ``NUMBA_NUM_THREADS``, by default the CPUs.
 
     Raises
     ------
@@ -100,11 +103,13 @@ def set_num_threads(n: int) -> None:
     >>> import fastbp
     >>> fastbp.set_num_threads(fastbp.get_num_threads())  # what it is already
     """
-    global _threads
-    most: int = workers.most_threads()
+    global _threads, _forked
+    most = workers.most_threads()
     if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= most:
         raise ValueError(f"set_num_threads expects n from 1 to {most} (NUMBA_NUM_THREADS), got {n!r}")
     _threads = int(n)
+    if workers.own_threads():
+        _forked = False
 
 
 @contextmanager
@@ -128,6 +133,8 @@ def tasks_for(work: float) -> int:
         n = min(n, limit)
     if n == 1:
         return 1
+    if workers.own_threads():
+        return n
     if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
         return 1
     if getattr(_of_thread, "pool", None) != n:  # OpenMP makes a pool for each Python thread
@@ -146,7 +153,7 @@ def _room_for_stacks(n: int) -> bool:
 def _on_workqueue() -> bool:
     """Whether Numba found no better threading layer; said once, because its user can do better."""
     global _named
-    slow: bool = workers.threading_layer() == "workqueue"
+    slow = workers.threading_layer() == "workqueue"
     if slow and not _named:
         _named = True
         warnings.warn(

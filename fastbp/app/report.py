@@ -5,7 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from fastbp._base.program import ended_at_once
 from fastbp._base.threads import get_num_threads
 from fastbp.app.run import Result, Run
 from fastbp.kernels import entries
+from fastbp.kernels.compile.prebuilt import prebuilt
 from fastbp.train.progress import EpochBar
 
 # Kernels that Python calls, by name, and what for.
@@ -95,7 +96,8 @@ class CompileWatch:
         """Surround what may compile, and has nothing to keep: Ctrl-C ends the process."""
         self._mark = began = time.perf_counter()
         self._said = False
-        with entries.watch_compiling(self._started, self._ended), ended_at_once():
+        watching = nullcontext() if prebuilt().level else entries.watch_compiling(self._started, self._ended)
+        with watching, ended_at_once():
             yield
         if self._said:
             self.console.print(f"Compiled in {time.perf_counter() - began:.1f} s.")

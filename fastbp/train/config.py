@@ -6,7 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from fastbp._base.threads import available_threads, get_num_threads
-from fastbp.kernels import entries
+from fastbp.kernels import entries, workers
+from fastbp.kernels.compile.prebuilt import prebuilt
 from fastbp.kernels.simd.isa import cpu_name, isa
 from fastbp.nn.mlp import mlp
 from fastbp.train.trainer import Trainer
@@ -15,7 +16,10 @@ __all__ = ["config", "show_config", "warmup"]
 
 
 def config() -> dict[str, str]:
-    """Return what decides speed and bits: CPU, instruction set, tile, threads, cache, versions.
+    """Return what decides speed and bits: which kernels, CPU, instruction set, tile, threads, cache, versions.
+
+    ``kernels`` is ``native`` and a level of x86-64 where the machine code came with the package, and ``jit`` with the
+    reason where Numba compiles it.
 
     Examples
     --------
@@ -23,20 +27,27 @@ def config() -> dict[str, str]:
     >>> sorted(fastbp.config())[:3]
     ['CPU', 'Python', 'cache folder']
     """
-    instructions = isa()
+    instructions, found = isa(), prebuilt()
     rows, vectors = instructions.tile
     lanes = instructions.lanes(4)
     return {
+        "kernels": f"native, {found.level}" if found.level else f"jit: {found.why_not}",
         "CPU": cpu_name(),
         "instruction set": f"{instructions.name}, {8 * instructions.vector_bytes}-bit vectors"
         + (", FMA" if instructions.fma else ", no FMA"),
         "tile (float32)": f"{rows} x {vectors * lanes}",
         "threads": f"{get_num_threads()} of {available_threads()} available",
-        "threading layer": entries.threading_layer(),
-        "cache folder": entries.train_steps._cache.cache_path or "none: compiled anew in each process",
+        "threading layer": workers.threading_layer(),
+        "cache folder": _cache_folder(),
         "versions": ", ".join(f"{name} {_version(name)}" for name in ("fastbp", "numba", "llvmlite", "numpy")),
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
     }
+
+
+def _cache_folder() -> str:
+    if prebuilt().level:
+        return "none: nothing is compiled"
+    return entries.train_steps._cache.cache_path or "none: compiled anew in each process"
 
 
 def _version(name: str) -> str:
@@ -63,6 +74,8 @@ def show_config() -> None:
 
 def warmup(dtypes: tuple[str, ...] = ("float32",)) -> None:
     """Compile what training and prediction need, so that the first call is quick; the disk cache keeps it.
+
+    Where the kernels came compiled with the package (`config` says ``native``), nothing is left to do.
 
     Parameters
     ----------
