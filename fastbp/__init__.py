@@ -19,7 +19,7 @@ with _imports:
     from fastbp._base.version import __version__
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
     from fastbp.data.preprocessing import Scaler
-    from fastbp.nn.dropout import Dropout
+    from fastbp.nn.dense import Dense
     from fastbp.nn.functional import FUNCTIONS as _functions
     from fastbp.nn.functional import (
         binary_cross_entropy_with_logits,
@@ -29,8 +29,7 @@ with _imports:
     )
     from fastbp.nn.gradcheck import GradcheckResult, gradcheck
     from fastbp.nn.information import cross_entropy, entropy, kl_divergence
-    from fastbp.nn.layer_norm import LayerNorm
-    from fastbp.nn.layers import Dense
+    from fastbp.nn.layers import MADE as _layers
     from fastbp.nn.losses import MADE as _losses
     from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
     from fastbp.nn.mlp import mlp
@@ -58,12 +57,10 @@ __all__ = [
     "CrossEntropyLoss",
     "Dataset",
     "Dense",
-    "Dropout",
     "EarlyStopping",
     "GaussianNLLLoss",
     "GradcheckResult",
     "History",
-    "LayerNorm",
     "MSELoss",
     "NotFiniteError",
     "OwnActivation",
@@ -98,8 +95,8 @@ __all__ = [
     "warmup",
 ]
 
-# The classes and functions that are made from the kernels' tables; `loss` or `rule` of a file there says their names.
-_made = {**_functions, **{_kind.__name__: _kind for _kind in (*_losses, *_optimizers)}}
+# The classes and functions that are made from the kernels' tables; an entry there says their names.
+_made = {**_functions, **{_kind.__name__: _kind for _kind in (*_layers, *_losses, *_optimizers)}}
 globals().update(_made)
 __all__ += sorted(_made)
 

@@ -22,19 +22,21 @@ E = TypeVar("E", bound=Entry)
 
 @dataclass(frozen=True)
 class Number:
-    """A number that users choose for a loss or an update rule, or a pair of numbers.
+    """A number that users choose for a loss, an update rule or a layer, or a pair of numbers.
 
     name, default : as users see them; the default of a pair is a pair
     text : what it says in the docstring
-    below : each number is at least 0 and less than this
+    below, most : each number is at least 0, less than `below` and at most `most`
     positive : whether 0 is refused too
-    place : in `hyper`, for an update rule; the second of a pair stands behind. A loss's stand in order from OWN on
+    place : in `hyper`, for an update rule; the second of a pair stands behind. A loss's stand in order from OWN on,
+        a layer's among its attributes
     """
 
     name: str
     default: float | tuple[float, float]
     text: str
     below: float = math.inf
+    most: float = math.inf
     positive: bool = False
     place: int = 0
 
@@ -44,15 +46,19 @@ class Public:
     """What users see of an entry, where fastbp makes that from the table.
 
     name : of the class
-    text : the first line of the docstring
+    text : the first line of the docstring, without its full stop
     function : name of the function of arrays, for a loss
     torch : PyTorch's name of the class or the function, where the tests compare with it
+    more : the docstring's second paragraph
+    features : what the number of features of a row is called, for a layer with parameters
     """
 
     name: str
     text: str
     function: str = ""
     torch: str = ""
+    more: str = ""
+    features: str = "features"
 
 
 def add(table: dict[str, E], entry: E) -> E:

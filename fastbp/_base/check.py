@@ -50,6 +50,13 @@ def number(
     return result
 
 
+def flag(value: Any, who: str, name: str) -> bool:
+    """Return True or False; the numbers 1 and 0 stand for them, and nothing else does."""
+    if not isinstance(value, (bool, np.bool_, int)) or value not in (0, 1):
+        raise TypeError(f"{who} expects {name} to be True or False, got {value!r}")
+    return bool(value)
+
+
 def choice(value: Any, options: Mapping[str, T] | Sequence[str], who: str, name: str) -> Any:
     """Return what a name stands for in `options`, or the name itself."""
     if not isinstance(value, str) or value not in options:

@@ -14,7 +14,8 @@ _BY_HAND = "make the steps by hand with model.forward, model.backward and an upd
 _INSTEAD = {
     "a loss": "pass the loss as a function of outputs and targets, or one of a row under @fastbp.row_loss",
     "an optimizer": "call trainer.forward and trainer.backward, and update model.parameters() from model.gradients()",
-    "layers": "pass an activation of your own by fastbp.activation, or " + _BY_HAND,
+    "layers": "pass an activation of your own by fastbp.activation, make a class of a kind of layers of your own by "
+    "fastbp.nn.layers.publish, or " + _BY_HAND,
 }
 
 
@@ -35,7 +36,7 @@ class Guarded:
         if _is_ours(cls):
             public = {name: kind for name, kind in inspect.get_annotations(cls).items() if not name.startswith("_")}
             cls._declared |= public.keys()
-            cls._final |= {name for name, kind in public.items() if get_origin(kind) is Final}
+            cls._final |= {name for name, kind in public.items() if kind is Final or get_origin(kind) is Final}
 
     if not TYPE_CHECKING:  # a type checker would allow any name to be set because of these
 

@@ -19,7 +19,8 @@ def checked(number: Number, value: Any, who: str) -> tuple[float, ...]:
 
 
 def _checked(number: Number, value: Any, who: str, name: str) -> float:
-    found = check.number(value, who, name, 0.0, number.below, open_high=True)
+    high = min(number.below, number.most)
+    found = check.number(value, who, name, 0.0, high, open_high=number.below == high)
     if number.positive and found == 0:
         raise ValueError(f"{who} expects {name} greater than 0, got {value!r}")
     return found
@@ -35,8 +36,11 @@ def parameters_of(numbers: Iterable[Number]) -> list[tuple[str, str]]:
 
 
 def docstring(text: str, sections: Mapping[str, Sequence[tuple[str, str]]], example: str) -> str:
-    """Return a docstring in numpydoc's form; the entries of a section are a line, and what stands under it."""
-    lines = textwrap.wrap(text, LINE - 4)
+    """Return a docstring in numpydoc's form, of paragraphs; an entry of a section is a line and what stands below."""
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        lines += ["", *textwrap.wrap(paragraph, LINE - 4)]
+    del lines[0]
     for section, entries in sections.items():
         lines += ["", section, "-" * len(section)]
         for line, below in entries:

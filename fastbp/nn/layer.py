@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,11 +30,6 @@ class Layer(Guarded):
     # Whether its numbers in training are random
     _draws: ClassVar[bool] = False
     _owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if cls.__module__.startswith("fastbp."):
-            LAYERS[cls.__name__] = cls
 
     @property
     def owner(self) -> Any:
@@ -95,6 +90,15 @@ class Layer(Guarded):
 
     def __reduce__(self) -> tuple[Callable[..., "Layer"], tuple[Any, ...]]:
         return rebuilt, (self._config(), {name: value.copy() for name, (value, _) in self._named().items()})
+
+
+Class = TypeVar("Class", bound=type[Layer])
+
+
+def known(cls: Class) -> Class:
+    """Make files know a class of layers by its name."""
+    LAYERS[cls.__name__] = cls
+    return cls
 
 
 def kind_of(config: Any, who: str) -> type[Layer]:

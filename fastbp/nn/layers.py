@@ -1,316 +1,196 @@
-"""The dense layer: parameters as live views of flat memory, forward and backward by hand."""
+"""Layers whose classes are made from the table of kinds: one op each, with as many features out as in."""
 
+import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp._base import check, memory
-from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import set_unguarded
-from fastbp._base.threads import tasks_for
-from fastbp.initializers import INITIALIZERS, Initializer
-from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, Activation
-from fastbp.kernels.ops import by_hand
+from fastbp._base.made import checked, docstring, parameters_of
+from fastbp.kernels.ops.kinds import KINDS
+from fastbp.kernels.ops.registry import Kind
+from fastbp.kernels.registry import Public
 from fastbp.kernels.run.plan import Layer as Row
-from fastbp.kernels.run.plan import parameter_count, partials_size
-from fastbp.nn.layer import Layer, set_parameter
-from fastbp.nn.own_activations import OwnActivation
+from fastbp.nn.layer import LAYERS, Layer, known
+from fastbp.nn.weighted import Weighted
 
-__all__ = ["Dense"]
-
-Array = NDArray[Any]
+__all__ = ["MADE", "OfKind", "publish"]
 
 
-@with_lists(
-    activations=listed(ACTIVATIONS),
-    rectifying=listed((name for name, kind in ACTIVATIONS.items() if kind.rectifies), "and"),
-)
-class Dense(Layer):
-    """A dense layer: ``z = x @ weight.T + bias``, ``a = g(z)``.
+# Attributes of each that stay as the layer was made
+FIXED = ("in_features", "out_features", "dtype")
 
-    What is assigned to parameters and gradients is copied to where they are, so that
-    ``layer.weight -= 0.1 * layer.weight_grad`` is an update. The other attributes stay as the layer was made. A
-    subclass may add to the layer, but not override what a model computes without calling it, such as `forward`.
 
-    Parameters
-    ----------
-    in_features, out_features : int
-        Sizes of an input row and of an output row.
-    activation : str or OwnActivation, default "identity"
-        g: {activations}, each as PyTorch's; or one of your own by `fastbp.activation`.
-    bias : bool, default True
-        Whether there is a bias; it begins at zero.
-    init : str or callable, optional
-        Initial weights: the name of a function in `fastbp.initializers`, or such a function. Without it he_normal for
-        {rectifying}, and glorot_uniform for the others.
-    dtype : {"float32", "float64"}, default "float32"
-        Of parameters and results.
-    rng : int or numpy.random.Generator, optional
-        Seed of the initial weights; without it they differ from run to run.
+class OfKind(Layer):
+    """A layer without parameters; what comes before it says how many features it has, and of which dtype."""
 
-    Attributes
-    ----------
-    weight : ndarray of shape (out_features, in_features)
-    bias : ndarray of shape (out_features,), or None
-        Live views of the memory that the kernels read: writing to them changes the layer.
-    weight_grad, bias_grad : ndarray
-        The gradients that the last backward pass or training step left, shaped as the parameters.
-    owner : Sequential or None
-        The model that the layer is part of; None without one, or when it is gone.
+    _kind: ClassVar[Kind]
+    _public: ClassVar[Public]
+    _parameters: ClassVar[dict[str, inspect.Parameter]]  # of the constructor
+    _arguments: dict[str, Any]  # its arguments, checked, by name
+    _compiled: ClassVar[tuple[str, ...]] = (
+        "in_features",
+        "out_features",
+        "dtype",
+        "__call__",
+        "call",
+        "forward",
+        "backward",
+    )
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, or out of range.
+    def _begin(self, given: dict[str, Any]) -> None:
+        """Take the constructor's arguments."""
+        who = type(self).__name__
+        numbers = {number.name: checked(number, given[number.name], who) for number in self._kind.numbers}
+        self._attributes = tuple(itertools.chain(*numbers.values()))
+        self._arguments = given | {name: found if len(found) > 1 else found[0] for name, found in numbers.items()}
+        for name in numbers:
+            setattr(self, name, self._arguments[name])
+        self._take_features()
 
-    Examples
-    --------
-    >>> import numpy as np, fastbp
-    >>> layer = fastbp.Dense(3, 2, activation="tanh", rng=0)
-    >>> layer.forward(np.zeros((4, 3), np.float32)).shape
-    (4, 2)
-    >>> layer.backward(np.ones((4, 2), np.float32)).shape
-    (4, 3)
-    >>> layer.bias_grad
-    array([4., 4.], dtype=float32)
-    """
+    def _take_features(self) -> None:
+        self.in_features = self.out_features = self.dtype = None
 
-    in_features: Final[int]  # type: ignore[misc]
-    out_features: Final[int]  # type: ignore[misc]
-    activation: Final[str]
-    has_bias: Final[bool]
-    dtype: Final[np.dtype[Any]]  # type: ignore[misc]
-
-    # A model runs on the layers' memory. "call" is Keras's name.
-    _compiled: ClassVar = (
-        "forward", "backward", "weight", "bias", "weight_grad", "bias_grad", "__call__", "call",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        activation: str | OwnActivation = "identity",
-        *,
-        bias: bool = True,
-        init: str | Initializer | None = None,
-        dtype: DTypeLike = "float32",
-        rng: int | np.random.Generator | None = None,
-    ) -> None:
-        self.in_features = check.integer(in_features, "Dense", "in_features")
-        self.out_features = check.integer(out_features, "Dense", "out_features")
-        if isinstance(activation, OwnActivation):
-            kind: Activation = activation._kind
-        else:
-            kind = check.choice(activation, ACTIVATIONS, "Dense", "activation")
-        self._code, self._stores_slope = kind.code, kind.stores_slope
-        self._kind, self._given = kind, activation
-        self.activation = kind.name
-        self.has_bias = bool(bias)
-        self.dtype = check.float_dtype(dtype, "Dense")
-        self._saved: tuple[Array, Array, Array] | None = None
-        shape = (self.out_features, self.in_features)
-        if init is None:
-            init = "he_normal" if kind.rectifies else "glorot_uniform"
-        initialize: Initializer = init if callable(init) else check.choice(init, INITIALIZERS, "Dense", "init")
-        # Drawn in float64, or as a function of the user's gives them; rounded where they are stored, without a copy.
-        initial = initialize(check.generator(rng, "Dense"), shape)
-        if not (type(initial) is np.ndarray and initial.dtype == np.float64):
-            initial = check.floats(initial, self.dtype, "Dense", "init's weights")
-        check.exact_shape(initial, shape, "Dense", "init's weights")
-        size = parameter_count(self.in_features, self.out_features, self.has_bias)
-        self._bind(memory.zeros(size, self.dtype), memory.zeros(size, self.dtype))
-        with np.errstate(over="ignore"):
-            self._w[...] = initial.T
-        if not np.isfinite([self._w.min(), self._w.max()]).all():  # NaN is both
-            raise ValueError("Dense expects init's weights to be finite")
-
-    def _bind(self, params: Array, grads: Array) -> None:
-        """Take flat memory for the parameters and the gradients: W as (in_features, out_features), then b."""
-        self._params, self._grads = params, grads
-        size, shape = self.in_features * self.out_features, (self.in_features, self.out_features)
-        self._w, self._b = params[:size].reshape(shape), params[size:]
-        self._dw, self._db = grads[:size].reshape(shape), grads[size:]
-
-    def _move(self, params: Array, grads: Array) -> None:
-        params[...] = self._params
-        if self._grads.any():  # zeros that nobody writes take no memory yet
-            grads[...] = self._grads
-        self._bind(params, grads)
-
-    def _named(self) -> dict[str, tuple[Array, Array]]:
-        named = {"weight": (self._w.T, self._dw.T), "bias": (self._b, self._db)}
-        return named if self.has_bias else {"weight": named["weight"]}
-
-    @property
-    def _size(self) -> int:
-        return self._params.size
+    def _settle(self, width: int, dtype: np.dtype[Any]) -> None:
+        for name, value in (("in_features", width), ("out_features", width), ("dtype", dtype)):
+            set_unguarded(self, name, value)
 
     def _extend(self, rows: list[Row], source: int) -> int:
-        kind = self._kind
-        rows.append(Row(self.in_features, self.out_features, kind, self.has_bias, sources=(source,)))
+        n, bias = self.in_features, "bias" in self._named()
+        assert n is not None
+        rows.append(Row(n, n, bias=bias, kind=self._kind, sources=(source,), attributes=self._attributes))
         return len(rows) - 1
 
-    def _lines(self, name: str) -> list[tuple[str, str, int | None, int]]:
-        return [(name, self.activation, self.out_features, self._size)]
-
-    @property
-    def weight(self) -> Array:
-        """The weights, a live view of shape (out_features, in_features)."""
-        return self._w.T
-
-    @weight.setter
-    def weight(self, value: ArrayLike) -> None:
-        set_parameter(self._w.T, value, "Dense", "weight")
-
-    @property
-    def bias(self) -> Array | None:
-        """The bias, a live view of shape (out_features,); None without one."""
-        return self._b if self.has_bias else None
-
-    @bias.setter
-    def bias(self, value: ArrayLike) -> None:
-        set_parameter(self.bias, value, "Dense", "bias")
-
-    @property
-    def weight_grad(self) -> Array:
-        """The gradient of the weights, (out_features, in_features)."""
-        return self._dw.T
-
-    @weight_grad.setter
-    def weight_grad(self, value: ArrayLike) -> None:
-        set_parameter(self._dw.T, value, "Dense", "weight_grad")
-
-    @property
-    def bias_grad(self) -> Array | None:
-        """The gradient of the bias, (out_features,); None without one."""
-        return self._db if self.has_bias else None
-
-    @bias_grad.setter
-    def bias_grad(self, value: ArrayLike) -> None:
-        set_parameter(self.bias_grad, value, "Dense", "bias_grad")
-
-    @property
-    def _work(self) -> float:
-        """Floating-point operations of a product for one row."""
-        return 2.0 * self.in_features * self.out_features
-
-    def forward(self, x: ArrayLike) -> Array:
-        """Return ``g(x @ weight.T + bias)`` and keep what `backward` needs.
-
-        Parameters
-        ----------
-        x : array_like of shape (batch, in_features)
-            Kept, not copied, if it is a C-contiguous array of the layer's dtype: do not change it before `backward`.
-
-        Returns
-        -------
-        ndarray of shape (batch, out_features)
-            Kept too: do not change it in place before `backward`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If x holds no real numbers, or has another shape.
-        """
-        return self._forward(check.rows(x, self.in_features, self.dtype, "Dense"))
-
-    @property
-    def _all_grads(self) -> Array:
-        """What a backward pass writes: the gradients of all layers of the model, or of this one alone."""
-        base = self._grads.base
-        return self._grads if base is None else base
-
-    def _forward(self, x: Array) -> Array:
-        x = check.apart(x, self._all_grads)
-        a = np.empty((len(x), self.out_features), self.dtype)
-        slope = np.empty_like(a) if self._stores_slope else np.empty((0, self.out_features), self.dtype)
-        by_hand.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
-        set_unguarded(self, "_saved", (x, a, slope))
-        return a
-
-    def backward(self, da: ArrayLike) -> Array:
-        """Fill weight_grad and bias_grad from the gradient of the output; return the gradient of the input.
-
-        Parameters
-        ----------
-        da : array_like of shape (batch, out_features)
-            Gradient of the loss by what `forward` returned.
-
-        Returns
-        -------
-        ndarray of shape (batch, in_features)
-
-        Raises
-        ------
-        RuntimeError
-            If `forward` did not come before.
-        TypeError, ValueError
-            If da holds no real numbers, or has another shape.
-        """
-        return self._backward(self._dz(da, "Dense"), None)
-
-    def _dz(self, da: ArrayLike, who: str) -> Array:
-        """Return ``dz = da * g'(z)``."""
-        if self._saved is None:
-            raise RuntimeError(f"{who}.backward needs forward before it: there is no output to take the gradient of")
-        _, a, slope = self._saved
-        d = check.exact_shape(check.floats(da, self.dtype, who, "da"), a.shape, who, "da")
-        d = check.apart(d, self._all_grads)
-        if self._code == IDENTITY:
-            return d
-        dz = np.empty_like(a)
-        by_hand.activation_backward(d, self._code, a, slope, dz)
-        return dz
-
-    def _backward(self, dz: Array, below: "Dense | None") -> Array:
-        """Fill the gradients from dz; return the gradient of x, times g' of the layer below if there is one."""
-        assert self._saved is not None
-        x = self._saved[0]
-        dx = np.empty((len(x), self.in_features), self.dtype)
-        code, a, slope = IDENTITY, dx, dx
-        if below is not None:
-            assert below._saved is not None
-            code, a, slope = below._code, below._saved[1], below._saved[2]
-        partials = np.empty(partials_size(self.in_features, self.out_features, len(x)), self.dtype)
-        by_hand.dense_backward(
-            x, self._w, dz, code, a, slope, True, partials, tasks_for(2 * self._work * len(x)), dx, self._dw, self._db
-        )
-        return dx
-
-    def __repr__(self) -> str:
-        bias = "" if self.has_bias else ", bias=False"
-        dtype = "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
-        return f"Dense({self.in_features}, {self.out_features}, activation={self.activation!r}{bias}{dtype})"
-
     def _config(self) -> dict[str, Any]:
-        """Return the arguments that make a layer of this shape."""
-        return {
-            "in_features": self.in_features,
-            "out_features": self.out_features,
-            "activation": self._given,
-            "bias": self.has_bias,
-            "dtype": self.dtype.name,
-        }
+        return {"kind": self._public.name, **self._arguments}
 
     @classmethod
     def _shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-        if config.keys() - {"kind"} != {"in_features", "out_features", "activation", "bias", "dtype"}:
-            raise ValueError("damaged, the header describes no layers")
-        ins, outs = (check.integer(config[name], "load", name) for name in ("in_features", "out_features"))
-        return {"weight": (outs, ins), "bias": (outs,)} if config["bias"] else {"weight": (outs, ins)}
+        if config.keys() != {"kind", *cls._parameters}:
+            raise ValueError(f"damaged, the header describes no {cls.__name__}")
+        return {}
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{name}={value!r}" if i else repr(value)
+            for i, (name, value) in enumerate(self._arguments.items())
+            if i == 0 or value != self._parameters[name].default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class WeightedOfKind(Weighted, OfKind):
+    """A layer with a weight for each feature and, if the kind has it, a bias."""
+
+    def _take_features(self) -> None:
+        who, name, given = type(self).__name__, self._public.features, self._arguments
+        features = given[name]
+        if isinstance(features, (tuple, list)):
+            if len(features) != 1:
+                raise ValueError(f"{who} expects {name} to be one number, got {features!r}")
+            features = features[0]
+        n = self.in_features = self.out_features = check.integer(features, who, name)
+        biased = check.flag(given.get("bias", False), who, "bias")
+        self.dtype = check.float_dtype(given["dtype"], who)
+        given |= {name: n, "dtype": self.dtype.name} | ({"bias": biased} if self._kind.bias else {})
+        size = n * (1 + biased)
+        self._bind(memory.zeros(size, self.dtype), memory.zeros(size, self.dtype), (n,))
+        self._w[...] = 1
+
+    def _settle(self, width: int, dtype: np.dtype[Any]) -> None:
+        """Do nothing: it has its own."""
 
     @classmethod
-    def _made(cls, config: dict[str, Any]) -> "Dense":
-        return cls(**{name: value for name, value in config.items() if name != "kind"}, init="zeros")
+    def _shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        super()._shapes(config)
+        shape = (check.integer(config[cls._public.features], "load", cls._public.features),)
+        return {"weight": shape, "bias": shape} if config.get("bias") else {"weight": shape}
 
-    def __reduce__(self) -> tuple[Callable[..., "Dense"], tuple[Any, ...]]:
-        return _rebuild_dense, (self._config(), self._params.copy())
+
+def publish(kind: Kind) -> type[OfKind]:
+    """Make the class of a kind of the kernels' table, and make files know it by its name."""
+    public = kind.public
+    if public is None:
+        raise ValueError(f"publish expects an entry with public names, got {kind.name!r} without")
+    if kind.sources != 1 or kind.activates or not kind.bias <= kind.depth(2) <= 1:
+        raise ValueError(
+            f"publish expects a kind that reads one row, applies no activation, and has a row of weights or none, got "
+            f"{kind.name!r}"
+        )
+    if public.name in LAYERS or public.name in globals():
+        raise ValueError(f"publish expects a class with a name of its own, got {public.name!r}")
+    weighted = kind.depth(2) > 0
+    parameters = _parameters(kind, public, weighted)
+    body = {
+        "__doc__": _docstring(kind, public, weighted),
+        "__module__": __name__,
+        "__annotations__": dict.fromkeys((*FIXED, *(number.name for number in kind.numbers)), Final),
+        "__init__": _constructor(public.name, parameters),
+        "_kind": kind,
+        "_public": public,
+        "_parameters": {parameter.name: parameter for parameter in parameters},
+        "_draws": kind.draws,
+    }
+    made: type[OfKind] = type(public.name, (WeightedOfKind if weighted else OfKind,), body)
+    globals()[public.name] = made  # pickle looks there
+    return known(made)
 
 
-def _rebuild_dense(config: dict[str, Any], params: Array) -> Dense:
-    layer = Dense(**config, init="zeros")
-    layer._params[...] = params
-    return layer
+def _parameters(kind: Kind, public: Public, weighted: bool) -> list[inspect.Parameter]:
+    """Return the parameters of the constructor."""
+    either, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    found = [inspect.Parameter(public.features, either)] if weighted else []
+    found += [inspect.Parameter(number.name, either, default=number.default) for number in kind.numbers]
+    if kind.bias:
+        found.append(inspect.Parameter("bias", either, default=True))
+    if weighted:
+        found.append(inspect.Parameter("dtype", by_name, default="float32"))
+    return found
+
+
+def _constructor(name: str, parameters: list[inspect.Parameter]) -> Callable[..., None]:
+    """Return the constructor of a class, as `inspect` and `help` show it."""
+    signature = inspect.Signature(parameters)
+
+    def __init__(self: OfKind, *arguments: Any, **options: Any) -> None:
+        try:
+            bound = signature.bind(*arguments, **options)
+        except TypeError as error:
+            raise TypeError(f"{name} expects {signature}: {error}") from None
+        bound.apply_defaults()
+        self._begin(dict(bound.arguments))
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    __init__.__signature__ = signature.replace(parameters=[own, *parameters])  # type: ignore[attr-defined]
+    return __init__
+
+
+def _docstring(kind: Kind, public: Public, weighted: bool) -> str:
+    """Return the docstring of the class."""
+    said = {"Parameters": parameters_of(kind.numbers)}
+    if weighted:
+        said["Parameters"].insert(0, (f"{public.features} : int or sequence of one int", "Features of a row."))
+    if kind.bias:
+        text = "Whether there is a bias; it begins at zero, and weight at one."
+        said["Parameters"].append(("bias : bool, default True", text))
+    if weighted:
+        names = ("weight, bias", "weight_grad, bias_grad") if kind.bias else ("weight", "weight_grad")
+        none = "; bias is None without one" if kind.bias else ""
+        said["Parameters"].append(('dtype : {"float32", "float64"}, default "float32"', "Of parameters and results."))
+        said["Attributes"] = [
+            (f"{names[0]} : ndarray of shape (features,)", f"Live views of the memory that the kernels read{none}."),
+            (f"{names[1]} : ndarray of shape (features,)", "What the last backward pass or training step left."),
+        ]
+    said["Raises"] = [("TypeError, ValueError", "If an argument is of the wrong kind, or out of range.")]
+    layer = f"fastbp.{public.name}({8 if weighted else ''})"
+    example = (
+        f'>>> model = fastbp.Sequential(fastbp.Dense(4, 8, "relu", rng=0), {layer}, fastbp.Dense(8, 3, rng=1))\n'
+        ">>> model.predict([[0, 0, 0, 0]]).shape\n(1, 3)"
+    )
+    return docstring(f"{public.text}.\n\n{public.more}".strip(), said, example)
+
+
+MADE = [publish(kind) for kind in KINDS.values() if kind.public]

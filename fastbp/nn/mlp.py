@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from fastbp._base import check
 from fastbp.initializers import Initializer
-from fastbp.nn.layers import Dense
+from fastbp.nn.dense import Dense
 from fastbp.nn.own_activations import OwnActivation
 from fastbp.nn.sequential import Sequential
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from fastbp._base.guard import set_unguarded
 from fastbp.kernels.ops.kinds.residual import RESIDUAL
 from fastbp.kernels.run.plan import Layer as Row
-from fastbp.nn.layer import Layer, check_chain, kind_of, made, settle
+from fastbp.nn.layer import Layer, check_chain, kind_of, known, made, settle
 
 __all__ = ["Residual"]
 
 Array = NDArray[Any]
 
 
+@known
 class Residual(Layer):
     """A residual connection: ``y = x + layers(x)``.
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check, memory
 from fastbp._base.console import thousands
+from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import Guarded
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
@@ -18,10 +19,12 @@ from fastbp.kernels.ops.fill import fill
 from fastbp.kernels.run.plan import CAPACITY, SIZE, make_plan
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.nn.byhand import ByHand
+from fastbp.nn.dense import Dense
 from fastbp.nn.layer import Layer, check_chain, made, settle
-from fastbp.nn.layers import Dense
+from fastbp.nn.layers import MADE
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
 from fastbp.nn.own_activations import with_labels
+from fastbp.nn.residual import Residual
 
 __all__ = ["Sequential"]
 
@@ -30,14 +33,17 @@ Array = NDArray[Any]
 # weights.
 PREDICT_BYTES = 1 << 22
 FEWEST_PREDICT_ROWS = 256
+# The library's layers
+KINDS: tuple[type[Layer], ...] = (Dense, *MADE, Residual)
 
 
+@with_lists(layers=listed(kind.__name__ for kind in KINDS))
 class Sequential(Guarded):
     """Layers that follow each other, their parameters in one flat buffer.
 
     Parameters
     ----------
-    *layers : Dense, LayerNorm, Dropout or Residual
+    *layers : {layers}
         Each takes what the one before gives; all of one dtype. Their parameters move into the model: views of
         ``weight`` taken before do not change the model. A layer can be part of one model.
 
@@ -89,7 +95,7 @@ class Sequential(Guarded):
         self._local = threading.local()
         self._by_hand: ByHand | None = None
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
-        self._draws = any(each._draws for layer in layers for each in layer._each())
+        self._drawing = sorted({type(each).__name__ for layer in layers for each in layer._each() if each._draws})
         widest = max(row.out_features for row in self._rows())
         self._predict_rows = max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (widest * self.dtype.itemsize))
 
@@ -177,10 +183,10 @@ class Sequential(Guarded):
         return chain if len(chain) == len(self.layers) else None
 
     def _plan_by_hand(self, batch: int) -> tuple[Array, Array]:
-        if self._draws:
+        if self._drawing:
             raise ValueError(
-                "Sequential.forward expects a model without Dropout, whose random numbers are a Trainer's: "
-                "train with Trainer.step, or call predict, which goes without it"
+                f"Sequential.forward expects a model without {', '.join(self._drawing)}, whose random numbers are a "
+                "Trainer's: train with Trainer.step, or call predict, which goes without it"
             )
         plan, layout = self._plan(batch, train=True)
         fill(plan, self.dtype, train=True)

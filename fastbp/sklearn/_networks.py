@@ -11,7 +11,7 @@ from scipy import sparse
 from fastbp._base import check
 from fastbp._base.docs import listed
 from fastbp.kernels.activations import ACTIVATIONS
-from fastbp.nn.layers import Dense
+from fastbp.nn.dense import Dense
 from fastbp.nn.sequential import Sequential
 
 Array = NDArray[Any]

@@ -80,7 +80,7 @@ class Steps(Guarded):
         self._class_weight = np.empty(0, dtype)
         self._settings = np.zeros(SETTINGS_SIZE, np.int64)
         generator = check.generator(rng, "Trainer")
-        if model._draws:
+        if model._drawing:
             self._draw_seed(generator)
         self._record = np.zeros((RECORD_ROWS, 1))
         self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
@@ -139,7 +139,7 @@ class Steps(Guarded):
 
     def _draw_seed(self, generator: np.random.Generator) -> None:
         """Take the seed of Dropout from a generator, if there is any in the model."""
-        if self._model._draws:
+        if self._model._drawing:
             self._settings[SEED] = generator.integers(np.iinfo(np.int64).max)
 
     def _set_draws(self, seed: int, steps: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..code import Code
-from ..registry import add
+from ..registry import Number, Public, add
 
 
 class Functions(NamedTuple):
@@ -61,10 +61,13 @@ class Kind:
         that one of these made: 2 where it reads an input and dz
     saved : numbers for each row of a batch that its way back takes from its forward pass
     sources : how many outputs of rows above it reads, at most two
-    attributes : how many numbers of its own it has, at most two
+    numbers : its own, at most two, which users choose; a layer in a plan has them as its attributes
+    bias : whether it may have b
+    draws : whether its numbers in training are random
     activates : whether it applies an activation to its output
     only_training : whether a prediction goes without it: its output is its input then
     couples_rows : whether a row of its output depends on other rows of the batch
+    public : what users see of it, where fastbp makes the layer's class from this entry
     """
 
     name: str
@@ -76,10 +79,13 @@ class Kind:
     exchanged: int = 0
     saved: int = 0
     sources: int = 1
-    attributes: int = 0
+    numbers: tuple[Number, ...] = ()
+    bias: bool = False
+    draws: bool = False
     activates: bool = False
     only_training: bool = False
     couples_rows: bool = False
+    public: Public | None = None
 
 
 KINDS: dict[str, Kind] = {}

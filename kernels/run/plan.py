@@ -165,8 +165,12 @@ def check_graph(layers: Sequence[Layer]) -> None:
         found = [layers[0].in_features if source < 0 else layers[source].out_features for source in sources]
         if any(width != layer.in_features for width in found):
             raise ValueError(f"{kind.name} expects sources of {layer.in_features} columns at row {i}, got {found}")
-        if len(layer.attributes) != kind.attributes or (layer.activation.code and not kind.activates):
-            raise ValueError(f"{kind.name} expects {kind.attributes} numbers and no activation at row {i}, got {layer}")
+        if len(layer.attributes) != len(kind.numbers) or (layer.activation.code and not kind.activates):
+            raise ValueError(
+                f"{kind.name} expects {len(kind.numbers)} numbers and no activation at row {i}, got {layer}"
+            )
+        if layer.bias and not kind.bias:
+            raise ValueError(f"{kind.name} expects no bias at row {i}, got {layer}")
         read.update(sources)
     if unread := set(range(len(layers) - 1)) - read:
         raise ValueError(f"a plan expects each row but the last to be read, got none that reads {sorted(unread)}")

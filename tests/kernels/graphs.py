@@ -10,23 +10,41 @@ from fastbp.kernels.ops.kinds import DENSE, KINDS
 from fastbp.kernels.ops.registry import Draw
 from fastbp.kernels.run import frame, plan, predict, train
 
-LAYER_NORM, DROPOUT, RESIDUAL = KINDS["layer_norm"], KINDS["dropout"], KINDS["residual"]
+RESIDUAL = KINDS["residual"]
+# Those that users have a class of
+PUBLIC = [kind for kind in KINDS.values() if kind.public]
 
 
 def dense(ins, outs, activation="identity", bias=True, of=()):
     return plan.Layer(ins, outs, ACTIVATIONS[activation], bias, sources=of)
 
 
-def layer_norm(width, bias=True, of=(), eps=1e-5):
-    return plan.Layer(width, width, bias=bias, kind=LAYER_NORM, sources=of, attributes=(eps,))
+def of_kind(kind, width, *numbers, bias=None, of=()):
+    """A layer of a kind of the table that has a class: its own numbers or the defaults, a bias where there may be."""
+    numbers = numbers or tuple(number.default for number in kind.numbers)
+    return plan.Layer(width, width, bias=kind.bias if bias is None else bias, kind=kind, sources=of, attributes=numbers)
+
+
+def layer_norm(width, bias=True, of=()):
+    return of_kind(KINDS["layer_norm"], width, bias=bias, of=of)
 
 
 def dropout(width, p=0.3, of=()):
-    return plan.Layer(width, width, kind=DROPOUT, sources=of, attributes=(p,))
+    return of_kind(KINDS["dropout"], width, p, of=of)
 
 
 def residual(width, of, skip):
     return plan.Layer(width, width, kind=RESIDUAL, sources=(of, skip))
+
+
+def in_torch(torch, kind, width, numbers, bias):
+    """Return PyTorch's module of a layer in float64, with the parameters that it begins with."""
+    options = {number.name: value for number, value in zip(kind.numbers, numbers, strict=True)}
+    if kind.bias:
+        options["bias"] = bias
+    if kind.depth(width):
+        options |= {kind.public.features: width, "dtype": torch.float64}
+    return getattr(torch.nn, kind.public.torch)(**options)
 
 
 class Network:
@@ -135,14 +153,16 @@ class Network:
             inputs = [outputs[s] for s in plan.sources_of(layer, i)]
             if layer.kind is DENSE:
                 a = inputs[0] @ w + (b if layer.bias else 0)
-            elif layer.kind is LAYER_NORM:
-                a = F.layer_norm(inputs[0], (layer.out_features,), w[0], b if layer.bias else None, *layer.attributes)
-            elif layer.kind is DROPOUT:
+            elif layer.kind is RESIDUAL:
+                a = inputs[0] + inputs[1]
+            elif layer.kind.draws:
                 ones = np.ones((self.batch, layer.out_features))
                 mask = layer.kind.twin([ones], None, None, layer.attributes, self.draw(i))
                 a = inputs[0] * torch.tensor(mask, dtype=real)
             else:
-                a = inputs[0] + inputs[1]
+                module = in_torch(torch, layer.kind, layer.out_features, layer.attributes, layer.bias)
+                of_module = {"weight": w[0], "bias": b} if layer.bias else {"weight": w[0]} if layer.depth else {}
+                a = torch.func.functional_call(module, of_module, inputs[0])
             activation = getattr(torch.nn, layer.activation.torch)(**layer.activation.torch_options)
             outputs[i] = activation(a)
         loss = F.cross_entropy(outputs[len(self.layers) - 1], torch.tensor(self.y))

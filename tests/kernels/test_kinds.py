@@ -11,13 +11,11 @@ from fastbp.kernels.ops.kinds import KINDS
 from fastbp.kernels.ops.kinds.dropout import bits_of, philox
 from fastbp.kernels.ops.registry import Draw, Kind
 from fastbp.kernels.run import frame, plan
-from tests.kernels.graphs import Network, dense, dropout, layer_norm, residual
+from tests.kernels.graphs import PUBLIC, Network, dense, dropout, layer_norm, of_kind, residual
 
 NETWORKS = {
     "layer norm": [dense(20, 48, "relu"), layer_norm(48), dense(48, 33, "tanh"), layer_norm(33, False), dense(33, 7)],
-    "layer norm first and last": [layer_norm(20), dense(20, 7, "gelu"), layer_norm(7)],
     "dropout": [dense(20, 48, "relu"), dropout(48), dense(48, 133, "tanh"), dropout(133, 0.5), dense(133, 7)],
-    "dropout first and last": [dropout(20), dense(20, 48, "relu"), dropout(48, 0.1), dense(48, 7), dropout(7)],
     "residuals": [
         dense(20, 40, "relu"), dense(40, 40, "tanh"), dense(40, 40), residual(40, 2, 0), layer_norm(40),
         dense(40, 40, "relu"), residual(40, 5, 3), dropout(40), dense(40, 7),
@@ -31,6 +29,11 @@ NETWORKS = {
         residual(20, 4, -1), dense(20, 7),
     ],
     "twice the same": [dense(20, 9, "tanh"), residual(9, 0, 0), dense(9, 7)],
+} | {
+    f"{kind.name} first, between and last": [
+        of_kind(kind, 20), dense(20, 48, "relu"), of_kind(kind, 48), dense(48, 7, "gelu"), of_kind(kind, 7),
+    ]
+    for kind in PUBLIC
 }  # fmt: skip
 EACH_NETWORK = pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS.keys())
 WAYS = pytest.mark.parametrize("by_rows", [True, False], ids=["by rows", "op after op"])
@@ -117,7 +120,7 @@ def test_phases_by_hand_keep_the_bits_of_a_step(layers):
     assert other.grads.tobytes() == network.grads.tobytes()
 
 
-LAYERS = st.sampled_from(["dense", "layer norm", "dropout", "residual"])
+LAYERS = st.sampled_from(["dense", "residual", *PUBLIC])
 
 
 @st.composite
@@ -129,12 +132,10 @@ def graphs(draw):
         source = unread.pop() if unread else draw(above)
         if kind == "dense":
             layers.append(dense(width, width, draw(st.sampled_from(sorted(ACTIVATIONS))), of=(source,)))
-        elif kind == "layer norm":
-            layers.append(layer_norm(width, draw(st.booleans()), of=(source,)))
-        elif kind == "dropout":
-            layers.append(dropout(width, draw(st.floats(0, 0.9)), of=(source,)))
-        else:
+        elif kind == "residual":
             layers.append(residual(width, source, draw(above)))
+        else:
+            layers.append(of_kind(kind, width, bias=kind.bias and draw(st.booleans()), of=(source,)))
         unread.append(i)
     return [*layers, dense(width, 5, of=(unread.pop(),))]
 
@@ -233,6 +234,7 @@ def test_layer_norm_of_large_numbers_close_to_each_other_is_near_pytorch(torch):
         ([dense(4, 4), residual(4, 0, 1)], r"residual expects 2 sources above row 1"),
         ([layer_norm(4)._replace(attributes=())], "layer_norm expects 1 numbers and no activation"),
         ([layer_norm(4)._replace(activation=ACTIVATIONS["relu"])], "layer_norm expects 1 numbers and no activation"),
+        ([dropout(4)._replace(bias=True), dense(4, 3)], "dropout expects no bias at row 0"),
     ],
 )
 def test_what_is_no_network_is_refused(layers, message):

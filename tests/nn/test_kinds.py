@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import strategies as st
 
 import fastbp
 from fastbp import Dense, Dropout, LayerNorm, Residual, Sequential, Trainer
+from fastbp.kernels.ops.kinds import KINDS
+from fastbp.kernels.registry import Public
+from fastbp.nn.layers import MADE, publish
+from tests.kernels import graphs
 
 
 def example(dtype="float32", p=0.3):
@@ -20,6 +25,14 @@ def example(dtype="float32", p=0.3):
         Residual(Dense(32, 32, "tanh", rng=1, dtype=dtype), LayerNorm(32, bias=False, dtype=dtype), Dropout(p)),
         Dense(32, 5, rng=2, dtype=dtype),
     )
+
+
+def made(kind, width, dtype, bias=True):
+    """A layer of a class that is made from its kind's entry, its own numbers as they are without a choice."""
+    options = {"dtype": dtype} if "dtype" in kind._parameters else {}
+    if not bias and "bias" in kind._parameters:
+        options["bias"] = False
+    return kind(*[width] * (len(options) > 0), **options)
 
 
 def data(rows=500, seed=0):
@@ -43,18 +56,16 @@ def in_torch(torch, layer, dtype):
             nn, {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "identity": "Identity"}[layer.activation]
         )
         made = nn.Sequential(linear, function())
-    elif isinstance(layer, LayerNorm):
-        linear = made = nn.LayerNorm(layer.in_features, layer.eps, bias=layer.has_bias, dtype=dtype)
     elif isinstance(layer, Residual):
         inner = nn.Sequential(*(in_torch(torch, each, dtype) for each in layer.layers))
         made = nn.Module()
         made.inner, made.forward = inner, lambda x: x + inner(x)
         return made
     else:
-        return nn.Identity()
-    linear.weight.data = torch.tensor(np.array(layer.weight))
-    if layer.has_bias:
-        linear.bias.data = torch.tensor(np.array(layer.bias))
+        bias = "bias" in layer._named()
+        linear = made = graphs.in_torch(torch, layer._kind, layer.in_features, layer._attributes, bias)
+    for name, (value, _) in layer._named().items():
+        getattr(linear, name).data = torch.tensor(np.array(value), dtype=dtype)
     return made
 
 
@@ -64,20 +75,18 @@ def torch_gradients(module):
 
 @st.composite
 def stacks(draw, width=None, depth=2):
-    """Stacks of dense layers, LayerNorm and Residual; a Dropout that drops nothing is among them."""
+    """Stacks of all kinds of layers; a Dropout that drops nothing is among them."""
     width = width or draw(st.integers(1, 40))
     layers, last = [], width
     for _ in range(draw(st.integers(1, 4))):
-        kind = draw(st.sampled_from(["dense", "layer norm", "dropout", "residual"][: 3 + (depth > 0)]))
+        kind = draw(st.sampled_from([*MADE, "dense", "residual"][: len(MADE) + 1 + (depth > 0)]))
         if kind == "dense":
             outs = draw(st.integers(1, 40))
             activation = draw(st.sampled_from(["relu", "tanh", "gelu", "identity"]))
             layers.append(Dense(last, outs, activation, rng=draw(st.integers(0, 99)), dtype="float64"))
             last = outs
-        elif kind == "layer norm":
-            layers.append(LayerNorm(last, bias=draw(st.booleans()), dtype="float64"))
-        elif kind == "dropout":
-            layers.append(Dropout(0.0))
+        elif kind != "residual":
+            layers.append(Dropout(0.0) if kind is Dropout else made(kind, last, "float64", draw(st.booleans())))
         else:
             inner = draw(stacks(last, depth - 1))
             back = Dense(inner[-1] if isinstance(inner[-1], int) else last, last, rng=3, dtype="float64")
@@ -282,6 +291,81 @@ def test_parameters_of_a_layer_can_be_set_in_a_model_and_out_of_it():
     np.testing.assert_array_equal(model.parameters()["1.0.bias"], [4, 5, 6])
 
 
+# Classes that are made from the kernels' table, whatever there is in it
+
+EACH_MADE = pytest.mark.parametrize("kind", MADE, ids=lambda kind: kind.__name__)
+
+
+def made_model(kind, dtype="float64"):
+    layers = [made(kind, 20, dtype), Dense(20, 16, "tanh", rng=0, dtype=dtype), made(kind, 16, dtype)]
+    return Sequential(*layers, Residual(made(kind, 16, dtype)), Dense(16, 5, rng=1, dtype=dtype))
+
+
+@EACH_MADE
+def test_a_made_layer_is_public_and_documented(kind):
+    assert kind.__name__ in fastbp.__all__
+    assert getattr(fastbp, kind.__name__) is kind
+    assert pickle.loads(pickle.dumps(kind)) is kind
+    assert kind.__name__ in Sequential.__doc__
+    for name in kind._parameters:
+        assert f"\n{name} : " in kind.__doc__
+
+
+@EACH_MADE
+def test_a_made_layer_predicts_as_pytorch_s(kind, torch):
+    model, (x, _) = made_model(kind), data(30)
+    model._params += 0.1 * np.random.default_rng(0).standard_normal(model._params.size)
+    module = torch.nn.Sequential(*(in_torch(torch, layer, torch.float64) for layer in model)).eval()
+    out = module(torch.tensor(x, dtype=torch.float64)).detach().numpy()
+    np.testing.assert_allclose(model.predict(x), out, rtol=1e-10, atol=1e-12)
+
+
+@EACH_MADE
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_made_layer_trains_stops_and_goes_on_to_the_same_bits_and_comes_back_from_a_file(kind, dtype, tmp_path):
+    x, y = data()
+    whole, stopped = (Trainer(made_model(kind, dtype), optimizer=fastbp.Adam(1e-2)) for _ in range(2))
+    whole.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False)
+    assert whole.history["loss"][-1] < whole.history["loss"][0]
+    path = tmp_path / "run.checkpoint"
+    with pytest.raises(InterruptedError):
+        stopped.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False, callbacks=[Stop(path)])
+    resumed = Trainer.load_checkpoint(path)
+    resumed.fit(x, y, epochs=3, batch_size=64, progress=False, resume=True)
+    assert bits(resumed) == bits(whole)
+    whole.model.save(tmp_path / "m")
+    for twin in (fastbp.load(tmp_path / "m"), pickle.loads(pickle.dumps(whole.model)), copy.deepcopy(whole.model)):
+        assert repr(twin) == repr(whole.model)
+        assert twin.predict(x).tobytes() == whole.model.predict(x).tobytes()
+
+
+@EACH_MADE
+def test_gradients_of_a_made_layer_are_differences(kind):
+    x, y = data(6)
+    model = made_model(kind)
+    if kind._draws:
+        with pytest.raises(ValueError, match=f"expects a model without {kind.__name__}, whose random numbers"):
+            model.forward(x)
+    else:
+        assert fastbp.gradcheck(model, "softmax_cross_entropy", x, y).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"public": None}, "publish expects an entry with public names, got 'dropout' without"),
+        ({}, "publish expects a class with a name of its own, got 'Dropout'"),
+        ({"public": Public("Any", "")}, "publish expects a class with a name of its own, got 'Any'"),
+        ({"sources": 2}, "publish expects a kind that reads one row, .* got 'dropout'"),
+        ({"bias": True}, "publish expects a kind that reads one row, .* got 'dropout'"),
+        ({"depth": lambda n: n}, "publish expects a kind that reads one row, .* got 'dropout'"),
+    ],
+)
+def test_an_entry_that_makes_no_class_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        publish(replace(KINDS["dropout"], **change))
+
+
 # What is refused
 
 
@@ -292,6 +376,10 @@ def test_parameters_of_a_layer_can_be_set_in_a_model_and_out_of_it():
         (lambda: LayerNorm(0), ValueError, "LayerNorm expects normalized_shape of at least 1, got 0"),
         (lambda: LayerNorm(3, eps=-1), ValueError, "LayerNorm expects eps at least 0, got -1"),
         (lambda: LayerNorm(3, dtype="int8"), TypeError, "LayerNorm expects dtype"),
+        (lambda: LayerNorm(3, bias="a"), TypeError, "LayerNorm expects bias to be True or False, got 'a'"),
+        (lambda: Dense(3, 4, bias=2), TypeError, "Dense expects bias to be True or False, got 2"),
+        (lambda: LayerNorm(), TypeError, r"LayerNorm expects \(normalized_shape, .*: missing a required argument"),
+        (lambda: Dropout(p=0.5, inplace=True), TypeError, "got an unexpected keyword argument 'inplace'"),
         (lambda: Dropout(1.5), ValueError, r"Dropout expects p in \[0, 1\], got 1.5"),
         (lambda: Dropout("0.5"), TypeError, "Dropout expects p to be a number"),
         (lambda: Residual(), ValueError, "Residual expects at least one layer, got none"),

@@ -1,5 +1,7 @@
 """docs/extending.md as one program, in a file outside the package that registers one of each."""
 
+import copy
+import pickle
 import re
 import runpy
 from pathlib import Path
@@ -12,14 +14,15 @@ from fastbp.kernels import losses as loss_table
 from fastbp.kernels import optimizers as rule_table
 from fastbp.kernels import reference
 from fastbp.kernels.ops.registry import KINDS
-from fastbp.nn import losses
+from fastbp.nn import layers, losses
+from fastbp.nn.layer import LAYERS
 from fastbp.train import optimizers
-from tests.kernels.graphs import Network
+from tests.kernels.graphs import Network, dense, of_kind
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 TABLES = [
     loss_table.LOSSES, loss_table.BY_CODE, rule_table.RULES, rule_table.BY_CODE, rule_table.registry.STATE_ARRAYS,
-    losses.LOSSES, losses.KINDS, optimizers.OF_RULES, optimizers.KINDS, KINDS,
+    losses.LOSSES, losses.KINDS, optimizers.OF_RULES, optimizers.KINDS, KINDS, LAYERS,
 ]  # fmt: skip
 
 
@@ -33,6 +36,7 @@ def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield runpy.run_path(str(path))
+    del layers.UnitRMS
     for table, entries_before in zip(TABLES, before, strict=True):
         table.clear()
         table.update(entries_before)
@@ -43,6 +47,8 @@ def test_the_page_trains_saves_resumes_and_predicts(page, tmp_path):
     model.save(tmp_path / "m")
     again = fastbp.load(tmp_path / "m", activations=[page["own"]])
     assert again.predict(page["x"]).tobytes() == page["whole"].model.predict(page["x"]).tobytes()
+    for layer in (again[1], copy.deepcopy(model)[1], pickle.loads(pickle.dumps(model[1]))):
+        assert repr(layer) == "UnitRMS(0.001)"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -64,7 +70,8 @@ def test_its_loss_is_its_twin(page, columns, dtype):
 
 @pytest.mark.parametrize("by_rows", [True, False], ids=["by rows", "op after op"])
 def test_its_kind_of_layer_trains_to_the_gradients_of_differences(page, by_rows):
-    network = Network(page["NORMALIZED"], np.float64, batch=37, by_rows=by_rows, lr=0.0)
+    rows = [dense(20, 33, "tanh"), of_kind(page["UNIT_RMS"], 33), dense(33, 7)]
+    network = Network(rows, np.float64, batch=37, by_rows=by_rows, lr=0.0)
     np.testing.assert_allclose(network.predict(), network.twin(), rtol=1e-12, atol=1e-13)
     network.step()
     found = network.grads.copy()

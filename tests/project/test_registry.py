@@ -16,6 +16,7 @@ from fastbp.app.options import OPTIMIZERS
 from fastbp.kernels import losses as loss_table
 from fastbp.kernels import optimizers as rule_table
 from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.kernels.ops.kinds import KINDS
 from fastbp.kernels.registry import Number, Public, add
 from fastbp.nn import functional, losses
 from fastbp.train import optimizers
@@ -50,7 +51,7 @@ def test_every_loss_and_optimizer_stands_in_fastbp_docstring_and_help():
     assert losses.LOSSES.keys() | optimizers.KINDS.keys() <= words(fastbp.Trainer.__doc__)
     help = CliRunner().invoke(cli.app, ["train", "--help"], env={"COLUMNS": "400"}).output
     assert OPTIMIZERS.keys() == rule_table.RULES.keys() <= words(help)
-    assert loss_table.LOSSES.keys() | rule_table.RULES.keys() <= words(MANUAL.split("## How to add")[1])
+    assert loss_table.LOSSES.keys() | rule_table.RULES.keys() | KINDS.keys() <= words(MANUAL.split("## How to add")[1])
 
 
 class TestMadeFromAnEntry:

@@ -17,5 +17,6 @@ DENSE = kind(
     twin=twin,
     depth=lambda in_features: in_features,
     exchanged=2,
+    bias=True,
     activates=True,
 )

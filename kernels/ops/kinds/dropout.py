@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...registry import Number, Public
 from ..registry import compiled, kind
 
 # Multipliers and key increments of Philox4x32
@@ -60,6 +61,16 @@ DROPOUT = kind(
     functions=compiled("..dropout", __package__, "dropout_forward", "dropout_input_gradient"),
     effort=lambda in_features, out_features: 16 * out_features,
     twin=twin,
-    attributes=1,
+    numbers=(Number("p", 0.5, "Probability of being dropped, taken to the nearest multiple of ``2**-16``.", most=1.0),),
+    draws=True,
     only_training=True,
+    public=Public(
+        "Dropout",
+        "Dropout: in training each number is dropped with probability p, or kept and multiplied by ``1 / (1 - p)``",
+        more="A prediction goes without it. Which numbers are dropped depends on the seed of the trainer (see the "
+        "`rng` of `Trainer` and of its `fit`), on how many steps were made, on the layer's place in the model, and on "
+        "a number's row of the batch and column: not on threads, and a run that is resumed drops what it would have "
+        "dropped.",
+        torch="Dropout",
+    ),
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ...registry import Number, Public
 from ..registry import compiled, kind
 
 
@@ -24,5 +25,13 @@ LAYER_NORM = kind(
     depth=lambda in_features: 1,
     exchanged=2,
     saved=2,  # mean and 1 / sqrt(var + eps)
-    attributes=1,
+    numbers=(Number("eps", 1e-5, "Added to the variance."),),
+    bias=True,
+    public=Public(
+        "LayerNorm",
+        "Layer normalization: ``y = (x - mean) / sqrt(var + eps) * weight + bias``, mean and variance of each row",
+        more="The variance is that of a population, as PyTorch's.",
+        features="normalized_shape",
+        torch="LayerNorm",
+    ),
 )
