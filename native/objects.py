@@ -125,11 +125,16 @@ def main(level, folder):
         import numba
         from doors import Door
 
+        from fastbp.kernels._numba import JITCodeLibrary, NullCache
+        from fastbp.kernels.compile import outlined
         from fastbp.kernels.compile.prebuilt import sources_digest
         from fastbp.kernels.compile.region import Region
         from fastbp.kernels.compile.scratch import SIZES
         from fastbp.kernels.simd.machine import CONSTANTS
 
+        # No machine code for this process itself, and none to keep.
+        JITCodeLibrary._finalize_specific = lambda library: None
+        outlined.cache_of = lambda function: NullCache()
         objects, functions, doors = Objects(LEVELS[level]), {}, {}
         for dtype in (numba.float32, numba.float64):
             for part in all_outlined(dtype):

@@ -134,7 +134,7 @@ def _check_slope(made: OwnActivation) -> None:
     try:
         _, slope = _values(made, z)
         above, below = _values(made, z + step)[0], _values(made, z - step)[0]
-    except MemoryError:
+    except (ImportError, MemoryError):
         raise
     except Exception as error:  # whatever the formula does when it is called
         raise TypeError(f"activation expects {made.name} to be a formula (v, z) to (a, slope): {error}") from error
