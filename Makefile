@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The wheel of this version is for CPUs alone; on Linux that of the newest one would bring gigabytes for GPUs.
 TORCH := "torch==2.13.0"
 
-.PHONY: demo test test-lowest test-peers torture lint sweep bench bench-peers bench-scaling bench-quick
+.PHONY: demo test test-lowest test-peers torture lint wheel sweep bench bench-peers bench-scaling bench-quick
 .PHONY: dashboard dashboard-offline compare keep clean
 
 demo: $(VENV)/.demo-installed
@@ -26,7 +26,7 @@ test-lowest: $(LOWEST)/.installed
 
 $(LOWEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
-	sed -n '/^dependencies = /,/^]/s/^ *"\(num[a-z]*\)>=\([0-9.]*\).*/\1==\2.*/p' pyproject.toml > $(LOWEST)/lowest.txt
+	sed -n 's/.*"\(num[a-z]*\)>=\([0-9.]*\).*/\1==\2.*/p' pyproject.toml > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/lowest.txt --editable . pytest pytest-xdist hypothesis
 	touch $@
 
@@ -42,6 +42,10 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The sdist, the wheel with prebuilt kernels for Linux on x86-64, and the one for other systems
+wheel: $(VENV)/.wheel-installed
+	$(BIN)/python tools/wheel.py dist
 
 sweep: $(VENV)/.dev-installed
 	$(BIN)/python tools/sweep.py
@@ -106,6 +110,10 @@ $(VENV)/.dev-installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.torture-installed: $(VENV)/.created pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[torture]'
+	touch $@
+
+$(VENV)/.wheel-installed: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[wheel]'
 	touch $@
 
 $(VENV)/.asv-installed: $(VENV)/.created pyproject.toml

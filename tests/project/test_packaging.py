@@ -1,22 +1,17 @@
-"""The wheel and the sdist hold what they should and import wherever they are installed.
+"""The pure wheel and the sdist hold what they should and import wherever they are installed.
 
 Everything is built from a copy of the tree, so that no build folder disturbs other tests.
 """
 
 import shutil
-import subprocess
 import sys
-import sysconfig
 import tarfile
-import tomllib
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+from tests.project.builds import ROOT, VERSION, attempt, build, copy_tree, install, new_environment, run
 
 # Imports the package with all its own modules that need no extra, and reads the data in it.
 CHECK = """
@@ -29,34 +24,14 @@ print(pathlib.Path(fastbp.__file__).resolve().parent)
 """
 
 
-def run(*command, cwd):
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """Copy the files that belong to the project: known to git, or new and not ignored."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("needs the repository: git knows which files belong to it")
-    folder = tmp_path_factory.mktemp("tree") / "fastbp"
-    listed = run("git", "ls-files", "-co", "--exclude-standard", "-z", cwd=ROOT)
-    for name in filter(None, listed.split("\0")):
-        source = ROOT / name
-        if source.exists():  # a deleted file is listed until its removal is committed
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, folder / name, follow_symlinks=False)
-    return folder
+    return copy_tree(tmp_path_factory.mktemp("tree") / "fastbp")
 
 
 @pytest.fixture(scope="module")
 def built(tree, tmp_path_factory):
-    """Build the sdist and the wheel with the setuptools at hand; return their folder."""
-    dist = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "-o", dist, tree,
-        cwd=dist)  # fmt: skip
-    return dist
+    return build(tree, tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture
@@ -71,19 +46,7 @@ def sdist(built):
 
 @pytest.fixture
 def python(tmp_path):
-    """Make an environment that sees the dependencies installed here, and install into it."""
-    folder = tmp_path / "venv"
-    venv.create(folder, with_pip=False)
-    paths = sysconfig.get_paths("venv", {"base": folder, "platbase": folder})
-    here = sysconfig.get_paths()
-    # A .pth file adds the folder alone: an editable fastbp installed there stays out of sight.
-    Path(paths["purelib"], "dependencies.pth").write_text(f"{here['purelib']}\n{here['platlib']}\n")
-    return Path(paths["scripts"], "python")
-
-
-def install(python, *what, cwd):
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps",
-        "--no-build-isolation", "--ignore-installed", *what, cwd=cwd)  # fmt: skip
+    return new_environment(tmp_path / "venv")
 
 
 def imported_from(python, cwd):
@@ -146,7 +109,7 @@ def test_after_uninstall_there_is_no_fastbp(wheel, python, tmp_path):
     assert not cache.is_relative_to(tmp_path)
     run(sys.executable, "-m", "pip", "--python", python, "uninstall", "--quiet", "--yes", "fastbp", cwd=tmp_path)
     assert [path for path in site.rglob("*") if "fastbp" in path.name] == []
-    done = subprocess.run([python, "-c", "import fastbp"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = attempt(python, "-c", "import fastbp", cwd=tmp_path)
     assert done.returncode == 1
     assert "ModuleNotFoundError: No module named 'fastbp'" in done.stderr
 
