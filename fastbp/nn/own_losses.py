@@ -4,6 +4,7 @@ import dis
 import functools
 import importlib
 import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, overload
@@ -43,6 +44,16 @@ class OwnLoss(Loss):
         """Do nothing: whether the outputs suit is known to the function alone."""
 
 
+class _Inside(threading.local):
+    """The losses whose functions a thread is in."""
+
+    def __init__(self) -> None:
+        self.losses: list[FunctionLoss] = []
+
+
+_inside = _Inside()
+
+
 @guarded_record
 @dataclass(frozen=True, kw_only=True)
 class FunctionLoss(OwnLoss):
@@ -68,8 +79,16 @@ class FunctionLoss(OwnLoss):
         except (TypeError, ValueError):  # of a builtin function
             return False
 
-    def check_weight(self, sample_weight: Any) -> None:
-        """Raise TypeError for weights that the function would not see."""
+    def not_itself(self) -> RuntimeError:
+        """Return the error about a function that uses the trainer whose loss it is."""
+        return RuntimeError(
+            f"Trainer expects the loss {self.name} to make no steps of this trainer itself, nor to call its evaluate"
+        )
+
+    def check_call(self, sample_weight: Any) -> None:
+        """Raise TypeError for weights that the function would not see, RuntimeError for a call out of the function."""
+        if any(loss is self for loss in _inside.losses):
+            raise self.not_itself()
         if sample_weight is not None and not self.takes_weight:
             raise TypeError(
                 f"Trainer expects no sample_weight with the loss {self.name}, which takes outputs and targets alone: "
@@ -93,7 +112,11 @@ class FunctionLoss(OwnLoss):
     ) -> tuple[float, Array]:
         """Return what the function does of outputs (batch, outputs), checked: the loss, and the gradient by them."""
         more = {"sample_weight": sample_weight} if self.takes_weight else {}
-        result = self.function(z, np.asarray(y), **more)
+        _inside.losses.append(self)
+        try:
+            result = self.function(z, np.asarray(y), **more)
+        finally:
+            _inside.losses.pop()
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
                 f"Trainer expects the loss {self.name} to return (loss, doutputs), got {type(result).__name__}"

@@ -25,7 +25,7 @@ from fastbp.sklearn._by_hand import loss_and_gradients
 from fastbp.sklearn._networks import parameters_of, split, sum_of_squares, weight_blocks
 from fastbp.sklearn._objectives import Objective
 from fastbp.train import optimizers
-from fastbp.train.steps import Steps
+from fastbp.train.steps import Part, Steps
 
 Array = NDArray[Any]
 Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types
@@ -167,7 +167,7 @@ class CompiledSolver(Steps):
         pace, done = self._paced(batch, self._most_tasks(batch)), 0
         while done < len(totals):
             tasks, count = pace.choose(len(totals) - done)
-            self._begin(targets, batch, range(done, done + count), tasks)
+            self._begin(targets, Part(range(done, done + count), batch, order, record), tasks)
             began = time.perf_counter()
             entries.train_penalized(
                 self._addresses, x, targets.labels, targets.values, weight, order, record, numbers, self._blocks

@@ -16,6 +16,7 @@ from fastbp.kernels.run.frame import DX
 from fastbp.nn.losses import Targets
 from fastbp.nn.own_losses import FunctionLoss
 from fastbp.train.resumable import Resumable
+from fastbp.train.steps import Part, Samples
 
 Array = NDArray[Any]
 UPDATE_WORK = 32  # floating-point operations that the update of a parameter takes as long as
@@ -51,9 +52,9 @@ class ByHand(Resumable):
         set_unguarded(self, "_forwarded", None)
         super()._reserve(batch)
 
-    def _begin(self, *settings: Any) -> None:
+    def _begin(self, targets: Targets, part: Part, tasks: int) -> None:
         set_unguarded(self, "_forwarded", None)
-        super()._begin(*settings)
+        super()._begin(targets, part, tasks)
 
     def _is_plain(self, array: Any, shape: tuple[int, int]) -> bool:
         """Whether an array can go to a kernel as it is."""
@@ -242,35 +243,25 @@ class ByHand(Resumable):
         if pace.rows == len(run.x) and pace.tasks > 1:
             pace.note(run.tasks, 1, run.seconds + seconds)
 
-    def _run(
-        self,
-        x: Array,
-        targets: Targets,
-        sample_weight: Array,
-        order: Array,
-        batch: int,
-        steps: range,
-        tasks: int,
-        record: Array,
-        finite: bool = False,
-    ) -> int:
+    def _run(self, samples: Samples, part: Part, tasks: int) -> int:
         if not isinstance(self._loss, FunctionLoss):
-            return super()._run(x, targets, sample_weight, order, batch, steps, tasks, record, finite)
-        for step in steps:
-            part: Any = order[step * batch : (step + 1) * batch] if order.size else slice(None)
-            rows, weight = x[part], sample_weight[part] if sample_weight.size else None
+            return super()._run(samples, part, tasks)
+        x, targets, weight = samples
+        for step in part.steps:
+            chosen: Any = slice(None)
+            if part.order.size:
+                chosen = part.order[step * part.batch : (step + 1) * part.batch]
+            rows = x[chosen]
             out = self._forward(rows, tasks)
             run = self._forwarded
-            value, dout = self._loss.evaluate(out, targets.values[part], weight)
-            if run is None or self._forwarded is not run:
-                raise RuntimeError(
-                    f"Trainer expects the loss {self._loss.name} to make no steps of this trainer itself"
-                )
-            if finite and not math.isfinite(value):
+            value, dout = self._loss.evaluate(out, targets.values[chosen], weight[chosen] if weight.size else None)
+            if run is None or self._forwarded is not run or self._steps != run.steps:
+                raise self._loss.not_itself()
+            if part.finite and not math.isfinite(value):
                 self._rows[:2, : len(rows)] = [[1 / len(rows)], [value]]
                 break
             self._backward(run, dout, None)
             with held_back():
                 entries.update_parameters(self._addresses, self._model._params, tasks)
-                record[:, step] = value, len(rows), 0, 0
+                part.record[:, step] = value, len(rows), 0, 0
         return -1

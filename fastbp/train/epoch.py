@@ -2,10 +2,8 @@
 
 import math
 import time
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS
 from fastbp.nn.losses import Targets
@@ -14,18 +12,11 @@ from fastbp.train.not_finite import NotFiniteError, nan_after, not_finite_before
 from fastbp.train.progress import Progress
 from fastbp.train.resumable import Resumable
 from fastbp.train.state import RunState
-
-Array = NDArray[Any]
+from fastbp.train.steps import Part, Samples
 
 
 def make_epoch(
-    trainer: Resumable,
-    x: Array,
-    targets: Targets,
-    weight: Array,
-    run: RunState,
-    listeners: Listeners,
-    progress: Progress,
+    trainer: Resumable, samples: Samples, run: RunState, listeners: Listeners, progress: Progress
 ) -> dict[str, float]:
     """Make the steps that are left of an epoch; return loss and accuracy over all of it."""
     run.begin_epoch()
@@ -35,24 +26,24 @@ def make_epoch(
         # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
         trainer._prepare(batch)
         if getattr(trainer.loss, "weight", None) is not None:
-            targets = _with_class_weight(trainer, targets)
+            samples = samples._replace(targets=_with_class_weight(trainer, samples.targets))
         most = trainer._most_tasks(batch)
         if pace is None or pace.tasks != most:
             pace = trainer._paced(batch, most)
         tasks, count = pace.choose(listeners.steps_until_due(done))
         began = time.perf_counter()
-        wrong = trainer._run(x, targets, weight, order, batch, range(done, done + count), tasks, record, finite=True)
+        wrong = trainer._run(samples, Part(range(done, done + count), batch, order, record, finite=True), tasks)
         pace.note(tasks, count, time.perf_counter() - began)
         if wrong >= 0:
-            raise ValueError(f"fit expects targets as they were: row {wrong} is {targets.labels[wrong]} now")
+            raise ValueError(f"fit expects targets as they were: row {wrong} is {samples.targets.labels[wrong]} now")
         done += count
         if math.isnan(record[RECORD_DIVISOR, done - 1]):
-            raise _not_finite(trainer, x, targets, weight, run, listeners)
+            raise _not_finite(trainer, samples, run, listeners)
         progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
         listeners.tell_of_steps(done, call=True)
     if math.isnan(np.maximum.reduce(trainer.model._params)):  # the loss of the next step would tell too late
         raise nan_after(run.history.epochs + 1, done, trainer.model.parameters(), listeners.fallbacks())
-    return run.figures(trainer.loss.reduction, targets.labelled)
+    return run.figures(trainer.loss.reduction, samples.targets.labelled)
 
 
 def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:
@@ -63,9 +54,7 @@ def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:
     )
 
 
-def _not_finite(
-    trainer: Resumable, x: Array, targets: Targets, weight: Array, run: RunState, listeners: Listeners
-) -> NotFiniteError:
+def _not_finite(trainer: Resumable, samples: Samples, run: RunState, listeners: Listeners) -> NotFiniteError:
     """Return the error about the step that was not made, of which the kernel left each row's loss."""
     step, batch = run.done, run.batch_size
     rows = run.order[step * batch : (step + 1) * batch]
@@ -73,7 +62,7 @@ def _not_finite(
         losses = trainer._rows[0, : len(rows)] * trainer._rows[1, : len(rows)]
         total = float(losses.sum())
     rows = rows[~np.isfinite(losses)]
-    of_rows = {"x": x, "y": targets.values, "sample_weight": weight}
+    of_rows = {"x": samples.x, "y": samples.targets.values, "sample_weight": samples.weight}
     return not_finite_before(
         run.history.epochs + 1,
         step + 1,
@@ -81,6 +70,6 @@ def _not_finite(
         rows,
         {name: array[rows] for name, array in of_rows.items() if array.dtype.kind == "f" and array.size},
         {f"parameter {name}": array for name, array in trainer.model.parameters().items()}
-        | {"class weights": targets.class_weight},
+        | {"class weights": samples.targets.class_weight},
         listeners.fallbacks(),
     )

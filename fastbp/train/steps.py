@@ -1,8 +1,7 @@
 """Compiled training steps of one model: the arrays they need, and the calls."""
 
-import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,41 +18,41 @@ from fastbp.kernels.run.frame import COUNTER, OPTIMIZER, RECORD_ROWS, SEED, SETT
 from fastbp.kernels.run.plan import SIZE
 from fastbp.nn.losses import Loss, Targets
 from fastbp.nn.sequential import Sequential
+from fastbp.train.alone import Alone
 from fastbp.train.optimizers import Optimizer
 
 Array = NDArray[Any]
 INT64 = np.dtype(np.int64)
 
 
-class Alone:
-    """A lock that one thread may take several times; RuntimeError for any other thread, without waiting."""
+class Samples(NamedTuple):
+    """What a trainer trains on, checked.
 
-    refusal = "Trainer is in use by another thread; give each thread a Trainer of its own"
+    x : (samples, in_features)
+    targets : of each
+    weight : (samples,), how much each counts; empty where all count the same
+    """
 
-    def __init__(self) -> None:
-        self._lock = self._make_lock()
-
-    def _make_lock(self) -> Any:
-        return threading.RLock()
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError(self.refusal)
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
-
-    def __reduce__(self) -> Any:
-        return type(self), ()  # no thread is inside a copy
+    x: Array
+    targets: Targets
+    weight: Array
 
 
-class Once(Alone):
-    """A lock that one call may take once; RuntimeError if that call makes another one."""
+class Part(NamedTuple):
+    """Some steps of an epoch.
 
-    refusal = "fit of this Trainer is running: its callbacks may call step, or fit of another Trainer of the model"
+    steps : their numbers in the epoch
+    batch : rows of a step
+    order : (samples,), the row numbers in their order; empty for that in which they stand
+    record : (RECORD_ROWS, steps of the epoch), what is noted of each step
+    finite : whether they end before one whose loss is not finite
+    """
 
-    def _make_lock(self) -> Any:
-        return threading.Lock()
+    steps: range
+    batch: int
+    order: Array
+    record: Array
+    finite: bool = False
 
 
 class Steps(Guarded):
@@ -220,36 +219,27 @@ class Steps(Guarded):
             raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
         self._optimizer.check()
 
-    def _run(
-        self,
-        x: Array,
-        targets: Targets,
-        sample_weight: Array,
-        order: Array,
-        batch: int,
-        steps: range,
-        tasks: int,
-        record: Array,
-        finite: bool = False,
-    ) -> int:
-        """Run the compiled steps, with `finite` to before one whose loss is not; the record says which were made.
+    def _run(self, samples: Samples, part: Part, tasks: int) -> int:
+        """Run compiled steps; the record says which were made.
 
         Return -1, or the row whose label is wrong, at which they end.
         """
-        self._begin(targets, batch, steps, tasks, finite)
+        self._begin(samples.targets, part, tasks)
+        x, targets, weight = samples
         wrong: int = entries.train_steps(
-            self._addresses, x, targets.labels, targets.values, sample_weight, order, record
+            self._addresses, x, targets.labels, targets.values, weight, part.order, part.record
         )
         return wrong
 
-    def _begin(self, targets: Targets, batch: int, steps: range, tasks: int, finite: bool = False) -> None:
+    def _begin(self, targets: Targets, part: Part, tasks: int) -> None:
         """Write the settings of the next compiled steps; `step` takes its short way only after a whole one."""
         self._usual = None
         if not np.array_equal(targets.class_weight, self._class_weight):
             with held_back():
                 self._class_weight = targets.class_weight
                 self._bind()
-        self._settings[:TERMS] = targets.code, self._code, batch, steps.start, steps.stop, tasks, finite
+        steps = part.steps
+        self._settings[:TERMS] = targets.code, self._code, part.batch, steps.start, steps.stop, tasks, part.finite
         fill_loss(self._settings, self._model.out_features, self._model.dtype)
 
     def _as_before(self, x: Any, y: Any) -> bool:

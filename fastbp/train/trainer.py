@@ -12,6 +12,7 @@ from fastbp._base.guard import refuse_overrides, set_unguarded
 from fastbp.nn.losses import LOSSES, CrossEntropyLoss, Loss, Targets
 from fastbp.nn.own_losses import FunctionLoss, loss_of
 from fastbp.nn.sequential import Sequential
+from fastbp.train.alone import Once
 from fastbp.train.by_hand import ByHand
 from fastbp.train.callbacks import Callback, checked_callbacks
 from fastbp.train.epoch import make_epoch
@@ -20,7 +21,7 @@ from fastbp.train.listeners import Listeners
 from fastbp.train.optimizers import KINDS, Adam, Optimizer
 from fastbp.train.progress import Progress, what_shows
 from fastbp.train.state import RunState
-from fastbp.train.steps import INT64, Once
+from fastbp.train.steps import INT64, Part, Samples
 
 __all__ = ["Trainer"]
 
@@ -110,15 +111,15 @@ class Trainer(ByHand):
         super().__init__(model, loss, optimizer, clip_norm, clip_value, rng)
         self._one_fit = Once()
 
-    def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Targets, Array]:
+    def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Samples:
+        if isinstance(self._loss, FunctionLoss):
+            self._loss.check_call(sample_weight)
         rows = check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
         targets = self.loss.targets(y, len(rows), self.model.out_features, self.model.dtype)
-        if isinstance(self._loss, FunctionLoss):
-            self._loss.check_weight(sample_weight)
         weight = check.weights(sample_weight, len(rows), self.model.dtype, "Trainer", "sample_weight")
         written = self.model._params, self.model._grads
         targets = targets._replace(values=check.apart(targets.values, *written))
-        return check.apart(rows, *written), targets, check.apart(weight, *written)
+        return Samples(check.apart(rows, *written), targets, check.apart(weight, *written))
 
     def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Make one training step: forward, loss, backward, update.
@@ -153,10 +154,10 @@ class Trainer(ByHand):
         """
         with self._alone:
             if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
-                rows, targets, weight = self._inputs(x, y, sample_weight)
-                self._prepare(len(rows))
-                tasks = self._most_tasks(len(rows))
-                self._run(rows, targets, weight, _NO_ORDER, len(rows), range(1), tasks, self._record)
+                samples = self._inputs(x, y, sample_weight)
+                targets, batch = samples.targets, len(samples.x)
+                self._prepare(batch)
+                self._run(samples, Part(range(1), batch, _NO_ORDER, self._record), self._most_tasks(batch))
                 # A class weight is looked at anew each time, as it is the caller's.
                 given = targets.code >= 0 and getattr(self._loss, "weight", None) is None
                 self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
@@ -239,27 +240,28 @@ class Trainer(ByHand):
                 f"fit makes its steps in compiled code and would not call {type(self).__name__}.step; call step in a "
                 "loop of your own, or pass a Callback"
             )
-        rows, targets, weight = self._inputs(x, y, sample_weight)
-        targets = targets.as_classes()
+        samples = self._inputs(x, y, sample_weight)
+        samples = samples._replace(targets=samples.targets.as_classes())
+        rows = len(samples.x)
         epochs = check.integer(epochs, "fit", "epochs")
-        batch_size = min(check.integer(batch_size, "fit", "batch_size"), len(rows))
+        batch_size = min(check.integer(batch_size, "fit", "batch_size"), rows)
         generator = check.generator(rng, "fit")
         own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
-        callbacks = checked_callbacks(callbacks, self._figure_names(targets, validation_data), more=not own)
+        callbacks = checked_callbacks(callbacks, self._figure_names(samples.targets, validation_data), more=not own)
         shows = what_shows(progress)
         with self._alone, self._one_fit:
             self._prepare(batch_size)
             run = self._run_to_resume() if resume else None
             if run is None:
                 self._draw_seed(generator)
-                run = RunState(len(rows), batch_size, bool(shuffle), generator)
-            run.check(len(rows), batch_size, bool(shuffle))
+                run = RunState(rows, batch_size, bool(shuffle), generator)
+            run.check(rows, batch_size, bool(shuffle))
             listeners = Listeners(self, callbacks, run)
             self._begin_run(run)
             listeners.begin()
             try:
                 self._listeners = listeners
-                self._go_on(rows, targets, weight, run, listeners, epochs, validation_data, shows)
+                self._go_on(samples, run, listeners, epochs, validation_data, shows)
                 listeners.end()
             finally:
                 self._end_run()
@@ -273,14 +275,12 @@ class Trainer(ByHand):
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
         x, y = validation_data
-        validation = self._inputs(x, y, None)[1].as_classes()
+        validation = self._inputs(x, y, None).targets.as_classes()
         return [*names, *(f"val_{name}" for name in self._figure_names(validation, None))]
 
     def _go_on(
         self,
-        x: Array,
-        targets: Targets,
-        weight: Array,
+        samples: Samples,
         run: RunState,
         listeners: Listeners,
         epochs: int,
@@ -288,14 +288,14 @@ class Trainer(ByHand):
         progress: Progress,
     ) -> None:
         """Go on with a run from where it is to the end of its last epoch."""
-        with progress.fit(epochs, len(x), self._step_work, run.history.epochs + run.done / run.steps):
+        with progress.fit(epochs, len(samples.x), self._step_work, run.history.epochs + run.done / run.steps):
             # Of an epoch or of a multiple of `every` whose end some callbacks were not told of before an interruption
             listeners.tell_of_steps(run.done, call=False)
             while True:
                 listeners.tell_of_epoch()
                 if run.stopped or run.history.epochs >= epochs:
                     break
-                figures = make_epoch(self, x, targets, weight, run, listeners, progress)
+                figures = make_epoch(self, samples, run, listeners, progress)
                 if validation_data is not None:
                     figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
                 self._end_epoch(figures)

@@ -6,6 +6,7 @@ from numpy.testing import assert_array_equal
 
 import fastbp
 from fastbp.kernels.run.frame import NUMBERS, RECORD_ROWS
+from fastbp.train.steps import Part, Samples
 
 BATCH = 20
 
@@ -27,6 +28,6 @@ def test_steps_with_numbers_of_their_own_are_steps_between_which_they_were_set(m
     at_once._prepare(BATCH)
     at_once._addresses[NUMBERS] = table.ctypes.data
     targets = at_once.loss.targets(y, len(y), 3, at_once.model.dtype)
-    order = np.arange(len(y))
-    at_once._run(x, targets, np.empty(0, np.float32), order, BATCH, range(steps), threads, record)
+    samples = Samples(x, targets, np.empty(0, np.float32))
+    at_once._run(samples, Part(range(steps), BATCH, np.arange(len(y)), record), threads)
     assert_array_equal(at_once.model._params, by_hand.model._params)

@@ -323,14 +323,44 @@ def test_what_a_function_returns_is_checked_and_nothing_is_changed(result, error
     assert trainer.steps == 0
 
 
-def test_a_function_that_makes_steps_itself_is_refused():
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda trainer, *data: trainer.forward(data[0]),
+        lambda trainer, *data: trainer.step(*data),
+        lambda trainer, *data: trainer.evaluate(*data),
+        lambda trainer, *data: trainer.fit(*data, progress=False),
+        lambda trainer, *data: trainer.update(),
+    ],
+    ids=["forward", "step", "evaluate", "fit", "update"],
+)
+def test_a_function_that_uses_its_own_trainer_is_refused(call):
     def nested(outputs, targets):
-        trainer.forward(np.zeros((4, 5)))
+        call(trainer, *data)
         return 0.0, np.zeros_like(outputs)
 
-    trainer = make_trainer(nested)
-    with pytest.raises(RuntimeError, match="nested to make no steps"):
-        trainer.step(np.zeros((4, 5)), np.zeros(4))
+    trainer, data = make_trainer(nested), (np.zeros((4, 5)), np.zeros(4))
+    trainer.model._grads[:] = 0.5
+    with pytest.raises(RuntimeError, match="the loss nested to make no steps of this trainer itself"):
+        trainer.step(*data)
+    assert len(trainer.history["loss"] if trainer.history else ()) == 0
+
+
+def test_a_function_may_use_another_trainer_and_be_called_after_an_error():
+    def inner(outputs, targets):
+        return 0.0, np.zeros_like(outputs)
+
+    def outer(outputs, targets):
+        if fails:
+            raise InterruptedError
+        return other.step(*data), np.zeros_like(outputs)
+
+    other, trainer, data, fails = make_trainer(inner), make_trainer(outer), (np.zeros((4, 5)), np.zeros(4)), True
+    with pytest.raises(InterruptedError):
+        trainer.step(*data)
+    fails = False
+    trainer.step(*data)
+    assert (trainer.steps, other.steps) == (1, 1)
 
 
 def of_two(z, target):
