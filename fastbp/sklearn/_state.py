@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import sklearn
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from fastbp._base.threads import at_most
 from fastbp.nn.sequential import Sequential
+from fastbp.sklearn._batches import dense_rows, pieces
 from fastbp.sklearn._networks import biases_of, model_of, parameters_of, updated, weights_of
 from fastbp.sklearn._objectives import Objective
 from fastbp.sklearn._solvers import ByHandSolver, CompiledSolver, moments_fit, schedule_of
@@ -31,16 +34,28 @@ class State(BaseEstimator):
     intercepts_: list[Any]
     activation: str
     dropout: float
+    n_jobs: int | None
     _best_coefs: list[Any]
     _best_intercepts: list[Any]
     _optimizer: Any
     _random_state: Any
+
+    @property
+    def _threads(self) -> int | None:
+        return None if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
 
     def _bound_model(self) -> Sequential:
         """Return a model with what `coefs_` and `intercepts_` hold now."""
         model = model_of(self.__dict__.get("_model"), self.coefs_, self.intercepts_, self.activation)
         self._model = model
         return model
+
+    def _outputs(self, X: Any) -> Array:
+        """Return what the last layer gives for the rows of X, before any activation."""
+        model = self._bound_model()
+        with at_most(self._threads):
+            parts = [model.predict(dense_rows(X[part], model.dtype)) for part in pieces(X, model.dtype)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _move_in(self) -> None:
         """Move the parameters into a model: `coefs_` and `intercepts_` become its views."""
