@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fastbp.data.datasets import Dataset, load_dataset
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.tables import SUFFIXES
-from fastbp.nn.losses import CrossEntropyLoss, Loss, MSELoss
+from fastbp.nn.loss import Loss
+from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
 

@@ -13,7 +13,8 @@ from fastbp._base import check
 from fastbp._base.made import docstring, parameters_of
 from fastbp.kernels import entries
 from fastbp.kernels.losses import BY_CODE
-from fastbp.nn.losses import MADE, REDUCTIONS, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, positive_eps
+from fastbp.nn.loss import REDUCTIONS, Loss
+from fastbp.nn.losses import MADE, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, positive_eps
 
 __all__ = ["binary_cross_entropy_with_logits", "gaussian_nll_loss", "mse_loss", "softmax_cross_entropy"]
 

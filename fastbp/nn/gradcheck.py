@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp._base import check
 from fastbp._base.guard import Guarded, guarded_record
 from fastbp.nn.layer import in_dtype
-from fastbp.nn.losses import Loss, named_loss
+from fastbp.nn.loss import Loss
+from fastbp.nn.losses import named_loss
 from fastbp.nn.sequential import Sequential
 
 __all__ = ["GradcheckResult", "gradcheck"]

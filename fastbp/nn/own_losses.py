@@ -16,7 +16,8 @@ from fastbp._base import check
 from fastbp._base.guard import guarded_record, set_unguarded
 from fastbp.kernels import entries
 from fastbp.kernels import losses as kernels
-from fastbp.nn.losses import Loss, Targets, named_loss
+from fastbp.nn.loss import Loss, Targets
+from fastbp.nn.losses import named_loss
 
 __all__ = ["FunctionLoss", "OwnLoss", "RowLoss", "row_loss"]
 

@@ -1,30 +1,27 @@
-"""A model of layers that follow each other: all parameters in one flat buffer, prediction in one compiled call."""
+"""What a model computes: forward and back by hand, prediction in one compiled call; and its file."""
 
 import copy
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check, memory
-from fastbp._base.console import thousands
 from fastbp._base.docs import listed, with_lists
-from fastbp._base.guard import Guarded
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels.ops.fill import fill
-from fastbp.kernels.run.plan import CAPACITY, SIZE, make_plan
-from fastbp.kernels.run.plan import Layer as Row
-from fastbp.nn.byhand import ByHand
+from fastbp.kernels.run.plan import CAPACITY, SIZE
 from fastbp.nn.dense import Dense
-from fastbp.nn.layer import Layer, check_chain, made, settle
+from fastbp.nn.layer import Layer, made
 from fastbp.nn.layers import MADE
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
-from fastbp.nn.own_activations import with_labels
+from fastbp.nn.planned import PlannedPass
 from fastbp.nn.residual import Residual
+from fastbp.nn.stack import Stack
 
 __all__ = ["Sequential"]
 
@@ -38,7 +35,7 @@ KINDS: tuple[type[Layer], ...] = (Dense, *MADE, Residual)
 
 
 @with_lists(layers=listed(kind.__name__ for kind in KINDS))
-class Sequential(Guarded):
+class Sequential(Stack):
     """Layers that follow each other, their parameters in one flat buffer.
 
     Parameters
@@ -69,56 +66,16 @@ class Sequential(Guarded):
     ['0.weight', '0.bias', '1.weight', '1.bias']
     """
 
-    layers: Final[tuple[Any, ...]]
-    dtype: Final[np.dtype[Any]]
-    metadata: dict[str, Any]
-
     _compiled: ClassVar = ("forward", "__call__", "call", "backward", "predict", "in_features", "out_features")
 
     def __init__(self, *layers: Layer) -> None:
-        width, _, dtype = check_chain(layers, "Sequential")
-        if width is None or dtype is None:
-            raise ValueError(f"Sequential expects a layer that has in_features of its own, got {layers}")
-        settle(layers, width, dtype)
-        self.layers = tuple(layers)
-        self._in_features, self._out_features = width, self._rows()[-1].out_features
-        self.dtype = dtype
-        self.metadata = {}
-        size = sum(layer._size for layer in layers)
-        self._params, self._grads = memory.zeros(size, self.dtype), memory.zeros(size, self.dtype)
-        start = 0
-        for layer in layers:
-            end = start + layer._size
-            layer._move(self._params[start:end], self._grads[start:end])
-            layer._adopt(self)
-            start = end
+        super().__init__(*layers)
         self._local = threading.local()
-        self._by_hand: ByHand | None = None
+        self._pass: PlannedPass | None = None
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
         self._drawing = sorted({type(each).__name__ for layer in layers for each in layer._each() if each._draws})
         widest = max(row.out_features for row in self._rows())
         self._predict_rows = max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (widest * self.dtype.itemsize))
-
-    @property
-    def in_features(self) -> int:
-        """Columns of the input."""
-        return self._in_features
-
-    @property
-    def out_features(self) -> int:
-        """Columns of the output."""
-        return self._out_features
-
-    def _rows(self) -> list[Row]:
-        """Return the layers as the kernels' planner sees them."""
-        rows: list[Row] = []
-        top = -1
-        for layer in self.layers:
-            top = layer._extend(rows, top)
-        return rows
-
-    def _plan(self, capacity: int, *, train: bool, target_width: int = 0) -> tuple[Array, Array]:
-        return make_plan(self._rows(), self.dtype.itemsize, capacity, train=train, target_width=target_width)
 
     def forward(self, x: ArrayLike) -> Array:
         """Run all layers on x and keep what `backward` needs; see `Dense.forward`.
@@ -140,8 +97,8 @@ class Sequential(Guarded):
         a = check.rows(x, self.in_features, self.dtype, "Sequential")
         chain = self._chain
         if chain is None:
-            self._by_hand = ByHand(self._plan_by_hand(len(a)), self._params, self._grads)
-            return self._by_hand.forward(check.apart(a, self._grads), self.out_features, tasks_for(self._work * len(a)))
+            self._pass = PlannedPass(self._plan_of_pass(len(a)), self._params, self._grads)
+            return self._pass.forward(check.apart(a, self._grads), self.out_features, tasks_for(self._work * len(a)))
         for layer in chain:
             a = layer._forward(a)
         return a
@@ -169,7 +126,7 @@ class Sequential(Guarded):
         """
         chain = self._chain
         if chain is None:
-            return self._backward_by_hand(dy)
+            return self._backward_of_pass(dy)
         dz = chain[-1]._dz(dy, "Sequential")
         below = (*chain[-2::-1], None) if len(chain) > 1 else (None,)
         for layer, lower in zip(reversed(chain), below, strict=True):
@@ -182,7 +139,7 @@ class Sequential(Guarded):
         chain = tuple(layer for layer in self.layers if isinstance(layer, Dense))
         return chain if len(chain) == len(self.layers) else None
 
-    def _plan_by_hand(self, batch: int) -> tuple[Array, Array]:
+    def _plan_of_pass(self, batch: int) -> tuple[Array, Array]:
         if self._drawing:
             raise ValueError(
                 f"Sequential.forward expects a model without {', '.join(self._drawing)}, whose random numbers are a "
@@ -192,14 +149,14 @@ class Sequential(Guarded):
         fill(plan, self.dtype, train=True)
         return plan, layout
 
-    def _backward_by_hand(self, dy: ArrayLike) -> Array:
-        if self._by_hand is None:
+    def _backward_of_pass(self, dy: ArrayLike) -> Array:
+        if self._pass is None:
             raise RuntimeError(
                 "Sequential.backward needs forward before it: there is no output to take the gradient of"
             )
-        shape = len(self._by_hand.x), self.out_features
+        shape = len(self._pass.x), self.out_features
         dout = check.exact_shape(check.floats(dy, self.dtype, "Sequential", "dy"), shape, "Sequential", "dy")
-        run, self._by_hand = self._by_hand, None  # its outputs give way to the gradients
+        run, self._pass = self._pass, None  # its outputs give way to the gradients
         return run.backward(check.apart(dout, self._grads), tasks_for(3 * self._work * len(dout)))
 
     def predict(self, x: ArrayLike, batch_size: int | None = None) -> Array:
@@ -249,76 +206,6 @@ class Sequential(Guarded):
             saved = self._local.saved = (int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype))
         return saved[1], saved[2]
 
-    def parameters(self) -> dict[str, Array]:
-        """Return the parameters by name: ``"0.weight"``, ``"0.bias"``, ...; live views."""
-        return {name: value for name, (value, _) in self._named().items()}
-
-    def gradients(self) -> dict[str, Array]:
-        """Return the gradients by the parameters' names; live views."""
-        return {name: gradient for name, (_, gradient) in self._named().items()}
-
-    def _named(self) -> dict[str, tuple[Array, Array]]:
-        """Return parameters and gradients by name."""
-        return {f"{i}.{name}": pair for i, layer in enumerate(self.layers) for name, pair in layer._named().items()}
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return a copy of the parameters, each C-contiguous, by name."""
-        return {name: np.array(value, order="C") for name, value in self.parameters().items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Set all parameters.
-
-        Parameters
-        ----------
-        state_dict : mapping of str to array_like
-            An array for each name in `parameters`, of the same shape and dtype; torch tensors on the CPU will do.
-
-        Raises
-        ------
-        KeyError
-            If a name is missing, or unknown.
-        TypeError, ValueError
-            If a dtype or a shape differs, or a number is NaN. The model is unchanged then.
-        """
-        current = self.parameters()
-        if missing := sorted(current.keys() - state_dict.keys()):
-            raise KeyError(f"load_state_dict expects {', '.join(missing)}, which the given names lack")
-        if unknown := sorted(state_dict.keys() - current.keys()):
-            raise KeyError(f"load_state_dict expects no {', '.join(unknown)}; the names are {', '.join(current)}")
-        checked = {}
-        for name, value in current.items():
-            check.no_mask(state_dict[name], "load_state_dict", name)
-            array = check.apart(np.asarray(state_dict[name]), self._params)
-            if array.dtype != self.dtype:
-                raise TypeError(f"load_state_dict expects {name} of dtype {self.dtype}, got {array.dtype}")
-            check.exact_shape(array, value.shape, "load_state_dict", name)
-            checked[name] = check.no_nan(array, "load_state_dict", name)
-        for name, array in checked.items():
-            current[name][...] = array
-
-    def summary(self) -> str:
-        """Return a table of the layers, their output shapes and numbers of parameters.
-
-        Examples
-        --------
-        >>> import fastbp
-        >>> print(fastbp.mlp([784, 128, 10], rng=0).summary())
-        layer  activation  output       parameters
-        0      relu        (batch, 128)    100 480
-        1      identity    (batch, 10)       1 290
-        total  float32                     101 770
-        """
-        lines = [("layer", "activation", "output", "parameters")]
-        for i, layer in enumerate(self.layers):
-            for name, what, width, size in layer._lines(str(i)):
-                lines.append((name, what, f"(batch, {width})", thousands(size)))
-        lines.append(("total", self.dtype.name, "", thousands(self._params.size)))
-        widths = [max(len(line[i]) for line in lines) for i in range(4)]
-        return "\n".join(
-            "  ".join((*(cell.ljust(w) for cell, w in zip(line[:3], widths, strict=False)), line[3].rjust(widths[3])))
-            for line in lines
-        )
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file; `fastbp.load` reads it.
 
@@ -348,25 +235,6 @@ class Sequential(Guarded):
         for name, value in tensors.items():
             check.no_nan(value, "save", name)
         write_tensors(path, MODEL, {"layers": self._labels(), "metadata": self.metadata}, tensors)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __getitem__(self, i: int) -> Any:
-        return self.layers[i]
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
-
-    def _config(self) -> list[dict[str, Any]]:
-        return [layer._config() for layer in self.layers]
-
-    def _labels(self) -> list[dict[str, Any]]:
-        """Return what a file says of the layers: of an activation its name."""
-        return [with_labels(layer._config()) for layer in self.layers]
 
     def __reduce__(self) -> tuple[Callable[..., "Sequential"], tuple[Any, ...]]:
         return _rebuild_sequential, (self._config(), self._params.copy(), copy.deepcopy(self.metadata))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fastbp.kernels.losses import MEAN, SUM
-from fastbp.nn.losses import Targets
+from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._objectives import Objective, subset
 

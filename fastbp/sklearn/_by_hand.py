@@ -7,7 +7,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from fastbp.nn.losses import Targets
+from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, piece_of, pieces
 from fastbp.sklearn._networks import sum_of_squares

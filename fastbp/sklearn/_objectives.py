@@ -13,15 +13,8 @@ from scipy.special import xlogy
 
 from fastbp._base.threads import tasks_for
 from fastbp.kernels.losses import by_hand
-from fastbp.nn.losses import (
-    WORK_PER_ELEMENT,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    GaussianNLLLoss,
-    Loss,
-    MSELoss,
-    Targets,
-)
+from fastbp.nn.loss import WORK_PER_ELEMENT, Loss, Targets
+from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
 
 Array = NDArray[Any]
 

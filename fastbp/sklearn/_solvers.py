@@ -18,7 +18,7 @@ from fastbp.kernels import optimizers as updates
 from fastbp.kernels.losses import REDUCTION
 from fastbp.kernels.run.frame import RECORD_LOSS, RECORD_ROWS
 from fastbp.kernels.run.penalty import DECAY, NUMBERS, SQUARES, STEP_EPS
-from fastbp.nn.losses import Targets
+from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, epoch_of, piece_of, pieces
 from fastbp.sklearn._by_hand import loss_and_gradients

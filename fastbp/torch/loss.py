@@ -12,7 +12,7 @@ from torch.nn import functional
 from fastbp.kernels import entries
 from fastbp.kernels import losses as kernels
 from fastbp.kernels.losses import by_hand
-from fastbp.nn.losses import REDUCTIONS, WORK_PER_ELEMENT
+from fastbp.nn.loss import REDUCTIONS, WORK_PER_ELEMENT
 from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks, watched
 
 __all__ = ["CrossEntropyLoss"]

@@ -13,7 +13,7 @@ from fastbp._base.interrupts import held_back
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels.run.frame import DX
-from fastbp.nn.losses import Targets
+from fastbp.nn.loss import Targets
 from fastbp.nn.own_losses import FunctionLoss
 from fastbp.train.resumable import Resumable
 from fastbp.train.steps import Part, Samples

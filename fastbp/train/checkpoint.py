@@ -16,8 +16,8 @@ from fastbp._base import check
 from fastbp._base.version import __version__
 from fastbp.kernels.compile.outside import digest_of
 from fastbp.kernels.run.frame import RECORD_ROWS
+from fastbp.nn.loss import Loss
 from fastbp.nn.losses import KINDS as _LOSSES
-from fastbp.nn.losses import Loss
 from fastbp.nn.modelfile import CHECKPOINT, check_names, check_table, read_tensors, write_tensors
 from fastbp.nn.own_activations import OwnActivation, activations_by_name
 from fastbp.nn.own_losses import FunctionLoss, OwnLoss

@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS
-from fastbp.nn.losses import Targets
+from fastbp.nn.loss import Targets
 from fastbp.train.listeners import Listeners
 from fastbp.train.not_finite import NotFiniteError, nan_after, not_finite_before
 from fastbp.train.progress import Progress

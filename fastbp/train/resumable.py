@@ -8,7 +8,7 @@ from fastbp._base.guard import set_unguarded
 from fastbp._base.interrupts import held_back
 from fastbp.kernels.optimizers import EXEMPT
 from fastbp.kernels.run.frame import SEED
-from fastbp.nn.losses import Loss
+from fastbp.nn.loss import Loss
 from fastbp.nn.own_activations import OwnActivation
 from fastbp.nn.sequential import Sequential
 from fastbp.train.checkpoint import damaged, fill, read_checkpoint, write_checkpoint

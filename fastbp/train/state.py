@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastbp._base.interrupts import held_back
 from fastbp.kernels.run.frame import RECORD_COUNTED, RECORD_DIVISOR, RECORD_HITS, RECORD_LOSS, RECORD_ROWS
-from fastbp.nn.losses import Loss
+from fastbp.nn.loss import Loss
 from fastbp.nn.sequential import Sequential
 from fastbp.train.history import History
 from fastbp.train.optimizers import Optimizer

@@ -16,7 +16,7 @@ from fastbp.kernels import optimizers as updates
 from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.run.frame import COUNTER, OPTIMIZER, RECORD_ROWS, SEED, SETTINGS_SIZE, TASKS, TERMS, Frame
 from fastbp.kernels.run.plan import SIZE
-from fastbp.nn.losses import Loss, Targets
+from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Alone
 from fastbp.train.optimizers import Optimizer

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
-from fastbp.nn.losses import LOSSES, CrossEntropyLoss, Loss, Targets
+from fastbp.nn.loss import Loss, Targets
+from fastbp.nn.losses import LOSSES, CrossEntropyLoss
 from fastbp.nn.own_losses import FunctionLoss, loss_of
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Once

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from numpy.typing import ArrayLike
 
-from fastbp.nn.losses import Loss
+from fastbp.nn.loss import Loss
 from fastbp.nn.sequential import Sequential
 from fastbp.train.history import History
 from fastbp.train.optimizers import Optimizer

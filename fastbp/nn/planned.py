@@ -1,4 +1,4 @@
-"""A model forward and back by hand, where its layers do not compute by themselves."""
+"""A model forward and back through its plan, where its layers do not compute by themselves."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from fastbp.kernels.run.plan import SIZE
 Array = NDArray[Any]
 
 
-class ByHand:
+class PlannedPass:
     """What a forward pass keeps for the backward pass after it.
 
     plan : plan and layout with ``train=True``, filled, for the rows of the batch

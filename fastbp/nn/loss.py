@@ -1,0 +1,143 @@
+"""What every loss declares, for a `Trainer`: its options, its targets as the kernels take them, and its value."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastbp._base import check
+from fastbp._base.guard import Guarded, guarded_record
+from fastbp._base.made import checked
+from fastbp._base.threads import tasks_for
+from fastbp.kernels import losses as kernels
+from fastbp.kernels.losses import by_hand
+from fastbp.kernels.registry import Number
+
+__all__ = ["REDUCTIONS", "Loss", "Targets"]
+
+Array = NDArray[Any]
+REDUCTIONS = {"mean": kernels.MEAN, "sum": kernels.SUM, "none": kernels.NONE}
+# exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
+WORK_PER_ELEMENT = 30
+
+
+class Targets(NamedTuple):
+    """Targets as the kernels take them: class labels or numbers, the other one empty."""
+
+    code: int
+    labels: NDArray[np.int64]
+    values: Array
+    class_weight: Array
+
+    @property
+    def labelled(self) -> bool:
+        """Whether each row is of a class, so that there is an accuracy."""
+        return self.code in (kernels.SOFTMAX_LABELS, kernels.SOFTMAX_ONE_HOT)
+
+    def as_classes(self) -> "Targets":
+        """Return the targets, as classes where they are probabilities with a single 1 in each row."""
+        if self.code == kernels.SOFTMAX_PROBABILITIES and is_one_hot(self.values):
+            return self._replace(code=kernels.SOFTMAX_ONE_HOT)
+        return self
+
+
+NO_LABELS = np.empty(0, np.int64)
+# Rows that are looked at together: rows that are not one-hot are mostly seen to be so in the first of them.
+ROWS_AT_ONCE = 1 << 12
+
+
+def is_one_hot(values: Array) -> bool:
+    """Whether each row is a single 1 among zeros."""
+    parts = (values[start : start + ROWS_AT_ONCE] for start in range(0, len(values), ROWS_AT_ONCE))
+    return all(((part != 0).sum(axis=1) == 1).all() and (part.max(axis=1) == 1).all() for part in parts)
+
+
+@guarded_record
+@dataclass(frozen=True, kw_only=True)
+class Loss(Guarded):
+    """What the losses have in common: checked targets and the options that the kernel reads.
+
+    A loss stays as it was made. A subclass may add to it or have other defaults, but not override what the kernels
+    compute: they take the options once.
+    """
+
+    reduction: str = "mean"
+
+    _who: ClassVar[str] = "Loss"
+    _code: ClassVar[int]
+    _numbers: ClassVar[tuple[Number, ...]] = ()  # its own, each a field of that name
+    # "forward" and "backward" are PyTorch's names, "call" is Keras's.
+    _compiled: ClassVar = (
+        "options", "outputs_for", "target_width", "check_outputs", "targets", "evaluate", "__call__", "call", "forward",
+        "backward",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check.choice(self.reduction, REDUCTIONS, self._who, "reduction")
+        if self._numbers:
+            self._own()  # checks them
+
+    def _own(self) -> list[float]:
+        return [own for number in self._numbers for own in checked(number, getattr(self, number.name), self._who)]
+
+    def options(self, reduction: str | None = None) -> NDArray[np.float64]:
+        """Return the kernel's options."""
+        options = np.zeros(kernels.OPTIONS_SIZE)
+        if self._numbers:
+            own = self._own()
+            options = np.concatenate([np.zeros(kernels.OWN), own, options[kernels.OWN + len(own) :]])
+        options[kernels.REDUCTION] = REDUCTIONS[reduction or self.reduction]
+        return options
+
+    def outputs_for(self, target_width: int) -> int:
+        """Return how many outputs a network needs for this many target columns."""
+        return target_width
+
+    def target_width(self, outputs: int) -> int:
+        """Return how many columns the targets of a network with so many outputs have."""
+        return outputs // self.outputs_for(1)
+
+    def check_outputs(self, outputs: int) -> None:
+        """Raise ValueError if no targets suit a network with so many outputs."""
+        if outputs % self.outputs_for(1):
+            raise ValueError(
+                f"{type(self).__name__} expects a model with {self.outputs_for(1)} outputs for each target column, got "
+                f"out_features {outputs}"
+            )
+
+    def targets(self, y: Any, batch: int, outputs: int, dtype: DTypeLike) -> Targets:
+        """Check targets for a network output of shape (batch, outputs)."""
+        width = self.target_width(outputs)
+        values = check.floats(y, np.dtype(dtype), self._who, "targets")
+        if width == 1 and values.shape == (batch,):
+            values = values.reshape(batch, 1)
+        check.exact_shape(values, (batch, width), self._who, "targets")
+        return Targets(self._code, NO_LABELS, values, np.empty(0, dtype))
+
+    def evaluate(
+        self, z: Array, y: Any, sample_weight: Any = None, out: Array | None = None, reduction: str | None = None
+    ) -> tuple[Any, Array]:
+        """Return the loss of network outputs, (batch, outputs), and its gradient."""
+        batch, outputs = z.shape
+        targets = self.targets(y, batch, outputs, z.dtype)
+        weight = check.weights(sample_weight, batch, z.dtype, self._who, "sample_weight")
+        gradient = check.output(
+            out, z.shape, z.dtype, self._who, z, targets.values, targets.labels, targets.class_weight, weight
+        )
+        rows = np.empty((3, batch))
+        total = by_hand.loss_and_gradient(
+            targets.code,
+            z,
+            targets.labels,
+            targets.values,
+            targets.class_weight,
+            self.options(reduction),
+            weight,
+            rows,
+            tasks_for(WORK_PER_ELEMENT * z.size),
+            gradient,
+        )
+        if (reduction or self.reduction) == "none":
+            return (rows[0] * rows[1]).astype(z.dtype), gradient
+        return float(total), gradient

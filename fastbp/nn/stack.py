@@ -1,0 +1,155 @@
+"""What a model is: layers that follow each other, all parameters in one flat buffer."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp._base import check, memory
+from fastbp._base.console import thousands
+from fastbp._base.guard import Guarded
+from fastbp.kernels.run.plan import Layer as Row
+from fastbp.kernels.run.plan import make_plan
+from fastbp.nn.layer import Layer, check_chain, settle
+from fastbp.nn.own_activations import with_labels
+
+__all__ = ["Stack"]
+
+Array = NDArray[Any]
+
+
+class Stack(Guarded):
+    """The layers of a `Sequential`, their names, shapes and parameters."""
+
+    layers: Final[tuple[Any, ...]]
+    dtype: Final[np.dtype[Any]]
+    metadata: dict[str, Any]
+
+    def __init__(self, *layers: Layer) -> None:
+        width, _, dtype = check_chain(layers, "Sequential")
+        if width is None or dtype is None:
+            raise ValueError(f"Sequential expects a layer that has in_features of its own, got {layers}")
+        settle(layers, width, dtype)
+        self.layers = tuple(layers)
+        self._in_features, self._out_features = width, self._rows()[-1].out_features
+        self.dtype = dtype
+        self.metadata = {}
+        size = sum(layer._size for layer in layers)
+        self._params, self._grads = memory.zeros(size, self.dtype), memory.zeros(size, self.dtype)
+        start = 0
+        for layer in layers:
+            end = start + layer._size
+            layer._move(self._params[start:end], self._grads[start:end])
+            layer._adopt(self)
+            start = end
+
+    @property
+    def in_features(self) -> int:
+        """Columns of the input."""
+        return self._in_features
+
+    @property
+    def out_features(self) -> int:
+        """Columns of the output."""
+        return self._out_features
+
+    def _rows(self) -> list[Row]:
+        """Return the layers as the kernels' planner sees them."""
+        rows: list[Row] = []
+        top = -1
+        for layer in self.layers:
+            top = layer._extend(rows, top)
+        return rows
+
+    def _plan(self, capacity: int, *, train: bool, target_width: int = 0) -> tuple[Array, Array]:
+        return make_plan(self._rows(), self.dtype.itemsize, capacity, train=train, target_width=target_width)
+
+    def parameters(self) -> dict[str, Array]:
+        """Return the parameters by name: ``"0.weight"``, ``"0.bias"``, ...; live views."""
+        return {name: value for name, (value, _) in self._named().items()}
+
+    def gradients(self) -> dict[str, Array]:
+        """Return the gradients by the parameters' names; live views."""
+        return {name: gradient for name, (_, gradient) in self._named().items()}
+
+    def _named(self) -> dict[str, tuple[Array, Array]]:
+        """Return parameters and gradients by name."""
+        return {f"{i}.{name}": pair for i, layer in enumerate(self.layers) for name, pair in layer._named().items()}
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return a copy of the parameters, each C-contiguous, by name."""
+        return {name: np.array(value, order="C") for name, value in self.parameters().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
+        """Set all parameters.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            An array for each name in `parameters`, of the same shape and dtype; torch tensors on the CPU will do.
+
+        Raises
+        ------
+        KeyError
+            If a name is missing, or unknown.
+        TypeError, ValueError
+            If a dtype or a shape differs, or a number is NaN. The model is unchanged then.
+        """
+        current = self.parameters()
+        if missing := sorted(current.keys() - state_dict.keys()):
+            raise KeyError(f"load_state_dict expects {', '.join(missing)}, which the given names lack")
+        if unknown := sorted(state_dict.keys() - current.keys()):
+            raise KeyError(f"load_state_dict expects no {', '.join(unknown)}; the names are {', '.join(current)}")
+        checked = {}
+        for name, value in current.items():
+            check.no_mask(state_dict[name], "load_state_dict", name)
+            array = check.apart(np.asarray(state_dict[name]), self._params)
+            if array.dtype != self.dtype:
+                raise TypeError(f"load_state_dict expects {name} of dtype {self.dtype}, got {array.dtype}")
+            check.exact_shape(array, value.shape, "load_state_dict", name)
+            checked[name] = check.no_nan(array, "load_state_dict", name)
+        for name, array in checked.items():
+            current[name][...] = array
+
+    def summary(self) -> str:
+        """Return a table of the layers, their output shapes and numbers of parameters.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> print(fastbp.mlp([784, 128, 10], rng=0).summary())
+        layer  activation  output       parameters
+        0      relu        (batch, 128)    100 480
+        1      identity    (batch, 10)       1 290
+        total  float32                     101 770
+        """
+        lines = [("layer", "activation", "output", "parameters")]
+        for i, layer in enumerate(self.layers):
+            for name, what, width, size in layer._lines(str(i)):
+                lines.append((name, what, f"(batch, {width})", thousands(size)))
+        lines.append(("total", self.dtype.name, "", thousands(self._params.size)))
+        widths = [max(len(line[i]) for line in lines) for i in range(4)]
+        return "\n".join(
+            "  ".join((*(cell.ljust(w) for cell, w in zip(line[:3], widths, strict=False)), line[3].rjust(widths[3])))
+            for line in lines
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.layers[i]
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def _config(self) -> list[dict[str, Any]]:
+        return [layer._config() for layer in self.layers]
+
+    def _labels(self) -> list[dict[str, Any]]:
+        """Return what a file says of the layers: of an activation its name."""
+        return [with_labels(layer._config()) for layer in self.layers]
