@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import sysconfig
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,11 +14,28 @@ settings.register_profile("fastbp", derandomize=True, deadline=None)
 settings.load_profile("fastbp")
 
 
-def pytest_collection_modifyitems(items):
-    """Mark what compares with a peer, for `make test-peers`."""
+NATIVE = os.environ.get("FASTBP_REQUIRE_KERNELS") == "native"
+
+
+def pytest_sessionstart():
+    """Refuse to test other kernels than those that are wanted: for `make test-native`."""
+    if NATIVE:
+        import fastbp
+
+        found, folder = fastbp.config()["kernels"], Path(fastbp.__file__).parent
+        if not found.startswith("native") or not folder.is_relative_to(sysconfig.get_path("purelib")):
+            pytest.exit(f"expected prebuilt kernels of an installed wheel, got {found} in {folder}", 3)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark what compares with a peer, for `make test-peers`; without `jit` tests of prebuilt kernels."""
     for item in items:
         if "peer" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.peer)
+    if NATIVE:
+        left_out = [item for item in items if item.get_closest_marker("jit")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _import(name):

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import fastbp
+from fastbp.kernels import workers
 
 from .frame import Result, threads_always
 from .networks import digest
@@ -273,7 +274,7 @@ class Pair:
         self.subject.model.load_state_dict(fastbp.load(path).state_dict())
 
     def thread_count(self):
-        fastbp.set_num_threads(int(self.rng.integers(1, fastbp.kernels.entries.most_threads() + 1)))
+        fastbp.set_num_threads(int(self.rng.integers(1, workers.most_threads() + 1)))
 
     def full_disk(self, trainer=None):
         """Fail to write a checkpoint and a model over older ones, which stay."""

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import fastbp
 from fastbp.app.cli import app
 from fastbp.app.pipeline import Pipeline
+from fastbp.kernels import workers
 
 ARTEFACTS = ["finished.safetensors", "history.csv", "learning_curve.png", "model.safetensors"]
 # One thread: the tests run beside others, and the result does not depend on it.
@@ -125,7 +126,7 @@ def test_model_file_holds_what_prediction_needs(digits):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_same_seed_gives_the_same_model_file_for_any_threads(succeeds, tmp_path, dtype):
     files = []
-    for i, threads in enumerate((1, 1, min(2, fastbp.kernels.entries.most_threads()))):
+    for i, threads in enumerate((1, 1, min(2, workers.most_threads()))):
         out = tmp_path / str(i)
         succeeds("train", "--epochs", 1, "--threads", threads, "--dtype", dtype, "--batch-size", 256, "--out", out)
         files.append((out / "model.safetensors").read_bytes())
@@ -452,6 +453,7 @@ def test_warmup_tells_what_it_compiled(succeeds):
         assert name in output
 
 
+@pytest.mark.jit
 def test_a_run_says_that_it_compiles_before_it_does(tmp_path):
     # An empty cache, but of the smallest kernel there is: the whole would take ten seconds.
     code = (

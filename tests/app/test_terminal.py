@@ -37,12 +37,13 @@ def test_ctrl_c_while_it_starts_is_one_line(way):
     draw = random.Random(way)
     for _ in range(3):
         run = started("info", **({"command": [SCRIPT]} if way == "script" else {}))
-        for _ in range(draw.randrange(700)):
+        for _ in range(draw.randrange(400)):
             run.stderr.readline()
         run.send_signal(signal.SIGINT)
         assert ended(run) == (130, ["fastbp: interrupted"])
 
 
+@pytest.mark.jit
 def test_ctrl_c_while_it_compiles_is_one_line(tmp_path):
     run = started("warmup", NUMBA_CACHE_DIR=str(tmp_path))
     assert run.stdout.readline().startswith("Compiling")

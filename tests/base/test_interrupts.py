@@ -144,6 +144,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.jit
 def test_after_ctrl_c_in_the_import_of_the_first_call_the_next_one_computes():
     found = subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True)
     assert (found.stdout, found.stderr) == ("0 True\n", "")

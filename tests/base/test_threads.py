@@ -71,6 +71,7 @@ def test_import_compiles_nothing():
     assert done.stdout == ""
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize(
     ("environment", "spins"),
     [({}, pool.SPIN_COUNT), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
@@ -102,6 +103,7 @@ def run(code, **environment):
     return done
 
 
+@pytest.mark.jit
 def test_the_tbb_of_pip_is_loaded_where_there_is_no_openmp():
     code = (
         "import ctypes, sys, fastbp, fastbp.kernels.compile.pool\n"
@@ -114,6 +116,7 @@ def test_the_tbb_of_pip_is_loaded_where_there_is_no_openmp():
     assert "libtbb.so.12" in run(code.replace("if len(sys.argv) > 1: ", "")).stdout
 
 
+@pytest.mark.jit
 def test_workqueue_is_named_once_and_used_for_large_work_alone():
     code = (
         "import numpy as np, fastbp\n"
@@ -132,6 +135,7 @@ def test_workqueue_is_named_once_and_used_for_large_work_alone():
     assert quiet.stdout.split() == ["2", "2"]
 
 
+@pytest.mark.jit
 def test_no_room_for_the_stacks_of_a_pool_means_one_thread(monkeypatch):
     monkeypatch.setattr(threads, "_threads", 7)
     monkeypatch.setattr(threads, "_of_thread", threading.local())
@@ -142,6 +146,7 @@ def test_no_room_for_the_stacks_of_a_pool_means_one_thread(monkeypatch):
     assert len(sizes) == 2  # asked no more once there is a pool
 
 
+@pytest.mark.jit
 def test_a_large_first_call_starts_the_pool_with_a_short_spin():
     code = (
         "import os, numpy as np, fastbp\n"

@@ -29,6 +29,8 @@ from fastbp.kernels.simd.microkernel import TILE_ROWS, TILE_VECTORS, tile
 from fastbp.kernels.simd.modes import TAKE
 from tests.kernels.calls import layers_of
 
+pytestmark = pytest.mark.jit
+
 LIBM = re.compile(
     r"\b(?:exp|exp2|exp10|expm1|log|log2|log10|log1p|pow|fma|erf|erfc|tanh|sinh|cosh|sin|cos|tan|sqrt|cbrt|hypot"
     r"|ldexp|fmod|fmax|fmin|round|floor|ceil)[fl]?\b(?!\()"
