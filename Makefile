@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The wheel of this version is for CPUs alone; on Linux that of the newest one would bring gigabytes for GPUs.
 TORCH := "torch==2.13.0"
 
-.PHONY: demo test test-lowest test-peers torture lint wheel sweep bench bench-peers bench-scaling bench-quick
+.PHONY: demo test test-lowest test-native test-peers torture lint wheel sweep bench bench-peers bench-scaling bench-quick
 .PHONY: dashboard dashboard-offline compare keep clean
 
 demo: $(VENV)/.demo-installed
@@ -29,6 +29,10 @@ $(LOWEST)/.installed: pyproject.toml
 	sed -n 's/.*"\(num[a-z]*\)>=\([0-9.]*\).*/\1==\2.*/p' pyproject.toml > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/lowest.txt --editable . pytest pytest-xdist hypothesis
 	touch $@
+
+# All tests again with the prebuilt kernels of an installed wheel, but for those that are about compiling
+test-native: $(VENV)/.dev-installed $(VENV)/.wheel-installed
+	$(BIN)/python tools/native_tests.py -n 2 $(NATIVE_TESTS)
 
 # What compares with PyTorch, JAX or Stable-Baselines3
 test-peers: $(VENV)/.dev-installed
@@ -89,7 +93,7 @@ bench-quick: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/quick.py --bench="$$BENCH" $(if $(COMPLETE),--complete)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) .venv-native build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

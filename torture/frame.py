@@ -89,11 +89,12 @@ def wait_for_child(pid):
 
 @cache
 def layers():
-    """Return the threading layers that this machine has."""
+    """Return Numba's threading layers that this machine has, also where they are those of users' loops alone."""
     found = []
     for layer in LAYERS:
         try:
-            found.append(call(60, _layer, NUMBA_THREADING_LAYER=layer))
+            used = call(60, _layer, NUMBA_THREADING_LAYER=layer)
+            found.append(layer if used == "fastbp" else used)
         except ChildFailed:
             continue
     return found

@@ -13,6 +13,8 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .space import PREBUILT, require_room
+
 KERNELS = Path(__file__).parents[1]
 EXTENSION = "fastbp.kernels._native"
 _CHOICES = "FASTBP_KERNELS expects jit, native, or native: and a level (x86-64, x86-64-v3, x86-64-v4)"
@@ -43,6 +45,7 @@ class Prebuilt(NamedTuple):
 
 def _extension() -> tuple[Any, str]:
     """Return the extension, or why there is none; warn where it is there and is no good."""
+    require_room(PREBUILT)
     try:
         extension: Any = importlib.import_module(EXTENSION)
     except ModuleNotFoundError:

@@ -2,8 +2,8 @@
 
 import mmap
 
-# Bytes that importing Numba takes, loading kernels and threads, and compiling, each with much to spare
-IMPORTING, LOADING, COMPILING = 320 << 20, 64 << 20, 256 << 20
+# Bytes that importing Numba takes, loading kernels and threads, compiling, and prebuilt kernels, with much to spare
+IMPORTING, LOADING, COMPILING, PREBUILT = 320 << 20, 64 << 20, 256 << 20, 8 << 20
 
 
 def is_room_for(size: int) -> bool:

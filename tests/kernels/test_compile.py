@@ -14,6 +14,8 @@ from fastbp.kernels.compile import folder as cache_folder
 from fastbp.kernels.compile.functions import CheckedFile, kernel
 from torture.room import LEAK_001, LEAK_025, LOADED, Room
 
+pytestmark = pytest.mark.jit
+
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):

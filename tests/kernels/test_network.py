@@ -365,6 +365,7 @@ def test_what_the_workspace_held_does_not_matter(layers, training):
     assert np.isfinite(after_nan.record).all()
 
 
+@pytest.mark.jit
 def test_five_architectures_share_one_compiled_training_step(training):
     architectures = list(PLANS.values())[:5]
     counts = []

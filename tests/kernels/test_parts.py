@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import ModuleType
 
+import pytest
 from numba import types
 
 from fastbp.kernels.compile.functions import kernel
@@ -83,6 +84,7 @@ print(json.dumps(sorted(part.function.__name__ for part in parts)))
 """
 
 
+@pytest.mark.jit
 def test_a_first_step_compiles_the_ops_and_passes_in_use_alone():
     done = subprocess.run([sys.executable, "-c", FIRST_STEP], capture_output=True, text=True, check=True)
     compiled = json.loads(done.stdout)

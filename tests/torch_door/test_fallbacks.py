@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 
+from fastbp.kernels import entries
 from fastbp.kernels.activations import ACTIVATIONS
 
 
@@ -80,12 +81,11 @@ def test_other_devices_are_torch_s(torch, networks, numbers, same, gradients, ki
 
 
 def test_no_kernel_reads_another_device_s_memory(torch, networks, numbers, same, kind, monkeypatch):
-    import fastbp.torch.chains as chains
 
     model, x = networks()[kind], numbers(6, 5, dtype=torch.float32)
     expected = model(x)
     monkeypatch.setattr(torch.Tensor, "is_cpu", False)
-    monkeypatch.setattr(chains, "chain_forward", None)
+    monkeypatch.setattr(entries, "chain_forward", None)
     same([model(x)], [expected], 1e-5)
 
 
@@ -149,8 +149,8 @@ def test_a_small_layer_alone_is_torch_s_and_a_large_one_is_not(torch, door, fewe
 
     monkeypatch.setattr(chains, "FEWEST", fewest)
     used = []
-    kernel = chains.chain_forward
-    monkeypatch.setattr(chains, "chain_forward", lambda *arguments: (used.append(len(used)), kernel(*arguments)))
+    kernel = entries.chain_forward
+    monkeypatch.setattr(entries, "chain_forward", lambda *arguments: (used.append(len(used)), kernel(*arguments)))
     code = ACTIVATIONS[name or "identity"].code
     outs = 40
     most = fewest.get(code, 0) // (20 * outs)
@@ -176,11 +176,10 @@ def test_inputs_of_any_strides_are_read(torch, door, numbers, same):
 
 
 def test_contiguous_tensors_are_not_copied(torch, door, numbers, monkeypatch):
-    import fastbp.torch.chains as chains
 
     model, x = door.MLP([5, 4, 3], dtype=torch.float64), numbers(6, 5)
     addresses = []
-    kernel = chains.chain_forward
-    monkeypatch.setattr(chains, "chain_forward", lambda *args: (addresses.append(args[2:5:2]), kernel(*args)))
+    kernel = entries.chain_forward
+    monkeypatch.setattr(entries, "chain_forward", lambda *args: (addresses.append(args[2:5:2]), kernel(*args)))
     model(x)
     assert addresses == [(model.flat.data_ptr(), x.data_ptr())]

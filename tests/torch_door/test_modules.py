@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastbp.kernels import entries
 from fastbp.kernels.activations import ACTIVATIONS
 
 SHAPES = st.tuples(
@@ -293,8 +294,6 @@ def test_layers_are_initialised_grouped_and_trained_as_those_of_torch(torch, twi
 def test_layers_are_views_of_one_memory_until_something_replaces_them(torch, mlp, numbers, same, monkeypatch):
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    import fastbp.torch.chains as chains
-
     def apart(model):
         return [p.data_ptr() - first.data_ptr() for first in [next(model.parameters())] for p in model.parameters()]
 
@@ -303,8 +302,8 @@ def test_layers_are_views_of_one_memory_until_something_replaces_them(torch, mlp
     assert [p.untyped_storage().nbytes() for p in model.parameters()] == [8 * p.numel() for p in model.parameters()]
     with FakeTensorMode():
         assert mlp(flat=False)(torch.empty(6, 5, dtype=torch.float64)).shape == (6, 3)
-    calls, kernel = [], chains.chain_forward
-    monkeypatch.setattr(chains, "chain_forward", lambda *arguments: (calls.append(1), kernel(*arguments)))
+    calls, kernel = [], entries.chain_forward
+    monkeypatch.setattr(entries, "chain_forward", lambda *arguments: (calls.append(1), kernel(*arguments)))
     expected = model(x)
     changed = {
         "copied": copy.deepcopy(model), "pickled": pickle.loads(pickle.dumps(model)),

@@ -252,6 +252,7 @@ def test_regression_by_one_output_takes_a_column_or_a_row(rng):
     assert list(a.evaluate(x, y)) == ["loss"]
 
 
+@pytest.mark.jit
 def test_one_artefact_serves_every_architecture(rng):
     counts = []
     for sizes, activation in [
@@ -770,6 +771,7 @@ def test_what_a_trainer_and_a_data_set_say_of_themselves_is_short(outputs):
     assert repr(digits) == "Dataset('digits', classification, 1437 + 360 rows of 64 features, 10 classes)"
 
 
+@pytest.mark.jit
 def test_without_numba_s_compiler_the_first_call_says_what_to_unset():
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     for call in ("mlp([2, 2]).predict([[0, 0]])", "get_num_threads()", "warmup()"):
