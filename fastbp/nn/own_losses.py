@@ -46,10 +46,10 @@ class OwnLoss(Loss):
 
 
 class _Inside(threading.local):
-    """The losses whose functions a thread is in."""
+    """The losses whose functions a thread is in, by their `id`."""
 
     def __init__(self) -> None:
-        self.losses: list[FunctionLoss] = []
+        self.losses: set[int] = set()
 
 
 _inside = _Inside()
@@ -88,7 +88,7 @@ class FunctionLoss(OwnLoss):
 
     def check_call(self, sample_weight: Any) -> None:
         """Raise TypeError for weights that the function would not see, RuntimeError for a call out of the function."""
-        if any(loss is self for loss in _inside.losses):
+        if id(self) in _inside.losses:
             raise self.not_itself()
         if sample_weight is not None and not self.takes_weight:
             raise TypeError(
@@ -113,11 +113,12 @@ class FunctionLoss(OwnLoss):
     ) -> tuple[float, Array]:
         """Return what the function does of outputs (batch, outputs), checked: the loss, and the gradient by them."""
         more = {"sample_weight": sample_weight} if self.takes_weight else {}
-        _inside.losses.append(self)
+        inside = _inside.losses
+        inside.add(id(self))
         try:
             result = self.function(z, np.asarray(y), **more)
         finally:
-            _inside.losses.pop()
+            inside.discard(id(self))
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
                 f"Trainer expects the loss {self.name} to return (loss, doutputs), got {type(result).__name__}"

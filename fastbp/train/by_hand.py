@@ -247,21 +247,20 @@ class ByHand(Resumable):
         if not isinstance(self._loss, FunctionLoss):
             return super()._run(samples, part, tasks)
         x, targets, weight = samples
-        for step in part.steps:
-            chosen: Any = slice(None)
-            if part.order.size:
-                chosen = part.order[step * part.batch : (step + 1) * part.batch]
+        steps, batch, order, record, finite = part
+        for step in steps:
+            chosen: Any = order[step * batch : (step + 1) * batch] if order.size else slice(None)
             rows = x[chosen]
             out = self._forward(rows, tasks)
             run = self._forwarded
             value, dout = self._loss.evaluate(out, targets.values[chosen], weight[chosen] if weight.size else None)
             if run is None or self._forwarded is not run or self._steps != run.steps:
                 raise self._loss.not_itself()
-            if part.finite and not math.isfinite(value):
+            if finite and not math.isfinite(value):
                 self._rows[:2, : len(rows)] = [[1 / len(rows)], [value]]
                 break
             self._backward(run, dout, None)
             with held_back():
                 entries.update_parameters(self._addresses, self._model._params, tasks)
-                part.record[:, step] = value, len(rows), 0, 0
+                record[:, step] = value, len(rows), 0, 0
         return -1

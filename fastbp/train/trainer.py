@@ -27,7 +27,7 @@ from fastbp.train.steps import INT64, Part, Samples
 __all__ = ["Trainer"]
 
 Array = NDArray[Any]
-_NO_ORDER = np.empty(0, np.int64)
+_ONE, _NO_ORDER = range(1), np.empty(0, np.int64)  # a step alone, on its rows as they stand
 
 
 @with_lists(losses=", ".join(f'"{name}"' for name in LOSSES), optimizers=listed(KINDS))
@@ -115,10 +115,11 @@ class Trainer(ByHand):
     def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Samples:
         if isinstance(self._loss, FunctionLoss):
             self._loss.check_call(sample_weight)
-        rows = check.rows(x, self.model.in_features, self.model.dtype, "Trainer")
-        targets = self.loss.targets(y, len(rows), self.model.out_features, self.model.dtype)
-        weight = check.weights(sample_weight, len(rows), self.model.dtype, "Trainer", "sample_weight")
-        written = self.model._params, self.model._grads
+        model, dtype = self._model, self._model.dtype
+        rows = check.rows(x, model.in_features, dtype, "Trainer")
+        targets = self._loss.targets(y, len(rows), model.out_features, dtype)
+        weight = check.weights(sample_weight, len(rows), dtype, "Trainer", "sample_weight")
+        written = model._params, model._grads
         targets = targets._replace(values=check.apart(targets.values, *written))
         return Samples(check.apart(rows, *written), targets, check.apart(weight, *written))
 
@@ -158,7 +159,7 @@ class Trainer(ByHand):
                 samples = self._inputs(x, y, sample_weight)
                 targets, batch = samples.targets, len(samples.x)
                 self._prepare(batch)
-                self._run(samples, Part(range(1), batch, _NO_ORDER, self._record), self._most_tasks(batch))
+                self._run(samples, Part(_ONE, batch, _NO_ORDER, self._record), self._most_tasks(batch))
                 # A class weight is looked at anew each time, as it is the caller's.
                 given = targets.code >= 0 and getattr(self._loss, "weight", None) is None
                 self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
