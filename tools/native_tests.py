@@ -59,7 +59,7 @@ def main(arguments):
     shutil.rmtree(FOLDER, ignore_errors=True)
     tree = FOLDER / "tree"
     copy_tree(tree)
-    wheel = build(FOLDER / "dist", "native", "--wheel")
+    wheel = build(FOLDER / "dist", "native")
     with zipfile.ZipFile(wheel) as archive:
         (tree / "kernels" / Path(EXTENSION).name).write_bytes(archive.read(EXTENSION))
     python = install(wheel, tree)
