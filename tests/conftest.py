@@ -28,14 +28,13 @@ def pytest_sessionstart():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Mark what compares with a peer, for `make test-peers`; without `jit` tests of prebuilt kernels."""
+    """Mark what compares with a peer, for `make test-peers`; leave out tests of the other kernels."""
     for item in items:
         if "peer" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.peer)
-    if NATIVE:
-        left_out = [item for item in items if item.get_closest_marker("jit")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    other = "jit" if NATIVE else "native"
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(other)])
+    items[:] = [item for item in items if not item.get_closest_marker(other)]
 
 
 def _import(name):

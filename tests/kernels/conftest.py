@@ -13,7 +13,15 @@ from fastbp.kernels.run import frame, plan
 from tests.kernels.calls import layers_of
 
 # What tests import, and scripts that they run in processes of their own
-collect_ignore = ["calls.py", "fences.py", "graphs.py", "guard_pages.py", "neon_code.py", "other_cpu.py"]
+collect_ignore = [
+    "calls.py",
+    "fences.py",
+    "graphs.py",
+    "guard_pages.py",
+    "many_networks.py",
+    "neon_code.py",
+    "other_cpu.py",
+]
 
 
 class Training:
