@@ -103,6 +103,10 @@ def layers():
 def _layer():
     from fastbp.kernels import workers
 
+    if workers.own_threads():  # then only users' loops need Numba's
+        from numba.np.ufunc import parallel
+
+        parallel._launch_threads()
     return workers.threading_layer()
 
 

@@ -64,7 +64,7 @@ def show_config() -> None:
     --------
     >>> import fastbp
     >>> fastbp.show_config()  # doctest: +ELLIPSIS
-    CPU ...
+    kernels ...
     """
     table = config()
     width = max(map(len, table))

@@ -47,7 +47,11 @@ SHORT = {
 }
 
 
-@pytest.mark.parametrize("name", SHORT)
+# Those that damage the cache of compiled kernels
+JIT = ("damaged cache", "unwritable cache", "cold cache")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.jit] * (name in JIT)) for name in SHORT])
 def test_nothing_fails_in(name):
     result = SHORT[name]()
     assert result.failures == []
