@@ -4,6 +4,7 @@ It needs a C compiler, Python.h and Numba. Where a program fails, the RuntimeErr
 what it wrote as a note.
 """
 
+import hashlib
 import os
 import shlex
 import subprocess
@@ -48,6 +49,14 @@ def build(target):
         table.write_text(script("table.py", *folders))
         objects = [path for folder in folders for path in sorted(folder.glob("*.o"))]
         link([*sorted(HERE.glob("*.c")), table, *objects], target)
+        seal(target)
+
+
+def seal(target):
+    """Put a digest of the file at its end: without it, ``kernels/compile/prebuilt.py`` does not load the file."""
+    with open(target, "r+b") as file:
+        digest = hashlib.sha256(file.read()).digest()
+        file.write(digest)
 
 
 def script(name, *arguments):

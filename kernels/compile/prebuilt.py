@@ -7,7 +7,7 @@ and without that, a user's ``NUMBA_CPU_NAME`` or ``NUMBA_CPU_FEATURES`` means Nu
 
 import functools
 import hashlib
-import importlib
+import importlib.util
 import os
 import warnings
 from pathlib import Path
@@ -23,7 +23,7 @@ _CHOICES = "FASTBP_KERNELS expects jit, native, or native: and a level (x86-64, 
 @functools.cache
 def sources_digest() -> str:
     """Return a digest of all sources of the kernels; empty where they are not there, so a change could not be seen."""
-    sources = sorted(KERNELS.rglob("*.py"))
+    sources = sorted(path for path in KERNELS.rglob("*.py") if path.exists())  # editors leave links to nowhere
     digest = hashlib.sha256()
     for path in sources:
         digest.update(str(path.relative_to(KERNELS)).encode() + b"\0" + path.read_bytes())
@@ -43,19 +43,31 @@ class Prebuilt(NamedTuple):
     why_not: str
 
 
+def is_whole(path: Path) -> bool:
+    """Return whether a file ends with a digest of itself, as native/extension.py wrote it.
+
+    Loading what is left of a file ends the process, and machine code with a hole in it may do anything.
+    """
+    content = memoryview(path.read_bytes())
+    end = len(content) - hashlib.sha256().digest_size
+    return end > 0 and hashlib.sha256(content[:end]).digest() == content[end:]
+
+
 def _extension() -> tuple[Any, str]:
     """Return the extension, or why there is none; warn where it is there and is no good."""
     require_room(PREBUILT)
+    found, expected = importlib.util.find_spec(EXTENSION), True
     try:
-        extension: Any = importlib.import_module(EXTENSION)
-    except ModuleNotFoundError:
-        problem, expected = "this installation has no prebuilt kernels", _belongs()
-    except ImportError as error:  # damaged, or for another system
-        problem, expected = f"the prebuilt kernels cannot be loaded: {error}", True
-    else:
-        if extension.digest == sources_digest():
+        if found is None or found.origin is None:
+            problem, expected = "this installation has no prebuilt kernels", _belongs()
+        elif not is_whole(Path(found.origin)):
+            problem = "the file of the prebuilt kernels is not as it was made"
+        elif (extension := importlib.import_module(EXTENSION)).digest == sources_digest():
             return extension, ""
-        problem, expected = "the prebuilt kernels were made of other sources", True
+        else:
+            problem = "the prebuilt kernels were made of other sources"
+    except (ImportError, OSError) as error:  # for another system, or not to be read
+        problem = f"the prebuilt kernels cannot be loaded: {error}"
     if expected:
         warnings.warn(f"{problem}; Numba compiles them. Installing fastbp again mends that.", RuntimeWarning, 2)
     return None, problem
