@@ -23,8 +23,10 @@ from setuptools.build_meta import (  # noqa: F401  # hooks
     prepare_metadata_for_build_editable,
 )
 
-# Two builds give the same bytes: all in the archives has this date, by default the first that zip files know.
+# Two builds give the same bytes: all in the archives has this date, by default the first that zip files know, and these
+# permissions.
 DATE = int(os.environ.setdefault("SOURCE_DATE_EPOCH", "315532800"))
+os.umask(0o022)
 CHOICES = ("auto", "native", "pure")
 
 

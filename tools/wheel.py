@@ -19,10 +19,10 @@ PLATFORM = "manylinux_{}_{}_x86_64".format(*GLIBC)
 COMPILER = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-gnu.{}.{}".format(*GLIBC)]
 
 
-def build(folder, kind, *options):
+def build(folder, kind, *options, tree=ROOT):
     """Build the sdist, and of it a wheel, ``native`` or ``pure``; return the wheel."""
     environment = os.environ | {"FASTBP_BUILD": kind, "CC": shlex.join(COMPILER)}
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, *options, ROOT]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, *options, tree]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fastbp._base.console import thousands
 
-from . import bits, cache, files, first_calls, forks, interrupts, memory, others, pairs, readers, runs, threads
+from . import bits, builds, cache, files, first_calls, forks, interrupts, memory, others, pairs, readers, runs, threads
 
 # Each check and how often the long run tries it: some 50 minutes for all on two cores, 20 of them for pairs. Another
 # check is another line.
@@ -35,6 +35,7 @@ CHECKS = {
     "pairs": (pairs.pairs, 20_000),
     "damaged files": (files.damage, 10_000),
     "readers": (readers.readers, 2_000),
+    "builds": (builds.builds, 1),
 }
 
 

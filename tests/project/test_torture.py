@@ -8,6 +8,7 @@ import pytest
 
 from torture import (
     bits,
+    builds,
     cache,
     files,
     first_calls,
@@ -44,6 +45,7 @@ SHORT = {
     "pairs": partial(pairs.pairs, 60),
     "damaged files": partial(files.damage, 1000),
     "readers": partial(readers.readers, 60),
+    "builds": partial(builds.builds, 1, kind="pure"),
 }
 
 
