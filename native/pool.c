@@ -1,11 +1,11 @@
 /* A pool of threads for parallel regions.
 
-   Pieces are taken, not assigned: whoever has nothing to do takes the next one, the caller too, and the caller waits for
-   nobody who has not begun one. A region is open in one of 64 slots. Its tickets, each for a piece, and its places, each
-   for a helper, are one atomic number with the slot's generation, so a helper gets in by one compare-and-swap, which
-   fails if the region it has read about has ended. Threads are made when a region finds too few idle ones, and stay.
-   Idle threads look for a region for a while, then sleep on a futex. They know nothing of Python and hold no lock, so the
-   process may end, or the interpreter, whatever they do. */
+   Pieces are taken, not assigned: whoever has nothing to do takes the next one, the caller too, and the caller waits
+   for nobody who has not begun one. A region is open in one of 64 slots. Its tickets, each for a piece, and its places,
+   each for a helper, are one atomic number with the slot's generation, so a helper gets in by one compare-and-swap,
+   which fails if the region it has read about has ended. Threads are made when a region finds too few idle ones, and
+   stay. Idle threads look for a region for a while, then sleep on a futex. They know nothing of Python and hold no lock,
+   so the process may end, or the interpreter, whatever they do. */
 #define _GNU_SOURCE
 #include "pool.h"
 
@@ -141,8 +141,8 @@ static bool help(struct region *region, uint32_t born) {
     return true;
 }
 
-/* What each thread of the pool does, counted as spinning from the start. After a fork in a task of its own it is the thread
-   that the child begins with; where that task returns, it has nothing to return to, and the child ends. */
+/* What each thread of the pool does, counted as spinning from the start. After a fork in a task of its own it is the
+   thread that the child begins with; where that task returns, it has nothing to return to, and the child ends. */
 static void *work(void *unused) {
     const uint32_t born = atomic_load(&forks);
     struct spin patience = {0};
@@ -265,10 +265,8 @@ void fastbp_region(int64_t task, int64_t arguments, int64_t pieces, int64_t thre
 static void start_alone(void) {
     uint64_t own = 0;
     atomic_fetch_add(&forks, 1);
-    for (struct region *region = regions; region < regions + SLOTS; region++) {
+    for (struct region *region = regions; region < regions + SLOTS; region++)
         if (atomic_load(&region->owner) == (uintptr_t)pthread_self()) own |= bit_of(region);
-        atomic_fetch_and(&region->number, ~(GENERATION - PLACE));
-    }
     atomic_store(&taken, own);
     atomic_store(&offers, 0);
     atomic_store(&idle, 0);

@@ -10,7 +10,22 @@ from rich.table import Table
 
 from fastbp._base.console import thousands
 
-from . import bits, builds, cache, files, first_calls, forks, interrupts, memory, others, pairs, readers, runs, threads
+from . import (
+    bits,
+    builds,
+    cache,
+    files,
+    first_calls,
+    forks,
+    interrupts,
+    memory,
+    others,
+    pairs,
+    pool,
+    readers,
+    runs,
+    threads,
+)
 
 # Each check and how often the long run tries it: some 50 minutes for all on two cores, 20 of them for pairs. Another
 # check is another line.
@@ -20,6 +35,7 @@ CHECKS = {
     "resume": (bits.resume, 20),
     "threads": (threads.threads, 6),
     "nested": (threads.nested, 20),
+    "pool": (pool.pool, 10),
     "forks": (forks.forks, 6),
     "compiling": (forks.compiling, 12),
     "first calls under fork": (first_calls.first_calls, 24),

@@ -1,6 +1,7 @@
 """Short forms of the long runs in torture/."""
 
 import os
+import shutil
 import time
 from functools import partial
 
@@ -18,6 +19,7 @@ from torture import (
     memory,
     others,
     pairs,
+    pool,
     readers,
     runs,
     threads,
@@ -30,6 +32,7 @@ SHORT = {
     "resume": partial(bits.resume, 1),
     "threads": partial(threads.threads, 1, count=24, rounds=4),
     "nested": partial(threads.nested, 1),
+    "pool": partial(pool.pool, 1, seconds=0.5),
     "forks": partial(forks.forks, 2, ways=("os.fork",)),
     "compiling": partial(forks.compiling, 1),
     "first calls under fork": partial(first_calls.first_calls, 2, forks=4, kinds=("step", "fit", "predict", "by_hand")),
@@ -55,6 +58,8 @@ JIT = ("damaged cache", "unwritable cache", "cold cache")
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.jit] * (name in JIT)) for name in SHORT])
 def test_nothing_fails_in(name):
+    if name == "pool" and not shutil.which("cc"):
+        pytest.skip("no C compiler")
     result = SHORT[name]()
     assert result.failures == []
     assert result.times > 0
