@@ -114,7 +114,8 @@ def as_array(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
 
 def no_mask(x: Any, who: str, name: str) -> None:
     """Refuse a masked array: NumPy's conversions drop the mask and show what it hides."""
-    if isinstance(x, np.ma.MaskedArray):
+    # NumPy imports numpy.ma, which takes a while, when its name is first used: plain arrays and lists do not.
+    if type(x) is not np.ndarray and isinstance(x, np.ndarray) and isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{who} expects {name} without a mask, got a masked array; fill it first")
 
 

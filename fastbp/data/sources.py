@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +49,7 @@ def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     >>> x.shape, x.max(), y[:5]
     ((1797, 64), np.float32(16.0), array([0, 1, 2, 3, 4]))
     """
-    with (
-        files("fastbp.data").joinpath("digits.npz").open("rb") as file,
-        np.load(file, allow_pickle=False) as digits,
-    ):
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as digits:
         return digits["x"].astype(np.float32), digits["y"].astype(np.int64)
 
 

@@ -1,12 +1,12 @@
 """What this installation runs on, and compiling ahead."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
 from fastbp._base.threads import available_threads, get_num_threads
 from fastbp.kernels import entries, workers
+from fastbp.kernels.compile.forks import imports
 from fastbp.kernels.compile.prebuilt import prebuilt
 from fastbp.kernels.simd.isa import cpu_name, isa
 from fastbp.nn.mlp import mlp
@@ -51,9 +51,11 @@ def _cache_folder() -> str:
 
 
 def _version(name: str) -> str:
+    with imports:
+        from importlib import metadata  # takes longer to import than much else here
     try:
-        return version(name)
-    except PackageNotFoundError:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
         return "(not installed)"
 
 

@@ -189,3 +189,14 @@ trainer.step([[1, 2, 3, 4]], [0])
 assert bool(numbas()) == fastbp.config()["kernels"].startswith("jit")
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_program_loads_nothing_slow_that_it_does_not_use():
+    code = """
+import sys, fastbp
+x, y = fastbp.load_digits()
+fastbp.Scaler.fit(x, "standardize"), fastbp.Scaler.fit([[1.0], [2.0]], "standardize"), fastbp.mlp([2, 2], rng=0)
+print([name for name in ("numpy.ma", "importlib.metadata", "importlib.resources", "rich") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
