@@ -63,7 +63,9 @@ def main(arguments):
     with zipfile.ZipFile(wheel) as archive:
         (tree / "kernels" / Path(EXTENSION).name).write_bytes(archive.read(EXTENSION))
     python = install(wheel, tree)
-    environment = os.environ | {"FASTBP_REQUIRE_KERNELS": "native", "FASTBP_KERNELS": "native"}
+    environment = os.environ | {
+        "FASTBP_REQUIRE_KERNELS": "native", "FASTBP_KERNELS": "native", "FASTBP_WHEEL": str(wheel),
+    }  # fmt: skip
     run = "import sys; del sys.path[0]; import pytest; sys.exit(pytest.console_main())"  # not from the current folder
     without = [f"--ignore={path}" for path in ALONE]
     return subprocess.call([python, "-c", run, "-o", "pythonpath=", *without, *arguments], cwd=tree, env=environment)
