@@ -11,8 +11,9 @@ TORCH := "torch==2.13.0"
 demo: $(VENV)/.demo-installed
 	$(BIN)/fastbp train digits --out runs/digits $(if $(wildcard runs/digits/checkpoint.safetensors),--resume)
 
+# Kernels are compiled by Numba here; TESTS names a part.
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 $(TESTS)
 
 # The lowest Numba and NumPy in pyproject.toml, in an environment of their own: every kernel is compiled, cached, loaded and
 # compared with its twin, and trains in threads and forked children. All else is tested with the newest versions alone.
@@ -32,7 +33,7 @@ $(LOWEST)/.installed: pyproject.toml
 
 # All tests again with the prebuilt kernels of an installed wheel, but for those that are about compiling
 test-native: $(VENV)/.dev-installed $(VENV)/.wheel-installed
-	$(BIN)/python tools/native_tests.py -n 2 $(NATIVE_TESTS)
+	$(BIN)/python tools/native_tests.py -n 2
 
 # What compares with PyTorch, JAX or Stable-Baselines3
 test-peers: $(VENV)/.dev-installed
