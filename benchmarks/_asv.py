@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ CONFIGURATION = ROOT / "asv.conf.json"
 SUITE = ROOT / "benchmarks" / "suite"
 OWN = ROOT / ".asv"  # ignored by git
 KEPT = ROOT / "benchmarks" / "results"  # and known to it
+VARIABLE = "FASTBP_KERNELS"  # in results of native kernels
 
 
 class Row(NamedTuple):
@@ -111,11 +113,12 @@ def resolve(name):
     return find_commit(name) or refuse(f"{name} is no commit of this repository")
 
 
-def is_installed(commit):
-    """Tell whether it is this commit that stands in asv's environment, or in one of several."""
+def is_installed(commit, kernels):
+    """Tell whether it is this commit, with such kernels, that stands in one of asv's environments."""
     look = [sys.executable, str(SUITE / "_commit.py"), commit]
     packages = OWN.glob("env/*/lib/python*/site-packages/fastbp")
-    return any(subprocess.run([*look, str(package)]).returncode == 0 for package in packages)
+    measured = os.environ | {VARIABLE: kernels}
+    return any(subprocess.run([*look, str(package)], env=measured).returncode == 0 for package in packages)
 
 
 def benchmarks(results):
@@ -124,10 +127,21 @@ def benchmarks(results):
     return {name: about for name, about in known.items() if isinstance(about, dict)}
 
 
-def values(results, commit, machine="*"):
+def kernels_of(result):
+    """Return which kernels a result, the content of a file of asv's, is of."""
+    return result.get("env_vars", {}).get(VARIABLE, "jit")
+
+
+def files(results, commit, kernels, machine="*"):
+    """Return the files with what was measured at a commit with such kernels."""
+    found = sorted(Path(results).glob(f"{machine}/{commit[:8]}-*.json"))
+    return [path for path in found if kernels_of(json.loads(path.read_text())) == kernels]
+
+
+def values(results, commit, kernels="jit", machine="*"):
     """Return what was measured at a commit: a number by row, NaN where a row was skipped, None where it failed."""
     found = {}
-    for path in sorted(Path(results).glob(f"{machine}/{commit[:8]}-*.json")):
+    for path in files(results, commit, kernels, machine):
         result = Results.load(str(path))
         for name in result.get_all_result_keys():
             parameters = result.get_result_params(name)

@@ -4,7 +4,7 @@ import html
 import json
 from pathlib import Path
 
-from _asv import git
+from _asv import git, kernels_of
 
 PAGE = "commits.html"
 LINK = f"{PAGE}#"  # asv puts the first characters of a hash after it, as many as SHOWN
@@ -22,11 +22,12 @@ h2 { font-size: 1.15em; margin-bottom: 0 } pre { overflow-x: auto }
 
 
 def measured_commits(results):
-    """Return the hashes of the commits that a folder has results of, the oldest first, and where each was measured."""
+    """Return the hashes of the commits that a folder has results of, the oldest first, and what measured each."""
     found = {}
     for path in Path(results).glob("*/*-*.json"):
         result = json.loads(path.read_text())
-        found.setdefault((result["date"], result["commit_hash"]), []).append(path.parent.name)
+        where = f"{path.parent.name} ({kernels_of(result)})"
+        found.setdefault((result["date"], result["commit_hash"]), []).append(where)
     return {commit: sorted(found[date, commit]) for date, commit in sorted(found)}
 
 

@@ -1,6 +1,6 @@
 """Two commits in turns, row by row: `make compare BASE=HEAD~1 HEAD=HEAD`.
 
-Each round measures both, in the environment of asv.conf.json, and each round begins with the other. A row is worse
+Each round measures both, with native kernels or both with Numba's, and each round begins with the other. A row is worse
 where the median of its ratios, round by round, passes a factor and no round says otherwise: 1.5 for seconds, which
 move on a shared machine, 1.10 for figures that are measured against another in the same process, and for bytes.
 The exit code is 1 if a row is worse, or fails in the second commit, and 2 if nothing could be compared.
@@ -18,7 +18,6 @@ from _asv import (
     Row,
     asv_run,
     benchmarks,
-    configured,
     is_installed,
     know_machine,
     measured,
@@ -27,6 +26,7 @@ from _asv import (
     resolve,
     values,
 )
+from _kernels import configuration, of_both
 from asv.util import human_value
 from rich import box
 from rich.console import Console
@@ -118,22 +118,22 @@ def _readable(value, unit):
     return human_value(value, unit) if unit in ("seconds", "bytes") else f"{value:.4g}"
 
 
-def measure(console, commits, bench, rounds):
+def measure(console, commits, kernels, bench, rounds):
     """Measure two commits so many times; return pairs of `values`, and what is known of each benchmark."""
     folder = OWN / "compare"
     shutil.rmtree(folder, ignore_errors=True)
     measurements = []
     for i in range(rounds):
         results = folder / f"round-{i}"
-        config = configured(folder, results_dir=str(results))
+        config = configuration(folder, kernels, results_dir=str(results))
         know_machine()
         for commit in commits if i % 2 == 0 else reversed(commits):
-            console.print(f"round {i + 1} of {rounds}: {commit[:8]}")
+            console.print(f"round {i + 1} of {rounds}: {commit[:8]}, {kernels}")
             asv_run(f"--bench={bench}", "--attribute", "rounds=1", "--show-stderr", f"{commit}^!",
                 config=config, quiet=True)  # fmt: skip
-            if not is_installed(commit):
+            if not is_installed(commit, kernels):
                 refuse(f"{commit[:8]} is not what was measured: it was not built, or another was installed meanwhile")
-        measurements.append(tuple(values(results, commit) for commit in commits))
+        measurements.append(tuple(values(results, commit, kernels) for commit in commits))
         about = benchmarks(results)
     return measurements, about
 
@@ -150,9 +150,10 @@ def main(
     commits = resolve(base), resolve(head)
     if commits[0] == commits[1]:
         refuse(f"{base} and {head} are the same commit")
+    kernels = of_both(*commits)
     require_rows(bench)
     with alone():
-        measurements, about = measure(console, commits, bench, rounds)
+        measurements, about = measure(console, commits, kernels, bench, rounds)
     found, broken, one_sided = changes(measurements, about)
     if not found:
         refuse("nothing was measured on both sides")

@@ -1,6 +1,7 @@
 """The pages of asv: measured here, `make dashboard`, or from results that are kept, `make dashboard-offline`."""
 
 import contextlib
+import shlex
 import subprocess
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,9 +10,11 @@ from typing import Annotated
 
 import typer
 from _alone import alone
-from _asv import KEPT, OWN, asv, asv_run, configured, know_machine, refuse, require_rows
+from _asv import KEPT, OWN, asv, configured, git, know_machine, refuse, require_rows
 from _commits import LINK, SHOWN, write_page
+from _kernels import measure
 from _libraries import keep_beside
+from asv.util import pick_n
 from rich.console import Console
 
 FIRST = "823d0a5"  # the first commit that trains
@@ -47,6 +50,12 @@ def publish(serve, port, *, html):
             server.serve_forever()
 
 
+def some_of(commits, steps):
+    """Return the hashes of so many commits of a range of git's, evenly spread along first parents."""
+    found = git("rev-list", "--first-parent", *shlex.split(commits), "--").split()
+    return pick_n(found, steps) or refuse(f"{commits!r} is no range of commits of this repository, or an empty one")
+
+
 @app.command()
 def run(
     commits: Annotated[str, typer.Option(help="A range of git's.")] = f"{FIRST}^..HEAD",
@@ -57,13 +66,14 @@ def run(
 ) -> None:
     """Measure commits that have not been measured here, and show all that have."""
     require_rows(bench)
-    html, results = OWN / "html", OWN / "results"
+    hashes = some_of(commits, steps)
+    html, results, folder = OWN / "html", OWN / "results", OWN / "dashboard"
     with alone():
-        config = configured(OWN / "dashboard", html_dir=str(html), show_commit_url=LINK, hash_length=SHOWN)
         know_machine()
-        code = asv_run("--steps", steps, "--skip-existing-successful", f"--bench={bench}", commits, config=config)
+        code = measure(hashes, folder, "--skip-existing-successful", f"--bench={bench}")
         if code:
             Console().print(f"asv run ended with {code}: some rows failed, as it says above; the others are shown")
+        config = configured(folder, html_dir=str(html), show_commit_url=LINK, hash_length=SHOWN)
         make_pages(config, html, results)
     publish(serve, port, html=html)
     raise typer.Exit(code)

@@ -3,13 +3,12 @@
 import json
 import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from _alone import alone
-from _asv import KEPT, OWN, ROOT, asv_run, configured, git, know_machine, refuse, resolve, values
+from _asv import KEPT, OWN, ROOT, files, git, know_machine, refuse, resolve, values
+from _kernels import measure, of_commit
 from asv import util
 
 MOST = 60  # commits of the first parents' line that HEAD may be ahead of the newest that is kept
@@ -24,14 +23,11 @@ def keep(
     """Measure those that were not measured here under this name, and copy their results to benchmarks/results."""
     hashes = [resolve(commit) for commit in commits]
     measurements = OWN / "results"
-    with alone(), tempfile.TemporaryDirectory() as folder:
+    with alone():
         know_machine(machine)
-        listed = Path(folder, "hashes")
-        listed.write_text("\n".join(hashes))
-        config = configured(OWN / "dashboard")
-        asv_run("--machine", machine, "--skip-existing-successful", f"HASHFILE:{listed}", config=config)
+        measure(hashes, OWN / "dashboard", "--machine", machine, "--skip-existing-successful")
         for commit in hashes:
-            found = values(measurements, commit, machine)
+            found = values(measurements, commit, of_commit(commit), machine)
             if failed := [str(row) for row, value in found.items() if value is None]:
                 refuse(f"{commit[:8]} is not kept, because rows failed: {', '.join(failed)}")
         copy(measurements, machine, hashes, KEPT)
@@ -51,7 +47,7 @@ def copy(measurements, machine, hashes, kept):
         shutil.copy(measurements / machine / "machine.json", about)
     words = {name: word for name, word in util.load_json(str(about)).items() if name != "version"}
     for commit in hashes:
-        for path in (measurements / machine).glob(f"{commit[:8]}-*.json"):
+        for path in files(measurements, commit, of_commit(commit), machine):
             result = util.load_json(str(path))
             result["params"] |= words
             util.write_json(str(kept / machine / path.name), result, compact=True)

@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from ._commit import native
+
 
 def _kernels() -> str:
     """Return a digest of the kernels that are installed."""
@@ -27,5 +29,6 @@ os.environ["NUMBA_CACHE_DIR"] = str(Path(sys.prefix) / "numba-cache" / _kernels(
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 # asv's server has what takes long to import, and forks for each row. fastbp is imported after: in a child of a process
-# that had it, it would keep to one thread.
-import numba  # noqa: E402, F401
+# that had it, it would keep to one thread. Prebuilt kernels are measured without Numba, as they are used.
+if not native():
+    import numba  # noqa: F401

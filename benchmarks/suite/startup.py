@@ -1,9 +1,12 @@
-"""Before the first result: imports, compilation, memory. In processes of their own."""
+"""Before the first result: what is installed, imports, compilation, memory. In processes of their own."""
 
+import io
 import os
 import subprocess
 import sys
 import tempfile
+import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 from statistics import median
 
@@ -12,8 +15,10 @@ from ._clock import Tracked
 from ._work import labels, numbers, read_sizes, trainer
 
 FIRST_STEP = """
-import time
-import numba, numpy as np
+import sys, time
+import numpy as np
+if sys.argv[1] == "jit":
+    import numba
 began = time.perf_counter()
 import fastbp
 trainer = fastbp.Trainer(fastbp.mlp((784, 128, 10), rng=0), optimizer=fastbp.SGD(0.01))
@@ -23,13 +28,67 @@ print(time.perf_counter() - began)
 
 
 def first_step(cache):
-    """Return the seconds of `import fastbp` and a first step in a new process, past `import numba`."""
+    """Return the seconds of `import fastbp` and a first step in a new process, past other imports."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
-    run = subprocess.run([sys.executable, "-c", FIRST_STEP], env=environment, capture_output=True, text=True)
+    line = [sys.executable, "-c", FIRST_STEP, "native" if _commit.native() else "jit"]
+    run = subprocess.run(line, env=environment, capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(run.stderr)
     _commit.check()
     return float(run.stdout.splitlines()[-1])
+
+
+def files(found):
+    """Return the files of a distribution, but for what Python compiled."""
+    return [path for path in found.files or () if path.suffix != ".pyc" and path.locate().is_file()]
+
+
+def size(text):
+    """Return the bytes of what pip installs for a requirement, dependencies with it."""
+    _commit.check()
+    return sum(path.locate().stat().st_size for found in required(text) for path in files(found))
+
+
+def required(text):
+    """Return the distributions that pip installs for a requirement, dependencies with it."""
+    from packaging.requirements import Requirement  # asv's environments have it: `build` depends on it
+
+    waiting, done, found = [Requirement(text)], set(), {}
+    while waiting:
+        asked = waiting.pop()
+        if str(asked) in done:
+            continue
+        done.add(str(asked))
+        here = distribution(asked.name)
+        found[here.name] = here
+        for needed in map(Requirement, here.requires or ()):
+            choices = [{"extra": extra} for extra in asked.extras or [""]]
+            if needed.marker is None or any(map(needed.marker.evaluate, choices)):
+                waiting.append(needed)
+    return found.values()
+
+
+class Size(Tracked):
+    """What is installed, in bytes, without what Python compiled."""
+
+    unit = "bytes"
+
+    def track_wheel(self):
+        """The files of fastbp, packed as in a wheel."""
+        _commit.check()
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in files(distribution("fastbp")):
+                archive.write(path.locate(), path)
+        return packed.tell()
+
+    def track_install(self):
+        """With dependencies: Numba is one where there are no prebuilt kernels."""
+        return size("fastbp")
+
+    def track_install_with_numba(self):
+        """With the dependencies of the extra that brings Numba."""
+        return size("fastbp[jit]")
 
 
 class Import:
@@ -50,7 +109,7 @@ class Import:
 
 
 class FirstStep(Tracked):
-    """`import fastbp` and a first training step in a new process, past `import numba`."""
+    """`import fastbp` and a first training step in a new process, past NumPy's import and, with jit, Numba's."""
 
     REPEATS = 5
 

@@ -26,6 +26,7 @@ def importable(monkeypatch):
     # Importing the suite sets these for a run of asv; other tests keep theirs.
     for name in ("NUMBA_CACHE_DIR", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "")
+    monkeypatch.delenv("FASTBP_KERNELS", raising=False)  # a run of the tests with native kernels has one
 
 
 # The clock
@@ -231,7 +232,7 @@ def test_asv_looks_for_no_step_where_larger_is_better(compare):
 def measured_by(command, monkeypatch, sides, *arguments):
     """Run a command with results of the test's own in place of asv's; return its exit code and what it printed."""
 
-    def values(results, commit):
+    def values(results, commit, kernels="jit"):
         row = importlib.import_module("_asv").Row
         return {row("figures.track_it", (str(i),)): value for i, value in enumerate(sides[commit[0]])}
 
@@ -255,7 +256,7 @@ def measured_by(command, monkeypatch, sides, *arguments):
 def test_exit_code_is_the_verdict(compare, monkeypatch, tmp_path, base, head, code, word):
     monkeypatch.setattr(compare, "OWN", tmp_path)
     monkeypatch.setattr(compare, "alone", contextlib.nullcontext)
-    monkeypatch.setattr(compare, "is_installed", lambda commit: True)
+    monkeypatch.setattr(compare, "is_installed", lambda commit, kernels: True)
     got, printed = measured_by(compare, monkeypatch, {"a": [base], "b": [head]}, "a", "b")
     assert got == code, printed
     assert word in printed

@@ -35,6 +35,11 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
+@pytest.fixture(autouse=True)
+def no_wish(monkeypatch):
+    monkeypatch.delenv("FASTBP_KERNELS", raising=False)  # a run of the tests with native kernels has one
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """Return a repository of two commits with the benchmarks of this one."""
@@ -280,14 +285,139 @@ def test_compare_ends_where_another_commit_was_installed_meanwhile(commits, impo
     monkeypatch.setattr(asv, "SUITE", folder / "benchmarks" / "suite")
     monkeypatch.setattr(compare, "asv_run", run)
     monkeypatch.setattr(compare, "know_machine", lambda: None)
-    monkeypatch.setattr(compare, "values", lambda results, commit: {})
+    monkeypatch.setattr(compare, "values", lambda results, commit, kernels: {})
     monkeypatch.setattr(compare, "benchmarks", lambda results: {})
     console = importlib.import_module("rich.console").Console(quiet=True)
-    compare.measure(console, list(packages)[2:4], ".", 2)
+    compare.measure(console, list(packages)[2:4], "jit", ".", 2)
     with pytest.raises(typer.Exit) as ended:
-        compare.measure(console, [list(packages)[1], meanwhile], ".", 2)
+        compare.measure(console, [list(packages)[1], meanwhile], "jit", ".", 2)
     assert ended.value.exit_code == 2
     assert f"{meanwhile[:8]} is not what was measured" in capsys.readouterr().err
+
+
+# The kernels that are measured
+
+
+@pytest.fixture
+def kernels(importable, monkeypatch, clone, tmp_path):
+    """Return the module, at work in a repository whose last commit builds native kernels."""
+    folder, module = tmp_path / "repository", importlib.import_module("_kernels")
+    shutil.copytree(clone, folder)
+    (folder / "native").mkdir()
+    (folder / "native" / "backend.py").touch()
+    git(folder, "add", "native")
+    git(folder, "commit", "--quiet", "-m", "native")
+    monkeypatch.setattr(module, "git", lambda *line: importlib.import_module("_asv").git(*line, folder=folder))
+    monkeypatch.setattr(module.sysconfig, "get_platform", lambda: "linux-x86_64")
+    return module
+
+
+def test_a_commit_is_measured_with_native_kernels_where_it_builds_them(kernels, monkeypatch):
+    assert (kernels.of_commit("HEAD"), kernels.of_commit("HEAD~1")) == ("native", "jit")
+    monkeypatch.setenv("FASTBP_KERNELS", "jit")
+    assert (kernels.of_commit("HEAD"), kernels.of_commit("HEAD~1")) == ("jit", "jit")
+    monkeypatch.delenv("FASTBP_KERNELS")
+    monkeypatch.setattr(kernels.sysconfig, "get_platform", lambda: "macosx-14.0-arm64")
+    assert kernels.of_commit("HEAD") == "jit"
+
+
+@pytest.mark.parametrize(
+    ("wish", "word"), [("native", "builds no native kernels"), ("native:x86-64", "expects jit or")]
+)
+def test_a_wish_that_cannot_be_had_is_refused(kernels, monkeypatch, capsys, wish, word):
+    monkeypatch.setenv("FASTBP_KERNELS", wish)
+    with pytest.raises(importlib.import_module("typer").Exit):
+        kernels.of_commit("HEAD~1")
+    assert word in capsys.readouterr().err
+
+
+def test_native_kernels_are_not_compared_with_compiled_ones(kernels, monkeypatch, capsys):
+    assert kernels.of_both("HEAD~1", "HEAD~2") == "jit"
+    with pytest.raises(importlib.import_module("typer").Exit):
+        kernels.of_both("HEAD~1", "HEAD")
+    assert (
+        "HEAD~1 with jit and HEAD with native kernels are not compared: FASTBP_KERNELS=jit" in capsys.readouterr().err
+    )
+    monkeypatch.setenv("FASTBP_KERNELS", "jit")
+    assert kernels.of_both("HEAD~1", "HEAD") == "jit"
+
+
+def test_commits_of_each_kind_are_measured_by_a_configuration_of_their_own(kernels, monkeypatch, tmp_path):
+    seen = []
+
+    def run(*line, config):
+        entries = json.loads(config.read_text())
+        wheel = entries["build_command"][-1]
+        assert "--no-build-isolation" in wheel
+        seen.append((wheel.split()[0], entries["matrix"].get("env"), (tmp_path / "commits").read_text().split()))
+        return 2 * (len(seen) == 1)
+
+    monkeypatch.setattr(kernels, "asv_run", run)
+    assert kernels.measure(["HEAD", "HEAD~1", "HEAD~2"], tmp_path) == 2
+    native = {"FASTBP_KERNELS": ["native"]}
+    assert seen == [
+        ("FASTBP_BUILD=native", native, ["HEAD"]), ("FASTBP_BUILD=pure", None, ["HEAD~1", "HEAD~2"]),
+    ]  # fmt: skip
+
+
+def test_results_of_the_two_have_names_of_their_own_and_jit_continues_the_kept_line(kernels, tmp_path, monkeypatch):
+    asv, environment = importlib.import_module("_asv"), importlib.import_module("asv.environment")
+    importlib.import_module("asv.plugins.virtualenv")
+    monkeypatch.chdir(ROOT)
+    found = {}
+    for each in kernels.CHOICES:
+        config = asv.Config.load(str(kernels.configuration(tmp_path / each, each)))
+        (found[each],) = environment.get_environments(config, [])
+    assert found["native"].env_vars == {"FASTBP_KERNELS": "native"}
+    assert found["jit"].env_vars == {}
+    assert found["native"].dir_name != found["jit"].dir_name  # and so the wheels that asv keeps
+    kept = {json.loads(path.read_text())["env_name"] for path in (BENCHMARKS / "results").glob("*/*-*.json")}
+    names = {re.sub(r"py3\.\d+", "py", name) for name in (*kept, found["jit"].name)}
+    assert len(names) == 1
+
+
+def test_values_are_those_of_one_kind(importable, tmp_path):
+    asv, folder = importlib.import_module("_asv"), tmp_path / "here"
+    write_result(folder, "a" * 40)
+    native = json.loads((folder / "aaaaaaaa-environment.json").read_text()) | {"env_vars": {"FASTBP_KERNELS": "native"}}
+    (folder / "aaaaaaaa-environment-native.json").write_text(json.dumps(native))
+    for kernels, name in (("jit", "aaaaaaaa-environment.json"), ("native", "aaaaaaaa-environment-native.json")):
+        assert asv.files(tmp_path, "a" * 40, kernels) == [folder / name]
+
+
+def test_a_wheel_of_the_other_kind_is_not_the_commit_that_is_measured(commits, monkeypatch):
+    folder, packages = commits
+    commit, package = next(iter(packages.items()))
+    differences = load(folder / "benchmarks" / "suite" / "_commit.py").differences
+    for built in (False, True):
+        if built:
+            (package / "kernels" / "_native.abi3.so").touch()
+        for kernels in ("jit", "native"):
+            monkeypatch.setenv("FASTBP_KERNELS", kernels)
+            assert (differences(commit, package) == []) == (built == (kernels == "native"))
+
+
+def test_an_install_has_the_size_of_what_is_required_and_of_nothing_else(importable, monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")
+    startup = importlib.import_module("suite.startup")
+    needs = {
+        "fastbp": ["alpha>=1", "numba; extra == 'jit'"], "alpha": ["beta", "fastbp", "never; python_version < '3'"],
+        "beta": [], "numba": ["beta"], "torch": [],
+    }  # fmt: skip
+    for i, (name, lines) in enumerate(needs.items()):
+        about, code = tmp_path / f"{name}-1.dist-info", tmp_path / name / "code.py"
+        for path in (about, code.parent):
+            path.mkdir()
+        code.write_bytes(b"x" * 10**i)
+        (code.parent / "code.pyc").write_bytes(b"x")
+        (about / "RECORD").write_text(f"{name}/code.py,,\n{name}/code.pyc,,\n")
+        (about / "METADATA").write_text("\n".join([f"Name: {name}", *(f"Requires-Dist: {line}" for line in lines)]))
+    (tmp_path / "fastbp" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    size = startup.Size()
+    assert (size.track_install(), size.track_install_with_numba()) == (111, 1111)
+    assert 0 < size.track_wheel() < 1000
 
 
 # The history that is kept
@@ -300,9 +430,8 @@ def test_the_suite_has_the_versions_that_the_history_was_measured_with(tmp_path)
     subprocess.run(line, cwd=tmp_path, check=True)
     found = json.loads((tmp_path / "found.json").read_text())
     kept = json.loads((BENCHMARKS / "results" / "benchmarks.json").read_text())
-    assert {each["name"]: each["version"] for each in found} == {
-        name: about["version"] for name, about in kept.items() if isinstance(about, dict)
-    }
+    versions = {name: about["version"] for name, about in kept.items() if isinstance(about, dict)}
+    assert versions.items() <= {each["name"]: each["version"] for each in found}.items()
 
 
 def write_result(folder, commit):
@@ -351,7 +480,7 @@ def test_age_counts_first_parents_to_the_nearest_kept_commit(importable, clone, 
 def test_keep_copies_what_was_asked_for_and_nothing_that_failed(importable, monkeypatch, tmp_path, capsys, fails):
     import typer
 
-    history, asv = importlib.import_module("history"), importlib.import_module("_asv")
+    history, asv, kernels = (importlib.import_module(name) for name in ("history", "_asv", "_kernels"))
     own, kept, rng = tmp_path / "own", tmp_path / "kept", random.Random(3)
     measured = [f"{rng.getrandbits(160):040x}" for _ in range(6)]
     wanted = rng.sample(measured, 3)
@@ -365,14 +494,16 @@ def test_keep_copies_what_was_asked_for_and_nothing_that_failed(importable, monk
             (own / "results" / name).write_text('{"cpu": "measured", "version": 1}')
         return 2 if fails else 0
 
-    def values(results, commit, machine):
+    def values(results, commit, kernels, machine):
         return {asv.Row("figures.track_it", ()): None if fails and commit == wanted[1] else 1.0}
 
-    for name, value in {"OWN": own, "KEPT": kept, "asv_run": run, "values": values}.items():
+    for name, value in {"OWN": own, "KEPT": kept, "values": values}.items():
         monkeypatch.setattr(history, name, value)
+    (own / "dashboard").mkdir(parents=True)
+    monkeypatch.setattr(kernels, "asv_run", run)
     monkeypatch.setattr(history, "resolve", lambda name: name)
     monkeypatch.setattr(history, "know_machine", lambda name: None)
-    monkeypatch.setattr(history, "configured", lambda folder: folder)
+    monkeypatch.setattr(kernels, "configured", lambda folder, **changes: folder)
     monkeypatch.setattr(history, "alone", lambda: importlib.import_module("_alone").alone(own))
     if fails:
         with pytest.raises(typer.Exit):
