@@ -22,7 +22,7 @@ COMPILED = {
     "run.train": ["train_on_labels", "train_on_targets", "train_steps"],
 }
 # What needs Numba itself
-_NUMBAS = {"compile.watch": ["watch_compiling"], "losses.own": ["compile_loss"]}
+_NUMBAS = {"compile.jobs": ["compile_all"], "losses.own": ["compile_loss"]}
 _HOME_OF = {name: home for homes in (COMPILED, _NUMBAS) for home, names in homes.items() for name in names}
 
 
@@ -30,6 +30,11 @@ def __getattr__(name: str) -> Any:
     """Find an entry; from then on it is a global of this module, found at once."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = native.entry(name) or getattr(jit(_HOME_OF[name]), name)
+    found = native.entry(name) or compiled(name)
     globals()[name] = found
     return found
+
+
+def compiled(name: str) -> Any:
+    """Return an entry as Numba has it, whether it is prebuilt or not."""
+    return getattr(jit(_HOME_OF[name]), name)

@@ -20,6 +20,7 @@ from fastbp.app.pipeline import Pipeline
 from fastbp.app.run import Run
 from fastbp.app.session import train_in
 from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.kernels.compile.prebuilt import prebuilt
 
 BENCH_ROUNDS = 9
 SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
@@ -246,12 +247,10 @@ def warmup(
         began = time.perf_counter()
         with watch.watch():
             fastbp.warmup((name,))
-        rows = {
-            f"{entry} ({what})": f"{watch.seconds[entry]:.1f} s" if entry in watch.seconds else "from the cache"
-            for entry, what in report.ENTRIES.items()
-            if entry != "activation_backward" or entry in watch.seconds
-        }
-        console.print(report.pairs(rows | {"all": f"{time.perf_counter() - began:.1f} s"}, title=name))
+        kernels = (
+            f"{watch.compiled} compiled" if watch.compiled else "prebuilt" if prebuilt().level else "from the cache"
+        )
+        console.print(report.pairs({"kernels": kernels, "time": f"{time.perf_counter() - began:.1f} s"}, title=name))
 
 
 def main() -> None:

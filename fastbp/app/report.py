@@ -5,7 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,19 +19,9 @@ from fastbp._base.console import console_on, thousands, visible
 from fastbp._base.program import ended_at_once
 from fastbp._base.threads import get_num_threads
 from fastbp.app.run import Result, Run
-from fastbp.kernels import entries
-from fastbp.kernels.compile.prebuilt import prebuilt
+from fastbp.kernels.compile.progress import Line, shown_by
 from fastbp.train.progress import EpochBar
 
-# Kernels that Python calls, by name, and what for.
-ENTRIES = {
-    "train_steps": "training steps",
-    "predict": "prediction",
-    "loss_and_gradient": "loss and gradient",
-    "dense_forward": "a layer's forward by hand",
-    "dense_backward": "a layer's backward by hand",
-    "activation_backward": "an activation's backward by hand",
-}
 MOST_LINES = 50
 MOST_CLASSES = 20
 
@@ -83,38 +73,41 @@ class RunProgress(EpochBar):
 
 
 class CompileWatch:
-    """Says once that kernels are being compiled, when that begins, and notes how long each took."""
+    """Shows how much of the kernels is compiled: a line that moves on a terminal, one that says so at first elsewhere.
+
+    `compiled` counts them.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.seconds: dict[str, float] = {}
-        self._depth = 0
-        self._mark = 0.0
+        self.compiled = 0
+        self._said = False
+        self._line = Line(console.file) if console.is_terminal else None
 
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Surround what may compile, and has nothing to keep: Ctrl-C ends the process."""
-        self._mark = began = time.perf_counter()
-        self._said = False
-        watching = nullcontext() if prebuilt().level else entries.watch_compiling(self._started, self._ended)
-        with watching, ended_at_once():
+        with shown_by(self), ended_at_once():
             yield
-        if self._said:
-            self.console.print(f"Compiled in {time.perf_counter() - began:.1f} s.")
 
-    def _started(self) -> None:
-        self._depth += 1
-        if not self._said:
+    def begin(self, total: int) -> None:
+        """Say that kernels are compiled."""
+        if self._line:
+            self._line.begin(total)
+        elif not self._said:
             self._said = True
-            self.console.print(
-                "Compiling the kernels: ten to twenty seconds, once; later runs take them from the cache ..."
-            )
+            self.console.print(f"Compiling {total} kernels, once: later runs take them from the cache.")
 
-    def _ended(self, name: str) -> None:
-        self._depth -= 1
-        if self._depth == 0 and name in ENTRIES:  # with the functions below it, compiled just before
-            self.seconds[name] = time.perf_counter() - self._mark
-            self._mark = time.perf_counter()
+    def advance(self, done: int, total: int) -> None:
+        """Show how many are there."""
+        if self._line:
+            self._line.advance(done, total)
+
+    def end(self, done: int, seconds: float) -> None:
+        """Count them."""
+        self.compiled += done
+        if self._line:
+            self._line.end(done, seconds)
 
 
 def pairs(rows: Mapping[str, str], title: str | None = None) -> Table:

@@ -4,6 +4,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -213,9 +214,14 @@ class Run:
         return f"{done} of {was} epochs are done: goes on to {epochs}, and the learning rate {how} until then."
 
     def compile(self) -> None:
-        """Compile, or take from the cache, what a run of this element type calls."""
-        twin = Trainer(mlp([1, 1], dtype=self.pipeline.model.dtype, rng=0), "mse")
-        twin.fit([[0.0]], [0.0], validation_data=([[0.0]], [0.0]), progress=False)
+        """Compile, or take from the cache, what the run calls: by a smallest network like its own."""
+        classes, dtype = bool(self.data.classes), self.pipeline.model.dtype
+        sizes = [1] * len(self.pipeline.model) + [2 if classes else 1]
+        twin = Trainer(
+            mlp(sizes, self.options["activation"], dtype=dtype, rng=0), self.trainer.loss, copy(self.trainer.optimizer)
+        )
+        x, y = [[0.0]], [0] if classes else [[0.0]]
+        twin.fit(x, y, validation_data=(x, y), progress=Progress())
 
     def train(self, progress: Progress, checkpoint: Path, tell: Callable[[str], None]) -> Result:
         """Train, or go on; Ctrl-C or SIGTERM ends it at a step's end; what is done is kept, in the checkpoint too.

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check, memory
 from fastbp._base.docs import listed, with_lists
-from fastbp._base.threads import tasks_for
+from fastbp._base.threads import get_num_threads, tasks_for
 from fastbp.kernels import entries
-from fastbp.kernels.ops.fill import fill
+from fastbp.kernels.compile.expected import Needed, expect
+from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.run.plan import CAPACITY, SIZE
 from fastbp.nn.dense import Dense
 from fastbp.nn.layer import Layer, made
@@ -201,6 +202,7 @@ class Sequential(Stack):
         """Return this thread's plan and workspace for at least `capacity` rows."""
         saved = getattr(self._local, "saved", None)
         if saved is None or saved[0] < capacity:
+            expect(_needs_of_prediction, self)
             plan, layout = self._plan(capacity, train=False)
             fill(plan, self.dtype, train=False)
             saved = self._local.saved = (int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype))
@@ -238,6 +240,10 @@ class Sequential(Stack):
 
     def __reduce__(self) -> tuple[Callable[..., "Sequential"], tuple[Any, ...]]:
         return _rebuild_sequential, (self._config(), self._params.copy(), copy.deepcopy(self.metadata))
+
+
+def _needs_of_prediction(model: Sequential) -> Needed:
+    return Needed(codes_of(model._rows(), train=False), ["predict"], model.dtype, get_num_threads())
 
 
 def _rebuild_sequential(config: list[dict[str, Any]], params: Array, metadata: dict[str, Any]) -> Sequential:

@@ -146,6 +146,7 @@ class CompiledSolver(Steps):
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
         self._objective = objective
         self._follow_schedule()
+        self._expect(samples.targets.code, ("train_penalized",))
         self._prepare(batch)
         epoch = epoch_of(samples, objective, order, batch, samples.targets.values.shape[1])
         self._options[:] = objective.loss.options()  # its numbers may be others than in the call before

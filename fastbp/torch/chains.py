@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fastbp._base.threads import get_num_threads
 from fastbp.kernels import entries
 from fastbp.kernels.activations import BY_CODE, FIRST_STORED_SLOPE, IDENTITY, LEAKY_RELU, RELU
+from fastbp.kernels.compile.expected import Needed, expect
+from fastbp.kernels.ops.fill import codes_of
 from fastbp.kernels.run.chain_plan import chain_partials, chain_room, fill_chain, make_chain
 from fastbp.kernels.run.plan import ABSENT, Layer
 from fastbp.torch.activations import FUNCTIONS
@@ -35,6 +38,11 @@ class Form(NamedTuple):
     places: NDArray[np.int64]  # of the parameters in a flat tensor
     kept_size: int
     turns: int
+
+
+def _needs(chain: "Chain", dtype: np.dtype[Any]) -> Needed:
+    codes = [code for train in (True, False) for code in codes_of(chain.layers, train=train)]
+    return Needed(codes, ["chain_forward", "chain_backward"], dtype, min(get_num_threads(), torch.get_num_threads()))
 
 
 class Chain:
@@ -78,6 +86,7 @@ class Chain:
         form = self.forms.get(dtype)
         if form is None:
             like = LIKE[dtype]
+            expect(_needs, self, like.dtype)
             form = Form(like, *make_chain(self.layers, like.itemsize))
             fill_chain(form.kept, form.passing, like.dtype)
             self.forms[dtype] = form

@@ -8,8 +8,10 @@ from fastbp._base.threads import available_threads, get_num_threads
 from fastbp.kernels import entries, workers
 from fastbp.kernels.compile.forks import imports
 from fastbp.kernels.compile.prebuilt import prebuilt
+from fastbp.kernels.losses import MSE, SOFTMAX_LABELS
 from fastbp.kernels.simd.isa import cpu_name, isa
 from fastbp.nn.mlp import mlp
+from fastbp.train.steps import STEP, VALIDATED, needs_of
 from fastbp.train.trainer import Trainer
 
 __all__ = ["config", "show_config", "warmup"]
@@ -98,11 +100,13 @@ def warmup(dtypes: tuple[str, ...] = ("float32",)) -> None:
     for dtype in dtypes:
         model = mlp([2, 2], output_activation="tanh", dtype=dtype, rng=0)
         x, y = np.zeros((2, 2), dtype), np.zeros(2, np.int64)
-        trainer = Trainer(model)
+        trainer, other = Trainer(model), Trainer(mlp([2, 2], dtype=dtype, rng=0), "mse")
+        if not prebuilt().level:
+            by_hand = ("layer_forward", "layer_backward", "layer_slope")
+            one, two = needs_of(trainer, SOFTMAX_LABELS, (*VALIDATED, *STEP, *by_hand)), needs_of(other, MSE, STEP)
+            entries.compile_all(one._replace(codes=[*one.codes, *two.codes], entries={*one.entries, *two.entries}))
         for _ in range(2):  # the second step takes the short way, another compiled entry
             trainer.step(x, y)
-        trainer.evaluate(x, y)
-        other = Trainer(mlp([2, 2], dtype=dtype, rng=0), "mse")
-        for _ in range(2):
             other.step(x, x)
+        trainer.evaluate(x, y)
         model.backward(model.forward(x))

@@ -10,10 +10,13 @@ from fastbp._base import check, memory
 from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.interrupts import held_back
 from fastbp._base.pace import Pace
-from fastbp._base.threads import tasks_for
-from fastbp.kernels import entries
+from fastbp._base.threads import get_num_threads, tasks_for
+from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
-from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
+from fastbp.kernels.compile.expected import Needed, expect
+from fastbp.kernels.losses.functions import op_of_loss
+from fastbp.kernels.ops.fill import CLIP, codes_of, fill, fill_loss, fill_update
+from fastbp.kernels.optimizers.functions import update
 from fastbp.kernels.run.frame import COUNTER, OPTIMIZER, RECORD_ROWS, SEED, SETTINGS_SIZE, TASKS, TERMS, Frame
 from fastbp.kernels.run.plan import SIZE
 from fastbp.nn.loss import Loss, Targets
@@ -23,6 +26,30 @@ from fastbp.train.optimizers import Optimizer
 
 Array = NDArray[Any]
 INT64 = np.dtype(np.int64)
+
+
+# Entries that make steps: one after another, and a first one, which others like it may follow
+RUN, STEP = ("train_steps",), ("train_steps", "train_on_labels", "train_on_targets")
+VALIDATED = (*RUN, "predict", "loss_of_rows")
+_BY_HAND = ("forward_batch", "backward_batch", "update_parameters")  # for losses that the kernels have not
+
+
+def needs_of(steps: "Steps", code: int, calls: tuple[str, ...]) -> Needed:
+    """Return what the first steps take, see `Steps._expect`."""
+    model, loss = steps.model, losses.BY_CODE.get(code)
+    codes = [*codes_of(model._rows(), train=True), update(updates.BY_CODE[steps._code])]
+    if loss is None:
+        calls = _BY_HAND
+    else:
+        codes.append(op_of_loss(loss))
+        with_labels, without = ("first_wrong_label", "train_on_labels"), ("train_on_targets",)
+        others = without if loss.labelled else with_labels
+        calls = tuple(name for name in (*with_labels[:1], *calls) if name not in others)
+    if "predict" in calls:
+        codes += codes_of(model._rows(), train=False)
+    if steps.clip_norm or steps.clip_value:
+        codes.append(CLIP)
+    return Needed(codes, calls, model.dtype, get_num_threads())
 
 
 class Samples(NamedTuple):
@@ -188,6 +215,14 @@ class Steps(Guarded):
         if self._pace.rows != rows or self._pace.tasks != tasks:
             self._pace = Pace(rows, tasks)
         return self._pace
+
+    def _expect(self, loss: int, calls: tuple[str, ...]) -> None:
+        """Say before the first steps which entries they will call, for the loss of this code: all is compiled at once.
+
+        Of entries that are for labels or for other targets alone, those that do not suit the loss are left out.
+        """
+        if self._room < 0:
+            expect(needs_of, self, loss, calls)
 
     def _prepare(self, batch: int) -> None:
         if batch > self._room:

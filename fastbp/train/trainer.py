@@ -1,6 +1,7 @@
 """The trainer: a compiled call a step, many steps a call in `fit`."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
+from fastbp.kernels.compile.progress import shown_by
+from fastbp.kernels.losses import SOFTMAX_LABELS
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.losses import LOSSES, CrossEntropyLoss
 from fastbp.nn.own_losses import FunctionLoss, loss_of
@@ -22,7 +25,7 @@ from fastbp.train.listeners import Listeners
 from fastbp.train.optimizers import KINDS, Adam, Optimizer
 from fastbp.train.progress import Progress, what_shows
 from fastbp.train.state import RunState
-from fastbp.train.steps import INT64, Part, Samples
+from fastbp.train.steps import INT64, RUN, STEP, VALIDATED, Part, Samples
 
 __all__ = ["Trainer"]
 
@@ -112,12 +115,19 @@ class Trainer(ByHand):
         super().__init__(model, loss, optimizer, clip_norm, clip_value, rng)
         self._one_fit = Once()
 
-    def _inputs(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Samples:
+    def _inputs(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, calls: tuple[str, ...] = ()
+    ) -> Samples:
+        """Check what steps take; `calls` are the entries that the caller will call."""
         if isinstance(self._loss, FunctionLoss):
             self._loss.check_call(sample_weight)
         model, dtype = self._model, self._model.dtype
         rows = check.rows(x, model.in_features, dtype, "Trainer")
+        if calls:  # the labels are looked at by an entry
+            self._expect(getattr(self._loss, "_code", SOFTMAX_LABELS), calls)
         targets = self._loss.targets(y, len(rows), model.out_features, dtype)
+        if calls:
+            self._expect(targets.code, calls)
         weight = check.weights(sample_weight, len(rows), dtype, "Trainer", "sample_weight")
         written = model._params, model._grads
         targets = targets._replace(values=check.apart(targets.values, *written))
@@ -156,7 +166,7 @@ class Trainer(ByHand):
         """
         with self._alone:
             if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
-                samples = self._inputs(x, y, sample_weight)
+                samples = self._inputs(x, y, sample_weight, STEP)
                 targets, batch = samples.targets, len(samples.x)
                 self._prepare(batch)
                 self._run(samples, Part(_ONE, batch, _NO_ORDER, self._record), self._most_tasks(batch))
@@ -200,7 +210,7 @@ class Trainer(ByHand):
         callbacks : iterable of Callback
             Called between steps and epochs, and may change what trains; see `fastbp.Callback`.
         progress : bool, default True
-            Whether to show a progress bar, on a terminal.
+            Whether to show a progress bar, on a terminal, and there or in a notebook how much is compiled at first.
         resume : bool, default False
             Go on with the last run, of this trainer or of the checkpoint that it was loaded from: in the middle of an
             epoch too, in the same order, to the same bits. `epochs` counts those of the whole run, so a run at its end
@@ -242,32 +252,33 @@ class Trainer(ByHand):
                 f"fit makes its steps in compiled code and would not call {type(self).__name__}.step; call step in a "
                 "loop of your own, or pass a Callback"
             )
-        samples = self._inputs(x, y, sample_weight)
-        samples = samples._replace(targets=samples.targets.as_classes())
-        rows = len(samples.x)
-        epochs = check.integer(epochs, "fit", "epochs")
-        batch_size = min(check.integer(batch_size, "fit", "batch_size"), rows)
-        generator = check.generator(rng, "fit")
-        own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
-        callbacks = checked_callbacks(callbacks, self._figure_names(samples.targets, validation_data), more=not own)
         shows = what_shows(progress)
-        with self._alone, self._one_fit:
-            self._prepare(batch_size)
-            run = self._run_to_resume() if resume else None
-            if run is None:
-                self._draw_seed(generator)
-                run = RunState(rows, batch_size, bool(shuffle), generator)
-            run.check(rows, batch_size, bool(shuffle))
-            listeners = Listeners(self, callbacks, run)
-            self._begin_run(run)
-            listeners.begin()
-            try:
-                self._listeners = listeners
-                self._go_on(samples, run, listeners, epochs, validation_data, shows)
-                listeners.end()
-            finally:
-                self._end_run()
-            return History(run.history)
+        with shown_by(None) if progress is False else nullcontext():
+            samples = self._inputs(x, y, sample_weight, RUN if validation_data is None else VALIDATED)
+            samples = samples._replace(targets=samples.targets.as_classes())
+            rows = len(samples.x)
+            epochs = check.integer(epochs, "fit", "epochs")
+            batch_size = min(check.integer(batch_size, "fit", "batch_size"), rows)
+            generator = check.generator(rng, "fit")
+            own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
+            callbacks = checked_callbacks(callbacks, self._figure_names(samples.targets, validation_data), more=not own)
+            with self._alone, self._one_fit:
+                self._prepare(batch_size)
+                run = self._run_to_resume() if resume else None
+                if run is None:
+                    self._draw_seed(generator)
+                    run = RunState(rows, batch_size, bool(shuffle), generator)
+                run.check(rows, batch_size, bool(shuffle))
+                listeners = Listeners(self, callbacks, run)
+                self._begin_run(run)
+                listeners.begin()
+                try:
+                    self._listeners = listeners
+                    self._go_on(samples, run, listeners, epochs, validation_data, shows)
+                    listeners.end()
+                finally:
+                    self._end_run()
+                return History(run.history)
 
     def _figure_names(self, targets: Targets, validation_data: Any) -> list[str]:
         """Return the names of what a run records of each epoch; an error if it cannot evaluate."""

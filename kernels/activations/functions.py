@@ -47,14 +47,12 @@ def apply_slope(activation: Activation) -> Code:
     return Code(formula.__module__, name, lambda: _compiled().gradient(formula, name))
 
 
-def passes_of(activation: Activation) -> list[Code]:
-    """Return all passes of an activation; what makes nothing of z has none."""
+def passes_of(activation: Activation, with_slope: bool) -> list[Code]:
+    """Return the passes that an activation takes; `with_slope`, where the backward pass is to follow."""
     if activation.name == _LINEAR:
         return []
-    if activation.name == _RECTIFIED:
-        return [apply_slope(activation)]
-    kinds = (False, True) if activation.stores_slope else (False,)
-    return [*(activate(activation, with_slope) for with_slope in kinds), apply_slope(activation)]
+    forward = [] if activation.name == _RECTIFIED else [activate(activation, with_slope and activation.stores_slope)]
+    return [*forward, apply_slope(activation)] if with_slope else forward
 
 
 def functions_of(activation: Activation, dtype: np.dtype, with_slope: bool) -> Functions:

@@ -46,7 +46,7 @@ def cache_folder() -> Path:
     return folder
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class KernelFolder:
 
     def ensure_cache_path(self) -> None:
         """Make the folder: Numba is about to write."""
-        _make(cache_folder())
+        make_folder(cache_folder())
 
     def get_source_stamp(self) -> str:
         return SOURCE_DIGEST

@@ -23,7 +23,9 @@ import numpy.ma  # noqa: F401  # NumPy imports it when Numba first looks at an a
 from numba import types
 
 from .._numba import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, rtsys
+from . import progress
 from .control import give_control_back, take_control
+from .expected import take_expected
 from .folder import SOURCE_DIGEST, KernelFolder
 from .inlined import ClosedCompiler, KernelCompiler
 from .outside import digest_of, is_outside
@@ -95,24 +97,38 @@ class KernelCache(FunctionCache):
         start_threads()
         for part in parts_of(self._function):  # machine code from the cache calls them by name
             part.define(getattr(sig, "args", sig))
+        loaded = self._load(sig, target_context)
+        if loaded is None and _compile_expected(self._function):
+            loaded = self._load(sig, target_context)
+        if loaded is None:
+            require_room(COMPILING)
+            progress.begin()
+        return loaded
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
         try:
             # Numba's own way in loads all that it can compile first, a third of a second. Machine code needs its
             # run-time system alone.
             rtsys.initialize(target_context)
             with self._guard_against_spurious_io_errors():
-                loaded = self._load_overload(sig, target_context)
+                return self._load_overload(sig, target_context)
         except Exception as problem:  # a damaged file can raise anything while it is unpickled
             _warn(problem)
-            loaded = None
-        if loaded is None:
-            require_room(COMPILING)
-        return loaded
+            return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
         except Exception as problem:
             _warn(problem)
+        progress.advance()
+
+    def has(self, sig: Any, target_context: Any) -> bool:
+        """Return whether the cache names machine code for these types."""
+        try:
+            return self._index_key(sig, target_context.codegen()) in self._cache_file._load_index()
+        except Exception:  # a damaged file
+            return False
 
 
 class NoCache(NullCache):
@@ -121,6 +137,24 @@ class NoCache(NullCache):
     def load_overload(self, sig: Any, target_context: Any) -> None:
         require_room(COMPILING)
         start_threads()
+        progress.begin()
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        progress.advance()
+
+    def has(self, sig: Any, target_context: Any) -> bool:
+        """Return that it has nothing."""
+        return False
+
+
+def _compile_expected(function: Callable[..., Any]) -> bool:
+    """Compile all that this thread is about to need, where `function`, which is not in the cache, is among that."""
+    needed = take_expected()
+    if needed is None:
+        return False
+    from .jobs import compile_all  # imports this module
+
+    return compile_all(needed, function)
 
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}

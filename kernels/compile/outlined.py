@@ -17,6 +17,7 @@ from numba import types
 from .. import native
 from .._numba import CFunc, cgutils, global_compiler_lock
 from ..simd.lanes import make_intrinsic
+from . import progress
 from .functions import cache_of, element_type_of
 from .inlined import ClosedCompiler
 from .outside import digest_of, is_outside
@@ -71,17 +72,35 @@ class Outlined:
                 return
             for part in self.parts():
                 part.compile(dtype)
-            signature = self.signature(dtype)
-            if is_outside(self.function) and not self.compiled:  # two of one name are two symbols
-                name = self.function.__name__
-                self.function.__qualname__ = f"{name}_{digest_of(self.function) or os.urandom(16).hex()}"
-            options = {"error_model": "numpy", "nopython": True}
-            compiled = CFunc(self.function, (signature.args, signature.return_type), {}, options, ClosedCompiler)
-            compiled._cache = cache_of(self.function)
-            compiled.compile()
+            if dtype in self.addresses:  # compiled with the first of those, as one that was expected
+                return
+            compiled = self._function_for(dtype)
+            try:
+                compiled.compile()
+            except BaseException:
+                progress.end()
+                raise
             binding.add_symbol(self.symbol(dtype), compiled.address)
             self.compiled[dtype] = compiled
             self.addresses[dtype] = compiled.address
+
+    def _function_for(self, dtype: types.Float) -> Any:
+        """Return Numba's function for an element type, before it is compiled or loaded."""
+        signature = self.signature(dtype)
+        if is_outside(self.function) and not self.compiled:  # two of one name are two symbols
+            name = self.function.__name__
+            self.function.__qualname__ = f"{name}_{digest_of(self.function) or os.urandom(16).hex()}"
+        options = {"error_model": "numpy", "nopython": True}
+        made = CFunc(self.function, (signature.args, signature.return_type), {}, options, ClosedCompiler)
+        made._cache = cache_of(self.function)
+        return made
+
+    def is_there(self, dtype: types.Float) -> bool:
+        """Return whether the machine code for an element type has not to be compiled."""
+        if dtype in self.addresses or native.address(self.symbol(dtype)):
+            return True
+        function = self._function_for(dtype)
+        return bool(function._cache.has(function._sig, function._targetdescr.target_context))
 
     def declare(self, context: Any, module: ir.Module, dtype: types.Float) -> ir.Function:
         """Make sure that the function is there, and return it as the code in `module` sees it."""

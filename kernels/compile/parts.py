@@ -11,9 +11,14 @@ from typing import Any, Protocol
 class Part(Protocol):
     """An outlined function as it is seen here."""
 
+    function: Callable[..., Any]
+    addresses: dict[Any, int]
+
+    def symbol(self, dtype: Any) -> str: ...
     def parts(self) -> "list[Part]": ...
     def define(self, sig: Any) -> None: ...
     def compile(self, dtype: Any) -> None: ...
+    def is_there(self, dtype: Any) -> bool: ...
 
 
 # What a kernel calls, an intrinsic, and the outlined function behind it
@@ -38,21 +43,29 @@ def parts_of(function: Callable[..., Any]) -> list[Part]:
     nothing is declared.
     """
     found: dict[Part, None] = {}
-    seen: set[Any] = set()
-
-    def walk(kernel: Callable[..., Any]) -> None:
-        if kernel in seen:
-            return
-        seen.add(kernel)
-        for value in _named(kernel):
-            part = _behind.get(value)
-            if part is not None:
-                found.update(dict.fromkeys([*part.parts(), part]))
-            elif inspect.isfunction(value):
-                walk(value)
-
-    walk(function)
+    for each in _contents(function, set()):
+        if not inspect.isfunction(each):
+            found.update(dict.fromkeys([*each.parts(), each]))
     return list(found)
+
+
+def size_of(function: Callable[..., Any]) -> int:
+    """Return the bytes of Python's code that a kernel is compiled from: the time that takes goes with them."""
+    return sum(len(each.__code__.co_code) for each in _contents(function, set()) if inspect.isfunction(each))
+
+
+def _contents(function: Callable[..., Any], seen: set[Any]) -> Iterator[Any]:
+    """Yield what a kernel is made of and was not seen: functions, itself first, and the parts that these call."""
+    if function in seen:
+        return
+    seen.add(function)
+    yield function
+    for value in _named(function):
+        part = _behind.get(value)
+        if part is not None:
+            yield part
+        elif inspect.isfunction(value):
+            yield from _contents(value, seen)
 
 
 def _named(function: Callable[..., Any]) -> Iterator[Any]:

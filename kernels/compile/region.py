@@ -79,8 +79,17 @@ class Region(Outlined):
         if extension is not None:
             binding.add_symbol(self.symbol(dtype), extension.region)
             return
-        self.function = region_of_own_threads if threading_layer() == "workqueue" else region
+        self._choose()
         super().compile(dtype)
+
+    def is_there(self, dtype: types.Float) -> bool:
+        if prebuilt().extension is not None:
+            return True
+        self._choose()
+        return super().is_there(dtype)
+
+    def _choose(self) -> None:
+        self.function = region_of_own_threads if threading_layer() == "workqueue" else region
 
 
 _REGION = Region(region, integers)

@@ -4,6 +4,8 @@ They differ in each process and are in no pickle. What is not in use is not comp
 """
 
 import importlib
+from collections.abc import Iterable
+from itertools import product
 
 import numpy as np
 
@@ -24,9 +26,10 @@ from ..run.plan import (
     KIND,
     NOTHING,
     WEIGHT_GRADIENT,
+    Layer,
 )
 from .kinds import KINDS
-from .registry import kind_of_code
+from .registry import Functions, Kind, kind_of_code
 
 _CLIPPING = "fastbp.kernels.run.clipping"
 CLIP = Code(_CLIPPING, "clip", lambda: importlib.import_module(_CLIPPING).clip)
@@ -35,15 +38,25 @@ CLIP = Code(_CLIPPING, "clip", lambda: importlib.import_module(_CLIPPING).clip)
 def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
     """Write the addresses of a network's ops into its plan; those of the way back where it is to `train`."""
     for row in plan:
-        functions = kind_of_code(row[KIND]).functions()
-        if not train:
-            functions = functions._replace(input_gradient=None, weight_gradient=None)
+        functions = _functions(kind_of_code(row[KIND]), train)
         row[[FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT]] = [
             NOTHING if op is None else op.address(dtype) for op in functions
         ]
         row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(
             activations.BY_CODE[row[ACTIVATION]], dtype, train
         )
+
+
+def _functions(kind: Kind, train: bool) -> Functions:
+    functions = kind.functions()
+    return functions if train else functions._replace(input_gradient=None, weight_gradient=None)
+
+
+def codes_of(layers: Iterable[Layer], *, train: bool) -> list[Code]:
+    """Return the functions whose addresses `fill` writes into a plan of these layers."""
+    layers = [layer for layer in layers if train or not layer.kind.only_training]
+    ops = [code for layer in layers for code in _functions(layer.kind, train) if code is not None]
+    return [*ops, *(code for layer in layers for code in passes_of(layer.activation, train))]
 
 
 def fill_loss(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
@@ -63,6 +76,7 @@ def fill_update(settings: np.ndarray, dtype: np.dtype, *, clips: bool) -> None:
 def all_codes() -> list[Code]:
     """Return every function whose address is written here, for any network, loss and optimizer of the tables."""
     ops = [code for kind in KINDS.values() for code in kind.functions() if code is not None]
-    passes = [code for activation in activations.ACTIVATIONS.values() for code in passes_of(activation)]
+    kinds = product(activations.ACTIVATIONS.values(), (False, True))
+    passes = [code for activation, with_slope in kinds for code in passes_of(activation, with_slope)]
     others = [*map(op_of_loss, losses.LOSSES.values()), *map(update, optimizers.RULES.values()), CLIP]
     return list({(code.module, code.name): code for code in [*ops, *passes, *others]}.values())

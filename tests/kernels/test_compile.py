@@ -149,10 +149,10 @@ def test_of_old_folders_those_used_last_are_kept(where, tmp_path):
             (path / "a.nbc").touch()
         for age, path in old.items():
             os.utime(path, (1e9 - age, 1e9 - age))
-        cache_folder._make(folder)
+        cache_folder.make_folder(folder)
         used_last = {old[age] for age in sorted(old)[: cache_folder.MOST - 1]}
         assert set(folder.parent.iterdir()) == others | used_last | {folder}
-        cache_folder._make(folder)  # it is there
+        cache_folder.make_folder(folder)  # it is there
 
 
 def test_a_folder_that_is_used_counts_as_used_last(warm):
