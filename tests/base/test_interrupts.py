@@ -128,11 +128,11 @@ def test_a_handler_of_sigterm_that_is_there_stays(handlers):
 FIRST_CALL = """
 import builtins, signal, numpy as np, fastbp
 
-def with_ctrl_c(name, *rest, _import=builtins.__import__):
+def with_ctrl_c(name, *rest, _import=builtins.__import__, **named):
     if name.startswith("numba.np"):
         builtins.__import__ = _import
         signal.raise_signal(signal.SIGINT)
-    return _import(name, *rest)
+    return _import(name, *rest, **named)
 
 trainer = fastbp.Trainer(fastbp.mlp([3, 2], rng=0))
 x, y = np.ones((4, 3), np.float32), np.zeros(4, np.int64)
