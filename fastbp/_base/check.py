@@ -1,5 +1,6 @@
 """Every error about what a user passes is raised from here, before anything is changed."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -114,8 +115,9 @@ def as_array(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
 
 def no_mask(x: Any, who: str, name: str) -> None:
     """Refuse a masked array: NumPy's conversions drop the mask and show what it hides."""
-    # NumPy imports numpy.ma, which takes a while, when its name is first used: plain arrays and lists do not.
-    if type(x) is not np.ndarray and isinstance(x, np.ndarray) and isinstance(x, np.ma.MaskedArray):
+    # np.ma would import that, which takes a while, and a child forked meanwhile by another thread would wait for ever.
+    # Who has a masked array has imported it.
+    if type(x) is not np.ndarray and isinstance(x, getattr(sys.modules.get("numpy.ma.core"), "MaskedArray", ())):
         raise TypeError(f"{who} expects {name} without a mask, got a masked array; fill it first")
 
 

@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .forks import imports
 from .space import PREBUILT, require_room
 
 KERNELS = Path(__file__).parents[1]
@@ -75,7 +76,8 @@ def _extension() -> tuple[Any, str]:
 
 def _belongs() -> bool:
     """Whether the extension was installed, and is missing."""
-    from importlib import metadata  # takes longer to import than all else here
+    with imports:
+        from importlib import metadata  # takes longer to import than all else here
 
     try:
         files = metadata.files("fastbp")

@@ -191,12 +191,16 @@ assert bool(numbas()) == fastbp.config()["kernels"].startswith("jit")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_program_loads_nothing_slow_that_it_does_not_use():
+def test_program_loads_nothing_slow_that_it_does_not_use(tmp_path):
     code = """
-import sys, fastbp
+import sys, fastbp, numpy
 x, y = fastbp.load_digits()
+open(sys.argv[1], "wb").write(x.tobytes())
+fastbp.Scaler.fit(numpy.memmap(sys.argv[1], x.dtype, "r", shape=x.shape), "standardize")
 fastbp.Scaler.fit(x, "standardize"), fastbp.Scaler.fit([[1.0], [2.0]], "standardize"), fastbp.mlp([2, 2], rng=0)
 print([name for name in ("numpy.ma", "importlib.metadata", "importlib.resources", "rich") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "x"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "[]"
