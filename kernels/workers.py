@@ -23,6 +23,6 @@ def most_threads() -> int:
     if not own_threads():
         return int(jit("compile.pool").most_threads())
     named = os.environ.get("NUMBA_NUM_THREADS", "")
-    if named.isdigit() and int(named) > 0:
+    if named.isdecimal() and int(named) > 0:
         return int(named)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

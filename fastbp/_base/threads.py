@@ -64,7 +64,7 @@ def _cgroup_quota() -> int | None:
 
 def _omp_num_threads() -> int | None:
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) > 0 else None
+    return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 def get_num_threads() -> int:

@@ -30,6 +30,7 @@ def test_environment_and_affinity_limit_the_threads():
     assert threads_with(NUMBA_NUM_THREADS="1") == 1
     assert threads_with(OMP_NUM_THREADS="999") <= cores
     assert threads_with(OMP_NUM_THREADS="none of your business") <= cores
+    assert threads_with(OMP_NUM_THREADS="²", NUMBA_NUM_THREADS="²") <= cores  # a digit, and no number
 
 
 @pytest.mark.parametrize(
