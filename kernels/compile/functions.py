@@ -23,10 +23,12 @@ import numpy.ma  # noqa: F401  # NumPy imports it when Numba first looks at an a
 from numba import types
 
 from .._numba import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, rtsys
+from ..code import jit
 from . import progress
 from .control import give_control_back, take_control
 from .expected import take_expected
 from .folder import SOURCE_DIGEST, KernelFolder
+from .forks import imports
 from .inlined import ClosedCompiler, KernelCompiler
 from .outside import digest_of, is_outside
 from .parts import parts_of
@@ -148,13 +150,17 @@ class NoCache(NullCache):
 
 
 def _compile_expected(function: Callable[..., Any]) -> bool:
-    """Compile all that this thread is about to need, where `function`, which is not in the cache, is among that."""
-    needed = take_expected()
-    if needed is None:
-        return False
-    from .jobs import compile_all  # imports this module
+    """Compile all that this thread is about to need, where `function`, which is not in the cache, is among that.
 
-    return compile_all(needed, function)
+    Who has the compiler's lock may not wait for `imports`, see `forks`: where another thread has it, nothing is done.
+    """
+    if not imports.acquire(blocking=False):
+        return False
+    try:
+        needed = take_expected()
+        return needed is not None and bool(jit("compile.jobs").compile_all(needed, function))
+    finally:
+        imports.release()
 
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}

@@ -8,9 +8,11 @@ from llvmlite import binding
 from numba import types
 
 from .. import entries
+from .._numba import global_compiler_lock
 from ..code import Code
 from . import progress
 from .expected import Needed
+from .forks import imports
 from .functions import element_type_of
 from .helpers import compile_elsewhere
 from .outside import is_outside
@@ -85,6 +87,11 @@ def compile_all(needed: Needed, wanted: Callable[..., Any] | None = None) -> boo
 
     Returns whether anything was compiled.
     """
+    with imports, global_compiler_lock:  # in the order in which a fork takes them
+        return _compile_all(needed, wanted)
+
+
+def _compile_all(needed: Needed, wanted: Callable[..., Any] | None) -> bool:
     jobs = jobs_of(needed.codes, needed.entries, needed.dtype)
 
     def missing() -> dict[str, Job]:
