@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What the README says is so, and the page on deployment."""
 
 import re
 from pathlib import Path
@@ -30,6 +30,14 @@ def test_first_example_reads_the_digits(tmp_path, monkeypatch, capsys):
     assert float(re.search(r"'accuracy': ([\d.]+)", capsys.readouterr().out)[1]) > 0.95
 
 
+def test_function_of_the_deployment_page_answers():
+    text = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert len(names["handler"]([[0.0] * 64] * 3)) == 3
+
+
 def test_commands_and_options_exist():
     commands = typer.main.get_command(app).commands
     named = re.findall(r"fastbp (\w+)", SHELL)
@@ -46,7 +54,7 @@ def test_make_targets_exist():
         assert f"\n{''.join(target)}:" in makefile
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/deployment.md", "CONTRIBUTING.md"])
 def test_named_files_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:kernels|fastbp|docs|examples|benchmarks|tests)/[\w./]*)`", text))
