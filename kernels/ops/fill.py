@@ -53,9 +53,9 @@ def _functions(kind: Kind, train: bool) -> Functions:
 
 
 def codes_of(layers: Iterable[Layer], *, train: bool) -> list[Code]:
-    """Return the functions whose addresses `fill` writes into a plan of these layers."""
+    """Return the functions of the library whose addresses `fill` writes into a plan of these layers."""
     layers = [layer for layer in layers if train or not layer.kind.only_training]
-    ops = [code for layer in layers for code in _functions(layer.kind, train) if code is not None]
+    ops = [code for layer in layers for code in _functions(layer.kind, train) if isinstance(code, Code)]
     return [*ops, *(code for layer in layers for code in passes_of(layer.activation, train))]
 
 
