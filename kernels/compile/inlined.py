@@ -43,12 +43,14 @@ class ClosedCode(JITCodeLibrary):
 
     Numba leaves their names visible. They tell functions of one name apart by a number that counts in each process
     anew, and code from the cache was made in another: where two are loaded, one would call the other's kernels.
+    LLVM finds a function by name even if it is internal, and may have changed its arguments: so it is renamed.
     """
 
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and function.linkage.name == "linkonce_odr":
                 function.linkage = "internal"
+                function.name = f"closed.{function.name}"
         super()._optimize_final_module()
 
 

@@ -1,11 +1,11 @@
 """How work is cut: everything once, and no task for work that does not repay it."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbp.kernels.compile.functions import entry
 from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.linalg import tasks
 from fastbp.kernels.linalg.tasks import block_of
@@ -64,7 +64,7 @@ def test_what_is_updated_is_cut_between_rows():
     assert grid(784, 128, 16, 2, False) == 2
 
 
-@entry  # with kernels of its own: those in a plain function of Numba's are visible to all others
+@numba.njit
 def visit(visits, like, rows, cols, tasks_, lengthwise):
     outside = 0
     for task in range(tasks_):
