@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The wheel of this version is for CPUs alone; on Linux that of the newest one would bring gigabytes for GPUs.
 TORCH := "torch==2.13.0"
 
-.PHONY: demo test test-lowest test-native test-peers torture lint wheel sweep bench bench-peers bench-scaling bench-quick
+.PHONY: demo test test-lowest test-native test-peers torture torture-native lint wheel sweep bench bench-peers bench-scaling bench-quick
 .PHONY: dashboard dashboard-offline compare keep clean
 
 demo: $(VENV)/.demo-installed
@@ -33,7 +33,7 @@ $(LOWEST)/.installed: pyproject.toml
 
 # All tests again with the prebuilt kernels of an installed wheel, but for those that are about compiling
 test-native: $(VENV)/.dev-installed $(VENV)/.wheel-installed
-	$(BIN)/python tools/native_tests.py -n 2
+	$(BIN)/python tools/native_tests.py pytest -n 2
 
 # What compares with PyTorch, JAX or Stable-Baselines3
 test-peers: $(VENV)/.dev-installed
@@ -42,6 +42,10 @@ test-peers: $(VENV)/.dev-installed
 
 torture: $(VENV)/.torture-installed
 	$(BIN)/python -m torture
+
+# The same with the prebuilt kernels of an installed wheel
+torture-native: $(VENV)/.torture-installed $(VENV)/.wheel-installed
+	$(BIN)/python tools/native_tests.py torture
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check

@@ -99,7 +99,8 @@ static PyObject *address(PyObject *module, PyObject *symbol) {
 static int put_array(PyObject *array, char letter, Py_buffer *view, int64_t *slots, Py_ssize_t *size) {
     const int dimensions = letter >= 'a' ? 1 : 2, small = letter | 0x20;
     char format;
-    if (PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return -1;
+    /* Kernels write to some: one that may not be written to is refused here, where others would end the process. */
+    if (PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE)) return -1;
     format = view->format ? view->format[0] : 'B';
     if (format == 'q') format = 'l';
     if (view->ndim == dimensions && (!view->format || !view->format[1])

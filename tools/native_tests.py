@@ -1,4 +1,6 @@
-"""Run the tests with the kernels of an installed wheel, ``make test-native``; arguments go to pytest.
+"""Run a module with the kernels of an installed wheel: pytest for ``make test-native``, torture for ``torture-native``.
+
+Takes the module and its arguments.
 
 The wheel is built and installed into an environment of its own, which sees the libraries installed here but no fastbp
 other than its own. Tests run in a copy of the tree that has the same extension: a process that a test starts there may
@@ -14,7 +16,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-from wheel import ROOT, build
+from wheel import ROOT, native_wheel
 
 FOLDER = ROOT / ".venv-native"
 EXTENSION = "fastbp/kernels/_native.abi3.so"
@@ -54,22 +56,23 @@ def install(wheel, tree):
     return python
 
 
-def main(arguments):
-    """Build, install, copy, test; return pytest's exit code."""
+def main(module, *arguments):
+    """Build, install, copy, run; return the exit code."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     tree = FOLDER / "tree"
     copy_tree(tree)
-    wheel = build(FOLDER / "dist", "native")
+    wheel = native_wheel(FOLDER / "dist")
     with zipfile.ZipFile(wheel) as archive:
         (tree / "kernels" / Path(EXTENSION).name).write_bytes(archive.read(EXTENSION))
     python = install(wheel, tree)
     environment = os.environ | {
         "FASTBP_REQUIRE_KERNELS": "native", "FASTBP_KERNELS": "native", "FASTBP_WHEEL": str(wheel),
     }  # fmt: skip
-    run = "import sys; del sys.path[0]; import pytest; sys.exit(pytest.console_main())"  # not from the current folder
-    without = [f"--ignore={path}" for path in ALONE]
-    return subprocess.call([python, "-c", run, "-o", "pythonpath=", *without, *arguments], cwd=tree, env=environment)
+    if module == "pytest":
+        arguments = "-o", "pythonpath=", *(f"--ignore={path}" for path in ALONE), *arguments
+    # -P: not from the current folder
+    return subprocess.call([python, "-P", "-m", module, *arguments], cwd=tree, env=environment)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))

@@ -41,11 +41,17 @@ def confirm(wheel):
         sys.exit(f"{wheel.name} is {tag}: {done.stdout}")
 
 
+def native_wheel(folder):
+    """Build the wheel with prebuilt kernels into a folder, and confirm its name; return it."""
+    wheel = build(folder, "native", f"--config-setting=--build-option=--plat-name={PLATFORM}")
+    confirm(wheel)
+    return wheel
+
+
 def main(folder):
     """Build everything into a folder, and say how large it is."""
     build(folder, "pure")
-    wheel = build(folder, "native", f"--config-setting=--build-option=--plat-name={PLATFORM}")
-    confirm(wheel)
+    native_wheel(folder)
     for path in sorted(Path(folder).iterdir()):
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
 

@@ -4,10 +4,12 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from . import progress
@@ -15,8 +17,9 @@ from .expected import Needed
 from .folder import cache_folder, make_folder
 
 MOST = 4  # the largest kernel takes a quarter of the whole
-# Seconds to wait for a process that compiles the same, and between two looks at what it has done
+# Seconds to wait for a process that compiles the same or for a helper's next answer; between two looks at the cache
 LONGEST, BETWEEN = 60.0, 0.1
+LOOKS = 3  # at how busy the cores are, some milliseconds apart: what passes in between keeps nobody from a core
 LOCK = "compiling.lock"
 # The path of this process, so that a helper finds the same packages
 _COMMAND = "import sys; sys.path[:] = {path!r}; from fastbp.kernels.compile.helper import main; main()"
@@ -31,8 +34,25 @@ def compile_elsewhere(needed: Needed, missing: Callable[[], list[str]]) -> None:
         return
     with contextlib.suppress(OSError), _alone(missing):
         left = missing()
-        if left:
-            _compile(needed, left, min(needed.processes, len(left), MOST))
+        processes = min(needed.processes, len(left), MOST, idle_cores())
+        if processes > 1:
+            _compile(needed, left, processes)
+
+
+def idle_cores() -> int:
+    """Return how many cores others leave to this process now: a helper on a busy one costs more than it brings."""
+    cores = os.cpu_count() or 1
+    try:
+        busy = min(_running() for _ in range(LOOKS)) - 1
+    except (OSError, ValueError, IndexError):  # not Linux
+        return cores
+    return cores - busy
+
+
+def _running() -> int:
+    """Return how many threads of the machine run or wait for a core, this one among them."""
+    time.sleep(BETWEEN / 100)
+    return int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
 
 
 def _is_python() -> bool:
@@ -90,16 +110,23 @@ def _compile(needed: Needed, names: list[str], processes: int) -> None:
         by_pid = {helper.pid: helper for helper in helpers}
         for helper in helpers:
             _give(helper, next(waiting, None))
-        with os.fdopen(os.dup(answers)) as lines:
-            for line in lines:  # until the last of them has ended
-                progress.advance()
-                _give(by_pid[int(line)], next(waiting, None))
+        for pid in _answers(answers):
+            progress.advance()
+            _give(by_pid[pid], next(waiting, None))
     finally:
         os.close(answers)
         for helper in helpers:
             helper.kill()
             helper.wait()
             helper.stdin.close()
+
+
+def _answers(pipe: int) -> Iterator[int]:
+    """Yield who has done a job, until the last helper has ended; or none answers for long, as one that was stopped."""
+    rest = b""
+    while select.select([pipe], [], [], LONGEST)[0] and (found := os.read(pipe, 1 << 12)):
+        *lines, rest = (rest + found).split(b"\n")
+        yield from map(int, lines)
 
 
 def _give(helper: Any, name: str | None) -> None:

@@ -57,7 +57,7 @@ def is_whole(path: Path) -> bool:
 def _extension() -> tuple[Any, str]:
     """Return the extension, or why there is none; warn where it is there and is no good."""
     require_room(PREBUILT)
-    found, expected = importlib.util.find_spec(EXTENSION), True
+    found, expected, remedy = importlib.util.find_spec(EXTENSION), True, " Installing fastbp again mends that."
     try:
         if found is None or found.origin is None:
             problem, expected = "this installation has no prebuilt kernels", _belongs()
@@ -68,9 +68,9 @@ def _extension() -> tuple[Any, str]:
         else:
             problem = "the prebuilt kernels were made of other sources"
     except (ImportError, OSError) as error:  # for another system, or not to be read
-        problem = f"the prebuilt kernels cannot be loaded: {error}"
+        problem, remedy = f"the prebuilt kernels cannot be loaded: {error}", ""
     if expected:
-        warnings.warn(f"{problem}; Numba compiles them. Installing fastbp again mends that.", RuntimeWarning, 2)
+        warnings.warn(f"{problem}; Numba compiles them.{remedy}", RuntimeWarning, 2)
     return None, problem
 
 
@@ -95,8 +95,8 @@ def prebuilt() -> Prebuilt:
     ImportError
         If ``FASTBP_KERNELS`` names kernels that are not to be had.
     """
-    wish, _, level = os.environ.get("FASTBP_KERNELS", "").partition(":")
-    if wish not in ("", "jit", "native") or (level and wish != "native"):
+    wish, colon, level = os.environ.get("FASTBP_KERNELS", "").partition(":")
+    if wish not in ("", "jit", "native") or (colon and not (wish == "native" and level)):
         raise ImportError(f"{_CHOICES}, got {os.environ['FASTBP_KERNELS']!r}")
     extension, problem = _extension()
     users = [name for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if os.environ.get(name)]

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import fastbp
 from fastbp.kernels.compile import helpers, progress
+from fastbp.kernels.compile.expected import Needed
 from fastbp.kernels.compile.parts import size_of
 from fastbp.kernels.compile.progress import Line, shown_by
 
@@ -33,6 +35,7 @@ from fastbp.kernels import entries
 from fastbp.kernels.compile import helpers
 from fastbp.kernels.compile.parts import parts_of
 
+helpers.idle_cores = lambda: 2  # however busy the machine that runs the tests is
 exec(sys.argv[2])
 pids, popen = [], helpers.subprocess.Popen
 
@@ -53,7 +56,7 @@ print(json.dumps({
 }))
 """
 pytestmark = pytest.mark.jit
-SERIAL = "fastbp.set_num_threads(1)"
+BUSY = "helpers.idle_cores = lambda: 1"
 
 
 def started(cache, activation="identity", first="", **environment):
@@ -86,9 +89,9 @@ def several(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Return a cache that one process has filled, and what came of that."""
+    """Return a cache that one process has filled while others used the cores, and what came of that."""
     cache = tmp_path_factory.mktemp("alone")
-    return cache, predict(cache, first=SERIAL)
+    return cache, predict(cache, first=BUSY)
 
 
 def code_of(path):
@@ -164,8 +167,12 @@ def test_one_kernel_more_starts_no_process(several):
         "        helper.kill()\n"
         "    given.append(name)\n"
         "given, helpers._give = [], once\n",
+        "import signal\n"
+        "def stopped(helper, name):\n"
+        "    helper.send_signal(signal.SIGSTOP)\n"
+        "helpers._give, helpers.LONGEST = stopped, 0.5\n",
     ],
-    ids=["not there", "end at once", "killed"],
+    ids=["not there", "end at once", "killed", "stopped"],
 )
 def test_what_helpers_do_not_is_done_without_them(failing, alone, tmp_path):
     _, expected = alone
@@ -183,6 +190,23 @@ def test_without_a_cache_that_can_be_written_no_process_is_started(alone, tmp_pa
     assert found["compiled"] == expected["compiled"]
     assert len(found["warnings"]) == 1
     assert "compiles without its cache" in found["warnings"][0]
+
+
+def test_one_thread_asks_for_no_process():
+    helpers.compile_elsewhere(Needed([], [], np.dtype(np.float32), 1), lambda: pytest.fail("looks for work"))
+
+
+def test_cores_that_others_compute_on_are_not_idle():
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    try:
+        until = time.monotonic() + 10
+        while helpers.idle_cores() > 0 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert helpers.idle_cores() <= 0
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def test_processes_that_start_at_once_compile_once(tmp_path):

@@ -53,6 +53,14 @@ def test_a_door_refuses_what_its_entry_does_not_take(arguments):
         entries.first_wrong_label(*arguments)
 
 
+def test_a_door_refuses_an_array_that_may_not_be_written_to():
+    target = np.zeros(3)
+    target.flags.writeable = False
+    with pytest.raises((ValueError, BufferError), match="read-only"):
+        entries.copy(np.ones(3), target, 1)
+    assert not target.any()
+
+
 def test_a_door_refuses_two_types_of_elements_in_one_call():
     with pytest.raises(TypeError, match="one type of floats"):
         entries.copy(np.zeros(3, np.float32), np.zeros(3), 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastbp.kernels.compile.prebuilt import KERNELS, sources_digest
+from fastbp.kernels.compile.prebuilt import KERNELS, prebuilt, sources_digest
 from tests.project.builds import ROOT, attempt
 
 # An extension in the place of the real one, which would take a while to build
@@ -113,3 +113,10 @@ def test_link_to_nowhere_among_the_sources_is_none(find):
         path.with_name(".#limits.py").symlink_to("root@machine.1:1")
 
     assert find(change) == ["highest", "0", ""]
+
+
+@pytest.mark.parametrize("wish", ["numba", "native:", "jit:", ":", ":x86-64", "jit:x86-64-v3"])
+def test_wish_that_is_none_is_refused(monkeypatch, wish):
+    monkeypatch.setenv("FASTBP_KERNELS", wish)
+    with pytest.raises(ImportError, match=f"FASTBP_KERNELS expects jit, native, .* got '{wish}'"):
+        prebuilt.__wrapped__()
