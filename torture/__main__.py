@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastbp._base.console import thousands
+from fastbp.kernels.compile.prebuilt import prebuilt
 
 from . import (
     bits,
@@ -53,6 +54,8 @@ CHECKS = {
     "readers": (readers.readers, 2_000),
     "builds": (builds.builds, 1),
 }
+# Those that damage the cache of what Numba compiles: prebuilt kernels have none.
+OF_THE_CACHE = ("damaged cache", "unwritable cache", "cold cache")
 
 
 def main(
@@ -69,7 +72,8 @@ def main(
     for column in ("times", "failures", "seconds"):
         table.add_column(column, justify="right")
     found = []
-    for name in only or CHECKS:
+    native = prebuilt().level != ""
+    for name in only or [name for name in CHECKS if not (native and name in OF_THE_CACHE)]:
         check, times = CHECKS[name]
         began = time.perf_counter()
         with console.status(f"{name} ..."):

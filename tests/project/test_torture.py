@@ -24,7 +24,7 @@ from torture import (
     runs,
     threads,
 )  # fmt: skip
-from torture.__main__ import CHECKS
+from torture.__main__ import CHECKS, OF_THE_CACHE
 
 SHORT = {
     "bits": partial(bits.bits, 1, threads=(1, 7)),
@@ -52,11 +52,11 @@ SHORT = {
 }
 
 
-# Those that damage the cache of compiled kernels
-JIT = ("damaged cache", "unwritable cache", "cold cache")
+def marked(name):
+    return pytest.param(name, marks=[pytest.mark.jit] * (name in OF_THE_CACHE))
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.jit] * (name in JIT)) for name in SHORT])
+@pytest.mark.parametrize("name", [marked(name) for name in SHORT])
 def test_nothing_fails_in(name):
     if name == "pool" and not shutil.which("cc"):
         pytest.skip("no C compiler")
