@@ -12,6 +12,7 @@ from .code import jit
 
 # Where the compiled entries are. All of them are prebuilt, see ``native/``.
 COMPILED = {
+    "inputs.entries": ["read_rows"],
     "limits": ["copy", "fma_peak"],
     "losses.entries": ["first_wrong_label", "gaussian_nll", "loss_of_rows"],
     "ops.layer": ["layer_backward", "layer_forward", "layer_slope"],

@@ -7,13 +7,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastbp._base.inputs import Input, Readable, numbers_input
 from fastbp.kernels import entries
 
 Array = NDArray[Any]
 T = TypeVar("T")
+Rows = TypeVar("Rows", Array, Input, Array | Input)
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 INT64 = np.dtype(np.int64)
+# So many numbers NumPy converts in less time than it takes to say to a kernel where they stand.
+FEW_NUMBERS = 1 << 16
 
 
 def float_dtype(dtype: DTypeLike, who: str) -> np.dtype[Any]:
@@ -80,8 +84,18 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
     Real numbers of other types are converted, once, here. What is no real number is a TypeError.
     """
     same = _as_it_is(x, dtype)
-    if same is not None:
-        return same
+    return _converted(_numbers(x, dtype, who, name), dtype) if same is None else same
+
+
+def _converted(x: Array, dtype: np.dtype[Any]) -> Array:
+    array = np.require(x, dtype, ("C", "A"))
+    return array if array.flags.writeable else _alias(array)
+
+
+def _numbers(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
+    """Return real numbers as NumPy's array of them, which may be x itself; `dtype` is what they are wanted as."""
+    if isinstance(x, Readable):
+        return x._input(dtype).copy()
     no_mask(x, who, name)
     if type(x).__module__.split(".")[0] == "scipy":
         raise TypeError(f"{who} expects {name} to be a dense array, got {type(x).__name__}; call .toarray() first")
@@ -93,7 +107,25 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
         raise TypeError(f"{who} expects {name} to be an array of numbers: {error}") from None
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got dtype {array.dtype}")
-    return np.require(array, dtype, ("C", "A", "W"))
+    return array
+
+
+def read_later(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array | Input:
+    """Return numbers as `floats` does, or as an input: many that would have to be copied, and stand in rows."""
+    same = _as_it_is(x, dtype)
+    if same is not None:
+        return same
+    if isinstance(x, Readable):
+        return x._input(dtype)
+    array = _numbers(x, dtype, who, name)
+    if array.size <= FEW_NUMBERS or array.ndim != 2 or _is_plain(array, dtype):
+        return _converted(array, dtype)
+    return numbers_input(array, dtype)
+
+
+def _is_plain(x: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether rows stand in memory as kernels take arrays."""
+    return x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned
 
 
 def as_array(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
@@ -160,9 +192,10 @@ def overlaps(x: Array, *others: Array) -> bool:
     return False
 
 
-def apart(x: Array, *written: Array) -> Array:
-    """Return x, or a copy of it if it may share memory with what a kernel writes while it reads x."""
-    return x.copy() if overlaps(x, *written) else x
+def apart(x: Rows, *written: Array) -> Rows | Array:
+    """Return x, an array or an input, or a copy of it if it may share memory with what a kernel writes meanwhile."""
+    memory = x.memory if isinstance(x, Input) else (x,)
+    return x.copy() if any(overlaps(each, *written) for each in memory) else x
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -173,15 +206,27 @@ def shape_text(shape: Sequence[int]) -> str:
 def rows(x: Any, features: int, dtype: np.dtype[Any], who: str, name: str = "x") -> Array:
     """Return a (batch, features) array with batch >= 1."""
     array = floats(x, dtype, who, name)
-    if array.ndim != 2 or array.shape[1] != features:
-        raise ValueError(f"{who} expects {name} of shape (batch, {features}), got {shape_text(array.shape)}")
-    if array.shape[0] == 0:
-        raise ValueError(f"{who} expects {name} with at least one row, got {shape_text(array.shape)}")
+    batch_of(array.shape, features, who, name)
     return array
 
 
-def exact_shape(array: Array, shape: tuple[int, ...], who: str, name: str) -> Array:
-    """Return the array if it has this shape."""
+def inputs(x: Any, features: int, dtype: np.dtype[Any], who: str, name: str = "x") -> Array | Input:
+    """Return (batch, features) rows with batch >= 1, which are copied a batch at a time if they have to be."""
+    found = read_later(x, dtype, who, name)
+    batch_of(found.shape, features, who, name)
+    return found
+
+
+def batch_of(shape: tuple[int, ...], features: int, who: str, name: str) -> None:
+    """Raise ValueError if this is no shape of rows."""
+    if len(shape) != 2 or shape[1] != features:
+        raise ValueError(f"{who} expects {name} of shape (batch, {features}), got {shape_text(shape)}")
+    if shape[0] == 0:
+        raise ValueError(f"{who} expects {name} with at least one row, got {shape_text(shape)}")
+
+
+def exact_shape(array: Rows, shape: tuple[int, ...], who: str, name: str) -> Rows:
+    """Return the array, or the input, if it has this shape."""
     if array.shape != shape:
         raise ValueError(f"{who} expects {name} of shape {shape_text(shape)}, got {shape_text(array.shape)}")
     return array

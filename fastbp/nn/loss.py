@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import Guarded, guarded_record
+from fastbp._base.inputs import Input
 from fastbp._base.made import checked
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import losses as kernels
@@ -23,11 +24,11 @@ WORK_PER_ELEMENT = 30
 
 
 class Targets(NamedTuple):
-    """Targets as the kernels take them: class labels or numbers, the other one empty."""
+    """Targets as the kernels take them: class labels or numbers, which may be an input; the other one empty."""
 
     code: int
     labels: NDArray[np.int64]
-    values: Array
+    values: Array | Input
     class_weight: Array
 
     @property
@@ -47,7 +48,7 @@ NO_LABELS = np.empty(0, np.int64)
 ROWS_AT_ONCE = 1 << 12
 
 
-def is_one_hot(values: Array) -> bool:
+def is_one_hot(values: Array | Input) -> bool:
     """Whether each row is a single 1 among zeros."""
     parts = (values[start : start + ROWS_AT_ONCE] for start in range(0, len(values), ROWS_AT_ONCE))
     return all(((part != 0).sum(axis=1) == 1).all() and (part.max(axis=1) == 1).all() for part in parts)
@@ -109,8 +110,8 @@ class Loss(Guarded):
     def targets(self, y: Any, batch: int, outputs: int, dtype: DTypeLike) -> Targets:
         """Check targets for a network output of shape (batch, outputs)."""
         width = self.target_width(outputs)
-        values = check.floats(y, np.dtype(dtype), self._who, "targets")
-        if width == 1 and values.shape == (batch,):
+        values = check.read_later(y, np.dtype(dtype), self._who, "targets")
+        if width == 1 and not isinstance(values, Input) and values.shape == (batch,):
             values = values.reshape(batch, 1)
         check.exact_shape(values, (batch, width), self._who, "targets")
         return Targets(self._code, NO_LABELS, values, np.empty(0, dtype))
@@ -121,16 +122,17 @@ class Loss(Guarded):
         """Return the loss of network outputs, (batch, outputs), and its gradient."""
         batch, outputs = z.shape
         targets = self.targets(y, batch, outputs, z.dtype)
+        values = targets.values[:] if isinstance(targets.values, Input) else targets.values
         weight = check.weights(sample_weight, batch, z.dtype, self._who, "sample_weight")
         gradient = check.output(
-            out, z.shape, z.dtype, self._who, z, targets.values, targets.labels, targets.class_weight, weight
+            out, z.shape, z.dtype, self._who, z, values, targets.labels, targets.class_weight, weight
         )
         rows = np.empty((3, batch))
         total = by_hand.loss_and_gradient(
             targets.code,
             z,
             targets.labels,
-            targets.values,
+            values,
             targets.class_weight,
             self.options(reduction),
             weight,

@@ -83,7 +83,7 @@ class CrossEntropyLoss(Loss):
             class_weight = np.ones(outputs, dtype)
         if probabilities:
             values = check.exact_shape(
-                check.floats(y, dtype, self._who, "targets"), (batch, outputs), self._who, "targets"
+                check.read_later(y, dtype, self._who, "targets"), (batch, outputs), self._who, "targets"
             )
             return Targets(kernels.SOFTMAX_PROBABILITIES, NO_LABELS, values, class_weight)
         labels = check.labels(y, batch, outputs, self._who, self.ignore_index)

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check, memory
 from fastbp._base.docs import listed, with_lists
+from fastbp._base.inputs import Input, Readable
 from fastbp._base.threads import get_num_threads, tasks_for
 from fastbp.kernels import entries
+from fastbp.kernels.code import Code
 from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.run.plan import CAPACITY, SIZE
@@ -76,9 +78,10 @@ class Sequential(Stack):
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
         self._drawing = sorted({type(each).__name__ for layer in layers for each in layer._each() if each._draws})
         widest = max(row.out_features for row in self._rows())
-        self._predict_rows = max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (widest * self.dtype.itemsize))
+        self._predict_rows = self._rows_at_a_time(widest)
+        self._read_rows = self._rows_at_a_time(max(widest, self.in_features))  # of what is no array of this dtype
 
-    def forward(self, x: ArrayLike) -> Array:
+    def forward(self, x: ArrayLike | Readable) -> Array:
         """Run all layers on x and keep what `backward` needs; see `Dense.forward`.
 
         Parameters
@@ -160,7 +163,7 @@ class Sequential(Stack):
         run, self._pass = self._pass, None  # its outputs give way to the gradients
         return run.backward(check.apart(dout, self._grads), tasks_for(3 * self._work * len(dout)))
 
-    def predict(self, x: ArrayLike, batch_size: int | None = None) -> Array:
+    def predict(self, x: ArrayLike | Readable, batch_size: int | None = None) -> Array:
         """Return the last layer's output (for a classifier: logits) and keep nothing.
 
         A row's result does not depend on the rows beside it, so `batch_size` changes time and memory, never a bit.
@@ -169,6 +172,8 @@ class Sequential(Stack):
         Parameters
         ----------
         x : array_like of shape (batch, in_features)
+            Numbers of another dtype, or with gaps between them in memory, are converted so many rows at a time too: a
+            memory map, say, is never copied whole.
         batch_size : int, optional
             Rows to run at a time; by default as many as keep their activations in the cache.
 
@@ -181,28 +186,31 @@ class Sequential(Stack):
         TypeError, ValueError
             If x holds no real numbers, or has another shape.
         """
-        rows = check.rows(x, self.in_features, self.dtype, "Sequential")
+        rows = check.inputs(x, self.in_features, self.dtype, "Sequential")
+        count, readers = len(rows), (rows.code,) if isinstance(rows, Input) else ()
         if batch_size is None:
-            batch_size = self._predict_rows
+            batch_size = self._read_rows if readers else self._predict_rows
         else:
             batch_size = check.integer(batch_size, "Sequential", "batch_size")
-        count = len(rows)
         out = np.empty((count, self.out_features), self.dtype)
-        plan, work = self._prediction_plan(min(batch_size, count))
-        if count <= batch_size:
+        plan, work = self._prediction_plan(min(batch_size, count), readers)
+        if count <= batch_size and not readers:
             entries.predict(plan, self._params, work, rows, out, tasks_for(self._work * count))
             return out
-        tasks = tasks_for(self._work * batch_size)
+        tasks = tasks_for(self._work * min(batch_size, count))
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
             entries.predict(plan, self._params, work, rows[part], out[part], tasks)
         return out
 
-    def _prediction_plan(self, capacity: int) -> tuple[Array, Array]:
-        """Return this thread's plan and workspace for at least `capacity` rows."""
+    def _rows_at_a_time(self, width: int) -> int:
+        return max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (width * self.dtype.itemsize))
+
+    def _prediction_plan(self, capacity: int, readers: tuple[Code, ...] = ()) -> tuple[Array, Array]:
+        """Return this thread's plan and workspace for at least `capacity` rows, which these read if they are given."""
         saved = getattr(self._local, "saved", None)
         if saved is None or saved[0] < capacity:
-            expect(_needs_of_prediction, self)
+            expect(_needs_of_prediction, self, readers)
             plan, layout = self._plan(capacity, train=False)
             fill(plan, self.dtype, train=False)
             saved = self._local.saved = (int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype))
@@ -242,8 +250,9 @@ class Sequential(Stack):
         return _rebuild_sequential, (self._config(), self._params.copy(), copy.deepcopy(self.metadata))
 
 
-def _needs_of_prediction(model: Sequential) -> Needed:
-    return Needed(codes_of(model._rows(), train=False), ["predict"], model.dtype, get_num_threads())
+def _needs_of_prediction(model: Sequential, readers: tuple[Code, ...]) -> Needed:
+    calls = ["predict", "read_rows"] if readers else ["predict"]
+    return Needed([*codes_of(model._rows(), train=False), *readers], calls, model.dtype, get_num_threads())
 
 
 def _rebuild_sequential(config: list[dict[str, Any]], params: Array, metadata: dict[str, Any]) -> Sequential:

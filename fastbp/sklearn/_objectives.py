@@ -47,7 +47,8 @@ class Objective:
             y = y.argmax(axis=1)
         elif self.smoothing:
             y = y + self.smoothing * (0.5 - y)
-        return self.loss.targets(y, len(y), outputs, dtype)
+        targets = self.loss.targets(y, len(y), outputs, dtype)
+        return targets._replace(values=targets.values[:])  # an array, for the solvers that take whole ones
 
     def value_and_gradient(self, z: Array, targets: Targets, weight: Array) -> tuple[float, Array]:
         """Return the sum of the rows' losses times their weights, and its gradient by the network's outputs."""

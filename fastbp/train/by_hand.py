@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import set_unguarded
+from fastbp._base.inputs import Readable
 from fastbp._base.interrupts import held_back
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
@@ -66,7 +67,7 @@ class ByHand(Resumable):
             and (array.base is None or not check.overlaps(array, self._model._params, self._model._grads))
         )
 
-    def forward(self, x: ArrayLike) -> Array:
+    def forward(self, x: ArrayLike | Readable) -> Array:
         """Run all layers on x and keep what `backward` needs, in compiled code.
 
         `forward`, `backward` and `update` together are a training step with a gradient of your own in the middle: to

@@ -8,16 +8,29 @@ from numpy.typing import NDArray
 
 from fastbp._base import check, memory
 from fastbp._base.guard import Guarded, refuse_overrides
+from fastbp._base.inputs import Input
 from fastbp._base.interrupts import held_back
 from fastbp._base.pace import Pace
 from fastbp._base.threads import get_num_threads, tasks_for
 from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
+from fastbp.kernels.code import Code
 from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.losses.functions import op_of_loss
 from fastbp.kernels.ops.fill import CLIP, codes_of, fill, fill_loss, fill_update
 from fastbp.kernels.optimizers.functions import update
-from fastbp.kernels.run.frame import COUNTER, OPTIMIZER, RECORD_ROWS, SEED, SETTINGS_SIZE, TASKS, TERMS, Frame
+from fastbp.kernels.run.frame import (
+    COUNTER,
+    OPTIMIZER,
+    RECORD_ROWS,
+    SEED,
+    SETTINGS_SIZE,
+    TARGETS_INPUT,
+    TASKS,
+    TERMS,
+    X_INPUT,
+    Frame,
+)
 from fastbp.kernels.run.plan import SIZE
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.sequential import Sequential
@@ -34,12 +47,12 @@ VALIDATED = (*RUN, "predict", "loss_of_rows")
 _BY_HAND = ("forward_batch", "backward_batch", "update_parameters")  # for losses that the kernels have not
 
 
-def needs_of(steps: "Steps", code: int, calls: tuple[str, ...]) -> Needed:
+def needs_of(steps: "Steps", code: int, calls: tuple[str, ...], readers: tuple[Code, ...] = ()) -> Needed:
     """Return what the first steps take, see `Steps._expect`."""
     model, loss = steps.model, losses.BY_CODE.get(code)
-    codes = [*codes_of(model._rows(), train=True), update(updates.BY_CODE[steps._code])]
+    codes = [*codes_of(model._rows(), train=True), update(updates.BY_CODE[steps._code]), *readers]
     if loss is None:
-        calls = _BY_HAND
+        calls = (*_BY_HAND, "read_rows") if readers else _BY_HAND
     else:
         codes.append(op_of_loss(loss))
         with_labels, without = ("first_wrong_label", "train_on_labels"), ("train_on_targets",)
@@ -55,12 +68,12 @@ def needs_of(steps: "Steps", code: int, calls: tuple[str, ...]) -> Needed:
 class Samples(NamedTuple):
     """What a trainer trains on, checked.
 
-    x : (samples, in_features)
+    x : (samples, in_features), an array or an input
     targets : of each
     weight : (samples,), how much each counts; empty where all count the same
     """
 
-    x: Array
+    x: Array | Input
     targets: Targets
     weight: Array
 
@@ -216,13 +229,13 @@ class Steps(Guarded):
             self._pace = Pace(rows, tasks)
         return self._pace
 
-    def _expect(self, loss: int, calls: tuple[str, ...]) -> None:
+    def _expect(self, loss: int, calls: tuple[str, ...], *given: Array | Input) -> None:
         """Say before the first steps which entries they will call, for the loss of this code: all is compiled at once.
 
         Of entries that are for labels or for other targets alone, those that do not suit the loss are left out.
         """
         if self._room < 0:
-            expect(needs_of, self, loss, calls)
+            expect(needs_of, self, loss, calls, tuple({each.code for each in given if isinstance(each, Input)}))
 
     def _prepare(self, batch: int) -> None:
         if batch > self._room:
@@ -260,11 +273,23 @@ class Steps(Guarded):
         Return -1, or the row whose label is wrong, at which they end.
         """
         self._begin(samples.targets, part, tasks)
-        x, targets, weight = samples
-        wrong: int = entries.train_steps(
-            self._addresses, x, targets.labels, targets.values, weight, part.order, part.record
-        )
+        targets, order = samples.targets, part.order
+        addresses, x, values = self._given(samples.x, targets.values)
+        if addresses is not self._addresses and not order.size:  # what is read needs an order, even one in place
+            order = np.arange(part.batch)
+        wrong: int = entries.train_steps(addresses, x, targets.labels, values, samples.weight, order, part.record)
         return wrong
+
+    def _given(self, x: Array | Input, values: Array | Input) -> tuple[Array, Array, Array]:
+        """Return what a call takes of x and targets: the frame's addresses, with those of inputs, and an array each."""
+        addresses = self._addresses
+        if isinstance(x, Input):
+            addresses = addresses.copy()
+            addresses[X_INPUT], x = x.address, x.stand_in
+        if isinstance(values, Input):
+            addresses = addresses.copy()
+            addresses[TARGETS_INPUT], values = values.address, values.stand_in
+        return addresses, x, values
 
     def _begin(self, targets: Targets, part: Part, tasks: int) -> None:
         """Write the settings of the next compiled steps; `step` takes its short way only after a whole one."""

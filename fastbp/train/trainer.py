@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
+from fastbp._base.inputs import Readable
 from fastbp.kernels.compile.progress import shown_by
 from fastbp.kernels.losses import SOFTMAX_LABELS
 from fastbp.nn.loss import Loss, Targets
@@ -116,24 +117,24 @@ class Trainer(ByHand):
         self._one_fit = Once()
 
     def _inputs(
-        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, calls: tuple[str, ...] = ()
+        self, x: ArrayLike | Readable, y: ArrayLike, sample_weight: ArrayLike | None, calls: tuple[str, ...] = ()
     ) -> Samples:
         """Check what steps take; `calls` are the entries that the caller will call."""
         if isinstance(self._loss, FunctionLoss):
             self._loss.check_call(sample_weight)
         model, dtype = self._model, self._model.dtype
-        rows = check.rows(x, model.in_features, dtype, "Trainer")
+        rows = check.inputs(x, model.in_features, dtype, "Trainer")
         if calls:  # the labels are looked at by an entry
-            self._expect(getattr(self._loss, "_code", SOFTMAX_LABELS), calls)
+            self._expect(getattr(self._loss, "_code", SOFTMAX_LABELS), calls, rows)
         targets = self._loss.targets(y, len(rows), model.out_features, dtype)
         if calls:
-            self._expect(targets.code, calls)
+            self._expect(targets.code, calls, rows, targets.values)
         weight = check.weights(sample_weight, len(rows), dtype, "Trainer", "sample_weight")
         written = model._params, model._grads
         targets = targets._replace(values=check.apart(targets.values, *written))
         return Samples(check.apart(rows, *written), targets, check.apart(weight, *written))
 
-    def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def step(self, x: ArrayLike | Readable, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Make one training step: forward, loss, backward, update.
 
         Parameters
@@ -178,14 +179,14 @@ class Trainer(ByHand):
 
     def fit(
         self,
-        x: ArrayLike,
+        x: ArrayLike | Readable,
         y: ArrayLike,
         *,
         epochs: int = 1,
         batch_size: int = 128,
         shuffle: bool = True,
         rng: int | np.random.Generator | None = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike | Readable, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | Progress = True,
@@ -314,7 +315,7 @@ class Trainer(ByHand):
                 self._end_epoch(figures)
                 progress.epoch(run.history.epochs, figures)
 
-    def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+    def evaluate(self, x: ArrayLike | Readable, y: ArrayLike) -> dict[str, float]:
         """Return the loss over all rows, and for class labels and one-hot rows the accuracy.
 
         Parameters
@@ -341,7 +342,7 @@ class Trainer(ByHand):
             counted = targets.labels != self.loss.ignore_index
             figures["accuracy"] = float((z.argmax(1) == targets.labels)[counted].mean()) if counted.any() else np.nan
         elif targets.as_classes().labelled:
-            figures["accuracy"] = float((z.argmax(1) == targets.values.argmax(1)).mean())
+            figures["accuracy"] = float((z.argmax(1) == targets.values[:].argmax(1)).mean())
         return figures
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from .. import activations, losses, optimizers
 from ..activations.functions import functions_of, passes_of
 from ..code import Code
+from ..inputs import ELEMENTS, reader
 from ..losses.functions import op_of_loss
 from ..optimizers.functions import update
 from ..run.frame import HITS, HOOK, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, SPLIT, TERMS, UPDATE
@@ -74,9 +75,10 @@ def fill_update(settings: np.ndarray, dtype: np.dtype, *, clips: bool) -> None:
 
 
 def all_codes() -> list[Code]:
-    """Return every function whose address is written here, for any network, loss and optimizer of the tables."""
+    """Return every function that is called by its address, for any network, loss, optimizer and input of the tables."""
     ops = [code for kind in KINDS.values() for code in kind.functions() if code is not None]
     kinds = product(activations.ACTIVATIONS.values(), (False, True))
     passes = [code for activation, with_slope in kinds for code in passes_of(activation, with_slope)]
     others = [*map(op_of_loss, losses.LOSSES.values()), *map(update, optimizers.RULES.values()), CLIP]
-    return list({(code.module, code.name): code for code in [*ops, *passes, *others]}.values())
+    readers = map(reader, ELEMENTS.values())
+    return list({(code.module, code.name): code for code in [*ops, *passes, *others, *readers]}.values())

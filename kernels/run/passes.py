@@ -15,6 +15,8 @@ from ..compile.outlined import outlined
 from ..compile.pointers import address_of, at, doubles_at, pointer_to
 from ..compile.records import INT, INTS, POINTER, record
 from ..compile.region import shared
+from ..inputs.call import Reading, read
+from ..inputs.registry import READ
 from ..linalg.product import PACK_ROWS
 from ..linalg.tasks import TASK_WORK, share, worth
 from ..losses.compiled import ELEMENT_WORK
@@ -44,7 +46,7 @@ from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.microkernel import TILE_ROWS
 from ..simd.modes import ACCUMULATE, TAKE
 from .chunks import ROWS_AT_ONCE
-from .frame import DX, LAYERS, LAYOUT, OPTIONS, RUN_LOSS, SETTINGS, WORK
+from .frame import DX, LAYERS, LAYOUT, OPTIONS, RUN_LOSS, SETTINGS, TARGETS_INPUT, WORK, X_INPUT
 from .gradients import add_chunks, blocks_of, chunks_of, gradient_chunks, gradient_of_chunks
 from .plan import (
     BATCH_ROWS,
@@ -87,8 +89,15 @@ copy_row = lanewise(_copied, reads=1, writes=1)
 
 
 @kernel
-def gather(batch, x, width, start, rows, out):
-    """Copy some rows of a batch, `width` numbers each, to `out`."""
+def gather(batch, x, source, width, start, rows, out):
+    """Write some rows of a batch, `width` numbers each, to `out`.
+
+    x, source : where they come from, an array or the address of an input, 0 for none. A batch as it stands is in x.
+    """
+    if batch.gathers and source != 0:
+        table = pointer_to(batch.order, source)
+        read(table[READ], Reading(out, width, batch.order, 1, start, rows), table)
+        return
     for i in range(rows):
         row = batch.order[start + i] if batch.gathers else start + i
         copy_row(at(x, row * width), at(out, i * width), width)
@@ -154,12 +163,12 @@ def rows_through(batch, frame, start, rows, first, tasks):
     last = frame[LAYERS] - 1
     source, labels, targets = rows_of_batch(batch, frame, start, first), at(batch.labels, start), batch.targets
     if batch.gathers or batch.ignores:
-        gather(batch, batch.x, batch.columns, start, rows, source)
+        gather(batch, batch.x, frame[X_INPUT], batch.columns, start, rows, source)
         if batch.ignores:
             blank_ignored(source, batch.columns, labels, doubles_at(frame[OPTIONS])[IGNORE_INDEX], rows)
     if batch.gathers and batch.width > 0:
         targets = at(pointer_to(batch.x, frame[WORK] + layout[TARGETS]), first * batch.width)
-        gather(batch, batch.targets, batch.width, start, rows, targets)
+        gather(batch, batch.targets, frame[TARGETS_INPUT], batch.width, start, rows, targets)
     else:
         targets = at(targets, start * batch.width)
     x, span = as_row_zero(source, batch, first), new_span(frame)
