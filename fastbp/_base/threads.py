@@ -1,5 +1,6 @@
 """How many threads a call uses. The bits of a result do not depend on it."""
 
+import functools
 import os
 import resource
 import threading
@@ -19,10 +20,22 @@ SERIAL_WORK_OF_WORKQUEUE = 5e7
 # Bytes of a thread's stack where their number is not limited.
 LARGE_STACK = 8 << 20
 
+# Asked before each call; neither changes in a process.
+_own_threads, _threading_layer = functools.cache(workers.own_threads), functools.cache(workers.threading_layer)
+
 _forked = False
 _threads: int | None = None
 _named = False
-_of_thread = threading.local()
+
+
+class _OfThread(threading.local):
+    """Of a Python thread: how many threads its calls may use, and how many OpenMP has made for it."""
+
+    limit: int | None = None
+    pool: int | None = None
+
+
+_of_thread = _OfThread()
 
 
 def _after_fork() -> None:
@@ -115,7 +128,7 @@ def set_num_threads(n: int) -> None:
 @contextmanager
 def at_most(n: int | None) -> Iterator[None]:
     """Let this Python thread's calls use at most `n` threads meanwhile; None sets no limit of its own."""
-    before = getattr(_of_thread, "limit", None)
+    before = _of_thread.limit
     _of_thread.limit = n
     try:
         yield
@@ -127,17 +140,16 @@ def tasks_for(work: float) -> int:
     """Return into how many tasks to cut a call of `work` floating-point operations; 1 opens no parallel region."""
     if work < SERIAL_WORK or _forked:
         return 1
-    n = get_num_threads()
-    limit = getattr(_of_thread, "limit", None)
-    if limit is not None:
-        n = min(n, limit)
+    n, limit = _threads or get_num_threads(), _of_thread.limit
+    if limit is not None and limit < n:
+        n = limit
     if n == 1:
         return 1
-    if workers.own_threads():
+    if _own_threads():
         return n
     if _on_workqueue() and work < SERIAL_WORK_OF_WORKQUEUE:
         return 1
-    if getattr(_of_thread, "pool", None) != n:  # OpenMP makes a pool for each Python thread
+    if _of_thread.pool != n:  # OpenMP makes a pool for each Python thread
         if not _room_for_stacks(n):
             return 1
         _of_thread.pool = n
@@ -153,7 +165,7 @@ def _room_for_stacks(n: int) -> bool:
 def _on_workqueue() -> bool:
     """Whether Numba found no better threading layer; said once, because its user can do better."""
     global _named
-    slow = workers.threading_layer() == "workqueue"
+    slow = _threading_layer() == "workqueue"
     if slow and not _named:
         _named = True
         warnings.warn(

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp._base import check, memory
+from fastbp._base.calls import Calls
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import set_unguarded
-from fastbp._base.threads import tasks_for
 from fastbp.initializers import INITIALIZERS, Initializer
 from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, Activation
 from fastbp.kernels.ops import by_hand
@@ -106,6 +106,7 @@ class Dense(Weighted):
         biased = check.flag(bias, "Dense", "bias")
         self.dtype = check.float_dtype(dtype, "Dense")
         self._saved: tuple[Array, Array, Array] | None = None
+        self._forward_calls, self._backward_calls = Calls(), Calls()
         shape = (self.out_features, self.in_features)
         if init is None:
             init = "he_normal" if kind.rectifies else "glorot_uniform"
@@ -165,7 +166,10 @@ class Dense(Weighted):
         x = check.apart(x, self._all_grads)
         a = np.empty((len(x), self.out_features), self.dtype)
         slope = np.empty_like(a) if self._stores_slope else np.empty((0, self.out_features), self.dtype)
-        by_hand.dense_forward(x, self._w, self._b, self._code, True, tasks_for(self._work * len(x)), a, slope)
+        tasks, began, kind = self._forward_calls.begin(len(x), self._work * len(x))
+        by_hand.dense_forward(x, self._w, self._b, self._code, True, tasks, a, slope)
+        if kind is not None:
+            kind.end(tasks, began, len(x))
         set_unguarded(self, "_saved", (x, a, slope))
         return a
 
@@ -213,9 +217,10 @@ class Dense(Weighted):
             assert below._saved is not None
             code, a, slope = below._code, below._saved[1], below._saved[2]
         partials = np.empty(partials_size(self.in_features, self.out_features, len(x)), self.dtype)
-        by_hand.dense_backward(
-            x, self._w, dz, code, a, slope, True, partials, tasks_for(2 * self._work * len(x)), dx, self._dw, self._db
-        )
+        tasks, began, kind = self._backward_calls.begin(len(x), 2 * self._work * len(x))
+        by_hand.dense_backward(x, self._w, dz, code, a, slope, True, partials, tasks, dx, self._dw, self._db)
+        if kind is not None:
+            kind.end(tasks, began, len(x))
         return dx
 
     def __repr__(self) -> str:

@@ -1,5 +1,6 @@
 """What every loss declares, for a `Trainer`: its options, its targets as the kernels take them, and its value."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -7,10 +8,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp._base import check
+from fastbp._base.calls import Calls
 from fastbp._base.guard import Guarded, guarded_record
 from fastbp._base.inputs import Input
 from fastbp._base.made import checked
-from fastbp._base.threads import tasks_for
 from fastbp.kernels import losses as kernels
 from fastbp.kernels.losses import by_hand
 from fastbp.kernels.registry import Number
@@ -41,6 +42,23 @@ class Targets(NamedTuple):
         if self.code == kernels.SOFTMAX_PROBABILITIES and is_one_hot(self.values):
             return self._replace(code=kernels.SOFTMAX_ONE_HOT)
         return self
+
+
+# The calls of each loss, by its code
+_calls: defaultdict[int, Calls] = defaultdict(Calls)
+
+
+def loss_and_gradient(
+    z: Array, targets: Targets, options: NDArray[np.float64], weight: Array, rows: NDArray[np.float64], gradient: Array
+) -> float:
+    """Return the loss of network outputs, and write its gradient; see `fastbp.kernels.losses.by_hand`."""
+    tasks, began, kind = _calls[targets.code].begin(z.size, WORK_PER_ELEMENT * z.size)
+    value = by_hand.loss_and_gradient(
+        targets.code, z, targets.labels, targets.values, targets.class_weight, options, weight, rows, tasks, gradient
+    )
+    if kind is not None:
+        kind.end(tasks, began, z.size)
+    return value
 
 
 NO_LABELS = np.empty(0, np.int64)
@@ -123,23 +141,13 @@ class Loss(Guarded):
         batch, outputs = z.shape
         targets = self.targets(y, batch, outputs, z.dtype)
         values = targets.values[:] if isinstance(targets.values, Input) else targets.values
+        targets = targets._replace(values=values)
         weight = check.weights(sample_weight, batch, z.dtype, self._who, "sample_weight")
         gradient = check.output(
             out, z.shape, z.dtype, self._who, z, values, targets.labels, targets.class_weight, weight
         )
         rows = np.empty((3, batch))
-        total = by_hand.loss_and_gradient(
-            targets.code,
-            z,
-            targets.labels,
-            values,
-            targets.class_weight,
-            self.options(reduction),
-            weight,
-            rows,
-            tasks_for(WORK_PER_ELEMENT * z.size),
-            gradient,
-        )
+        total = loss_and_gradient(z, targets, self.options(reduction), weight, rows, gradient)
         if (reduction or self.reduction) == "none":
             return (rows[0] * rows[1]).astype(z.dtype), gradient
         return float(total), gradient

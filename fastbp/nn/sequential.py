@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check, memory
+from fastbp._base.calls import Calls
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.inputs import Input, Readable
-from fastbp._base.threads import get_num_threads, tasks_for
+from fastbp._base.threads import get_num_threads
 from fastbp.kernels import entries
 from fastbp.kernels.code import Code
 from fastbp.kernels.compile.expected import Needed, expect
@@ -75,6 +76,7 @@ class Sequential(Stack):
         super().__init__(*layers)
         self._local = threading.local()
         self._pass: PlannedPass | None = None
+        self._forward_calls, self._backward_calls, self._predict_calls = Calls(), Calls(), Calls()
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
         self._drawing = sorted({type(each).__name__ for layer in layers for each in layer._each() if each._draws})
         widest = max(row.out_features for row in self._rows())
@@ -101,8 +103,13 @@ class Sequential(Stack):
         a = check.rows(x, self.in_features, self.dtype, "Sequential")
         chain = self._chain
         if chain is None:
-            self._pass = PlannedPass(self._plan_of_pass(len(a)), self._params, self._grads)
-            return self._pass.forward(check.apart(a, self._grads), self.out_features, tasks_for(self._work * len(a)))
+            run = self._pass = PlannedPass(self._plan_of_pass(len(a)), self._params, self._grads)
+            a = check.apart(a, self._grads)
+            tasks, began, kind = self._forward_calls.begin(len(a), self._work * len(a))
+            out = run.forward(a, self.out_features, tasks)
+            if kind is not None:
+                kind.end(tasks, began, len(a))
+            return out
         for layer in chain:
             a = layer._forward(a)
         return a
@@ -161,7 +168,12 @@ class Sequential(Stack):
         shape = len(self._pass.x), self.out_features
         dout = check.exact_shape(check.floats(dy, self.dtype, "Sequential", "dy"), shape, "Sequential", "dy")
         run, self._pass = self._pass, None  # its outputs give way to the gradients
-        return run.backward(check.apart(dout, self._grads), tasks_for(3 * self._work * len(dout)))
+        dout = check.apart(dout, self._grads)
+        tasks, began, kind = self._backward_calls.begin(len(dout), 3 * self._work * len(dout))
+        dx = run.backward(dout, tasks)
+        if kind is not None:
+            kind.end(tasks, began, len(dout))
+        return dx
 
     def predict(self, x: ArrayLike | Readable, batch_size: int | None = None) -> Array:
         """Return the last layer's output (for a classifier: logits) and keep nothing.
@@ -193,28 +205,36 @@ class Sequential(Stack):
         else:
             batch_size = check.integer(batch_size, "Sequential", "batch_size")
         out = np.empty((count, self.out_features), self.dtype)
-        plan, work = self._prediction_plan(min(batch_size, count), readers)
-        if count <= batch_size and not readers:
-            entries.predict(plan, self._params, work, rows, out, tasks_for(self._work * count))
+        if count <= batch_size and not isinstance(rows, Input):
+            self._predict(rows, out)
             return out
-        tasks = tasks_for(self._work * min(batch_size, count))
+        self._reserve_prediction(min(batch_size, count), readers)
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
-            entries.predict(plan, self._params, work, rows[part], out[part], tasks)
+            self._predict(rows[part], out[part])
         return out
 
     def _rows_at_a_time(self, width: int) -> int:
         return max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (width * self.dtype.itemsize))
 
-    def _prediction_plan(self, capacity: int, readers: tuple[Code, ...] = ()) -> tuple[Array, Array]:
-        """Return this thread's plan and workspace for at least `capacity` rows, which these read if they are given."""
-        saved = getattr(self._local, "saved", None)
+    def _predict(self, rows: Array, out: Array) -> None:
+        """Write what the last layer gives for rows, in this thread's workspace."""
+        count = len(rows)
+        _, plan, work = self._reserve_prediction(count)
+        tasks, began, kind = self._predict_calls.begin(count, self._work * count)
+        entries.predict(plan, self._params, work, rows, out, tasks)
+        if kind is not None:
+            kind.end(tasks, began, count)
+
+    def _reserve_prediction(self, capacity: int, readers: tuple[Code, ...] = ()) -> tuple[int, Array, Array]:
+        """Return this thread's plan and workspace for at least so many rows, which these read if they are given."""
+        saved: tuple[int, Array, Array] | None = getattr(self._local, "saved", None)
         if saved is None or saved[0] < capacity:
             expect(_needs_of_prediction, self, readers)
             plan, layout = self._plan(capacity, train=False)
             fill(plan, self.dtype, train=False)
-            saved = self._local.saved = (int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype))
-        return saved[1], saved[2]
+            saved = self._local.saved = int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype)
+        return saved
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file; `fastbp.load` reads it.

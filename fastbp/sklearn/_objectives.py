@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from fastbp._base.threads import tasks_for
-from fastbp.kernels.losses import by_hand
-from fastbp.nn.loss import WORK_PER_ELEMENT, Loss, Targets
+from fastbp.nn.loss import Loss, Targets, loss_and_gradient
 from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
 
 Array = NDArray[Any]
@@ -53,18 +51,8 @@ class Objective:
     def value_and_gradient(self, z: Array, targets: Targets, weight: Array) -> tuple[float, Array]:
         """Return the sum of the rows' losses times their weights, and its gradient by the network's outputs."""
         gradient = np.empty_like(z)
-        value = by_hand.loss_and_gradient(
-            targets.code,
-            z,
-            targets.labels,
-            targets.values,
-            targets.class_weight,
-            self.loss.options("sum"),
-            (self.weight_scale * weight).astype(z.dtype, copy=False),
-            np.zeros((3, len(z))),
-            tasks_for(WORK_PER_ELEMENT * z.size),
-            gradient,
-        )
+        counts = (self.weight_scale * weight).astype(z.dtype, copy=False)
+        value = loss_and_gradient(z, targets, self.loss.options("sum"), counts, np.zeros((3, len(z))), gradient)
         return self.value_scale * value, gradient
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fastbp._base.calls import Calls
 from fastbp._base.threads import get_num_threads
 from fastbp.kernels import entries
 from fastbp.kernels.activations import BY_CODE, FIRST_STORED_SLOPE, IDENTITY, LEAKY_RELU, RELU
@@ -76,6 +77,7 @@ class Chain:
         self.reads_output = IDENTITY < codes[-1] < FIRST_STORED_SLOPE
         self.layers = sizes
         self.forms: dict[torch.dtype, Form] = {}
+        self.forward_calls, self.backward_calls = Calls(tasks), Calls(tasks)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies share a chain, and a pickle makes it anew: the tables are for the kernels of one version.
@@ -117,10 +119,13 @@ class Chain:
         # An allocation takes as long as a small product, so the backward pass finds its room here too.
         work = x.new_empty(self.room(batch, form) if keep else self.plan_room(form) + batch * form.turns)
         out = x.new_empty((batch, self.out_features) if x.dim() == 2 else (*x.shape[:-1], self.out_features))
+        cut, began, kind = self.forward_calls.begin(batch, self.work * batch)
         entries.chain_forward(
             form.kept if keep else form.passing, form.like, *self.places(addresses[1:], form), addresses[0], batch,
-            work.data_ptr(), out.data_ptr(), tasks(self.work * batch),
+            work.data_ptr(), out.data_ptr(), cut,
         )  # fmt: skip
+        if kind is not None:
+            kind.end(cut, began, batch)
         return out, work
 
     def backward(
@@ -134,12 +139,14 @@ class Chain:
         dx, *grads = [torch.empty_like(t) if w else None for t, w in zip((x, *parameters), wanted, strict=True)]
         at_x, at_out, at_dout, work = addresses[:4]
         turns = work + (self.plan_room(form) + batch * form.kept_size) * x.itemsize
+        cut, began, kind = self.backward_calls.begin(batch, 2 * self.work * batch)
         entries.chain_backward(
             form.kept, form.like, *self.places(addresses[4:], form), at_x, batch, work, at_out, at_dout,
             *self.places([ABSENT if g is None else g.data_ptr() for g in grads], form),
-            0 if dx is None else dx.data_ptr(), turns, turns + batch * form.turns * x.itemsize,
-            tasks(2 * self.work * batch),
+            0 if dx is None else dx.data_ptr(), turns, turns + batch * form.turns * x.itemsize, cut,
         )  # fmt: skip
+        if kind is not None:
+            kind.end(cut, began, batch)
         return [dx, *grads]
 
 

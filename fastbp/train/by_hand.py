@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
+from fastbp._base.calls import OneOrMany
 from fastbp._base.guard import set_unguarded
 from fastbp._base.inputs import Readable
 from fastbp._base.interrupts import held_back
-from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels.run.frame import DX
 from fastbp.nn.loss import Targets
@@ -27,15 +27,15 @@ class Pass:
     """One pass through the phases, whose layers' outputs are in the workspace.
 
     x : (batch, in_features), the rows themselves
-    tasks : into how many tasks it is cut
+    tasks, kind : into how many tasks it is cut, and what is to know when it ends, if anything
     steps : how many updates the trainer had made before
     seconds : time in compiled code so far
     """
 
-    __slots__ = ("seconds", "steps", "tasks", "x")
+    __slots__ = ("kind", "seconds", "steps", "tasks", "x")
 
-    def __init__(self, x: Array, tasks: int, steps: int) -> None:
-        self.x, self.tasks, self.steps, self.seconds = x, tasks, steps, 0.0
+    def __init__(self, x: Array, tasks: int, kind: OneOrMany | None, steps: int) -> None:
+        self.x, self.tasks, self.kind, self.steps, self.seconds = x, tasks, kind, steps, 0.0
 
 
 class ByHand(Resumable):
@@ -115,8 +115,8 @@ class ByHand(Resumable):
                 rows = check.rows(x, model.in_features, model.dtype, "Trainer")
                 rows = check.apart(rows, model._params, model._grads)
             self._prepare(len(rows))
-            most = self._most_tasks(len(rows))
-            return self._forward(rows, 1 if most == 1 else self._paced(len(rows), most).choose(1)[0])
+            tasks, _, kind = self._begin_step(len(rows))
+            return self._forward(rows, tasks, kind)
 
     def backward(self, dout: ArrayLike, input_gradient: bool = False) -> Array | None:
         """Write the gradients of all parameters, which ``model.gradients()`` shows.
@@ -207,16 +207,19 @@ class ByHand(Resumable):
                     )
             self._prepare(0)
             params = self._model._params
-            tasks = tasks_for(UPDATE_WORK * params.size) if run is None else run.tasks
-            began = time.perf_counter()
-            entries.update_parameters(self._addresses, params, tasks)
-            set_unguarded(self, "_steps", self._steps + 1)
             if run is not None:
-                self._note(run, time.perf_counter() - began)
+                self._end(run)
+            else:
+                tasks, began, kind = self._updates.begin(params.size, UPDATE_WORK * params.size)
+                entries.update_parameters(self._addresses, params, tasks)
+                if kind is not None:
+                    kind.end(tasks, began, params.size)
+            set_unguarded(self, "_steps", self._steps + 1)
 
-    def _forward(self, rows: Array, tasks: int) -> Array:
+    def _forward(self, rows: Array, tasks: int, kind: OneOrMany | None = None) -> Array:
         """Run all layers on rows that are checked and that there is room for."""
-        run, out = Pass(rows, tasks, self._steps), np.empty((len(rows), self._model.out_features), self._model.dtype)
+        run = Pass(rows, tasks, kind, self._steps)
+        out = np.empty((len(rows), self._model.out_features), self._model.dtype)
         set_unguarded(self, "_forwarded", None)
         began = time.perf_counter()
         entries.forward_batch(self._addresses, rows, out, tasks)
@@ -236,13 +239,14 @@ class ByHand(Resumable):
         run.seconds += time.perf_counter() - began
         set_unguarded(self, "_backed", run)
 
-    def _note(self, run: Pass, seconds: float) -> None:
-        """Tell the pace how long a whole step took."""
+    def _end(self, run: Pass) -> None:
+        """Update the parameters: the last phase of a pass."""
+        began = time.perf_counter()
+        entries.update_parameters(self._addresses, self._model._params, run.tasks)
         set_unguarded(self, "_backed", None)
         set_unguarded(self, "_has_gradients", True)
-        pace = self._pace
-        if pace.rows == len(run.x) and pace.tasks > 1:
-            pace.note(run.tasks, 1, run.seconds + seconds)
+        if run.kind is not None:  # as if it had begun with the other phases just before
+            run.kind.end(run.tasks, began - run.seconds, len(run.x))
 
     def _run(self, samples: Samples, part: Part, tasks: int) -> int:
         if not isinstance(self._loss, FunctionLoss):

@@ -1,12 +1,12 @@
 """Compiled training steps of one model: the arrays they need, and the calls."""
 
-import time
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._base import check, memory
+from fastbp._base.calls import Calls, OneOrMany
 from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.inputs import Input
 from fastbp._base.interrupts import held_back
@@ -127,7 +127,7 @@ class Steps(Guarded):
         # Floating-point operations of a step for one row; the first layer's input needs no gradient.
         self._step_work = 3 * model._work - model.layers[0]._work
         self._alone = Alone()
-        self._pace = Pace(0, 1)
+        self._new_paces()
         # Rows of a batch that there is room for. Before the first step there is not even a plan: to make it, the CPU is
         # asked what it can do, and that takes Numba.
         self._room = -1
@@ -206,7 +206,10 @@ class Steps(Guarded):
 
     def __getstate__(self) -> dict[str, Any]:
         # Workspace, plan and addresses are not part of the state: a copy makes its own.
-        own = ("_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_room", "_pace")
+        own = (
+            "_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_room", "_pace",
+            "_calls", "_updates",
+        )  # fmt: skip
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -215,13 +218,21 @@ class Steps(Guarded):
         vars(self).update(state | arrays)
         self._state = memory.zeros(self._state.size, self._state.dtype)
         self._state[:] = state["_state"]
-        self._pace = Pace(0, 1)
+        self._new_paces()
         self._settings = np.zeros(SETTINGS_SIZE, np.int64)
         self._room = -1
+
+    def _new_paces(self) -> None:
+        """Forget what has been found out about threads: in long runs, in single steps, and in updates alone."""
+        self._pace, self._calls, self._updates = Pace(0, 1), Calls(), Calls()
 
     def _most_tasks(self, rows: int) -> int:
         """Return into how many tasks to cut a step: each of its two parallel parts has to be worth its tasks."""
         return tasks_for(self._step_work * rows / 2)
+
+    def _begin_step(self, rows: int) -> tuple[int, float, OneOrMany | None]:
+        """Return what `Calls.begin` does, for a step that is made by itself."""
+        return self._calls.begin(rows, self._step_work * rows / 2)
 
     def _paced(self, rows: int, tasks: int) -> Pace:
         """Return the pace of steps of this size: the one of the steps before, if they had it."""
@@ -329,20 +340,12 @@ class Steps(Guarded):
 
         x and y are `_as_before`.
         """
-        most = self._most_tasks(len(x))
-        if most == 1:
-            return self._quick_call(x, y, 1)
-        pace = self._paced(len(x), most)
-        tasks, _ = pace.choose(1)
-        began = time.perf_counter()
-        done = self._quick_call(x, y, tasks)
-        if done:
-            pace.note(tasks, 1, time.perf_counter() - began)
-        return done
-
-    def _quick_call(self, x: Any, y: Any, tasks: int) -> bool:
+        tasks, began, kind = self._begin_step(len(x))
         self._settings[TASKS] = tasks
-        if y.dtype is INT64:
-            return bool(entries.train_on_labels(self._addresses, x, y) < 0)
-        entries.train_on_targets(self._addresses, x, y)
+        if y.dtype is not INT64:
+            entries.train_on_targets(self._addresses, x, y)
+        elif entries.train_on_labels(self._addresses, x, y) >= 0:
+            return False
+        if kind is not None:
+            kind.end(tasks, began, len(x))
         return True

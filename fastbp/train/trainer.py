@@ -170,7 +170,10 @@ class Trainer(ByHand):
                 samples = self._inputs(x, y, sample_weight, STEP)
                 targets, batch = samples.targets, len(samples.x)
                 self._prepare(batch)
-                self._run(samples, Part(_ONE, batch, _NO_ORDER, self._record), self._most_tasks(batch))
+                tasks, began, kind = self._begin_step(batch)
+                self._run(samples, Part(_ONE, batch, _NO_ORDER, self._record), tasks)
+                if kind is not None:
+                    kind.end(tasks, began, batch)
                 # A class weight is looked at anew each time, as it is the caller's.
                 given = targets.code >= 0 and getattr(self._loss, "weight", None) is None
                 self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None

@@ -116,26 +116,13 @@ class TestPace:
         assert pace.choose(10**9) == (1, 3)
 
 
-def test_a_step_that_was_refused_is_not_timed(monkeypatch):
-    trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
-    x, y = np.zeros((512, 64), np.float32), np.zeros(512, np.int64)
-    monkeypatch.setattr("fastbp.train.steps.tasks_for", lambda work: 2)
-    for _ in range(3):
-        trainer.step(x, y)
-    before = dict(trainer._pace._spent)
-    y[-1] = 10
-    with pytest.raises(ValueError, match="10"):
-        trainer.step(x, y)
-    assert trainer._pace._spent == before
-
-
-def test_steps_of_another_batch_size_or_on_other_threads_begin_anew(monkeypatch):
+def test_runs_of_another_batch_size_or_on_other_threads_begin_anew(monkeypatch):
     trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
     x, y = np.zeros((512, 64), np.float32), np.zeros(512, np.int64)
     paces = []
     for rows, tasks in ((512, 2), (512, 2), (512, 2), (256, 2), (256, 3)):
         monkeypatch.setattr("fastbp.train.steps.tasks_for", lambda work, tasks=tasks: tasks)
-        trainer.step(x[:rows], y[:rows])
+        trainer.fit(x, y, batch_size=rows, progress=False)
         paces.append(trainer._pace)
     assert paces[1] is paces[2]
     assert len(set(paces[2:])) == 3

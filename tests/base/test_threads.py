@@ -139,7 +139,7 @@ def test_workqueue_is_named_once_and_used_for_large_work_alone():
 @pytest.mark.jit
 def test_no_room_for_the_stacks_of_a_pool_means_one_thread(monkeypatch):
     monkeypatch.setattr(threads, "_threads", 7)
-    monkeypatch.setattr(threads, "_of_thread", threading.local())
+    monkeypatch.setattr(threads, "_of_thread", threads._OfThread())
     sizes = []
     monkeypatch.setattr(threads, "is_room_for", lambda size: sizes.append(size) or len(sizes) > 1)
     assert [threads.tasks_for(1e12) for _ in range(3)] == [1, 7, 7]
