@@ -52,7 +52,7 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# The sdist, the wheel with prebuilt kernels for Linux on x86-64, and the one for other systems
+# The sdist, the wheels with prebuilt kernels for Linux on x86-64 and AArch64, and the one for other systems
 wheel: $(VENV)/.wheel-installed
 	$(BIN)/python tools/wheel.py dist
 

@@ -26,10 +26,15 @@ PyObject *PyInit_probe(void) { return PyModule_New("probe"); }
 """
 
 
+def levels():
+    """Return the names of the levels that are built for this platform, or the one in _PYTHON_HOST_PLATFORM."""
+    return [name for name, level in LEVELS.items() if level.platform == sysconfig.get_platform()]
+
+
 def check():
     """Raise a RuntimeError where the extension cannot be built, with or without Numba."""
-    if sysconfig.get_platform() != "linux-x86_64":
-        raise RuntimeError("they are for Linux on x86-64")
+    if not levels():
+        raise RuntimeError(f"they are for Linux on x86-64 and AArch64, and this is {sysconfig.get_platform()}")
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise RuntimeError("they are for CPython's stable ABI, which this Python has not")
     with tempfile.TemporaryDirectory() as work:
@@ -42,7 +47,7 @@ def build(target):
     """Write the extension to `target`, which depends on the sources and the versions of the tools alone."""
     check()
     with tempfile.TemporaryDirectory() as work:
-        folders = [Path(work, level) for level in LEVELS]
+        folders = [Path(work, level) for level in levels()]
         with ThreadPoolExecutor() as processes:
             list(processes.map(lambda folder: script("objects.py", folder.name, folder), folders))
         table = Path(work, "table.c")

@@ -1,13 +1,15 @@
-/* fastbp.kernels._native: the prebuilt kernels. Which level of x86-64 runs, where a function is, and the doors through
+/* fastbp.kernels._native: the prebuilt kernels. Which level of the CPU runs, where a function is, and the doors through
    which Python calls an entry: numbers and arrays become a table of integers, and the rest is machine code by Numba. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
-#include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
 #include "native.h"
 #include "pool.h"
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 #define HIDDEN __attribute__((visibility("hidden")))
 
@@ -28,6 +30,7 @@ HIDDEN void NRT_MemInfo_call_dtor(void *info) {
     abort();
 }
 
+#ifdef __x86_64__
 /* The level of this CPU as the psABI defines them, and the system's leave to use the registers: 1, 3 or 4. */
 static int cpu_level(void) {
     unsigned a, b, c, d, low, high, seven, extended;
@@ -39,6 +42,10 @@ static int cpu_level(void) {
     if ((low & 0x06) != 0x06 || (seven & three) != three || !(extended & bit_LZCNT)) return 1;
     return (low & 0xe6) == 0xe6 && (seven & four) == four ? 4 : 3;
 }
+#else
+/* AArch64 has one level, its base instructions, which every CPU has. */
+static int cpu_level(void) { return 1; }
+#endif
 
 static int number_of(const struct level *level) {
     const char *v = strrchr(level->name, 'v');
@@ -47,16 +54,18 @@ static int number_of(const struct level *level) {
 
 /* start(level): use the kernels of a level, by its name, or of the highest that the CPU has, by an empty one. */
 static PyObject *start(PyObject *module, PyObject *name) {
-    const struct level *found = 0;
-    int highest = cpu_level();
+    const struct level *found = 0, *highest = 0;
+    const int number = cpu_level();
     const char *wanted = PyUnicode_AsUTF8AndSize(name, 0);
     (void)module;
     if (!wanted) return 0;
-    for (const struct level *level = levels; level->name; level++)
-        if (number_of(level) <= highest && (!*wanted || !strcmp(wanted, level->name))) found = level;
+    for (const struct level *level = levels; level->name && number_of(level) <= number; level++) {
+        highest = level;
+        if (!*wanted || !strcmp(wanted, level->name)) found = level;
+    }
     if (!found)
-        return PyErr_Format(PyExc_ValueError, "this CPU has no prebuilt kernels of level '%s', but those up to v%d",
-                            wanted, highest);
+        return PyErr_Format(PyExc_ValueError, "this CPU has no prebuilt kernels of level '%s', but those up to '%s'",
+                            wanted, highest->name);
     if (chosen != found)
         for (pthread_key_t *const *key = found->keys; *key; key++)
             if (pthread_key_create(*key, free)) return PyErr_NoMemory();

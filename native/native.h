@@ -19,7 +19,7 @@ struct entry { const char *name, *operands; char result; door_t door[2]; };
 /* A number of the machine that kernels read. */
 struct constant { const char *name; int64_t *place; };
 
-/* The kernels of one level of x86-64. The symbols are sorted by name; each list ends with a name, or a key, of 0. */
+/* The kernels of one level of x86-64 or AArch64. The symbols are sorted by name; each list ends with a name, or a key, of 0. */
 struct level {
     const char *name;
     int symbols_count;
@@ -29,7 +29,7 @@ struct level {
     pthread_key_t *const *keys; /* of scratch memory of each thread */
 };
 
-extern const struct level levels[]; /* the highest last; ends with a name of 0 */
+extern const struct level levels[]; /* of one platform, the highest last; ends with a name of 0 */
 extern const char digest[];         /* of the kernels' sources */
 
 #endif

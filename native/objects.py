@@ -1,8 +1,8 @@
-"""The kernels as position-independent objects for one level of x86-64: ``python native/objects.py LEVEL FOLDER``.
+"""The kernels as position-independent objects for one level of a CPU: ``python native/objects.py LEVEL FOLDER``.
 
 Numba compiles every outlined function and the door of every entry, for float32 and float64. What it has made gets a
 plain name and no Python in it, and LLVM writes an object; ``symbols.json`` beside the objects says what is in them.
-Numba compiles for the CPU that NUMBA_CPU_NAME names, so that is set here, and takes nothing from a cache.
+It is told which CPU that is for, which need not be that of this machine, and takes nothing from a cache.
 """
 
 import json
@@ -12,9 +12,48 @@ import sys
 import tempfile
 import types as python_types
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-LEVELS = {"x86-64": "base", "x86-64-v3": "v3", "x86-64-v4": "v4"}  # and what the names in the objects begin with
+
+
+class Level(NamedTuple):
+    """What machine code is for.
+
+    platform : as sysconfig names it
+    cpu : LLVM's name of the CPU
+    prefix : what the names in the objects begin with
+    """
+
+    platform: str
+    cpu: str
+    prefix: str
+
+    @property
+    def triple(self):
+        """LLVM's name of the platform."""
+        system, machine = self.platform.split("-")
+        return f"{machine}-unknown-{system}-gnu"
+
+
+# By the names that kernels/simd/isa.py has for them, the highest of a platform last
+LEVELS = {
+    "x86-64": Level("linux-x86_64", "x86-64", "base"),
+    "x86-64-v3": Level("linux-x86_64", "x86-64-v3", "v3"),
+    "x86-64-v4": Level("linux-x86_64", "x86-64-v4", "v4"),
+    "aarch64": Level("linux-aarch64", "generic", "base"),
+}
+
+
+def aim(level):
+    """Have Numba generate code for a level, on whatever machine; before it is imported."""
+    import llvmlite.binding as llvm
+
+    os.environ.update(NUMBA_CPU_NAME=level.cpu, NUMBA_CPU_FEATURES="", FASTBP_KERNELS="jit")
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.get_process_triple = lambda: level.triple
+    llvm.Target.from_default_triple = lambda: llvm.Target.from_triple(level.triple)
 
 
 def import_kernels(scratch):
@@ -56,7 +95,7 @@ class Objects:
 
         features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
         self.llvm, self.prefix = llvm, prefix
-        self.machine = llvm.Target.from_default_triple().create_target_machine(
+        self.machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
             cpu=config.CPU_NAME, features=features, opt=3, reloc="pic", codemodel="default"
         )
         self.outside = set()
@@ -116,7 +155,7 @@ class Objects:
 
 def main(level, folder):
     """Write all objects of a level."""
-    os.environ.update(NUMBA_CPU_NAME=level, NUMBA_CPU_FEATURES="", FASTBP_KERNELS="jit")
+    aim(LEVELS[level])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -135,7 +174,7 @@ def main(level, folder):
         # No machine code for this process itself, and none to keep.
         JITCodeLibrary._finalize_specific = lambda library: None
         outlined.cache_of = lambda function: NullCache()
-        objects, functions, doors = Objects(LEVELS[level]), {}, {}
+        objects, functions, doors = Objects(LEVELS[level].prefix), {}, {}
         for dtype in (numba.float32, numba.float64):
             for part in all_outlined(dtype):
                 if isinstance(part, Region):

@@ -79,8 +79,10 @@ struct spin {
 static bool spin(struct spin *spin) {
     struct timespec time;
     int64_t now;
-#ifdef __x86_64__
+#if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb"); /* `yield` does nothing on most CPUs */
 #endif
     if (spin->turns++ % TURNS) return true;
     clock_gettime(CLOCK_MONOTONIC, &time);

@@ -16,7 +16,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-from wheel import ROOT, native_wheel
+from wheel import ROOT, THIS, published
 
 FOLDER = ROOT / ".venv-native"
 EXTENSION = "fastbp/kernels/_native.abi3.so"
@@ -61,7 +61,7 @@ def main(module, *arguments):
     shutil.rmtree(FOLDER, ignore_errors=True)
     tree = FOLDER / "tree"
     copy_tree(tree)
-    wheel = native_wheel(FOLDER / "dist")
+    wheel = published(FOLDER / "dist", THIS)
     with zipfile.ZipFile(wheel) as archive:
         (tree / "kernels" / Path(EXTENSION).name).write_bytes(archive.read(EXTENSION))
     python = install(wheel, tree)

@@ -20,7 +20,7 @@ __all__ = ["config", "show_config", "warmup"]
 def config() -> dict[str, str]:
     """Return what decides speed and bits: which kernels, CPU, instruction set, tile, threads, cache, versions.
 
-    ``kernels`` is ``native`` and a level of x86-64 where the machine code came with the package, and ``jit`` with the
+    ``kernels`` is ``native`` and a level of the CPU where the machine code came with the package, and ``jit`` with the
     reason where Numba compiles it.
 
     Examples

@@ -1,8 +1,8 @@
 """Which machine code a process runs: what came prebuilt with the package, or what Numba compiles.
 
-A platform wheel brings ``_native``, an extension with all outlined functions, compiled for levels of x86-64. It is used
-where it was made of these very sources; ``FASTBP_KERNELS`` (``jit``, ``native``, or ``native:`` and a level) chooses,
-and without that, a user's ``NUMBA_CPU_NAME`` or ``NUMBA_CPU_FEATURES`` means Numba.
+A platform wheel brings ``_native``, an extension with all outlined functions, compiled for levels of x86-64 or for
+AArch64. It is used where it was made of these very sources; ``FASTBP_KERNELS`` (``jit``, ``native``, or ``native:`` and
+a level) chooses, and without that, a user's ``NUMBA_CPU_NAME`` or ``NUMBA_CPU_FEATURES`` means Numba.
 """
 
 import functools
@@ -18,7 +18,7 @@ from .space import PREBUILT, require_room
 
 KERNELS = Path(__file__).parents[1]
 EXTENSION = "fastbp.kernels._native"
-_CHOICES = "FASTBP_KERNELS expects jit, native, or native: and a level (x86-64, x86-64-v3, x86-64-v4)"
+_CHOICES = "FASTBP_KERNELS expects jit, native, or native: and a level (x86-64, x86-64-v3, x86-64-v4, aarch64)"
 
 
 @functools.cache
@@ -35,7 +35,7 @@ class Prebuilt(NamedTuple):
     """What was found.
 
     extension : the module, which has threads also where its kernels are not wanted; None where it cannot be used
-    level : of x86-64, whose kernels are used; empty for none
+    level : of the CPU, whose kernels are used; empty for none
     why_not : in words, where `level` is empty
     """
 

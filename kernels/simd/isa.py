@@ -1,9 +1,9 @@
 """What the CPU that kernels are compiled for can do: vector width, registers, fused multiply-add.
 
-Prebuilt kernels are for a level of x86-64, which tells it. Else LLVM itself is asked: three operations are compiled for
-the CPU name and features that Numba will use (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` included), and the assembly
-is read. So the answer is right for the code that will be generated, also when that is not the machine's own instruction
-set.
+Prebuilt kernels are for a level of x86-64 or of AArch64, which tells it. Else LLVM itself is asked: three operations
+are compiled for the CPU name and features that Numba will use (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` included),
+and the assembly is read. So the answer is right for the code that will be generated, also when that is not the
+machine's own instruction set.
 """
 
 import functools
@@ -51,8 +51,10 @@ AVX2 = Isa("avx2", 32, 16, fma=True)
 # Baseline x86-64: 128-bit vectors, products and sums rounded apart, because an `fma` that the hardware lacks would
 # become a call to libm for each element.
 SSE = Isa("sse", 16, 16, fma=False)
-# Levels of x86-64 for which kernels come prebuilt
-LEVELS = {"x86-64": SSE, "x86-64-v3": AVX2, "x86-64-v4": AVX512}
+# What every 64-bit ARM CPU has
+NEON = Isa("neon", 16, 32, fma=True)
+# Levels for which kernels come prebuilt, of x86-64 and of AArch64
+LEVELS = {"x86-64": SSE, "x86-64-v3": AVX2, "x86-64-v4": AVX512, "aarch64": NEON}
 
 _PROBE = """
 declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
@@ -92,7 +94,7 @@ def target_machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = config.CPU_FEATURES
-    return llvm.Target.from_default_triple().create_target_machine(
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
         cpu=_llvm_cpu(), features=get_host_cpu_features() if features is None else features, opt=2
     )
 
@@ -110,5 +112,5 @@ def isa() -> Isa:
     if re.search(r"vfmadd\w*ps.*%ymm", text):
         return AVX2
     if re.search(r"fmla\s+v\d+\.4s", text):
-        return Isa("neon", 16, 32, fma=True)
+        return NEON
     return SSE if machine.triple.startswith("x86") else Isa("generic", 16, 16, fma=False)

@@ -79,7 +79,7 @@ def test_truths_and_twin_agree_with_mpmath(name, library):
     with mp.workdps(50):
         value = [EXACT[name](mp, mp.mpf(x)) for x in z]
         slope = [mp.diff(lambda x: EXACT[name](mp, x), mp.mpf(x)) if slopes else mp.mpf(0) for x in z]
-        wide = [np.array([np.longdouble(mp.nstr(x, 25)) for x in exact]) for exact in (value, slope)]
+        wide = [np.array([np.longdouble(mp.nstr(x, 40)) for x in exact]) for exact in (value, slope)]
     truth = sweep.TRUTHS[name] if slopes else sweep.FUNCTIONS[name].truth
     for real in (np.longdouble, np.float64):
         # A dozen operations; z**2 = 156 magnifies the rounding of the exponents of gelu and gelu_tanh.

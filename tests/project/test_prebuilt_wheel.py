@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -14,19 +15,21 @@ import pytest
 
 from tests.project.builds import VERSION, attempt, build, copy_tree, install, new_environment, run
 
-PLATFORM = f"fastbp-{VERSION}-cp311-abi3-linux_x86_64.whl"
+HERE = sysconfig.get_platform()
+PLATFORM = f"fastbp-{VERSION}-cp311-abi3-{HERE.replace('-', '_')}.whl"
 PURE = f"fastbp-{VERSION}-py3-none-any.whl"
 
 # In place of native/objects.py, table.py and the C sources: an object a level, and a module that adds up all of them.
 OBJECTS = """
-import pathlib, subprocess, sys
-LEVELS = {"low": 1, "middle": 2, "high": 4}
+import collections, pathlib, subprocess, sys
+Level = collections.namedtuple("Level", "platform value")
+LEVELS = {"low": Level("HERE", 1), "middle": Level("HERE", 2), "high": Level("HERE", 4), "other": Level("linux-far", 8)}
 if __name__ == "__main__":
     import llvmlite  # as Numba does
     level, folder = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir()
-    source = f"int in_{level}(void) {{ return {LEVELS[level]}; }}"
+    source = f"int in_{level}(void) {{ return {LEVELS[level].value}; }}"
     subprocess.run(["cc", "-c", "-fPIC", "-xc", "-", "-o", folder / "one.o"], input=source, text=True, check=True)
     print(level, file=open(pathlib.Path(__file__).parents[1] / "compiled", "a"))
 """
@@ -59,7 +62,7 @@ def source(tmp_path_factory):
     tree = copy_tree(tmp_path_factory.mktemp("source") / "fastbp")
     for path in tree.glob("native/*.[ch]"):
         path.unlink()
-    Path(tree, "native", "objects.py").write_text(OBJECTS)
+    Path(tree, "native", "objects.py").write_text(OBJECTS.replace("HERE", HERE))
     Path(tree, "native", "table.py").write_text(TABLE)
     Path(tree, "native", "native.c").write_text(MODULE)
     return tree
@@ -170,6 +173,14 @@ def test_numba_is_asked_for_where_a_compiler_and_python_h_are(tree, place, missi
     assert hooks(tree)[0] == "['numba>=0.62,<0.69'] True"
     assert hooks(tree, FASTBP_BUILD="pure")[0] == "[] False"
     assert hooks(tree, **place(missing))[0] == "[] False"
+
+
+def test_a_build_is_of_the_levels_of_its_platform(tree):
+    assert hooks(tree, _PYTHON_HOST_PLATFORM="linux-far")[0].endswith("True")
+    assert (tree / "compiled").read_text() == "other\n"
+    said, line, _ = hooks(tree, _PYTHON_HOST_PLATFORM="linux-riscv64")
+    assert said == "[] False"
+    assert "they are for Linux on x86-64 and AArch64, and this is linux-riscv64" in line
 
 
 @pytest.mark.parametrize("missing", ["a compiler", "Python.h", "Numba", "objects", "a table", "a link"])
