@@ -20,6 +20,7 @@ COMPILED = {
     "run.penalized": ["train_penalized"],
     "run.phases": ["backward_batch", "forward_batch", "update_parameters"],
     "run.predict": ["predict"],
+    "run.sparse": ["first_wrong_row", "predict_sparse"],
     "run.train": ["train_on_labels", "train_on_targets", "train_steps"],
 }
 # What needs Numba itself

@@ -83,6 +83,16 @@ def bytes_at(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
+def int32s_at(typingctx: Any, address: Any) -> Any:
+    """Return a pointer to the int32 at an address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        return builder.inttoptr(args[0], ir.IntType(32).as_pointer())
+
+    return types.CPointer(types.int32)(types.int64), codegen
+
+
+@intrinsic
 def lanes_of(typingctx: Any, pointer: Any) -> Any:
     """Return the number of elements in a vector register, for what `pointer` points to."""
     width = isa().lanes(pointer.dtype.bitwidth // 8)

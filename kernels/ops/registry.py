@@ -23,12 +23,12 @@ class Functions(NamedTuple):
     weight_gradient: Any = None
 
 
-def compiled(module: str, package: str, *names: str) -> Callable[[], Functions]:
+def compiled(module: str, package: str, *names: str | None) -> Callable[[], Functions]:
     """Return how a kind finds its `Functions`: by these names in a module, imported if they are to be compiled."""
     home = importlib.util.resolve_name(module, package)
 
-    def code(name: str) -> Code:
-        return Code(home, name, lambda: getattr(importlib.import_module(home), name))
+    def code(name: str | None) -> Code | None:
+        return None if name is None else Code(home, name, lambda: getattr(importlib.import_module(home), name))
 
     return lambda: Functions(*map(code, names))
 
@@ -67,6 +67,7 @@ class Kind:
     activates : whether it applies an activation to its output
     only_training : whether a prediction goes without it: its output is its input then
     couples_rows : whether a row of its output depends on other rows of the batch
+    sparse : whether it reads a sparse batch, by its stored numbers, and nothing else
     public : what users see of it, where fastbp makes the layer's class from this entry
     """
 
@@ -85,6 +86,7 @@ class Kind:
     activates: bool = False
     only_training: bool = False
     couples_rows: bool = False
+    sparse: bool = False
     public: Public | None = None
 
 

@@ -12,11 +12,12 @@ import numpy as np
 # gradient of the batch goes, 0 where it is not wanted. NUMBERS is where the optimizer's numbers of each step are,
 # (steps, FIRST_POWER) float64, as HYPER begins with them; 0 where they are the same for all. X_INPUT and TARGETS_INPUT
 # are the addresses of the inputs that steps read x and targets from (see `inputs`), 0 where they are arrays of the
-# model's elements, row after row, which steps are given beside the frame.
+# model's elements, row after row, which steps are given beside the frame. STORED is the address of the table of a
+# sparse x (see `stored`), 0 for a dense one.
 (
     PLAN, LAYERS, LAYOUT, SETTINGS, HYPER, OPTIONS, PARAMS, PARAMETERS, GRADS, STATE, WORK, ROWS, ROOM_ROWS,
-    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, NUMBERS, X_INPUT, TARGETS_INPUT, FRAME_SIZE,
-) = range(22)  # fmt: skip
+    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, NUMBERS, X_INPUT, TARGETS_INPUT, STORED, FRAME_SIZE,
+) = range(23)  # fmt: skip
 # Entries of `settings`: what a training step is. LOSS and OPTIMIZER are the codes of the loss and of the update rule,
 # RUN_LOSS and UPDATE the addresses of their compiled functions; TERMS is how many terms a row's loss has in a mean,
 # LABELLED whether the targets are class labels, HITS whether rows have a class.

@@ -67,7 +67,7 @@ def gradient_of_rows(x, frame, row, first, rows, chunk):
     blocks = blocks_of(rows)
     for block in range(blocks):
         start, end = share(rows, 1, blocks, block), share(rows, 1, blocks, block + 1)
-        span[FIRST], span[ROWS], span[BATCH] = first + start, end - start, end - start
+        span[FIRST], span[ROWS], span[PLACE], span[BATCH] = first + start, end - start, first + start, end - start
         span[MODE] = ACCUMULATE if block > 0 else 0
         call_op(row[WEIGHT_GRADIENT], x, frame, row, span, 1, 0)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..activations import ACTIVATIONS
 from ..activations.registry import Activation
-from ..ops.kinds import DENSE
+from ..ops.kinds import DENSE, SPARSE_DENSE
 from ..ops.registry import Kind
 from ..simd.caches import caches
 from ..simd.isa import isa
@@ -18,8 +18,9 @@ from .chunks import chunks_of, is_chunked
 #   writes them: 0 is one that was not. KIND: its code in the table of kinds.
 #   SOURCE, SOURCE2: the rows of the plan whose output it reads, above its own; BATCH_ROWS is the batch, and stands in
 #   SOURCE2 where it reads one alone. IN, OUT: its columns. DEPTH: rows of its weight matrix, 0 without one. FLAGS: see
-#   below. EFFORT: floating-point operations of a pass over one row, as `tasks.worth` counts them. EXCHANGED: how many
-#   numbers a core fetches for its weight gradient from another that has made a row of the batch.
+#   below. EFFORT: floating-point operations of a pass over one row, as `tasks.worth` counts them; that of a row that
+#   reads a sparse batch is the batch's (`set_stored`). EXCHANGED: how many numbers a core fetches for its weight
+#   gradient from another that has made a row of the batch.
 #   Places in bytes, ABSENT for none: W and B, weights and bias, from the frame's PARAMS; DW and DB, their gradients,
 #   from its GRADS; A, SLOPE, D, SAVED and PARTIALS, the output, its stored slope, its gradient dz, what it saves of
 #   each row and partial sums of the weight gradient, from its WORK. Rows of A, SLOPE and D stand LD elements apart.
@@ -36,13 +37,17 @@ NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
 # whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
 # another row that reads the same was first; LAST and LAST2: no other comes after, so that g' of the source is applied.
 TURNED, ROOMY, ADD, LAST, ADD2, LAST2 = 1, 2, 4, 8, 16, 32
-# Entries of a layout: places in the workspace, in bytes, of a gathered batch and of sums of squares; how many rows it
-# holds and its size, in elements; and whether training goes `BY_ROWS` (see `passes`).
+# Entries of a layout: places in the workspace, in bytes, of a gathered batch (of a sparse one: of where each row's
+# numbers begin and end) and of sums of squares; how many rows it holds and its size, in elements; and whether training
+# goes `BY_ROWS` (see `passes`).
 X, TARGETS, SAMPLE_WEIGHT, NORMS, CAPACITY, SIZE, BY_ROWS, ENTRIES = range(8)
 # The sum of squares of all gradients is made of those of so many numbers each.
 NORM_BLOCK = 1 << 14
 # Parameters of so many bytes are at home in the second-level cache of each core.
 SMALL = caches()[2]
+# What a stored number times a number of W counts for as floating-point operations, and an element of dW that is
+# written: the time is that of the caches.
+STORED_WORK, WRITTEN_WORK = 6, 8
 
 
 class Layer(NamedTuple):
@@ -158,6 +163,12 @@ def check_graph(layers: Sequence[Layer]) -> None:
     read: set[int] = set()
     for i, layer in enumerate(layers):
         kind, sources = layer.kind, sources_of(layer, i)
+        if any(source == BATCH_ROWS and kind.sparse != layers[0].kind.sparse for source in sources):
+            raise ValueError(
+                f"a plan expects the batch to be sparse for all layers or none, got {kind.name} at row {i}"
+            )
+        if kind.sparse and sources != (BATCH_ROWS,):
+            raise ValueError(f"{kind.name} expects to read the batch at row {i}, got {sources}")
         if kind.couples_rows:
             raise ValueError(f"a plan expects layers that take each row of a batch alone, got {kind.name} at row {i}")
         if len(sources) != kind.sources or not all(BATCH_ROWS <= source < i for source in sources):
@@ -174,6 +185,31 @@ def check_graph(layers: Sequence[Layer]) -> None:
         read.update(sources)
     if unread := set(range(len(layers) - 1)) - read:
         raise ValueError(f"a plan expects each row but the last to be read, got none that reads {sorted(unread)}")
+
+
+def on_sparse(layers: Sequence[Layer]) -> list[Layer] | None:
+    """Return the layers as they are for a sparse batch; None where others than dense ones read the batch."""
+    found = []
+    for i, layer in enumerate(layers):
+        if BATCH_ROWS in sources_of(layer, i):
+            if layer.kind is not DENSE:
+                return None
+            layer = layer._replace(kind=SPARSE_DENSE)
+        found.append(layer)
+    return found
+
+
+def set_stored(plan: np.ndarray, stored: int, rows: int, batch: int | None = None) -> None:
+    """Write into a plan what a pass over a row of a sparse batch takes.
+
+    stored, rows : how many numbers the matrix has in so many rows
+    batch : rows of a training step, which writes dW
+    """
+    for row in plan[plan[:, KIND] == SPARSE_DENSE.code]:
+        effort = STORED_WORK * row[OUT] * stored / rows
+        if batch is not None:
+            effort += WRITTEN_WORK * row[OUT] * row[DEPTH] / batch
+        row[EFFORT] = int(effort) + 1
 
 
 def without_training(layers: Sequence[Layer]) -> list[Layer]:
@@ -238,7 +274,7 @@ def make_plan(
             passing = only_next | last
             _take_turns(plan, D, arena, capacity, passing & ~fits)
             _take_each(plan, D, arena, capacity, ~passing)
-        layout[X] = arena.take(capacity * layers[0].in_features)
+        layout[X] = arena.take(capacity * (16 // itemsize if layers[0].kind.sparse else layers[0].in_features))
         layout[TARGETS] = arena.take(capacity * target_width)
         layout[SAMPLE_WEIGHT] = arena.take(capacity)
         layout[NORMS] = arena.take(8 // itemsize * (size // itemsize // NORM_BLOCK + 1))

@@ -50,6 +50,7 @@ from .frame import (
     ROWS,
     SETTINGS,
     SPLIT,
+    STORED,
     TASKS,
     TERMS,
     WORK,
@@ -69,6 +70,7 @@ from .passes import (
     worth_sharing,
 )
 from .plan import BY_ROWS, IN, OUT, SAMPLE_WEIGHT
+from .sparse import place_rows
 
 # The samples of a run. labels: class labels, where the loss takes them; targets: `width` numbers a row, for the others.
 # weight: of the samples, `weights` of them or none. order: `ordered` numbers of samples; step s takes a batch of them
@@ -203,7 +205,8 @@ def train(samples, frame, record, steps):
     rows = carray(doubles_at(frame[ROWS]), (3, frame[ROOM_ROWS]))
     class_weight = carray(pointer_to(samples.x, frame[CLASS_WEIGHT]), frame[CLASS_WEIGHTS])
     record = carray(record, (RECORD_ROWS, steps))
-    ins, outs = row_at(frame, 0)[IN], row_at(frame, frame[LAYERS] - 1)[OUT]
+    outs = row_at(frame, frame[LAYERS] - 1)[OUT]
+    ins = row_at(frame, 0)[IN] if frame[STORED] == 0 else 0  # of a sparse batch nothing is copied
     gathers = samples.ordered > 0
     first_step, last_step = max(0, settings[FIRST_STEP]), min(steps, settings[LAST_STEP])
     if not gathers:
@@ -220,6 +223,8 @@ def train(samples, frame, record, steps):
             if wrong >= 0:
                 return samples.order[start + wrong] if gathers else wrong
             counts = counted(labels, options[IGNORE_INDEX], count)
+        if frame[STORED] != 0:
+            place_rows(frame, samples, start, labels, options[IGNORE_INDEX], counts < count, count)
         divisor = row_scales(settings[TERMS], labels, counts, class_weight, options, weight, rows[0], count)
         batch = Batch(
             samples.x, ins, at(labels, 0), samples.targets, samples.width, at(samples.order, start), gathers,
@@ -241,7 +246,7 @@ def train_steps(
     """Run training steps: forward, loss, backward, update, each on the next batch.
 
     frame : ``Frame.addresses()``
-    x : (samples, in_features), read
+    x : (samples, in_features), read; (samples, 0) where the frame has STORED rows
     labels : (samples,) int64, for class labels, else empty
     targets : (samples, width), for the other losses, else (0, 0)
     sample_weight : (samples,), or empty
