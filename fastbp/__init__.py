@@ -19,6 +19,7 @@ with _imports:
     from fastbp._base.version import __version__
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
     from fastbp.data.preprocessing import Scaler
+    from fastbp.data.scaled import Scaled
     from fastbp.nn.dense import Dense
     from fastbp.nn.functional import FUNCTIONS as _functions
     from fastbp.nn.functional import (
@@ -67,6 +68,7 @@ __all__ = [
     "RMSprop",
     "Residual",
     "RowLoss",
+    "Scaled",
     "Scaler",
     "Sequential",
     "Trainer",

@@ -84,7 +84,11 @@ def floats(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
     Real numbers of other types are converted, once, here. What is no real number is a TypeError.
     """
     same = _as_it_is(x, dtype)
-    return _converted(_numbers(x, dtype, who, name), dtype) if same is None else same
+    if same is not None:
+        return same
+    if isinstance(x, Readable):
+        return x._input(dtype).copy()
+    return _converted(numbers(x, dtype, who, name), dtype)
 
 
 def _converted(x: Array, dtype: np.dtype[Any]) -> Array:
@@ -92,10 +96,8 @@ def _converted(x: Array, dtype: np.dtype[Any]) -> Array:
     return array if array.flags.writeable else _alias(array)
 
 
-def _numbers(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
-    """Return real numbers as NumPy's array of them, which may be x itself; `dtype` is what they are wanted as."""
-    if isinstance(x, Readable):
-        return x._input(dtype).copy()
+def numbers(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
+    """Return real numbers as NumPy has them, x itself if it is an array; `dtype` is what they are wanted as."""
     no_mask(x, who, name)
     if type(x).__module__.split(".")[0] == "scipy":
         raise TypeError(f"{who} expects {name} to be a dense array, got {type(x).__name__}; call .toarray() first")
@@ -117,7 +119,7 @@ def read_later(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array | Inp
         return same
     if isinstance(x, Readable):
         return x._input(dtype)
-    array = _numbers(x, dtype, who, name)
+    array = numbers(x, dtype, who, name)
     if array.size <= FEW_NUMBERS or array.ndim != 2 or _is_plain(array, dtype):
         return _converted(array, dtype)
     return numbers_input(array, dtype)
@@ -233,17 +235,30 @@ def exact_shape(array: Rows, shape: tuple[int, ...], who: str, name: str) -> Row
 
 
 def labels(y: Any, batch: int, classes: int, who: str, ignore_index: int) -> Array:
-    """Return class indices 0..classes-1 (or `ignore_index`), int64, (batch,)."""
+    """Return class indices 0..classes-1 (or `ignore_index`), int64, (batch,), of whole numbers of any type.
+
+    y : (batch,), or one column
+    """
     no_mask(y, who, "targets")
     array = np.asarray(y)
-    if array.dtype.kind not in "iub":
+    if array.dtype.kind not in "iubf":
         raise TypeError(f"{who} expects targets of class indices to be integers, got dtype {array.dtype}")
+    if array.shape == (batch, 1):
+        array = array[:, 0]
     exact_shape(array, (batch,), who, "targets")
-    # Numbers that int64 does not hold are too large all the same, and would wrap.
-    given = np.minimum(array, np.uint64(2**62)) if array.dtype == np.uint64 else array
+    given = array
+    if array.dtype.kind == "f":
+        broken = array != np.rint(array)  # NaN is; infinity is too large below
+        if broken.any():
+            at = int(np.argmax(broken))
+            raise ValueError(f"{who} expects targets of class indices to be whole numbers, got {array[at]} in row {at}")
+        given = np.clip(array.astype(np.float64), -(2.0**62), 2.0**62)
+    elif array.dtype == np.uint64:
+        given = np.minimum(array, np.uint64(2**62))
+    # Numbers that int64 does not hold would wrap: too large they are all the same.
     result = _as_it_is(given, INT64)
     if result is None:
-        result = np.require(given, INT64, ("C", "A", "W"))
+        result = _converted(given, INT64)
     at = entries.first_wrong_label(result, classes, ignore_index)
     if at >= 0:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Rows that the kernels read and convert a batch at a time, wherever and as whatever they stand."""
 
 import functools
+import mmap
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastbp.kernels.code import Code
 from fastbp.kernels.inputs import ELEMENTS, READ, numbers_table, reader
 
 Array = NDArray[Any]
+LINE = 64  # bytes of a cache line
 READ_WORK = 8  # floating-point operations that reading a number takes as long as
 _IN_PLACE = np.empty(0, np.int64)
 
@@ -46,14 +48,19 @@ class Input(Readable):
         What the reader takes; its first entry is left to `address`.
     memory : tuple of arrays
         What the reader reads, which stays alive with the input.
+    scattered : bool
+        Whether the numbers of a row stand far from each other, each in a cache line that holds other rows: rows in any
+        order then take several times as long to read as out of an array of their own, which `fit` makes, once.
     """
 
-    __slots__ = ("_table", "code", "dtype", "memory", "shape")
+    __slots__ = ("_table", "code", "dtype", "memory", "scattered", "shape")
 
     def __init__(
-        self, shape: tuple[int, int], dtype: np.dtype[Any], code: Code, table: Array, memory: tuple[Array, ...]
-    ) -> None:
+        self, shape: tuple[int, int], dtype: np.dtype[Any], code: Code, table: Array, memory: tuple[Array, ...],
+        scattered: bool = False,
+    ) -> None:  # fmt: skip
         self.shape, self.dtype, self.code, self._table, self.memory = shape, dtype, code, table, memory
+        self.scattered = scattered
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -108,4 +115,17 @@ def numbers_input(
     rows, columns = x.shape
     memory = (x,) if shift is None or scale is None else (x, shift, scale)
     code = reader(ELEMENTS[x.dtype.str[1:]])
-    return Input((rows, columns), dtype, code, numbers_table(x, shift, scale), memory)
+    apart = abs(x.strides[1]) > LINE and not _is_mapped(x)
+    return Input((rows, columns), dtype, code, numbers_table(x, shift, scale), memory, apart)
+
+
+def _is_mapped(x: Any) -> bool:
+    """Whether an array shows a file: what is read of it takes no memory that belongs to the process."""
+    while isinstance(x, np.ndarray):
+        x = x.base
+    return isinstance(x, mmap.mmap)
+
+
+def gathered(rows: Array | Input) -> Array | Input:
+    """Return rows that will be read in any order, again and again: an array of those that are scattered."""
+    return rows[:] if isinstance(rows, Input) and rows.scattered else rows

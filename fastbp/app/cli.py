@@ -190,7 +190,7 @@ def predict(
     check_ending(out)
     check_target(out)
     pipeline = Pipeline.load(model)
-    x = fastbp.load_features(file, feature_names=pipeline.model.metadata["feature_names"] or None)
+    x = fastbp.load_features(file, feature_names=pipeline.model.metadata["feature_names"] or None, keep_bytes=True)
     console = report.make_console()
     with report.CompileWatch(console).watch():
         z = pipeline.outputs(x, file)

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastbp.data.datasets import Dataset, load_dataset
 from fastbp.data.preprocessing import Scaler
+from fastbp.data.scaled import Scaled
 from fastbp.data.tables import SUFFIXES
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
@@ -17,6 +20,7 @@ from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
 
 Array = NDArray[Any]
+ROWS_AT_ONCE = 4096  # of which a digest is made
 # What the metadata of a model holds; "options" and "seed" tell how it was trained.
 FIELDS = {"task", "classes", "feature_names", "target", "scaler", "target_scaler", "data", "options", "seed"}
 
@@ -78,7 +82,13 @@ class Pipeline:
         """Run the network on unscaled features, (rows, features); `name` is what errors call them."""
         if x.shape[1] != self.model.in_features:
             raise ValueError(f"{name} has {x.shape[1]} features, and the model was trained on {self.model.in_features}")
-        return self.model.predict(self.scaler.transform(x))
+        return self.model.predict(self.inputs(x))
+
+    def inputs(self, x: Array) -> Array | Scaled:
+        """Return unscaled features as the network takes them: scaled, bytes where they are read, to the same bits."""
+        if x.dtype == np.uint8 and self.model.dtype == np.float32:
+            return Scaled(x, self.scaler.scale, self.scaler.shift)
+        return self.scaler.transform(x)
 
     def probabilities(self, z: Array) -> NDArray[np.float64]:
         """Softmax of the logits."""
@@ -112,7 +122,7 @@ class Pipeline:
     def load_rows(self, source: str, target: str | None) -> tuple[Array, Array, str]:
         """Load rows to evaluate on, and say which: what training held out of the same source, or else all there are."""
         meta = self.model.metadata
-        asked: dict[str, Any] = {"task": meta["task"], "classes": meta["classes"] or None}
+        asked: dict[str, Any] = {"task": meta["task"], "classes": meta["classes"] or None, "keep_bytes": True}
         if os.path.splitext(source)[1].lower() in SUFFIXES:
             asked |= {"target": target or meta["target"], "feature_names": meta["feature_names"] or None}
         elif target is not None:
@@ -131,6 +141,21 @@ class Pipeline:
 def fingerprint(data: Dataset) -> str:
     """Return a digest of the test rows: by it `evaluate` knows the data that a model was trained on."""
     digest = hashlib.sha256(repr((data.x_test.shape, data.classes)).encode())
-    for rows in (data.x_test, data.y_test):
-        digest.update(rows.tobytes())
+    for rows in _as_float32(data.x_test):
+        digest.update(rows)
+    digest.update(data.y_test.tobytes())
     return digest.hexdigest()
+
+
+def checksum(data: Dataset) -> int:
+    """Return a checksum of the training rows: by it a run that goes on knows its data."""
+    found = 0
+    for rows in _as_float32(data.x_train):
+        found = zlib.crc32(rows, found)
+    return zlib.crc32(data.y_train.tobytes(), found)
+
+
+def _as_float32(x: Array) -> Iterator[bytes]:
+    """Yield the bytes of some rows after others, as float32: those of a file that is kept as bytes, too."""
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        yield x[start : start + ROWS_AT_ONCE].astype(np.float32, copy=False).tobytes()

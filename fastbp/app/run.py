@@ -2,7 +2,6 @@
 
 import os
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, fields, replace
@@ -13,7 +12,7 @@ import numpy as np
 
 from fastbp.app.folder import Table, changed, difference, reason
 from fastbp.app.options import Options
-from fastbp.app.pipeline import Array, Pipeline, fingerprint
+from fastbp.app.pipeline import Array, Pipeline, checksum, fingerprint
 from fastbp.data.datasets import load_dataset, train_validation_split
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.tables import SUFFIXES
@@ -129,7 +128,7 @@ class Run:
         task: str | None = None,
         trainer: Trainer | None = None,
     ) -> None:
-        data = load_dataset(source, target=target, task=task)  # type: ignore[arg-type]  # it checks the task
+        data = load_dataset(source, target=target, task=task, keep_bytes=True)  # type: ignore[arg-type]  # it checks the task
         self.data = data
         self.options = resolved = options.resolve(data)
         if not len(data.x_test):
@@ -147,7 +146,7 @@ class Run:
             # Of a checkpoint alone: where to find the data again, and whether it is the same.
             "source": {
                 "path": source if source == "digits" else os.path.abspath(source),
-                "train_rows": zlib.crc32(data.y_train.tobytes(), zlib.crc32(np.ascontiguousarray(data.x_train).data)),
+                "train_rows": checksum(data),
             },
         }
         self.went_on = None if trainer is None else self._go_on(trainer, known)
@@ -230,9 +229,7 @@ class Run:
         """
         options, pipeline, trainer = self.options, self.pipeline, self.trainer
         ready = {
-            name: (pipeline.scaler.transform(x), pipeline.targets(y))
-            for name, (x, y) in self.parts.items()
-            if name != "test"
+            name: (pipeline.inputs(x), pipeline.targets(y)) for name, (x, y) in self.parts.items() if name != "test"
         }
         schedule = Schedule(options["lr"], options["epochs"], options["schedule"])
         saves = Saves(checkpoint, tell)

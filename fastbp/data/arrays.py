@@ -4,7 +4,7 @@ import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 import numpy as np
 from numpy.lib import format as npy
@@ -70,10 +70,14 @@ def _read_array(file: IO[bytes], size: int) -> NDArray[np.generic]:
     return values
 
 
-def as_features(values: ArrayLike, name: str) -> NDArray[np.float32]:
+Features: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
+
+
+def as_features(values: ArrayLike, name: str, keep_bytes: bool = False) -> Features:
     """Convert to (rows, features), float32, C-contiguous, finite; never a view of `values`.
 
-    Further axes, as of images, become one. `name` is what errors call the values.
+    Further axes, as of images, become one. `name` is what errors call the values. With `keep_bytes` an array of uint8
+    stays that, and its memory.
     """
     values = np.asarray(values)
     if values.dtype.kind not in "biuf":
@@ -82,6 +86,8 @@ def as_features(values: ArrayLike, name: str) -> NDArray[np.float32]:
         raise ValueError(f"{name} should have shape (rows, features), got {values.shape}")
     if values.size == 0:
         raise ValueError(f"{name} should have rows and features, got shape {values.shape}")
+    if keep_bytes and values.dtype == np.uint8:
+        return np.ascontiguousarray(values.reshape(len(values), -1))
     with np.errstate(over="ignore"):
         x = np.array(values.reshape(len(values), -1), dtype=np.float32, order="C")
     finite = np.isfinite(x)
@@ -145,7 +151,7 @@ def as_labels(
     return codes[labels], tuple(classes)
 
 
-def as_quantities(values: ArrayLike, name: str) -> NDArray[np.float32]:
+def as_quantities(values: ArrayLike, name: str) -> Features:
     """Convert targets of a regression to (rows, outputs), float32, finite."""
     values = np.asarray(values)
     return as_features(values[:, None] if values.ndim == 1 else values, name)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._base.guard import Guarded, guarded_record
-from fastbp.data.arrays import as_labels, as_quantities
+from fastbp.data.arrays import Features, as_labels, as_quantities
 from fastbp.data.sources import load_digits, load_features, read_parts
 from fastbp.data.split import split_rows, train_validation_split
 
@@ -29,7 +29,7 @@ class Dataset(Guarded):
     Attributes
     ----------
     x_train, x_test : ndarray of float32, (rows, features)
-        C-contiguous features as in the file: neither scaled nor standardised.
+        C-contiguous features as in the file: neither scaled nor standardised. Of uint8 where bytes are kept.
     y_train, y_test : ndarray
         Class indices 0..C-1, int64, (rows,), or quantities, float32, (rows, outputs).
     task : {"classification", "regression"}
@@ -42,9 +42,9 @@ class Dataset(Guarded):
         ``"digits"`` or the path.
     """
 
-    x_train: NDArray[np.float32]
+    x_train: Features
     y_train: NDArray[Any]
-    x_test: NDArray[np.float32]
+    x_test: Features
     y_test: NDArray[Any]
     task: Task
     classes: tuple[str, ...]
@@ -66,6 +66,7 @@ def load_dataset(
     feature_names: Sequence[str] | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
+    keep_bytes: bool = False,
 ) -> Dataset:
     """Load a data set and part it into training and test rows.
 
@@ -95,6 +96,8 @@ def load_dataset(
         ``t10k``, ``x_test``) is taken as it is.
     seed : int, default 0
         The same seed holds out the same rows.
+    keep_bytes : bool, default False
+        Whether bytes, as of images, stay uint8, a quarter of the memory; see `fastbp.Scaled`.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def load_dataset(
     if task not in (None, "classification", "regression"):
         raise ValueError(f"task should be 'classification' or 'regression', got {task!r}")
     name = os.fspath(source)
-    parts = read_parts(name, target, feature_names)
+    parts = read_parts(name, target, feature_names, keep_bytes)
 
     y = parts.y if parts.y_test is None else np.concatenate([parts.y, parts.y_test])
     what = f"{name}: target" if target is None else f"{name}: column {target!r}"

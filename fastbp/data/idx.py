@@ -98,7 +98,7 @@ def _read(file: BinaryIO | gzip.GzipFile, path: Path) -> NDArray[np.generic]:
             f"got {header + len(content)}{' or more' * (len(content) > size)}"
         )
     values = np.frombuffer(content, dtype).reshape(shape)
-    return values.astype(dtype.newbyteorder("="))
+    return values.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _read_up_to(file: BinaryIO | gzip.GzipFile, most: int) -> bytearray:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._base.kinds import kind_of
-from fastbp.data.arrays import as_features, npz_keys, read_npy, read_npz
+from fastbp.data.arrays import Features, as_features, npz_keys, read_npy, read_npz
 from fastbp.data.idx import FILE_NAME, find_idx_files, read_idx
 from fastbp.data.tables import SUFFIXES, read_features, read_table, read_target
 
@@ -19,9 +19,9 @@ from fastbp.data.tables import SUFFIXES, read_features, read_table, read_target
 class Parts:
     """What a reader found: raw targets, and the test rows that the source itself holds out."""
 
-    x: NDArray[np.float32]
+    x: Features
     y: NDArray[np.generic]
-    x_test: NDArray[np.float32] | None = None
+    x_test: Features | None = None
     y_test: NDArray[np.generic] | None = None
     feature_names: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -53,7 +53,9 @@ def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         return digits["x"].astype(np.float32), digits["y"].astype(np.int64)
 
 
-def load_features(source: str | os.PathLike[str], *, feature_names: Sequence[str] | None = None) -> NDArray[np.float32]:
+def load_features(
+    source: str | os.PathLike[str], *, feature_names: Sequence[str] | None = None, keep_bytes: bool = False
+) -> Features:
     """Load features alone, to predict from.
 
     Parameters
@@ -63,6 +65,8 @@ def load_features(source: str | os.PathLike[str], *, feature_names: Sequence[str
         ``X``, ``x_test`` or ``X_test``), or a folder of IDX files (its test images).
     feature_names : sequence of str, optional
         The columns of a table to read, in this order; others are ignored. Without it all.
+    keep_bytes : bool, default False
+        Whether bytes, as of images, stay uint8, a quarter of the memory; see `fastbp.Scaled`.
 
     Returns
     -------
@@ -83,23 +87,23 @@ def load_features(source: str | os.PathLike[str], *, feature_names: Sequence[str
         return read_features(read_table(path), path, feature_names)[0]
     if suffix == ".npz":
         key = _first(("x", "X", "x_test", "X_test"), npz_keys(path), path)
-        return as_features(read_npz(path, key), f"{path}: {key}")
+        return as_features(read_npz(path, key), f"{path}: {key}", keep_bytes)
     if suffix == ".npy":
-        return as_features(read_npy(path), str(path))
+        return as_features(read_npy(path), str(path), keep_bytes)
     if path.is_dir():
         images = find_idx_files(path).get("t10k-images")
         if images is None:
             raise ValueError(f"{path} holds no t10k-images-idx3-ubyte or .gz")
-        return as_features(read_idx(images), str(images))
+        return as_features(read_idx(images), str(images), keep_bytes)
     if FILE_NAME.fullmatch(path.name) or suffix == ".idx" or "-idx" in path.name:
-        return as_features(read_idx(path), str(path))
+        return as_features(read_idx(path), str(path), keep_bytes)
     raise ValueError(
         f"{path} is of no known kind: expected 'digits', .csv, .parquet, .npz, .npy, an IDX file "
         f"(such as t10k-images-idx3-ubyte.gz) or a folder of them; it is {kind_of(path)}"
     )
 
 
-def read_parts(name: str, target: str | None, feature_names: Sequence[str] | None) -> Parts:
+def read_parts(name: str, target: str | None, feature_names: Sequence[str] | None, keep_bytes: bool) -> Parts:
     """Read a source of `load_dataset`, which documents the arguments."""
     path = Path(name)
     if path.suffix.lower() in SUFFIXES:
@@ -110,9 +114,9 @@ def read_parts(name: str, target: str | None, feature_names: Sequence[str] | Non
     if name == "digits":
         return Parts(*load_digits())
     if _existing(name).is_dir():
-        return _read_idx_parts(path)
+        return _read_idx_parts(path, keep_bytes)
     if path.suffix.lower() == ".npz":
-        return _read_npz_parts(path)
+        return _read_npz_parts(path, keep_bytes)
     raise ValueError(
         f"{name} is of no known kind: expected 'digits', a folder of IDX files, .npz, .csv or .parquet; "
         f"it is {kind_of(path)}"
@@ -128,7 +132,7 @@ def _read_table_parts(path: Path, target: str | None, feature_names: Sequence[st
     return Parts(x, y, feature_names=names)
 
 
-def _read_npz_parts(path: Path) -> Parts:
+def _read_npz_parts(path: Path, keep_bytes: bool) -> Parts:
     held = npz_keys(path)
     x = _first(("x_train", "X_train", "x", "X"), held, path)
     if x.endswith("_train"):
@@ -138,10 +142,10 @@ def _read_npz_parts(path: Path) -> Parts:
             keys += [_first(("y_test",), held, path)]
     else:
         keys = [x, _first(("y",), held, path)]
-    return _paired(*((f"{path}: {key}", read_npz(path, key)) for key in keys))
+    return _paired(keep_bytes, *((f"{path}: {key}", read_npz(path, key)) for key in keys))
 
 
-def _read_idx_parts(folder: Path) -> Parts:
+def _read_idx_parts(folder: Path, keep_bytes: bool) -> Parts:
     found = find_idx_files(folder)
     keys = ["train-images", "train-labels"]
     if "t10k-images" in found or "t10k-labels" in found:
@@ -153,14 +157,14 @@ def _read_idx_parts(folder: Path) -> Parts:
                 f"{folder} holds no {key}-{dims}-ubyte or {key}-{dims}-ubyte.gz; "
                 f"of MNIST's files it holds {', '.join(p.name for p in found.values()) or 'none'}"
             )
-    return _paired(*((str(found[key]), read_idx(found[key])) for key in keys))
+    return _paired(keep_bytes, *((str(found[key]), read_idx(found[key])) for key in keys))
 
 
-def _paired(*arrays: tuple[str, NDArray[np.generic]]) -> Parts:
+def _paired(keep_bytes: bool, *arrays: tuple[str, NDArray[np.generic]]) -> Parts:
     """Make parts of named x, y and maybe test x, y; check that they belong together."""
     parts: list[NDArray[Any]] = []
     for (name, x), (y_name, y) in zip(arrays[::2], arrays[1::2], strict=True):
-        features = as_features(x, name)
+        features = as_features(x, name, keep_bytes)
         if y.ndim == 0 or len(features) != len(y):
             raise ValueError(f"{name} and {y_name} should have as many rows, got shapes {x.shape} and {y.shape}")
         parts += [features, y]

@@ -48,8 +48,9 @@ def softmax_cross_entropy(
     ----------
     logits : array_like of shape (batch, classes)
         float32 or float64; other numbers are converted.
-    targets : array_like of shape (batch,) or (batch, classes)
-        Class indices, or for each sample a float row of probabilities, or a row of integers or bools with a single 1.
+    targets : array_like of shape (batch,), (batch, 1) or (batch, classes)
+        Class indices, whole numbers of any type, or for each sample a float row of probabilities, or a row of integers
+        or bools with a single 1.
     weight : array_like of shape (classes,), optional
         A weight for each class. It may be negative; where the weights of the labels cancel, the mean divides by 0.
     ignore_index : int, default -100

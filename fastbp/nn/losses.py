@@ -78,7 +78,10 @@ class CrossEntropyLoss(Loss):
         dtype = np.dtype(dtype)
         class_weight = check.weights(self.weight, outputs, dtype, self._who, "weight", smallest=-np.inf)
         array = np.asarray(y)
-        probabilities = array.ndim == 2 and (array.dtype.kind == "f" or self._is_indicator(array, outputs))
+        column = array.ndim == 2 and array.shape[1] == 1 and outputs > 1  # of class indices
+        probabilities = (
+            array.ndim == 2 and not column and (array.dtype.kind == "f" or self._is_indicator(array, outputs))
+        )
         if not class_weight.size and (probabilities or self.label_smoothing > 0):
             class_weight = np.ones(outputs, dtype)
         if probabilities:

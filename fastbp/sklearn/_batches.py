@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from fastbp._base import check
+from fastbp._base.inputs import gathered
 from fastbp.kernels.losses import MEAN, SUM
 from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
@@ -35,7 +37,7 @@ class Samples:
         self._sizes = int(x.shape[1]), model.out_features
         self.check(model)
         self.sparse = sparse.issparse(x)
-        self.x = x.tocsr() if self.sparse else np.ascontiguousarray(x, model.dtype)
+        self.x = x.tocsr() if self.sparse else gathered(check.read_later(x, model.dtype, "MLP", "X"))
         self.targets = objective.targets(y, model.out_features, model.dtype)
         self.weight = weight
 
@@ -57,8 +59,8 @@ class Samples:
 
 
 def dense_rows(x: Any, dtype: np.dtype[Any]) -> Array:
-    """Return rows, sparse or dense, as the kernels take them."""
-    return np.ascontiguousarray(x.toarray() if sparse.issparse(x) else x, dtype)
+    """Return rows that a model takes; sparse ones dense, of its dtype."""
+    return np.ascontiguousarray(x.toarray(), dtype) if sparse.issparse(x) else x
 
 
 def pieces(x: Any, dtype: np.dtype[Any], batch: int = 1) -> Iterator[slice]:

@@ -50,7 +50,7 @@ def minimize(
     total = float(weight.sum())
     weight = weight / total
     all_targets = samples.targets
-    whole = None if samples.sparse else samples.x
+    whole = None if samples.sparse else samples.x[:]  # an array, converted once
     sums = np.empty(model._params.size)
 
     def loss_and_gradient(parameters: Array) -> tuple[float, Array]:

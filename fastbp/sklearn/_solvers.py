@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from fastbp._base import memory
+from fastbp._base.inputs import Input
 from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.losses import REDUCTION
@@ -146,7 +147,7 @@ class CompiledSolver(Steps):
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
         self._objective = objective
         self._follow_schedule()
-        self._expect(samples.targets.code, ("train_penalized",))
+        self._expect(samples.targets.code, ("train_penalized",), samples.x)
         self._prepare(batch)
         epoch = epoch_of(samples, objective, order, batch, samples.targets.values.shape[1])
         self._options[:] = objective.loss.options()  # its numbers may be others than in the call before
@@ -162,16 +163,17 @@ class CompiledSolver(Steps):
         return np.concatenate(losses)
 
     def _steps(
-        self, x: Array, targets: Targets, weight: Array, order: Array, batch: int, totals: Array, alpha: float
+        self, x: Array | Input, targets: Targets, weight: Array, order: Array, batch: int, totals: Array, alpha: float
     ) -> Array:
         record, numbers = np.zeros((RECORD_ROWS, len(totals))), self._numbers_of_steps(totals, alpha)
         pace, done = self._paced(batch, self._most_tasks(batch)), 0
         while done < len(totals):
             tasks, count = pace.choose(len(totals) - done)
             self._begin(targets, Part(range(done, done + count), batch, order, record), tasks)
+            addresses, rows, values = self._given(x, targets.values)
             began = time.perf_counter()
             entries.train_penalized(
-                self._addresses, x, targets.labels, targets.values, weight, order, record, numbers, self._blocks
+                addresses, rows, targets.labels, values, weight, order, record, numbers, self._blocks
             )
             pace.note(tasks, count, time.perf_counter() - began)
             self._made += int(np.count_nonzero(totals[done : done + count] > 0))

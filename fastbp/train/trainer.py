@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
-from fastbp._base.inputs import Readable
+from fastbp._base.inputs import Readable, gathered
 from fastbp.kernels.compile.progress import shown_by
 from fastbp.kernels.losses import SOFTMAX_LABELS
 from fastbp.nn.loss import Loss, Targets
@@ -140,9 +140,11 @@ class Trainer(ByHand):
         Parameters
         ----------
         x : array_like of shape (batch, in_features)
+            Numbers of another dtype than the model's, or with gaps between them in memory, are converted in compiled
+            code; `fit` converts a batch at a time and copies nothing whole. `fastbp.Scaled` scales them as well.
         y : array_like
-            Class indices (batch,) or probabilities (batch, classes) for softmax_cross_entropy, else numbers
-            (batch, outputs), or (batch,) if there is one output.
+            For softmax_cross_entropy class indices, (batch,) or (batch, 1), whole numbers of any type, or probabilities
+            (batch, classes); else numbers (batch, outputs), or (batch,) if there is one output.
         sample_weight : array_like of shape (batch,), optional
             How much each row counts; the mean becomes the weighted mean.
 
@@ -260,6 +262,9 @@ class Trainer(ByHand):
         with shown_by(None) if progress is False else nullcontext():
             samples = self._inputs(x, y, sample_weight, RUN if validation_data is None else VALIDATED)
             samples = samples._replace(targets=samples.targets.as_classes())
+            if shuffle:
+                values = gathered(samples.targets.values)
+                samples = samples._replace(x=gathered(samples.x), targets=samples.targets._replace(values=values))
             rows = len(samples.x)
             epochs = check.integer(epochs, "fit", "epochs")
             batch_size = min(check.integer(batch_size, "fit", "batch_size"), rows)

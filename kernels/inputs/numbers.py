@@ -13,9 +13,12 @@ from numba import carray, types
 from ..compile.functions import kernel
 from ..compile.pointers import at, bytes_at, doubles_at
 from ..compile.sources import function_of
-from ..simd.lanes import make_intrinsic
+from ..simd.lanes import Lanes, make_intrinsic
 from .call import Reader, reader_types, row_wanted
 from .registry import COLUMN_STRIDE, DATA, ROW_STRIDE, SCALE, SHIFT, SWAPPED, Element, read_numbers
+
+# Of a row that comes next so many bytes are fetched, line by line; from there on the CPU fetches ahead by itself.
+AHEAD, LINE = 1024, 64
 
 
 def _of_half(b: ir.IRBuilder, bits: ir.Value) -> ir.Value:
@@ -92,11 +95,37 @@ def _row_of(element: Element) -> Any:
     return convert
 
 
+def _prefetch_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    Lanes(b, types.float32).prefetch(b.gep(args[0], [args[1]]))
+    return context.get_dummy_value()
+
+
+# prefetch(data, offset): fetch the cache line so many bytes from `data`
+prefetch = make_intrinsic(
+    "prefetch", ["data", "offset"], lambda data, offset: types.void(data, types.int64), _prefetch_codegen
+)
+
+
+@kernel
+def row_at(reading, source, i):
+    """Return where the row that comes at place i begins."""
+    return bytes_at(source[DATA] + row_wanted(reading, i) * source[ROW_STRIDE])
+
+
+@kernel
+def fetch(data, size):
+    """Fetch the beginning of a row of so many bytes."""
+    for offset in range(0, min(size, AHEAD), LINE):
+        prefetch(data, offset)
+
+
+# The next row may be anywhere in memory, so it is fetched while one is converted.
 _SOURCE = """
 def {name}(reading, source):
     for i in range(reading.rows):
-        data = bytes_at(source[DATA] + row_wanted(reading, i) * source[ROW_STRIDE])
-        convert(at(reading.out, i * reading.width), data, source, reading.width)
+        if i + 1 < reading.rows:
+            fetch(row_at(reading, source, i + 1), reading.width * SIZE)
+        convert(at(reading.out, i * reading.width), row_at(reading, source, i), source, reading.width)
 """
 
 
@@ -104,7 +133,6 @@ def {name}(reading, source):
 def reader(element: Element, name: str) -> Reader:
     """Return the reader of an array of such numbers."""
     scope = {
-        "bytes_at": bytes_at, "row_wanted": row_wanted, "convert": _row_of(element), "at": at, "DATA": DATA,
-        "ROW_STRIDE": ROW_STRIDE,
+        "fetch": fetch, "row_at": row_at, "convert": _row_of(element), "at": at, "SIZE": element.size,
     }  # fmt: skip
     return Reader(function_of(_SOURCE.format(name=name), name, read_numbers, scope), reader_types)

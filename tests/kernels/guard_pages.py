@@ -11,6 +11,7 @@ from fences import fenced, kept
 from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES
+from fastbp.kernels.inputs import ELEMENTS, READ, numbers_table, reader
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE
 from fastbp.kernels.losses.by_hand import loss_and_gradient
 from fastbp.kernels.ops import by_hand
@@ -144,6 +145,25 @@ def networks():
             kept.clear()
 
 
+def inputs():
+    def read(x, order, shift, scale, out):
+        table = numbers_table(x, *((shift, scale) if shift.size else ()))
+        table[READ] = reader(ELEMENTS[x.dtype.str[1:]]).address(out.dtype)
+        entries.read_rows(table, order, 0, out, 3)
+
+    for kind in ("u1", "f2", "f4", "f8"):
+        for rows, columns in [(1, 1), (3, 7), (5, 16), (9, 33), (2, 131)]:
+            x, out, some = (
+                np.abs(40 * numbers(rows, columns)).astype(kind),
+                numbers(rows, columns),
+                np.arange(rows)[::-1],
+            )
+            none, half = np.zeros(0), numbers(rows, (columns + 1) // 2)
+            same(read, x, some, none, none, out)
+            same(read, x, some[:0], np.ones(columns), np.full(columns, 3.0), out)
+            same(lambda x, *rest: read(x[:, ::2], *rest), x, some, none, none, half)
+
+
 if __name__ == "__main__":
     if "--past" in sys.argv:  # to see that the fences hold
         ctypes.string_at(fenced(np.zeros(3)).ctypes.data, 25)
@@ -152,3 +172,4 @@ if __name__ == "__main__":
     layers()
     all_losses()
     networks()
+    inputs()

@@ -19,6 +19,7 @@ from fastbp.kernels.compile import functions as compiling
 from fastbp.kernels.compile.outlined import Outlined
 from fastbp.kernels.compile.parts import behind
 from fastbp.kernels.compile.pointers import at
+from fastbp.kernels.inputs import ELEMENTS, READ, numbers_table, reader
 from fastbp.kernels.linalg.matrix import Matrix
 from fastbp.kernels.losses.by_hand import loss_and_gradient
 from fastbp.kernels.ops import by_hand
@@ -191,6 +192,9 @@ def compiled_entries(training):
     entries.gaussian_nll(z, z, z, real(1), real(1e-6), real(0), np.zeros(3), z.copy(), z.copy())
     entries.fma_peak(np.ones((1, limits.CHAINS * isa().lanes(4)), real), real(0.5), real(1), 1, 1)
     entries.copy(np.ones(3, real), np.ones(3, real), 1)
+    table = numbers_table(z)
+    table[READ] = reader(ELEMENTS["f4"]).address(z.dtype)
+    entries.read_rows(table, labels, 0, z.copy(), 1)
     problem = training([(2, 2, 0, True)], np.float32)
     problem.run(entries).predict(entries)
     table = problem.frame().addresses()
@@ -226,7 +230,7 @@ def test_no_entry_calls_libm(name, compiled_entries):
 
 def test_every_entry_and_outlined_function_is_looked_at():
     assert {
-        "layer_forward", "layer_backward", "layer_slope", "first_wrong_label", "loss_of_rows",
+        "layer_forward", "layer_backward", "layer_slope", "first_wrong_label", "loss_of_rows", "read_rows",
         "gaussian_nll", "predict", "train_on_labels", "train_on_targets", "train_steps", "train_penalized",
         "chain_forward", "chain_backward", "fma_peak", "copy",
     } <= set(ENTRIES)  # fmt: skip
