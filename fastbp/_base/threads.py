@@ -5,8 +5,6 @@ import os
 import resource
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fastbp.kernels import workers
@@ -125,15 +123,19 @@ def set_num_threads(n: int) -> None:
         _forked = False
 
 
-@contextmanager
-def at_most(n: int | None) -> Iterator[None]:
+class at_most:
     """Let this Python thread's calls use at most `n` threads meanwhile; None sets no limit of its own."""
-    before = _of_thread.limit
-    _of_thread.limit = n
-    try:
-        yield
-    finally:
-        _of_thread.limit = before
+
+    __slots__ = ("_before", "_n")
+
+    def __init__(self, n: int | None) -> None:
+        self._n = n
+
+    def __enter__(self) -> None:
+        self._before, _of_thread.limit = _of_thread.limit, self._n
+
+    def __exit__(self, *exception: object) -> None:
+        _of_thread.limit = self._before
 
 
 def tasks_for(work: float) -> int:

@@ -1,5 +1,6 @@
 """What the classifier and the regressor have in common: fitting by epochs or by L-BFGS, and predicting."""
 
+import math
 import warnings
 from numbers import Integral, Real
 from typing import Any
@@ -17,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from fastbp._base.check import FLOATS
 from fastbp._base.threads import at_most
 from fastbp.sklearn._batches import Samples, batch_sizes
 from fastbp.sklearn._by_hand import minimize
@@ -201,8 +203,29 @@ class Multilayer(Stopping, CallbackSupportMixin):
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:
         """Return the network's outputs; what scikit-learn's methods predict with."""
-        if check_input:
+        if check_input and not self._is_valid(X):
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         outputs = self._outputs(X.tocsr() if sparse.issparse(X) else X)
         OUTPUT_ACTIVATIONS[self.out_activation_](outputs)
         return outputs
+
+    def _is_valid(self, X: Any) -> bool:
+        """Whether scikit-learn would take X as it is: seen at once in an array of floats, where it looks for longer.
+
+        Of all else, and of what is wrong with X, scikit-learn's validation is to find out.
+        """
+        return (
+            type(X) is np.ndarray
+            and X.dtype in FLOATS
+            and X.ndim == 2
+            and X.shape[1] == getattr(self, "n_features_in_", None)
+            and len(X) > 0
+            and not hasattr(self, "feature_names_in_")
+            and _is_finite(X)
+        )
+
+
+def _is_finite(x: Array) -> bool:
+    """Whether the sum of all numbers is finite, as then each of them is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(x.sum())

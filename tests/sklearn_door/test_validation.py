@@ -1,0 +1,78 @@
+"""What predicts looks at its rows no longer than it has to, and refuses what scikit-learn refuses."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn.neural_network
+
+import fastbp.sklearn
+from fastbp.sklearn import _multilayer
+
+X = np.random.default_rng(0).standard_normal((60, 3))
+Y = np.arange(60) % 3
+
+
+def fitted(module=fastbp.sklearn, x=X, kind="MLPClassifier"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(module, kind)(hidden_layer_sizes=(4,), max_iter=2, random_state=0).fit(x, Y)
+
+
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_array_of_floats_is_seen_to_be_valid_at_once(monkeypatch, kind, dtype):
+    model, rows = fitted(kind=kind), X[::2].astype(dtype)
+    expected = model.predict(rows)
+
+    def refused(*arguments, **options):
+        raise AssertionError("scikit-learn's validation is asked")
+
+    monkeypatch.setattr(_multilayer, "validate_data", refused)
+    for same in (rows, np.asfortranarray(rows)):
+        np.testing.assert_array_equal(model.predict(same), expected)
+    for other in (
+        rows.tolist(),
+        np.full((1, 3), 1e308),
+        rows.astype("float16"),
+        rows.view(type("Own", (np.ndarray,), {})),
+    ):
+        with pytest.raises(AssertionError, match="is asked"):
+            model.predict(other)
+
+
+def test_numbers_whose_sum_is_infinite_are_valid():
+    rows = np.full((2, 3), 1e308)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (fitted().predict(rows) == fitted(sklearn.neural_network).predict(rows)).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.full((2, 3), np.nan), np.array([[0, 0, np.inf]]), X[:, :2], X[:0], X[0],
+        X[None], X.astype(complex), X.astype(str),
+    ],
+)  # fmt: skip
+def test_what_scikit_learn_refuses_is_refused_in_its_words(wrong):
+    said = []
+    for module in (sklearn.neural_network, fastbp.sklearn):
+        with pytest.raises(ValueError) as error:  # noqa: PT011  # whatever it says
+            fitted(module).predict_proba(wrong)
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
+def test_rows_without_the_names_of_the_fit_are_warned_of():
+    pandas = pytest.importorskip("pandas")
+    model = fitted(x=pandas.DataFrame(X, columns=["a", "b", "c"]))
+    with pytest.warns(UserWarning, match="feature names"):
+        model.predict(X)
+
+
+def test_a_network_of_given_coefficients_predicts_without_a_fit():
+    model, given = fastbp.sklearn.MLPRegressor(), fitted(kind="MLPRegressor")
+    for name in ("coefs_", "intercepts_", "n_outputs_", "out_activation_", "n_layers_"):
+        setattr(model, name, getattr(given, name))
+    np.testing.assert_array_equal(model.predict(X), given.predict(X))
