@@ -25,6 +25,7 @@ from . import (
     pool,
     readers,
     runs,
+    stacks,
     threads,
 )
 
@@ -35,6 +36,7 @@ CHECKS = {
     "rows": (bits.rows, 10),
     "resume": (bits.resume, 20),
     "threads": (threads.threads, 6),
+    "small stacks": (stacks.stacks, 2),
     "nested": (threads.nested, 20),
     "pool": (pool.pool, 10),
     "forks": (forks.forks, 6),

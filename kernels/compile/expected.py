@@ -1,8 +1,8 @@
 """What a thread is about to need compiled: noted before its first call, so that all of it is compiled at once."""
 
-import threading
 import weakref
 from collections.abc import Callable, Collection
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ class Needed(NamedTuple):
     processes: int
 
 
-_of_thread = threading.local()
+# One thing or nothing, a list that a thread which compiles for this one has too
+_noted: ContextVar[list[Any]] = ContextVar("noted")
 
 
 def expect(needs: Callable[..., Needed], owner: Any, *arguments: Any) -> None:
@@ -31,11 +32,14 @@ def expect(needs: Callable[..., Needed], owner: Any, *arguments: Any) -> None:
 
     It is called only if something has to be compiled. The owner may be gone by then: nothing here keeps it.
     """
-    _of_thread.noted = needs, weakref.ref(owner), arguments
+    _noted.set([(needs, weakref.ref(owner), arguments)])
 
 
 def take_expected() -> Needed | None:
     """Return what this thread has noted, and forget it; None for nothing."""
-    needs, reference, arguments = _of_thread.__dict__.pop("noted", (None, None, ()))
-    owner = reference and reference()
+    noted = _noted.get([])
+    if not noted:
+        return None
+    needs, reference, arguments = noted.pop()
+    owner = reference()
     return None if owner is None else needs(owner, *arguments)

@@ -37,6 +37,11 @@ def _compilers() -> list[Lock]:
     return [] if lock is None else [lock]
 
 
+def has_lock() -> bool:
+    """Whether this thread has one of the locks: what another thread does for it may not want them."""
+    return imports._is_owned() or any(lock.is_locked() for lock in _compilers())
+
+
 def _imported_elsewhere() -> bool:
     """Whether another thread imports a module of ours: Python locks ``fastbp.torch`` before any line of ours runs."""
     modules = getattr(importlib._bootstrap, "_module_locks", {})  # weak references by name

@@ -34,6 +34,7 @@ from .outside import digest_of, is_outside
 from .parts import parts_of
 from .pool import start_threads
 from .space import COMPILING, LOADING, require_room
+from .stack import on_full_stack
 
 _warned = False
 
@@ -205,6 +206,8 @@ def entry(function: Callable[..., Any]) -> Any:
         functools.wraps(function)(scope[function.__name__])
     )
     dispatcher._cache = cache_of(function)
+    compile_here = dispatcher.compile
+    dispatcher.compile = lambda sig: on_full_stack(lambda: compile_here(sig))
     return dispatcher
 
 

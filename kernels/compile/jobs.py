@@ -18,6 +18,7 @@ from .helpers import compile_elsewhere
 from .outside import is_outside
 from .parts import Part, parts_of, size_of
 from .signature import Operand, operands_of
+from .stack import on_full_stack
 
 SEVERAL = 4  # so many jobs take longer than to start a process, which takes a second
 STUB = 1 << 12  # an address that nothing is at
@@ -87,8 +88,12 @@ def compile_all(needed: Needed, wanted: Callable[..., Any] | None = None) -> boo
 
     Returns whether anything was compiled.
     """
-    with imports, global_compiler_lock:  # in the order in which a fork takes them
-        return _compile_all(needed, wanted)
+
+    def locked() -> bool:
+        with imports, global_compiler_lock:  # in the order in which a fork takes them
+            return _compile_all(needed, wanted)
+
+    return bool(on_full_stack(locked))
 
 
 def _compile_all(needed: Needed, wanted: Callable[..., Any] | None) -> bool:

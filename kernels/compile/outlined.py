@@ -22,6 +22,7 @@ from .functions import cache_of, element_type_of
 from .inlined import ClosedCompiler
 from .outside import digest_of, is_outside
 from .parts import Part, note, parts_of
+from .stack import on_full_stack
 
 
 class Outlined:
@@ -44,7 +45,8 @@ class Outlined:
     def address(self, dtype: np.dtype) -> int:
         """Return where the machine code for an element type is, in this process; compile or load it at first."""
         real = element_type_of(dtype)
-        self.compile(real)
+        if real not in self.addresses:
+            on_full_stack(lambda: self.compile(real))
         return int(self.addresses[real])
 
     def define(self, sig: Any) -> None:

@@ -21,6 +21,7 @@ collect_ignore = [
     "many_networks.py",
     "neon_code.py",
     "other_cpu.py",
+    "painted_stack.py",
     "sparse.py",
 ]
 

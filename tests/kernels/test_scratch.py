@@ -17,7 +17,7 @@ fastbp.set_num_threads(1)
 losses, cases = [], [([300, 200, 10], 256), ([3000, 20], 200), ([5, 4], 3)]
 for case in cases:
     work(*case)
-threading.stack_size(192 << 10)
+threading.stack_size(128 << 10)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for case in cases * 40:
     thread = threading.Thread(target=work, args=case)

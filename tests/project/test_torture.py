@@ -22,6 +22,7 @@ from torture import (
     pool,
     readers,
     runs,
+    stacks,
     threads,
 )  # fmt: skip
 from torture.__main__ import CHECKS, OF_THE_CACHE
@@ -31,6 +32,9 @@ SHORT = {
     "rows": partial(bits.rows, 1, threads=(3,)),
     "resume": partial(bits.resume, 1),
     "threads": partial(threads.threads, 1, count=24, rounds=4),
+    "small stacks": partial(
+        stacks.stacks, 1, ("step", "fit", "predict", "by_hand", "loss", "sklearn"), ["64k"], [256], False
+    ),
     "nested": partial(threads.nested, 1),
     "pool": partial(pool.pool, 1, seconds=0.5),
     "forks": partial(forks.forks, 2, ways=("os.fork",)),
