@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp._base.inputs import Input, Readable, numbers_input
+from fastbp._base.sparse import StoredRows, is_sparse, stored_rows
 from fastbp.kernels import entries
 
 Array = NDArray[Any]
 T = TypeVar("T")
-Rows = TypeVar("Rows", Array, Input, Array | Input)
+Rows = TypeVar("Rows", Array, Input, Array | Input, Array | Input | StoredRows)
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 INT64 = np.dtype(np.int64)
@@ -195,8 +196,8 @@ def overlaps(x: Array, *others: Array) -> bool:
 
 
 def apart(x: Rows, *written: Array) -> Rows | Array:
-    """Return x, an array or an input, or a copy of it if it may share memory with what a kernel writes meanwhile."""
-    memory = x.memory if isinstance(x, Input) else (x,)
+    """Return x, or a copy of it if it may share memory with what a kernel writes meanwhile."""
+    memory = x.memory if isinstance(x, (Input, StoredRows)) else (x,)
     return x.copy() if any(overlaps(each, *written) for each in memory) else x
 
 
@@ -212,11 +213,15 @@ def rows(x: Any, features: int, dtype: np.dtype[Any], who: str, name: str = "x")
     return array
 
 
-def inputs(x: Any, features: int, dtype: np.dtype[Any], who: str, name: str = "x") -> Array | Input:
-    """Return (batch, features) rows with batch >= 1, which are copied a batch at a time if they have to be."""
-    found = read_later(x, dtype, who, name)
+def inputs(x: Any, features: int, dtype: np.dtype[Any], who: str, name: str = "x") -> Array | Input | StoredRows:
+    """Return (batch, features) rows with batch >= 1, which are copied a batch at a time if they have to be.
+
+    Of a sparse matrix they are what is stored.
+    """
+    sparse = is_sparse(x)
+    found = x if sparse else read_later(x, dtype, who, name)
     batch_of(found.shape, features, who, name)
-    return found
+    return stored_rows(found, dtype, who, name) if sparse else found
 
 
 def batch_of(shape: tuple[int, ...], features: int, who: str, name: str) -> None:

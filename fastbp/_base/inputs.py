@@ -2,7 +2,7 @@
 
 import functools
 import mmap
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from fastbp.kernels.code import Code
 from fastbp.kernels.inputs import ELEMENTS, READ, numbers_table, reader
 
 Array = NDArray[Any]
+Given = TypeVar("Given")
 LINE = 64  # bytes of a cache line
 READ_WORK = 8  # floating-point operations that reading a number takes as long as
 _IN_PLACE = np.empty(0, np.int64)
@@ -126,6 +127,6 @@ def _is_mapped(x: Any) -> bool:
     return isinstance(x, mmap.mmap)
 
 
-def gathered(rows: Array | Input) -> Array | Input:
+def gathered(rows: Given) -> Given | Array:
     """Return rows that will be read in any order, again and again: an array of those that are scattered."""
     return rows[:] if isinstance(rows, Input) and rows.scattered else rows

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._base import memory
+from fastbp._base.sparse import StoredRows
 from fastbp.kernels import entries
 from fastbp.kernels.optimizers import HYPER_SIZE
-from fastbp.kernels.run.frame import DX, RECORD_ROWS, SETTINGS_SIZE, Frame
-from fastbp.kernels.run.plan import SIZE
+from fastbp.kernels.run.frame import DX, RECORD_ROWS, SETTINGS_SIZE, STORED, Frame
+from fastbp.kernels.run.plan import SIZE, set_stored
 
 Array = NDArray[Any]
 
@@ -20,7 +21,7 @@ class PlannedPass:
     plan : plan and layout with ``train=True``, filled, for the rows of the batch
     """
 
-    x: Array
+    x: Array | StoredRows
 
     def __init__(self, plan: tuple[Array, Array], params: Array, grads: Array) -> None:
         rows, layout = plan
@@ -32,15 +33,18 @@ class PlannedPass:
         )  # fmt: skip
         self._addresses = self._frame.addresses()
 
-    def forward(self, x: Array, out_features: int, tasks: int) -> Array:
+    def forward(self, x: Array | StoredRows, out_features: int, tasks: int) -> Array:
         """Return the output of the last layer."""
-        self.x, out = x, np.empty((len(x), out_features), x.dtype)
-        entries.forward_batch(self._addresses, x, out, tasks)
+        self.x, self._given = x, x
+        if isinstance(x, StoredRows):
+            set_stored(self._frame.plan, x.stored, len(x), len(x))
+            self._given, self._table = x.stand_in, x.table()
+            self._addresses[STORED] = self._table.ctypes.data
+        out = np.empty((len(x), out_features), x.dtype)
+        entries.forward_batch(self._addresses, self._given, out, tasks)
         return out
 
-    def backward(self, dout: Array, tasks: int) -> Array:
-        """Write all gradients from that of the output; return that of the input."""
-        dx = np.empty_like(self.x)
-        self._addresses[DX] = dx.ctypes.data
-        entries.backward_batch(self._addresses, self.x, dout, tasks)
-        return dx
+    def backward(self, dout: Array, tasks: int, dx: Array | None = None) -> None:
+        """Write all gradients from that of the output, and to `dx` that of a dense input."""
+        self._addresses[DX] = 0 if dx is None else dx.ctypes.data
+        entries.backward_batch(self._addresses, self._given, dout, tasks)

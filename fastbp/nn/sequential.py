@@ -13,12 +13,13 @@ from fastbp._base import check, memory
 from fastbp._base.calls import Calls
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.inputs import Input, Readable
+from fastbp._base.sparse import StoredRows
 from fastbp._base.threads import get_num_threads
 from fastbp.kernels import entries
 from fastbp.kernels.code import Code
 from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
-from fastbp.kernels.run.plan import CAPACITY, SIZE
+from fastbp.kernels.run.plan import CAPACITY, EFFORT, SIZE, set_stored
 from fastbp.nn.dense import Dense
 from fastbp.nn.layer import Layer, made
 from fastbp.nn.layers import MADE
@@ -170,12 +171,13 @@ class Sequential(Stack):
         run, self._pass = self._pass, None  # its outputs give way to the gradients
         dout = check.apart(dout, self._grads)
         tasks, began, kind = self._backward_calls.begin(len(dout), 3 * self._work * len(dout))
-        dx = run.backward(dout, tasks)
+        dx = np.empty((len(dout), self.in_features), self.dtype)
+        run.backward(dout, tasks, dx)
         if kind is not None:
             kind.end(tasks, began, len(dout))
         return dx
 
-    def predict(self, x: ArrayLike | Readable, batch_size: int | None = None) -> Array:
+    def predict(self, x: ArrayLike | Readable | StoredRows, batch_size: int | None = None) -> Array:
         """Return the last layer's output (for a classifier: logits) and keep nothing.
 
         A row's result does not depend on the rows beside it, so `batch_size` changes time and memory, never a bit.
@@ -183,9 +185,11 @@ class Sequential(Stack):
 
         Parameters
         ----------
-        x : array_like of shape (batch, in_features)
+        x : array_like or sparse matrix of shape (batch, in_features)
             Numbers of another dtype, or with gaps between them in memory, are converted so many rows at a time too: a
-            memory map, say, is never copied whole.
+            memory map, say, is never copied whole. Of a sparse matrix of SciPy's the stored numbers alone are read, for
+            which the layers that read x have to be Dense ones. 0 times an infinite or NaN weight, NaN in a dense
+            product, counts for nothing there.
         batch_size : int, optional
             Rows to run at a time; by default as many as keep their activations in the cache.
 
@@ -205,6 +209,9 @@ class Sequential(Stack):
         else:
             batch_size = check.integer(batch_size, "Sequential", "batch_size")
         out = np.empty((count, self.out_features), self.dtype)
+        if isinstance(rows, StoredRows):
+            self._predict_sparse(rows, batch_size, out)
+            return out
         if count <= batch_size and not isinstance(rows, Input):
             self._predict(rows, out)
             return out
@@ -226,14 +233,30 @@ class Sequential(Stack):
         if kind is not None:
             kind.end(tasks, began, count)
 
-    def _reserve_prediction(self, capacity: int, readers: tuple[Code, ...] = ()) -> tuple[int, Array, Array]:
+    def _predict_sparse(self, rows: StoredRows, batch_size: int, out: Array) -> None:
+        """Write what the last layer gives for rows of a sparse matrix, some at a time."""
+        _, plan, work = self._reserve_prediction(min(batch_size, len(rows)), sparse=True)
+        set_stored(plan, rows.stored, len(rows))
+        effort, table = float(plan[:, EFFORT].sum()), rows.table()
+        for start in range(0, len(rows), batch_size):
+            part = out[start : start + batch_size]
+            tasks, began, kind = self._predict_calls.begin(len(part), effort * len(part))
+            entries.predict_sparse(plan, self._params, work, table, start, part, tasks)
+            if kind is not None:
+                kind.end(tasks, began, len(part))
+
+    def _reserve_prediction(
+        self, capacity: int, readers: tuple[Code, ...] = (), *, sparse: bool = False
+    ) -> tuple[int, Array, Array]:
         """Return this thread's plan and workspace for at least so many rows, which these read if they are given."""
-        saved: tuple[int, Array, Array] | None = getattr(self._local, "saved", None)
+        name = "of_sparse" if sparse else "of_dense"
+        saved: tuple[int, Array, Array] | None = getattr(self._local, name, None)
         if saved is None or saved[0] < capacity:
-            expect(_needs_of_prediction, self, readers)
-            plan, layout = self._plan(capacity, train=False)
+            expect(_needs_of_prediction, self, readers, sparse)
+            plan, layout = self._plan(capacity, train=False, sparse=sparse)
             fill(plan, self.dtype, train=False)
-            saved = self._local.saved = int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype)
+            saved = int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype)
+            setattr(self._local, name, saved)
         return saved
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -270,9 +293,10 @@ class Sequential(Stack):
         return _rebuild_sequential, (self._config(), self._params.copy(), copy.deepcopy(self.metadata))
 
 
-def _needs_of_prediction(model: Sequential, readers: tuple[Code, ...]) -> Needed:
-    calls = ["predict", "read_rows"] if readers else ["predict"]
-    return Needed([*codes_of(model._rows(), train=False), *readers], calls, model.dtype, get_num_threads())
+def _needs_of_prediction(model: Sequential, readers: tuple[Code, ...], sparse: bool) -> Needed:
+    calls = ["predict_sparse"] if sparse else ["predict", "read_rows"] if readers else ["predict"]
+    codes = codes_of(model._rows_for(sparse=sparse, train=False), train=False)
+    return Needed([*codes, *readers], calls, model.dtype, get_num_threads())
 
 
 def _rebuild_sequential(config: list[dict[str, Any]], params: Array, metadata: dict[str, Any]) -> Sequential:

@@ -10,7 +10,7 @@ from fastbp._base import check, memory
 from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded
 from fastbp.kernels.run.plan import Layer as Row
-from fastbp.kernels.run.plan import make_plan
+from fastbp.kernels.run.plan import make_plan, on_sparse, without_training
 from fastbp.nn.layer import Layer, check_chain, settle
 from fastbp.nn.own_activations import with_labels
 
@@ -62,8 +62,21 @@ class Stack(Guarded):
             top = layer._extend(rows, top)
         return rows
 
-    def _plan(self, capacity: int, *, train: bool, target_width: int = 0) -> tuple[Array, Array]:
-        return make_plan(self._rows(), self.dtype.itemsize, capacity, train=train, target_width=target_width)
+    def _rows_for(self, *, sparse: bool, train: bool) -> list[Row]:
+        """Return `_rows` as they are for a batch that is sparse, or not."""
+        if not sparse:
+            return self._rows()
+        rows = on_sparse(self._rows() if train else without_training(self._rows()))
+        if rows is None:
+            raise TypeError(
+                f"{type(self).__name__} expects x to be a dense array, as it is read by other layers than Dense ones; "
+                "call .toarray() first"
+            )
+        return rows
+
+    def _plan(self, capacity: int, *, train: bool, target_width: int = 0, sparse: bool = False) -> tuple[Array, Array]:
+        rows = self._rows_for(sparse=sparse, train=train)
+        return make_plan(rows, self.dtype.itemsize, capacity, train=train, target_width=target_width)
 
     def parameters(self) -> dict[str, Array]:
         """Return the parameters by name: ``"0.weight"``, ``"0.bias"``, ...; live views."""

@@ -1,6 +1,5 @@
-"""The rows of a solver's steps: which they are, what they count for, and sparse ones made dense a few at a time."""
+"""The rows of a solver's steps: which they are, and what they count for."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,14 +8,12 @@ from scipy import sparse
 
 from fastbp._base import check
 from fastbp._base.inputs import gathered
+from fastbp._base.sparse import stored_rows
 from fastbp.kernels.losses import MEAN, SUM
-from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
-from fastbp.sklearn._objectives import Objective, subset
+from fastbp.sklearn._objectives import Objective
 
 Array = NDArray[Any]
-# Sparse rows are made dense in pieces of about so many bytes, or of one batch if that is more.
-DENSE_BYTES = 1 << 25
 _NO_WEIGHTS = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
 
 
@@ -26,6 +23,7 @@ class Samples:
     Parameters
     ----------
     x : ndarray or sparse matrix of shape (samples, features)
+        Kept as it comes, for scores; `rows` are what the kernels take of it.
     y : ndarray of shape (samples, targets)
     weight : ndarray of shape (samples,), optional
     model : Sequential
@@ -37,7 +35,8 @@ class Samples:
         self._sizes = int(x.shape[1]), model.out_features
         self.check(model)
         self.sparse = sparse.issparse(x)
-        self.x = x.tocsr() if self.sparse else gathered(check.read_later(x, model.dtype, "MLP", "X"))
+        self.x: Any = x.tocsr() if self.sparse else gathered(check.read_later(x, model.dtype, "MLP", "X"))
+        self.rows = stored_rows(self.x, model.dtype, "MLP", "X") if self.sparse else self.x
         self.targets = objective.targets(y, model.out_features, model.dtype)
         self.weight = weight
 
@@ -53,24 +52,10 @@ class Samples:
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
-    def rows(self, which: Any) -> Array:
-        """Return some rows, dense."""
-        return dense_rows(self.x[which], self.dtype)
-
-
-def dense_rows(x: Any, dtype: np.dtype[Any]) -> Array:
-    """Return rows that a model takes; sparse ones dense, of its dtype."""
-    return np.ascontiguousarray(x.toarray(), dtype) if sparse.issparse(x) else x
-
-
-def pieces(x: Any, dtype: np.dtype[Any], batch: int = 1) -> Iterator[slice]:
-    """Yield slices of rows: all at once, or of a sparse matrix whole batches that fit into `DENSE_BYTES`."""
-    samples, features = x.shape
-    size = samples
-    if sparse.issparse(x):
-        size = max(1, DENSE_BYTES // (batch * features * dtype.itemsize)) * batch
-    for start in range(0, samples, size):
-        yield slice(start, min(samples, start + size))
+    def dense(self, which: Any) -> Array:
+        """Return some rows as a dense array."""
+        rows = self.x[which]
+        return np.ascontiguousarray(rows.toarray() if self.sparse else rows, self.dtype)
 
 
 class Epoch(NamedTuple):
@@ -120,8 +105,3 @@ def epoch_of(samples: Samples, objective: Objective, order: NDArray[np.int64], b
     # A batch in which nothing counts is left out by the solver.
     weight[order] = each / np.repeat(np.where(totals > 0, totals, 1.0), counts)
     return Epoch(counts, totals, weight)
-
-
-def piece_of(samples: Samples, which: Any) -> tuple[Array, Targets]:
-    """Return some rows and their targets, in this order."""
-    return samples.rows(which), subset(samples.targets, which)

@@ -1,4 +1,4 @@
-"""A loss and its gradients layer by layer: for L-BFGS, for dropout, and for losses that the kernels have not."""
+"""A loss and its gradients by the phases of a step: for L-BFGS, dropout, and losses that the kernels have not."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,21 +7,57 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from fastbp._base.sparse import StoredRows
+from fastbp._base.threads import get_num_threads, tasks_for
+from fastbp.kernels.compile.expected import Needed, expect
+from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.nn.loss import Targets
+from fastbp.nn.planned import PlannedPass
 from fastbp.nn.sequential import Sequential
-from fastbp.sklearn._batches import Samples, piece_of, pieces
+from fastbp.sklearn._batches import Samples
 from fastbp.sklearn._networks import sum_of_squares
 from fastbp.sklearn._objectives import Objective
 
 Array = NDArray[Any]
 
 
-def loss_and_gradients(
-    model: Sequential, objective: Objective, x: Array, targets: Targets, weight: Array, masks: Sequence[Array] = ()
-) -> float:
-    """Return the weighted sum of the rows' losses; the model's gradients become those of it.
+class Passes:
+    """Passes of a model forward and back, over up to so many rows.
 
-    masks : what the outputs of each hidden layer are multiplied with, or none
+    Parameters
+    ----------
+    model : Sequential
+    rows : int
+    sparse : bool
+        Whether they are `StoredRows`.
+    """
+
+    def __init__(self, model: Sequential, rows: int, sparse: bool) -> None:
+        expect(_needs_of_passes, model, sparse)
+        plan, layout = model._plan(rows, train=True, sparse=sparse)
+        fill(plan, model.dtype, train=True)
+        self._model, self._pass = model, PlannedPass((plan, layout), model._params, model._grads)
+
+    def loss_and_gradients(self, objective: Objective, x: Array | StoredRows, targets: Targets, weight: Array) -> float:
+        """Return the weighted sum of the rows' losses; the model's gradients become those of it."""
+        work = self._model._work * len(x)
+        z = self._pass.forward(x, self._model.out_features, tasks_for(work))
+        value, d = objective.value_and_gradient(z, targets, weight)
+        self._pass.backward(d, tasks_for(2 * work))
+        return value
+
+
+def _needs_of_passes(model: Sequential, sparse: bool) -> Needed:
+    codes = codes_of(model._rows_for(sparse=sparse, train=True), train=True)
+    return Needed(codes, ["forward_batch", "backward_batch", "loss_of_rows"], model.dtype, get_num_threads())
+
+
+def with_dropout(
+    model: Sequential, objective: Objective, x: Array, targets: Targets, weight: Array, masks: Sequence[Array]
+) -> float:
+    """Return the weighted sum of the rows' losses, layer by layer; the model's gradients become those of it.
+
+    masks : what the outputs of each hidden layer are multiplied with
     """
     a = x
     for i, layer in enumerate(model.layers):
@@ -29,9 +65,6 @@ def loss_and_gradients(
         if i < len(masks):
             a = a * masks[i]
     value, d = objective.value_and_gradient(a, targets, weight)
-    if not masks:
-        model.backward(d)
-        return value
     for i in range(len(model.layers) - 1, -1, -1):
         d = model.layers[i].backward(d)
         if i > 0:
@@ -42,30 +75,23 @@ def loss_and_gradients(
 def minimize(
     model: Sequential, samples: Samples, objective: Objective, alpha: float, callback: Any, **options: Any
 ) -> Any:
-    """Minimize the loss of all samples by L-BFGS, over the model's parameters; return SciPy's result.
-
-    Sparse rows are made dense a piece at a time.
-    """
+    """Minimize the loss of all samples by L-BFGS, over the model's parameters; return SciPy's result."""
     weight = np.ones(len(samples)) if samples.weight is None else samples.weight.astype(np.float64)
     total = float(weight.sum())
     weight = weight / total
-    all_targets = samples.targets
-    whole = None if samples.sparse else samples.x[:]  # an array, converted once
-    sums = np.empty(model._params.size)
+    passes = Passes(model, len(samples), samples.sparse)
+    rows = samples.rows if isinstance(samples.rows, StoredRows) else samples.rows[:]  # an array, converted once
 
     def loss_and_gradient(parameters: Array) -> tuple[float, Array]:
         model._params[...] = parameters
         value = 0.5 * alpha / total * sum_of_squares(model)
-        sums[...] = 0.0
-        for part in pieces(samples.x, samples.dtype):
-            x, targets = (whole, all_targets) if whole is not None else piece_of(samples, part)
-            value += loss_and_gradients(model, objective, x, targets, weight[part])
-            sums[...] += model._grads
+        value += passes.loss_and_gradients(objective, rows, samples.targets, weight)
+        gradient = np.add(model._grads, 0.0, dtype=np.float64)
         start = 0
         for layer in model.layers:
-            sums[start : start + layer._w.size] += alpha / total * layer._w.ravel()
+            gradient[start : start + layer._w.size] += alpha / total * layer._w.ravel()
             start += layer._params.size
-        return value, sums.copy()
+        return value, gradient
 
     result = scipy.optimize.minimize(
         loss_and_gradient, model._params.astype(np.float64), method="L-BFGS-B", jac=True, options=options,

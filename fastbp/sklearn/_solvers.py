@@ -14,6 +14,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from fastbp._base import memory
 from fastbp._base.inputs import Input
+from fastbp._base.sparse import StoredRows
 from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.losses import REDUCTION
@@ -21,10 +22,10 @@ from fastbp.kernels.run.frame import RECORD_LOSS, RECORD_ROWS
 from fastbp.kernels.run.penalty import DECAY, NUMBERS, SQUARES, STEP_EPS
 from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
-from fastbp.sklearn._batches import Samples, epoch_of, piece_of, pieces
-from fastbp.sklearn._by_hand import loss_and_gradients
+from fastbp.sklearn._batches import Samples, epoch_of
+from fastbp.sklearn._by_hand import Passes, with_dropout
 from fastbp.sklearn._networks import parameters_of, split, sum_of_squares, weight_blocks
-from fastbp.sklearn._objectives import Objective
+from fastbp.sklearn._objectives import Objective, subset
 from fastbp.train import optimizers
 from fastbp.train.steps import Part, Steps
 
@@ -147,30 +148,29 @@ class CompiledSolver(Steps):
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
         self._objective = objective
         self._follow_schedule()
-        self._expect(samples.targets.code, ("train_penalized",), samples.x)
-        self._prepare(batch)
+        self._expect(samples.targets.code, ("train_penalized",), samples.rows)
+        self._prepare(batch, samples.sparse)
         epoch = epoch_of(samples, objective, order, batch, samples.targets.values.shape[1])
         self._options[:] = objective.loss.options()  # its numbers may be others than in the call before
         self._options[REDUCTION] = epoch.reduction
-        if not samples.sparse:
-            return self._steps(samples.x, samples.targets, epoch.weight, order, batch, epoch.totals, alpha)
-        losses = []
-        for part in pieces(samples.x, samples.dtype, batch):
-            x, targets = piece_of(samples, order[part])
-            weight = epoch.weight[order[part]] if epoch.weight.size else epoch.weight
-            totals = epoch.totals[part.start // batch : -(-part.stop // batch)]
-            losses.append(self._steps(x, targets, weight, np.arange(len(x)), batch, totals, alpha))
-        return np.concatenate(losses)
+        return self._steps(samples.rows, samples.targets, epoch.weight, order, batch, epoch.totals, alpha)
 
     def _steps(
-        self, x: Array | Input, targets: Targets, weight: Array, order: Array, batch: int, totals: Array, alpha: float
+        self,
+        x: Array | Input | StoredRows,
+        targets: Targets,
+        weight: Array,
+        order: Array,
+        batch: int,
+        totals: Array,
+        alpha: float,
     ) -> Array:
         record, numbers = np.zeros((RECORD_ROWS, len(totals))), self._numbers_of_steps(totals, alpha)
         pace, done = self._paced(batch, self._most_tasks(batch)), 0
         while done < len(totals):
             tasks, count = pace.choose(len(totals) - done)
             self._begin(targets, Part(range(done, done + count), batch, order, record), tasks)
-            addresses, rows, values = self._given(x, targets.values)
+            addresses, rows, values = self._given(x, targets.values, batch)
             began = time.perf_counter()
             entries.train_penalized(
                 addresses, rows, targets.labels, values, weight, order, record, numbers, self._blocks
@@ -220,6 +220,7 @@ class ByHandSolver:
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
         model = self.model
         params = parameters_of(model)
+        passes = None if self._dropout else Passes(model, batch, samples.sparse)
         losses = []
         for start in range(0, len(order), batch):
             which = order[start : start + batch]
@@ -228,15 +229,19 @@ class ByHandSolver:
             if total <= 0.0:  # nothing counts
                 losses.append(0.0)
                 continue
-            x, targets = piece_of(samples, which)
-            keep = 1.0 - self._dropout
-            masks = [
-                (self._random_state.uniform(size=(len(x), layer.out_features)) < keep).astype(model.dtype) / keep
-                for layer in model.layers[:-1]
-                if self._dropout
-            ]
-            value = loss_and_gradients(model, objective, x, targets, weight / total, masks)
+            targets, weight = subset(samples.targets, which), weight / total
+            if passes is not None:
+                value = passes.loss_and_gradients(objective, samples.rows[which], targets, weight)
+            else:
+                masks = [self._mask(len(which), layer.out_features) for layer in model.layers[:-1]]
+                value = with_dropout(model, objective, samples.dense(which), targets, weight, masks)
             losses.append(value + 0.5 * alpha / total * sum_of_squares(model))
             gradients = [layer._dw + alpha / total * layer._w for layer in model.layers]
             self._schedule.update_params(params, gradients + [layer._db for layer in model.layers])
         return np.array(losses)
+
+    def _mask(self, rows: int, units: int) -> Array:
+        """Draw what the outputs of a hidden layer are multiplied with."""
+        keep = 1.0 - self._dropout
+        mask: Array = (self._random_state.uniform(size=(rows, units)) < keep).astype(self.model.dtype) / keep
+        return mask

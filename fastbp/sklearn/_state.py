@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator
 
 from fastbp._base.threads import at_most
 from fastbp.nn.sequential import Sequential
-from fastbp.sklearn._batches import dense_rows, pieces
 from fastbp.sklearn._networks import biases_of, model_of, parameters_of, updated, weights_of
 from fastbp.sklearn._objectives import Objective
 from fastbp.sklearn._solvers import ByHandSolver, CompiledSolver, moments_fit, schedule_of
@@ -54,8 +53,7 @@ class State(BaseEstimator):
         """Return what the last layer gives for the rows of X, before any activation."""
         model = self._bound_model()
         with at_most(self._threads):
-            parts = [model.predict(dense_rows(X[part], model.dtype)) for part in pieces(X, model.dtype)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return model.predict(X)
 
     def _move_in(self) -> None:
         """Move the parameters into a model: `coefs_` and `intercepts_` become its views."""

@@ -12,6 +12,7 @@ from fastbp._base.calls import OneOrMany
 from fastbp._base.guard import set_unguarded
 from fastbp._base.inputs import Readable
 from fastbp._base.interrupts import held_back
+from fastbp._base.sparse import StoredRows, is_sparse
 from fastbp.kernels import entries
 from fastbp.kernels.run.frame import DX
 from fastbp.nn.loss import Targets
@@ -27,15 +28,18 @@ class Pass:
     """One pass through the phases, whose layers' outputs are in the workspace.
 
     x : (batch, in_features), the rows themselves
+    given : what calls take of them: the frame's addresses, and an array
     tasks, kind : into how many tasks it is cut, and what is to know when it ends, if anything
     steps : how many updates the trainer had made before
     seconds : time in compiled code so far
     """
 
-    __slots__ = ("kind", "seconds", "steps", "tasks", "x")
+    __slots__ = ("given", "kind", "seconds", "steps", "tasks", "x")
 
-    def __init__(self, x: Array, tasks: int, kind: OneOrMany | None, steps: int) -> None:
-        self.x, self.tasks, self.kind, self.steps, self.seconds = x, tasks, kind, steps, 0.0
+    def __init__(
+        self, x: Array | StoredRows, given: tuple[Array, Array], tasks: int, kind: OneOrMany | None, steps: int
+    ) -> None:
+        self.x, self.given, self.tasks, self.kind, self.steps, self.seconds = x, given, tasks, kind, steps, 0.0
 
 
 class ByHand(Resumable):
@@ -49,9 +53,9 @@ class ByHand(Resumable):
         own = ("_forwarded", "_backed", "_has_gradients")  # the workspace and the gradients are in no copy
         return {name: value for name, value in super().__getstate__().items() if name not in own}
 
-    def _reserve(self, batch: int) -> None:
+    def _reserve(self, batch: int, sparse: bool) -> None:
         set_unguarded(self, "_forwarded", None)
-        super()._reserve(batch)
+        super()._reserve(batch, sparse)
 
     def _begin(self, targets: Targets, part: Part, tasks: int) -> None:
         set_unguarded(self, "_forwarded", None)
@@ -112,9 +116,10 @@ class ByHand(Resumable):
             if not (
                 type(x) is np.ndarray and x.ndim == 2 and len(x) > 0 and self._is_plain(x, (len(x), model.in_features))
             ):
-                rows = check.rows(x, model.in_features, model.dtype, "Trainer")
+                checked = check.inputs if is_sparse(x) else check.rows
+                rows = checked(x, model.in_features, model.dtype, "Trainer")
                 rows = check.apart(rows, model._params, model._grads)
-            self._prepare(len(rows))
+            self._prepare(len(rows), isinstance(rows, StoredRows))
             tasks, _, kind = self._begin_step(len(rows))
             return self._forward(rows, tasks, kind)
 
@@ -167,6 +172,8 @@ class ByHand(Resumable):
             if not self._is_plain(dout, shape):
                 dout = check.floats(dout, model.dtype, "Trainer", "dout")
                 gradient = check.apart(check.exact_shape(dout, shape, "Trainer", "dout"), model._params, model._grads)
+            if input_gradient and isinstance(x, StoredRows):
+                raise ValueError("Trainer.backward expects no input_gradient after a sparse x, got True")
             dx = np.empty(x.shape, model.dtype) if input_gradient else None
             self._backward(run, gradient, dx)
             return dx
@@ -216,26 +223,27 @@ class ByHand(Resumable):
                     kind.end(tasks, began, params.size)
             set_unguarded(self, "_steps", self._steps + 1)
 
-    def _forward(self, rows: Array, tasks: int, kind: OneOrMany | None = None) -> Array:
+    def _forward(self, rows: Array | StoredRows, tasks: int, kind: OneOrMany | None = None) -> Array:
         """Run all layers on rows that are checked and that there is room for."""
-        run = Pass(rows, tasks, kind, self._steps)
+        given = self._given_x(rows, len(rows))
+        run = Pass(rows, given, tasks, kind, self._steps)
         out = np.empty((len(rows), self._model.out_features), self._model.dtype)
         set_unguarded(self, "_forwarded", None)
         began = time.perf_counter()
-        entries.forward_batch(self._addresses, rows, out, tasks)
+        entries.forward_batch(*given, out, tasks)
         run.seconds = time.perf_counter() - began
         set_unguarded(self, "_forwarded", run)
         return out
 
     def _backward(self, run: Pass, gradient: Array, dx: Array | None) -> None:
         """Write all gradients from that of the output, which is checked, and that of x to dx."""
-        addresses = self._addresses
+        addresses, x = run.given
         if dx is not None:
             addresses = addresses.copy()
             addresses[DX] = dx.ctypes.data
         set_unguarded(self, "_forwarded", None)
         began = time.perf_counter()
-        entries.backward_batch(addresses, run.x, gradient, run.tasks)
+        entries.backward_batch(addresses, x, gradient, run.tasks)
         run.seconds += time.perf_counter() - began
         set_unguarded(self, "_backed", run)
 

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 
+from fastbp._base.sparse import StoredRows
 from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS
 from fastbp.nn.loss import Targets
 from fastbp.train.listeners import Listeners
@@ -24,7 +25,7 @@ def make_epoch(
     done, pace = run.done, None
     while done < run.steps:
         # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
-        trainer._prepare(batch)
+        trainer._prepare(batch, isinstance(samples.x, StoredRows))
         if getattr(trainer.loss, "weight", None) is not None:
             samples = samples._replace(targets=_with_class_weight(trainer, samples.targets))
         most = trainer._most_tasks(batch)
@@ -62,7 +63,8 @@ def _not_finite(trainer: Resumable, samples: Samples, run: RunState, listeners: 
         losses = trainer._rows[0, : len(rows)] * trainer._rows[1, : len(rows)]
         total = float(losses.sum())
     rows = rows[~np.isfinite(losses)]
-    of_rows = {"x": samples.x, "y": samples.targets.values, "sample_weight": samples.weight}
+    x = np.where(samples.x.finite(), 0.0, np.nan) if isinstance(samples.x, StoredRows) else samples.x
+    of_rows = {"x": x, "y": samples.targets.values, "sample_weight": samples.weight}
     return not_finite_before(
         run.history.epochs + 1,
         step + 1,

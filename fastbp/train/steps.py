@@ -11,6 +11,7 @@ from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.inputs import Input
 from fastbp._base.interrupts import held_back
 from fastbp._base.pace import Pace
+from fastbp._base.sparse import StoredRows
 from fastbp._base.threads import get_num_threads, tasks_for
 from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
@@ -25,13 +26,14 @@ from fastbp.kernels.run.frame import (
     RECORD_ROWS,
     SEED,
     SETTINGS_SIZE,
+    STORED,
     TARGETS_INPUT,
     TASKS,
     TERMS,
     X_INPUT,
     Frame,
 )
-from fastbp.kernels.run.plan import SIZE
+from fastbp.kernels.run.plan import SIZE, set_stored
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Alone
@@ -47,10 +49,13 @@ VALIDATED = (*RUN, "predict", "loss_of_rows")
 _BY_HAND = ("forward_batch", "backward_batch", "update_parameters")  # for losses that the kernels have not
 
 
-def needs_of(steps: "Steps", code: int, calls: tuple[str, ...], readers: tuple[Code, ...] = ()) -> Needed:
+def needs_of(
+    steps: "Steps", code: int, calls: tuple[str, ...], readers: tuple[Code, ...] = (), sparse: bool = False
+) -> Needed:
     """Return what the first steps take, see `Steps._expect`."""
     model, loss = steps.model, losses.BY_CODE.get(code)
-    codes = [*codes_of(model._rows(), train=True), update(updates.BY_CODE[steps._code]), *readers]
+    rows = model._rows_for(sparse=sparse, train=True)
+    codes = [*codes_of(rows, train=True), update(updates.BY_CODE[steps._code]), *readers]
     if loss is None:
         calls = (*_BY_HAND, "read_rows") if readers else _BY_HAND
     else:
@@ -59,7 +64,8 @@ def needs_of(steps: "Steps", code: int, calls: tuple[str, ...], readers: tuple[C
         others = without if loss.labelled else with_labels
         calls = tuple(name for name in (*with_labels[:1], *calls) if name not in others)
     if "predict" in calls:
-        codes += codes_of(model._rows(), train=False)
+        codes += codes_of(model._rows_for(sparse=sparse, train=False), train=False)
+        calls = tuple("predict_sparse" if sparse and name == "predict" else name for name in calls)
     if steps.clip_norm or steps.clip_value:
         codes.append(CLIP)
     return Needed(codes, calls, model.dtype, get_num_threads())
@@ -68,12 +74,12 @@ def needs_of(steps: "Steps", code: int, calls: tuple[str, ...], readers: tuple[C
 class Samples(NamedTuple):
     """What a trainer trains on, checked.
 
-    x : (samples, in_features), an array or an input
+    x : (samples, in_features), an array, an input, or stored rows
     targets : of each
     weight : (samples,), how much each counts; empty where all count the same
     """
 
-    x: Array | Input
+    x: Array | Input | StoredRows
     targets: Targets
     weight: Array
 
@@ -131,6 +137,7 @@ class Steps(Guarded):
         # Rows of a batch that there is room for. Before the first step there is not even a plan: to make it, the CPU is
         # asked what it can do, and that takes Numba.
         self._room = -1
+        self._sparse = False  # whether that plan is for a sparse x
 
     @property
     def model(self) -> Sequential:
@@ -164,16 +171,16 @@ class Steps(Guarded):
         """The largest gradient that an update takes, or None."""
         return float(self._hyper[updates.CLIP_VALUE]) or None
 
-    def _reserve(self, batch: int) -> None:
-        """Make room for batches of this many rows."""
-        plan, layout = self.model._plan(batch, train=True, target_width=self._target_width)
+    def _reserve(self, batch: int, sparse: bool) -> None:
+        """Make room for batches of this many rows, sparse or dense ones."""
+        plan, layout = self.model._plan(batch, train=True, target_width=self._target_width, sparse=sparse)
         # All is made before any replaces the old: a MemoryError leaves the trainer as it was.
         buffers = memory.zeros(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
         with held_back():
             self._plan, self._layout = plan, layout
             self._work, self._rows, self._labels = buffers
             self._filled = False
-            self._room = batch
+            self._room, self._sparse, self._usual = batch, sparse, None
             self._bind()
 
     def _draw_seed(self, generator: np.random.Generator) -> None:
@@ -208,7 +215,7 @@ class Steps(Guarded):
         # Workspace, plan and addresses are not part of the state: a copy makes its own.
         own = (
             "_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_room", "_pace",
-            "_calls", "_updates",
+            "_calls", "_updates", "_table",
         )  # fmt: skip
         return {name: value for name, value in vars(self).items() if name not in own}
 
@@ -240,17 +247,20 @@ class Steps(Guarded):
             self._pace = Pace(rows, tasks)
         return self._pace
 
-    def _expect(self, loss: int, calls: tuple[str, ...], *given: Array | Input) -> None:
+    def _expect(self, loss: int, calls: tuple[str, ...], *given: Array | Input | StoredRows) -> None:
         """Say before the first steps which entries they will call, for the loss of this code: all is compiled at once.
 
         Of entries that are for labels or for other targets alone, those that do not suit the loss are left out.
         """
         if self._room < 0:
-            expect(needs_of, self, loss, calls, tuple({each.code for each in given if isinstance(each, Input)}))
+            readers = tuple({each.code for each in given if isinstance(each, Input)})
+            expect(needs_of, self, loss, calls, readers, isinstance(given[0], StoredRows))
 
-    def _prepare(self, batch: int) -> None:
-        if batch > self._room:
-            self._reserve(batch)
+    def _prepare(self, batch: int, sparse: bool | None = None) -> None:
+        """Be ready for batches of so many rows; None: of those that the plan is for already, sparse or dense ones."""
+        sparse = self._sparse if sparse is None else sparse
+        if batch > self._room or sparse != self._sparse:
+            self._reserve(max(batch, self._room), sparse)
         if not self._filled:
             fill(self._plan, self._model.dtype, train=True)
             self._settings[OPTIMIZER] = self._code
@@ -285,18 +295,30 @@ class Steps(Guarded):
         """
         self._begin(samples.targets, part, tasks)
         targets, order = samples.targets, part.order
-        addresses, x, values = self._given(samples.x, targets.values)
+        addresses, x, values = self._given(samples.x, targets.values, part.batch)
         if addresses is not self._addresses and not order.size:  # what is read needs an order, even one in place
             order = np.arange(part.batch)
         wrong: int = entries.train_steps(addresses, x, targets.labels, values, samples.weight, order, part.record)
         return wrong
 
-    def _given(self, x: Array | Input, values: Array | Input) -> tuple[Array, Array, Array]:
-        """Return what a call takes of x and targets: the frame's addresses, with those of inputs, and an array each."""
+    def _given_x(self, x: Array | Input | StoredRows, batch: int) -> tuple[Array, Array]:
+        """Return what a call takes of x: the frame's addresses, with that of an input, and an array.
+
+        The table of stored rows stays until the next call of this.
+        """
         addresses = self._addresses
-        if isinstance(x, Input):
+        if isinstance(x, StoredRows):
+            set_stored(self._plan, x.stored, len(x), batch)
+            self._table, addresses = x.table(), addresses.copy()
+            addresses[STORED], x = self._table.ctypes.data, x.stand_in
+        elif isinstance(x, Input):
             addresses = addresses.copy()
             addresses[X_INPUT], x = x.address, x.stand_in
+        return addresses, x
+
+    def _given(self, x: Array | Input | StoredRows, values: Array | Input, batch: int) -> tuple[Array, Array, Array]:
+        """Return `_given_x`, with the address of targets that are an input, and an array for them."""
+        addresses, x = self._given_x(x, batch)
         if isinstance(values, Input):
             addresses = addresses.copy()
             addresses[TARGETS_INPUT], values = values.address, values.stand_in

@@ -11,6 +11,7 @@ from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
 from fastbp._base.inputs import Readable, gathered
+from fastbp._base.sparse import StoredRows
 from fastbp.kernels.compile.progress import shown_by
 from fastbp.kernels.losses import SOFTMAX_LABELS
 from fastbp.nn.loss import Loss, Targets
@@ -124,6 +125,8 @@ class Trainer(ByHand):
             self._loss.check_call(sample_weight)
         model, dtype = self._model, self._model.dtype
         rows = check.inputs(x, model.in_features, dtype, "Trainer")
+        if isinstance(rows, StoredRows):
+            model._rows_for(sparse=True, train=True)  # refuses where the layers cannot take it
         if calls:  # the labels are looked at by an entry
             self._expect(getattr(self._loss, "_code", SOFTMAX_LABELS), calls, rows)
         targets = self._loss.targets(y, len(rows), model.out_features, dtype)
@@ -139,9 +142,10 @@ class Trainer(ByHand):
 
         Parameters
         ----------
-        x : array_like of shape (batch, in_features)
+        x : array_like or sparse matrix of shape (batch, in_features)
             Numbers of another dtype than the model's, or with gaps between them in memory, are converted in compiled
-            code; `fit` converts a batch at a time and copies nothing whole. `fastbp.Scaled` scales them as well.
+            code; `fit` converts a batch at a time and copies nothing whole. `fastbp.Scaled` scales them as well. Of a
+            sparse matrix the stored numbers are read, see `Sequential.predict`.
         y : array_like
             For softmax_cross_entropy class indices, (batch,) or (batch, 1), whole numbers of any type, or probabilities
             (batch, classes); else numbers (batch, outputs), or (batch,) if there is one output.
@@ -171,13 +175,14 @@ class Trainer(ByHand):
             if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
                 samples = self._inputs(x, y, sample_weight, STEP)
                 targets, batch = samples.targets, len(samples.x)
-                self._prepare(batch)
+                sparse = isinstance(samples.x, StoredRows)
+                self._prepare(batch, sparse)
                 tasks, began, kind = self._begin_step(batch)
                 self._run(samples, Part(_ONE, batch, _NO_ORDER, self._record), tasks)
                 if kind is not None:
                     kind.end(tasks, began, batch)
                 # A class weight is looked at anew each time, as it is the caller's.
-                given = targets.code >= 0 and getattr(self._loss, "weight", None) is None
+                given = not sparse and targets.code >= 0 and getattr(self._loss, "weight", None) is None
                 self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
             set_unguarded(self, "_steps", self._steps + 1)
             return float(self._record[0, 0])
@@ -272,7 +277,7 @@ class Trainer(ByHand):
             own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
             callbacks = checked_callbacks(callbacks, self._figure_names(samples.targets, validation_data), more=not own)
             with self._alone, self._one_fit:
-                self._prepare(batch_size)
+                self._prepare(batch_size, isinstance(samples.x, StoredRows))
                 run = self._run_to_resume() if resume else None
                 if run is None:
                     self._draw_seed(generator)

@@ -17,7 +17,7 @@ try:
     from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_multilabel_classification
 
     import fastbp.sklearn as ours
-    from fastbp.sklearn import _batches, _by_hand, _networks, _objectives
+    from fastbp.sklearn import _by_hand, _networks, _objectives
 except ImportError as error:
     sklearn_missing = error
 
@@ -129,13 +129,12 @@ def test_float32_and_float64_are_kept(digits):
 
 @pytest.mark.parametrize("container", ["csr_matrix", "csc_array"])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_sparse_rows_are_dense_ones(digits, container, solver, monkeypatch):
+def test_sparse_rows_are_dense_ones(digits, container, solver):
     import scipy.sparse
 
     x, y = digits
     rows = getattr(scipy.sparse, container)(x)
     dense = ours.MLPClassifier(**FEW, solver=solver).fit(x, y, WEIGHTED)
-    monkeypatch.setattr(_batches, "DENSE_BYTES", 70 * x.shape[1] * 8)  # in pieces of two batches
     sparse = ours.MLPClassifier(**FEW, solver=solver).fit(rows, y, WEIGHTED)
     assert_same(sparse, dense, x)
     np.testing.assert_array_equal(dense.predict_proba(rows), dense.predict_proba(x))
