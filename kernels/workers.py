@@ -4,6 +4,7 @@ import os
 
 from .code import jit
 from .compile.prebuilt import prebuilt
+from .compile.system import allowed_cpus
 
 
 def own_threads() -> bool:
@@ -25,4 +26,4 @@ def most_threads() -> int:
     named = os.environ.get("NUMBA_NUM_THREADS", "")
     if named.isdecimal() and int(named) > 0:
         return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return allowed_cpus()

@@ -9,6 +9,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
+from fastbp.kernels.compile.system import give_owner_and_mode
+
 
 def write_atomically(path: str | os.PathLike[str], *parts: bytes | memoryview) -> None:
     """Write beside the target, flush to the disk, then rename: the old file or the new one, never a mixture.
@@ -107,10 +109,7 @@ def _beside(target: Path, old: os.stat_result | None) -> Iterator[IO[bytes]]:
         # The system applies the umask, so the file is at no moment readable for more users than it should be.
         with open(name, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             if old is not None:
-                with contextlib.suppress(PermissionError):  # another user's
-                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
-                with contextlib.suppress(PermissionError):  # a file system without permissions
-                    os.fchmod(file.fileno(), mode)
+                give_owner_and_mode(file.fileno(), old)
             yield file
     finally:
         name.unlink(missing_ok=True)

@@ -1,11 +1,12 @@
 """A folder for one process at a time."""
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from fastbp.kernels.compile.system import lock_file
 
 LOCK = ".lock"
 # What flock says where the file system has no locks.
@@ -39,9 +40,9 @@ def alone_in(folder: Path) -> Iterator[bool]:
 
 def _lock(path: Path) -> tuple[int, bool]:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(handle)
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return handle, True
         except BlockingIOError:

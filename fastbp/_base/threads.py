@@ -2,21 +2,19 @@
 
 import functools
 import os
-import resource
 import threading
 import warnings
 from pathlib import Path
 
 from fastbp.kernels import workers
 from fastbp.kernels.compile.space import is_room_for
+from fastbp.kernels.compile.system import allowed_cpus, at_fork, stack_of_new_threads
 
 # A call of fewer floating-point operations uses one thread: a parallel region costs one to three microseconds, a
 # hundred where it has to make its threads (``kernels/compile/threads.py``). Inside a call, ``kernels/linalg/tasks.py``
 # decides the same for each operation.
 SERIAL_WORK = 2e6
 SERIAL_WORK_OF_WORKQUEUE = 5e7
-# Bytes of a thread's stack where their number is not limited.
-LARGE_STACK = 8 << 20
 
 # Asked before each call; neither changes in a process.
 _own_threads, _threading_layer = functools.cache(workers.own_threads), functools.cache(workers.threading_layer)
@@ -42,19 +40,14 @@ def _after_fork() -> None:
     _forked = True
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+at_fork(after_in_child=_after_fork)
 
 
 def available_threads() -> int:
     """Return the smallest of CPU affinity, cgroup quota, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``."""
     most = workers.most_threads()
-    limits = [most, _affinity(), _cgroup_quota(), _omp_num_threads()]
+    limits = [most, allowed_cpus(), _cgroup_quota(), _omp_num_threads()]
     return max(1, min(limit for limit in limits if limit is not None))
-
-
-def _affinity() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _cgroup_quota() -> int | None:
@@ -160,8 +153,7 @@ def tasks_for(work: float) -> int:
 
 def _room_for_stacks(n: int) -> bool:
     """Whether a pool's stacks fit into what address space is left: GNU OpenMP ends the process where they do not."""
-    stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
-    return is_room_for(n * (stack if stack > 0 else LARGE_STACK))
+    return is_room_for(n * stack_of_new_threads())
 
 
 def _on_workqueue() -> bool:

@@ -10,11 +10,12 @@ meanwhile, and a fork takes that lock, and the compiler's, before the process is
 import concurrent.futures.thread  # noqa: F401
 import importlib._bootstrap
 import logging  # noqa: F401
-import os
 import sys
 import threading
 import time
 from typing import Protocol
+
+from .system import at_fork
 
 
 class Lock(Protocol):
@@ -69,5 +70,4 @@ def _release() -> None:
         held.pop().release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_release)
+at_fork(before=_acquire, after_in_parent=_release, after_in_child=_release)

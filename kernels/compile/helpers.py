@@ -1,7 +1,6 @@
 """Processes that compile into the cache for this one, which waits. Whatever they fail to do, it does itself."""
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -15,6 +14,7 @@ from typing import Any
 from . import progress
 from .expected import Needed
 from .folder import cache_folder, make_folder
+from .system import lock_file
 
 MOST = 4  # the largest kernel takes a quarter of the whole
 # Seconds to wait for a process that compiles the same or for a helper's next answer; between two looks at the cache
@@ -65,13 +65,13 @@ def _is_python() -> bool:
 def _alone(missing: Callable[[], list[str]]) -> Iterator[None]:
     """Inside, be the only process that has helpers for this cache: one that has some is waited for.
 
-    OSError where the cache cannot be written to, or the other process takes too long.
+    OSError where the cache cannot be written to, there are no locks, or the other process takes too long.
     """
     folder = cache_folder()
     make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise PermissionError(folder)
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         until, left = time.monotonic() + LONGEST, len(missing())
         while not _locked(handle):
@@ -88,7 +88,7 @@ def _alone(missing: Callable[[], list[str]]) -> Iterator[None]:
 
 def _locked(handle: int) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(handle)
     except BlockingIOError:
         return False
     return True
