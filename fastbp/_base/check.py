@@ -197,8 +197,11 @@ def overlaps(x: Array, *others: Array) -> bool:
 
 def apart(x: Rows, *written: Array) -> Rows | Array:
     """Return x, or a copy of it if it may share memory with what a kernel writes meanwhile."""
-    memory = x.memory if isinstance(x, (Input, StoredRows)) else (x,)
-    return x.copy() if any(overlaps(each, *written) for each in memory) else x
+    if isinstance(x, (Input, StoredRows)):
+        shared = any(overlaps(each, *written) for each in x.memory)
+    else:
+        shared = overlaps(x, *written)
+    return x.copy() if shared else x
 
 
 def shape_text(shape: Sequence[int]) -> str:

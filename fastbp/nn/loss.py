@@ -140,8 +140,10 @@ class Loss(Guarded):
         """Return the loss of network outputs, (batch, outputs), and its gradient."""
         batch, outputs = z.shape
         targets = self.targets(y, batch, outputs, z.dtype)
-        values = targets.values[:] if isinstance(targets.values, Input) else targets.values
-        targets = targets._replace(values=values)
+        values = targets.values
+        if isinstance(values, Input):
+            values = values[:]
+            targets = targets._replace(values=values)
         weight = check.weights(sample_weight, batch, z.dtype, self._who, "sample_weight")
         gradient = check.output(
             out, z.shape, z.dtype, self._who, z, values, targets.labels, targets.class_weight, weight

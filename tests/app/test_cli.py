@@ -516,3 +516,26 @@ def test_a_network_too_large_for_the_memory_is_one_line(fastbp_command, tmp_path
     assert result.exit_code == 2
     assert result.stderr.startswith("fastbp: not enough memory")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_images_that_stay_bytes_give_the_model_and_the_figures_of_numbers(succeeds, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (400, 8, 8), np.uint8), rng.integers(0, 3, 400)
+    images[labels == 1, :4] //= 2
+    for scaling, dtype in [("scale", "float32"), ("standardize", "float32"), ("none", "float32"), ("scale", "float64")]:
+        found = []
+        for kind in (np.uint8, np.float32):
+            source, folder = tmp_path / "images.npz", tmp_path / np.dtype(kind).name
+            np.savez(source, x=images.astype(kind), y=labels)
+            options = ["--scaling", scaling, "--dtype", dtype, "--validation-fraction", "0.2", "--force"]
+            said = succeeds("train", source, *QUICK, *options, "--out", folder)
+            figures = [
+                line for line in said.splitlines() if line.strip().startswith(("train ", "validation ", "test "))
+            ]
+            succeeds("predict", folder / "model.safetensors", source, "--out", folder / "answers.csv")
+            found.append([figures, (folder / "answers.csv").read_bytes(), fastbp.load(folder / "model.safetensors")])
+        (ours, answers, model), (theirs, exact, twin) = found
+        assert ours
+        assert (ours, answers) == (theirs, exact)
+        assert model._params.tobytes() == twin._params.tobytes()
+        assert model.metadata["data"] == twin.metadata["data"]

@@ -537,3 +537,13 @@ def test_file_of_another_kind_is_refused(tmp_path):
 def test_target_is_for_tables():
     with pytest.raises(ValueError, match=r"target names columns .* digits is neither: got 'y'"):
         load_dataset("digits", target="y")
+
+
+def test_images_may_stay_bytes(mnist, images, tmp_path):
+    data = load_dataset(mnist, keep_bytes=True)
+    assert (data.x_train.dtype, data.x_test.dtype) == (np.uint8, np.uint8)
+    np.testing.assert_array_equal(data.x_train, images[:30].reshape(30, 6))
+    assert data.x_train.flags.c_contiguous
+    np.testing.assert_array_equal(load_features(mnist, keep_bytes=True), images[30:].reshape(10, 6))
+    np.savez(tmp_path / "x.npz", x=images.astype(np.int16), y=np.arange(40) % 2)
+    assert load_dataset(tmp_path / "x.npz", keep_bytes=True).x_train.dtype == np.float32  # these are no bytes
