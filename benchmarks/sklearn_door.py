@@ -2,6 +2,7 @@
 
     python benchmarks/sklearn_door.py quality [--data digits] [--seeds 10]
     python benchmarks/sklearn_door.py speed [--rounds 7]
+    python benchmarks/sklearn_door.py sparse [--rounds 5] [--dtype float64]
 
 Both sides take turns in one process, each time on the same data. The time of an epoch is the difference of a long
 and a short fit over the number of epochs between them, so what a fit does once counts for neither.
@@ -12,6 +13,7 @@ import warnings
 from typing import Annotated, Any
 
 import numpy as np
+import scipy.sparse
 import sklearn.datasets
 import sklearn.neural_network
 import typer
@@ -42,6 +44,16 @@ FITS: list[tuple[str, dict[str, Any]]] = [
     ("diabetes", {"solver": "lbfgs"}),
     ("diabetes", {"loss": "poisson"}),
 ]
+# Sparse matrices: rows, columns, numbers stored a row, and whether all are 1
+SPARSE = {"one-hot, 2000 x 20000, 3 a row": (2000, 20000, 3, True), "CSR, 1500 x 5000, 1 %": (1500, 5000, 50, False)}
+# What is done with one: nothing but a prediction after a fit of one epoch, or a fit
+SPARSE_CALLS: dict[str, dict[str, Any]] = {
+    "predict": {},
+    "adam, 5 epochs": {"solver": "adam", "max_iter": 5},
+    "sgd, 5 epochs": {"solver": "sgd", "max_iter": 5},
+    "lbfgs, 10 iterations": {"solver": "lbfgs", "max_iter": 10},
+}
+HIDDEN = [(100,), (64,), (256, 128)]
 app = typer.Typer(add_completion=False)
 console = Console(highlight=False)
 
@@ -149,6 +161,46 @@ def speed(rounds: int = 7) -> None:
                 times[side] += [seconds] if turn else []
         a, b = (np.array(t) for t in times.values())
         table.add_row(f"{name} {arguments or ''}", quartiles(a * 1e3), quartiles(b * 1e3), quartiles(a / b))
+    console.print(table)
+
+
+def sparse_problem(rows: int, columns: int, stored: int, ones: bool, dtype: str) -> tuple[Any, Any]:
+    """Return a sparse matrix with so many numbers in each row, and a class of ten for each."""
+    rng = np.random.default_rng(0)
+    indices = np.concatenate([np.sort(rng.choice(columns, stored, replace=False)) for _ in range(rows)])
+    data = np.ones(rows * stored) if ones else rng.random(rows * stored)
+    x = scipy.sparse.csr_matrix((data.astype(dtype), indices, stored * np.arange(rows + 1)), (rows, columns))
+    return x, rng.integers(0, 10, rows)
+
+
+def seconds_of_predict(module: Any, x: Any, y: Any, hidden: tuple[int, ...]) -> float:
+    model = module.MLPClassifier(hidden, random_state=0, max_iter=1).fit(x[:100], y[:100])
+    began, calls = time.perf_counter(), 20
+    for _ in range(calls):
+        model.predict(x)
+    return (time.perf_counter() - began) / calls
+
+
+@app.command()
+def sparse(rounds: int = 5, dtype: str = "float64", hidden: int | None = None) -> None:
+    """Print how many times faster fits and predictions of sparse matrices are: medians and quartiles of the ratios."""
+    warnings.simplefilter("ignore")
+    table = Table("sparse matrix", "hidden", "call", "scikit-learn, ms", "fastbp, ms", "times faster")
+    for name, problem_of in SPARSE.items():
+        x, y = sparse_problem(*problem_of, dtype)
+        for layers in HIDDEN if hidden is None else [HIDDEN[hidden]]:
+            for call, arguments in SPARSE_CALLS.items():
+                times: dict[str, list[float]] = {side: [] for side in SIDES}
+                for turn in range(rounds + 1):
+                    for side, module in SIDES.items():
+                        seconds = (
+                            seconds_of(module, "MLPClassifier", x, y, hidden_layer_sizes=layers, **arguments)
+                            if arguments
+                            else seconds_of_predict(module, x, y, layers)
+                        )
+                        times[side] += [seconds] if turn else []
+                a, b = (np.array(t) for t in times.values())
+                table.add_row(name, str(layers), call, quartiles(a * 1e3), quartiles(b * 1e3), quartiles(a / b))
     console.print(table)
 
 

@@ -82,16 +82,22 @@ def minimize(
     passes = Passes(model, len(samples), samples.sparse)
     rows = samples.rows if isinstance(samples.rows, StoredRows) else samples.rows[:]  # an array, converted once
 
+    def gradient_with_penalty(decay: float) -> NDArray[np.float64]:
+        gradient, start = np.empty(model._grads.size), 0  # SciPy keeps it
+        for layer in model.layers:
+            end = start + layer._params.size
+            of_weights = gradient[start : start + layer._w.size]
+            np.multiply(layer._w.reshape(-1), decay, out=of_weights)  # rounded as the weights are
+            gradient[start + layer._w.size : end] = 0.0
+            gradient[start:end] += model._grads[start:end]
+            start = end
+        return gradient
+
     def loss_and_gradient(parameters: Array) -> tuple[float, Array]:
         model._params[...] = parameters
         value = 0.5 * alpha / total * sum_of_squares(model)
         value += passes.loss_and_gradients(objective, rows, samples.targets, weight)
-        gradient = np.add(model._grads, 0.0, dtype=np.float64)
-        start = 0
-        for layer in model.layers:
-            gradient[start : start + layer._w.size] += alpha / total * layer._w.ravel()
-            start += layer._params.size
-        return value, gradient
+        return value, gradient_with_penalty(alpha / total)
 
     result = scipy.optimize.minimize(
         loss_and_gradient, model._params.astype(np.float64), method="L-BFGS-B", jac=True, options=options,

@@ -75,9 +75,9 @@ out_activation_, n_features_in_, feature_names_in_
     Notes
     -----
     Initial weights, orders and splits are drawn from `random_state` as scikit-learn draws them, so that results are
-    scikit-learn's but for rounding. Rows of a sparse matrix are made dense some at a time, so a step takes the time of
-    a dense one. `loss_` takes probabilities as they are, where scikit-learn keeps them away from 0 and 1. A batch in
-    which no sample counts makes no step.
+    scikit-learn's but for rounding. Of a sparse matrix the stored numbers alone are read, in fits and predictions; with
+    `dropout` its rows are made dense, a batch at a time. `loss_` takes probabilities as they are, where scikit-learn
+    keeps them away from 0 and 1. A batch in which no sample counts makes no step.
 
     Examples
     --------

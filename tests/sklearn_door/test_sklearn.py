@@ -127,17 +127,63 @@ def test_float32_and_float64_are_kept(digits):
             np.testing.assert_allclose(a.predict_proba(x), b.predict_proba(x), atol=tolerance)
 
 
+@pytest.fixture
+def never_dense(monkeypatch):
+    """Let a sparse matrix that is made dense be an error."""
+    import scipy.sparse
+
+    def refuse(*_, **__):
+        raise AssertionError("a sparse matrix is made dense")
+
+    for kind in (scipy.sparse.csr_matrix, scipy.sparse.csc_array):
+        monkeypatch.setattr(kind, "toarray", refuse)
+
+
 @pytest.mark.parametrize("container", ["csr_matrix", "csc_array"])
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_sparse_rows_are_dense_ones(digits, container, solver):
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_sparse_rows_are_dense_ones(digits, container, solver, never_dense):
+    """To the bit, but for the sign of zeros; and no row is made dense."""
     import scipy.sparse
 
     x, y = digits
     rows = getattr(scipy.sparse, container)(x)
-    dense = ours.MLPClassifier(**FEW, solver=solver).fit(x, y, WEIGHTED)
-    sparse = ours.MLPClassifier(**FEW, solver=solver).fit(rows, y, WEIGHTED)
-    assert_same(sparse, dense, x)
-    np.testing.assert_array_equal(dense.predict_proba(rows), dense.predict_proba(x))
+    for more in ({}, {"early_stopping": True, "hidden_layer_sizes": (30, 20)}):
+        more = more if solver != "lbfgs" else {}
+        dense, sparse = (ours.MLPClassifier(**FEW | more, solver=solver).fit(given, y, WEIGHTED) for given in (x, rows))
+        for a, b in zip(dense.coefs_ + dense.intercepts_, sparse.coefs_ + sparse.intercepts_, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert sparse.loss_ == dense.loss_
+        assert sparse.n_iter_ == dense.n_iter_
+        np.testing.assert_array_equal(dense.predict_proba(rows), dense.predict_proba(x))
+        assert dense.score(rows, y) == dense.score(x, y)
+
+
+def test_sparse_rows_go_through_partial_fit_and_other_losses(digits, never_dense):
+    import scipy.sparse
+
+    x, y = digits
+    for make, target in [
+        (lambda: ours.MLPClassifier(**FEW), y),
+        (lambda: ours.MLPRegressor(**FEW), np.column_stack([y, -y])),
+        (lambda: ours.MLPRegressor("poisson", **FEW), y),
+        (lambda: ours.MLPRegressor("poisson", **FEW, solver="lbfgs"), y),
+    ]:
+        dense, sparse = make(), make()
+        for _ in range(2):
+            for model, given in ((dense, x), (sparse, scipy.sparse.csr_matrix(x))):
+                model.fit(given, target) if model.solver == "lbfgs" else model.partial_fit(
+                    given, target, **({"classes": np.arange(10)} if hasattr(model, "predict_proba") else {})
+                )
+        for a, b in zip(dense.coefs_, sparse.coefs_, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_sparse_rows_with_dropout_are_made_dense_a_batch_at_a_time(digits):
+    import scipy.sparse
+
+    x, y = digits
+    dense, sparse = (ours.MLPClassifier(**FEW, dropout=0.3).fit(given, y) for given in (x, scipy.sparse.csr_matrix(x)))
+    np.testing.assert_array_equal(dense.coefs_[0], sparse.coefs_[0])
 
 
 def test_parameters_and_their_order_are_scikit_learns():
@@ -199,10 +245,13 @@ def test_gradients_are_those_of_the_loss(objective, y, outputs, dropped):
     model = _networks.model_of(None, coefs, intercepts, "tanh")
     x, weight = rng.standard_normal((7, 5)), rng.random(7)
     targets = objective.targets(y, outputs, np.dtype(np.float64))
-    masks = [2.0 * (rng.random((7, s[1])) < 0.5) for s in shapes[:-1]] if dropped else []
+    masks = [2.0 * (rng.random((7, s[1])) < 0.5) for s in shapes[:-1]]
+    passes = _by_hand.Passes(model, 7, sparse=False)
 
     def loss():
-        return _by_hand.loss_and_gradients(model, objective, x, targets, weight, masks)
+        if dropped:
+            return _by_hand.with_dropout(model, objective, x, targets, weight, masks)
+        return passes.loss_and_gradients(objective, x, targets, weight)
 
     loss()
     gradient, numeric = model._grads.copy(), []
