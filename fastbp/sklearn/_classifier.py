@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier as Original
+from sklearn.neural_network._base import ACTIVATIONS as OUTPUT_ACTIVATIONS
 from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -16,6 +17,8 @@ from fastbp.sklearn._objectives import Objective, logistic, softmax
 from fastbp.sklearn._tasks import Tasks
 
 Array = NDArray[Any]
+# Numbers that differ by more than so many eps have probabilities that differ.
+CLOSE = 64
 
 
 def _weight_by_class(given: Any, classes: list[Any], which: Array) -> Array:
@@ -31,6 +34,17 @@ def _weight_by_class(given: Any, classes: list[Any], which: Array) -> Array:
     if unknown and not all(name in given for name in classes):
         raise ValueError(f"class_weight expects some of the classes {classes}, got {unknown}")
     return np.array([given.get(name, 1.0) for name in classes], np.float64)[which]
+
+
+def _plainly_largest(z: Array) -> NDArray[np.intp] | None:
+    """Return the place of the largest number of each row; None where some are so close that their exp may be the same.
+
+    scikit-learn takes the first of the largest probabilities. NaN and infinities are left to it, too.
+    """
+    best = z.argmax(axis=1)
+    with np.errstate(invalid="ignore"):
+        close = z > (z[np.arange(len(z)), best] - CLOSE * np.finfo(z.dtype).eps)[:, np.newaxis]
+    return best if np.count_nonzero(close) == len(z) else None
 
 
 @with_lists(activations=LISTED)
@@ -183,6 +197,16 @@ out_activation_, n_features_in_, feature_names_in_
             columns = zip(each, y.T.astype(int), strict=True)
             weight = np.prod([_weight_by_class(one, [0, 1], which) for one, which in columns], axis=0)
         return weight if sample_weight is None else weight * sample_weight
+
+    def _predict(self, X: Any, check_input: bool = True) -> Any:
+        if self.out_activation_ != "softmax":
+            return super()._predict(X, check_input)
+        outputs = self._valid_outputs(X, check_input)
+        best = _plainly_largest(outputs)
+        if best is not None:
+            return self._label_binarizer.classes_.take(best)
+        OUTPUT_ACTIVATIONS["softmax"](outputs)
+        return self._label_binarizer.inverse_transform(outputs)
 
     def _objective(self) -> Objective:
         return (softmax if self.out_activation_ == "softmax" else logistic)(self.label_smoothing)

@@ -38,6 +38,10 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
+# Sparse matrices that scikit-learn takes as they are
+SPARSE = (sparse.csr_matrix, sparse.csr_array)
+
+
 class Multilayer(Stopping, CallbackSupportMixin):
     """Comes before one of scikit-learn's two classes: its fitting and predicting by fastbp's steps."""
 
@@ -203,25 +207,30 @@ class Multilayer(Stopping, CallbackSupportMixin):
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:
         """Return the network's outputs; what scikit-learn's methods predict with."""
-        if check_input and not self._is_valid(X):
-            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        outputs = self._outputs(X.tocsr() if sparse.issparse(X) else X)
+        outputs = self._valid_outputs(X, check_input)
         OUTPUT_ACTIVATIONS[self.out_activation_](outputs)
         return outputs
+
+    def _valid_outputs(self, X: Any, check_input: bool) -> Array:
+        """Return what the last layer gives for the rows of X, which are checked where asked."""
+        if check_input and not self._is_valid(X):
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        return self._outputs(X.tocsr() if sparse.issparse(X) else X)
 
     def _is_valid(self, X: Any) -> bool:
         """Whether scikit-learn would take X as it is: seen at once in an array of floats, where it looks for longer.
 
-        Of all else, and of what is wrong with X, scikit-learn's validation is to find out.
+        So it is in a sparse one (CSR). Of all else, and of what is wrong with X, scikit-learn's validation is to find
+        out.
         """
         return (
-            type(X) is np.ndarray
+            (type(X) is np.ndarray or type(X) in SPARSE)
             and X.dtype in FLOATS
             and X.ndim == 2
             and X.shape[1] == getattr(self, "n_features_in_", None)
-            and len(X) > 0
+            and X.shape[0] > 0
             and not hasattr(self, "feature_names_in_")
-            and _is_finite(X)
+            and _is_finite(X if type(X) is np.ndarray else X.data)
         )
 
 

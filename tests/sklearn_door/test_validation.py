@@ -41,6 +41,31 @@ def test_an_array_of_floats_is_seen_to_be_valid_at_once(monkeypatch, kind, dtype
             model.predict(other)
 
 
+@pytest.mark.parametrize("family", ["csr_matrix", "csr_array"])
+def test_a_sparse_matrix_of_floats_is_seen_to_be_valid_at_once(monkeypatch, family):
+    make, model = getattr(pytest.importorskip("scipy.sparse"), family), fitted()
+    expected = model.predict(X)
+    monkeypatch.setattr(_multilayer, "validate_data", None)
+    np.testing.assert_array_equal(model.predict(make(X)), expected)
+    monkeypatch.undo()
+    for wrong in (np.full((2, 3), np.nan), X[:, :2], X.astype(complex)):
+        with pytest.raises(ValueError):  # noqa: PT011  # in scikit-learn's words
+            model.predict(make(wrong))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_classes_are_those_of_the_first_largest_probability(dtype):
+    """Numbers so close that their probabilities are the same: the first counts, though another is larger."""
+    eps = np.finfo(dtype).eps
+    z = np.array([[0, 1e-30, -1], [0, eps / 4, 0], [1, 1 + eps, 1 + 2 * eps], [5, 1, 2], [-3, 4, 4]], dtype)
+    for rows in (z, z[3:4], np.vstack([z, [[np.nan, 1, 2]]]).astype(dtype), np.array([[1, np.inf, 3]], dtype)):
+        model = fitted()
+        model._outputs = lambda _, rows=rows: rows.copy()
+        with np.errstate(all="ignore"):
+            expected = model.classes_[model.predict_proba(X).argmax(axis=1)]
+            np.testing.assert_array_equal(model.predict(X), expected)
+
+
 def test_numbers_whose_sum_is_infinite_are_valid():
     rows = np.full((2, 3), 1e308)
     with warnings.catch_warnings():
