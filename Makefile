@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # The wheel of this version is for CPUs alone; on Linux that of the newest one would bring gigabytes for GPUs.
 TORCH := "torch==2.13.0"
 
-.PHONY: demo test test-lowest test-native test-peers torture torture-native lint wheel sweep bench bench-peers bench-scaling bench-quick
-.PHONY: dashboard dashboard-offline compare keep clean
+.PHONY: demo test test-lowest test-native test-arm test-peers torture torture-native lint wheel sweep bench bench-peers
+.PHONY: bench-scaling bench-quick dashboard dashboard-offline compare keep clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/fastbp train digits --out runs/digits $(if $(wildcard runs/digits/checkpoint.safetensors),--resume)
@@ -34,6 +34,10 @@ $(LOWEST)/.installed: pyproject.toml
 # All tests again with the prebuilt kernels of an installed wheel, but for those that are about compiling
 test-native: $(VENV)/.dev-installed $(VENV)/.wheel-installed
 	$(BIN)/python tools/native_tests.py pytest -n 2
+
+# Those of kernels and of the API on 64-bit ARM, in less than half an hour: qemu, Debian's Python and wheels go into .arm
+test-arm: $(VENV)/.dev-installed $(VENV)/.wheel-installed
+	$(BIN)/python tools/arm_tests.py
 
 # What compares with PyTorch, JAX or Stable-Baselines3
 test-peers: $(VENV)/.dev-installed
@@ -98,7 +102,7 @@ bench-quick: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/quick.py --bench="$$BENCH" $(if $(COMPLETE),--complete)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-native build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) .venv-native .arm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -79,11 +79,12 @@ def test_truths_and_twin_agree_with_mpmath(name, library):
     with mp.workdps(50):
         value = [EXACT[name](mp, mp.mpf(x)) for x in z]
         slope = [mp.diff(lambda x: EXACT[name](mp, x), mp.mpf(x)) if slopes else mp.mpf(0) for x in z]
-        wide = [np.array([np.longdouble(mp.nstr(x, 40)) for x in exact]) for exact in (value, slope)]
+        wide = [np.array([np.longdouble(mp.nstr(x, 25)) for x in exact]) for exact in (value, slope)]
     truth = sweep.TRUTHS[name] if slopes else sweep.FUNCTIONS[name].truth
     for real in (np.longdouble, np.float64):
         # A dozen operations; z**2 = 156 magnifies the rounding of the exponents of gelu and gelu_tanh.
-        bound = 300 * float(np.finfo(real).eps)
+        # The truths are made for the long double of x86; that of ARM has more digits.
+        bound = 300 * max(float(np.finfo(real).eps), 2.0**-63)
         for got, exact in zip(truth(z.astype(real)), wide, strict=True):
             np.testing.assert_allclose(got, exact.astype(real), rtol=bound)
     if slopes:

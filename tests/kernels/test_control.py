@@ -13,12 +13,17 @@ from fastbp.kernels.compile import control
 from fastbp.kernels.simd.isa import isa
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(isa().name not in ("sse", "avx2", "avx512"), reason="the words below are of x86")
+pytestmark = pytest.mark.skipif(isa().name == "generic", reason="the words below are of x86 and of AArch64")
 
-DEFAULT, FLUSH, ZERO_SUBNORMALS = 0x1F80, 0x8000, 0x0040
-DOWN, UP, TOWARDS_ZERO = 0x2000, 0x4000, 0x6000
-FLAGS = 0x003F  # sticky; Python sets them too
-WORDS = [FLUSH, ZERO_SUBNORMALS, FLUSH | ZERO_SUBNORMALS, DOWN, UP, TOWARDS_ZERO | FLUSH]
+if isa().name == "neon":  # FPCR, whose one bit is for operands and results; the sticky flags are not in it
+    DEFAULT, FLUSH, ZERO_SUBNORMALS = 0, 1 << 24, 1 << 24
+    DOWN, UP, TOWARDS_ZERO = 2 << 22, 1 << 22, 3 << 22
+    FLAGS = 0
+else:  # MXCSR
+    DEFAULT, FLUSH, ZERO_SUBNORMALS = 0x1F80, 0x8000, 0x0040
+    DOWN, UP, TOWARDS_ZERO = 0x2000, 0x4000, 0x6000
+    FLAGS = 0x003F  # sticky; Python sets them too
+WORDS = sorted({FLUSH, ZERO_SUBNORMALS, FLUSH | ZERO_SUBNORMALS, DOWN, UP, TOWARDS_ZERO | FLUSH})
 
 
 @numba.njit

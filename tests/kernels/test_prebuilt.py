@@ -80,7 +80,8 @@ def part(path):
 
 def damaged(path):
     content = bytearray(path.read_bytes())
-    content[5000:5100] = bytes(byte ^ 255 for byte in content[5000:5100])
+    hole = slice(len(content) // 2, len(content) // 2 + 100)
+    content[hole] = bytes(byte ^ 255 for byte in content[hole])
     path.write_bytes(content)
 
 

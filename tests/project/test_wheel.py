@@ -1,6 +1,7 @@
 """The wheel with the real prebuilt kernels works from its own dependencies, in an environment without Numba.
 
-FASTBP_WHEEL names the wheel; `make test-native` builds one and sets it.
+FASTBP_WHEEL names the wheel; `make test-native` builds one and sets it. Or FASTBP_WHEEL_PYTHON names the Python of such
+an environment, which may be of another machine; `make test-arm` does that.
 """
 
 import os
@@ -119,6 +120,8 @@ print(fastbp.config()["kernels"])
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
     """Install the wheel and what it depends on, nothing else."""
+    if installed := os.environ.get("FASTBP_WHEEL_PYTHON"):
+        return Path(installed)
     wheel = os.environ.get("FASTBP_WHEEL")
     if not wheel:
         pytest.skip("FASTBP_WHEEL names no wheel")
