@@ -14,7 +14,7 @@ from .code import jit
 COMPILED = {
     "inputs.entries": ["read_rows"],
     "limits": ["copy", "fma_peak"],
-    "losses.entries": ["first_wrong_label", "gaussian_nll", "loss_of_rows"],
+    "losses.entries": ["first_wrong_label", "gaussian_nll", "loss_at", "loss_of_rows"],
     "ops.layer": ["layer_backward", "layer_forward", "layer_slope"],
     "run.chain": ["chain_backward", "chain_forward"],
     "run.penalized": ["train_penalized"],

@@ -93,6 +93,16 @@ def int32s_at(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
+def ints_at(typingctx: Any, address: Any) -> Any:
+    """Return a pointer to the int64 at an address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        return builder.inttoptr(args[0], I64.as_pointer())
+
+    return types.CPointer(types.int64)(types.int64), codegen
+
+
+@intrinsic
 def lanes_of(typingctx: Any, pointer: Any) -> Any:
     """Return the number of elements in a vector register, for what `pointer` points to."""
     width = isa().lanes(pointer.dtype.bitwidth // 8)

@@ -11,27 +11,30 @@ from ..registry import load_folder
 from .registry import (
     BY_CODE,
     CONSTANT,
+    DONE,
     IGNORE_INDEX,
     LABEL_SMOOTHING,
     LOSSES,
     MEAN,
+    NARROW,
     NONE,
     OPTIONS_SIZE,
     OWN,
     REDUCTION,
     SUM,
+    UNUSABLE,
     VARIANCE_EPS,
     Loss,
     own_loss,
 )
 
 __all__ = [
-    "BCE_LOGITS", "BY_CODE", "CONSTANT", "GAUSSIAN_NLL", "IGNORE_INDEX", "LABEL_SMOOTHING", "LOSSES", "MEAN", "MSE",
-    "NONE", "OPTIONS_SIZE", "OWN", "REDUCTION", "SOFTMAX_LABELS", "SOFTMAX_ONE_HOT", "SOFTMAX_PROBABILITIES", "SUM",
-    "VARIANCE_EPS", "Loss", "own_loss",
+    "BCE_LOGITS", "BY_CODE", "CONSTANT", "DONE", "GAUSSIAN_NLL", "IGNORE_INDEX", "LABEL_SMOOTHING", "LOSSES", "MEAN",
+    "MSE", "NARROW", "NONE", "OPTIONS_SIZE", "OWN", "REDUCTION", "SOFTMAX_LABELS", "SOFTMAX_ONE_HOT",
+    "SOFTMAX_PROBABILITIES", "SUM", "UNUSABLE", "VARIANCE_EPS", "Loss", "own_loss",
 ]  # fmt: skip
 
-_OTHERS = ["by_hand", "compiled", "entries", "functions", "labels", "narrow", "own", "scales", "softmax"]
+_OTHERS = ["by_hand", "compiled", "entries", "functions", "labels", "narrow", "own", "planes", "scales", "softmax"]
 load_folder(__name__, __path__, LOSSES, leave=_OTHERS)
 
 # Loss codes. SOFTMAX_LABELS takes class indices; the others take targets of their own shape. SOFTMAX_ONE_HOT is

@@ -19,9 +19,17 @@ from ..run.frame import CLASS_WEIGHT, CLASS_WEIGHTS, OPTIONS, ROOM_ROWS, WORK
 from ..run.plan import APPLY_SLOPE, FLAGS, LD, OUT, ROOMY, SLOPE, A, D
 from ..simd.rows import log, summed
 from .gaussian_nll import gaussian_log_variance
-from .narrow import NARROW, columns_summed, numbers_narrow
-from .registry import CONSTANT, IGNORE_INDEX, OWN, VARIANCE_EPS, Loss
-from .softmax import labels_of_rows, one_hot_of_rows, probabilities_of_rows, scale_row
+from .narrow import columns_summed, numbers_narrow
+from .planes import softmax_labels_planes, softmax_labels_planes_value
+from .registry import CONSTANT, IGNORE_INDEX, NARROW, OWN, VARIANCE_EPS, Loss
+from .softmax import (
+    labels_of_rows,
+    labels_of_rows_value,
+    one_hot_of_rows,
+    probabilities_of_rows,
+    probabilities_of_rows_value,
+    scale_row,
+)
 
 # exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
 ELEMENT_WORK = 30
@@ -175,3 +183,22 @@ def op_of_loss(loss: Loss, name: str) -> Op:
         "through_activation": through_activation, "blank_ignored": blank_ignored,
     }  # fmt: skip
     return Op(function_of(source, name, loss.twin, scope), op_types)
+
+
+_OTHERS = {
+    ("softmax_labels", "value"): labels_of_rows_value,
+    ("softmax_labels", "planes"): softmax_labels_planes,
+    ("softmax_labels", "value_of_planes"): softmax_labels_planes_value,
+    ("softmax_probabilities", "value"): probabilities_of_rows_value,
+}
+_OTHER_SOURCE = """
+def {name}(x, frame, row, span, pieces, piece):
+    of_rows(rows_of_loss(x, frame, row, span, pieces, piece))
+"""
+
+
+@functools.cache
+def other_op_of_loss(loss: Loss, what: str, name: str) -> Op:
+    """Return another op of a loss, see `functions`; the last layer has no activation."""
+    scope = {"rows_of_loss": rows_of_loss, "of_rows": _OTHERS[loss.name, what]}
+    return Op(function_of(_OTHER_SOURCE.format(name=name), name, loss.twin, scope), op_types)

@@ -68,6 +68,8 @@ def labels_twin(z, labels, class_weight, options):
     return probabilities_twin(z, np.eye(z.shape[1], dtype=z.dtype)[labels], class_weight, options)
 
 
-SOFTMAX_LABELS = loss("softmax_labels", 0, labels_twin, labelled=True, hits=True)
-SOFTMAX_PROBABILITIES = loss("softmax_probabilities", 1, probabilities_twin)
+SOFTMAX_LABELS = loss(
+    "softmax_labels", 0, labels_twin, labelled=True, hits=True, others=("value", "planes", "value_of_planes")
+)
+SOFTMAX_PROBABILITIES = loss("softmax_probabilities", 1, probabilities_twin, others=("value",))
 SOFTMAX_ONE_HOT = loss("softmax_one_hot", 5, probabilities_twin, hits=True)

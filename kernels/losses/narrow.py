@@ -18,63 +18,73 @@ from ..simd.isa import WIDEST_LANES, isa
 from ..simd.lanes import I64, Lanes, Variable, Vec, count_loop, make_intrinsic
 from ..simd.packing import turn, turn_back
 from ..simd.rows import splat_doubles
-from .registry import IGNORE_INDEX, OWN
-
-# Rows of up to so many columns are narrow.
-NARROW = 64
+from .registry import IGNORE_INDEX, NARROW, OWN
 
 
-def _softmax_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-    panel, classes, labels, own, scale, loss, hit = args
-    lanes = Lanes(b, signature.args[0].dtype)
-    wide = lanes.widened()
-    label, own, scale = lanes.load(labels), lanes.load(own), lanes.load(scale)
-    top, first = Variable(lanes, lanes.constant(-math.inf)), Variable(lanes, lanes.constant(-1.0))
-    picked, total = Variable(lanes, lanes.constant(0.0)), Variable(wide, wide.constant(0.0))
+def _softmax(gradient: bool) -> Any:
+    """Make the code of `softmax_columns`, or of `softmax_columns_value` without a gradient."""
 
-    def column(c: ir.Value) -> tuple[ir.Value, Vec]:
-        return b.gep(panel, [b.mul(c, I64(lanes.width))]), lanes.splat(b.sitofp(c, lanes.scalar))
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        panel, classes, labels, own, loss, *rest = args
+        lanes = Lanes(b, signature.args[0].dtype)
+        wide = lanes.widened()
+        label, own = lanes.load(labels), lanes.load(own)
+        top, first = Variable(lanes, lanes.constant(-math.inf)), Variable(lanes, lanes.constant(-1.0))
+        picked, total = Variable(lanes, lanes.constant(0.0)), Variable(wide, wide.constant(0.0))
 
-    with count_loop(b, I64(0), classes, 1) as c:
-        z = lanes.load(column(c)[0])
-        top.set(lanes.maximum(top.get(), z))
-    largest = top.get()
-    with count_loop(b, I64(0), classes, 1) as c:
-        place, number = column(c)
-        z = lanes.load(place)
-        picked.set(lanes.select(label.equals(number), z, picked.get()))
-        unseen = b.and_(z.equals(largest), first.get() < 0.0)
-        first.set(lanes.select(unseen, number, first.get()))
-        e = elementary.exp_of_negative(lanes, z - largest)
-        lanes.store(e, place)
-        total.set(total.get() + lanes.widen(e))
-    sums = lanes.narrowed(total.get())
-    counts = label >= 0.0
-    # 0 * infinity is 0: the label weighs nothing
-    gap = lanes.select(own.equals(0.0), 0.0, largest - picked.get())
-    value = own * (elementary.log(lanes, sums) + gap)
-    lanes.store(lanes.select(counts, value, 0.0), loss)
-    found = b.and_(counts, label.equals(first.get()))
-    lanes.store(lanes.select(found, 1.0, 0.0), hit)
-    share = scale * own
-    factor = share / sums
-    with count_loop(b, I64(0), classes, 1) as c:
-        place, number = column(c)
-        d = lanes.load(place) * factor
-        d = lanes.select(label.equals(number), d - share, d)
-        lanes.store(lanes.select(counts, d, 0.0), place)
-    return context.get_dummy_value()
+        def column(c: ir.Value) -> tuple[ir.Value, Vec]:
+            return b.gep(panel, [b.mul(c, I64(lanes.width))]), lanes.splat(b.sitofp(c, lanes.scalar))
+
+        with count_loop(b, I64(0), classes, 1) as c:
+            z = lanes.load(column(c)[0])
+            top.set(lanes.maximum(top.get(), z))
+        largest = top.get()
+        with count_loop(b, I64(0), classes, 1) as c:
+            place, number = column(c)
+            z = lanes.load(place)
+            picked.set(lanes.select(label.equals(number), z, picked.get()))
+            if gradient:
+                unseen = b.and_(z.equals(largest), first.get() < 0.0)
+                first.set(lanes.select(unseen, number, first.get()))
+            e = elementary.exp_of_negative(lanes, z - largest)
+            if gradient:
+                lanes.store(e, place)
+            total.set(total.get() + lanes.widen(e))
+        sums = lanes.narrowed(total.get())
+        counts = label >= 0.0
+        # 0 * infinity is 0: the label weighs nothing
+        gap = lanes.select(own.equals(0.0), 0.0, largest - picked.get())
+        value = own * (elementary.log(lanes, sums) + gap)
+        lanes.store(lanes.select(counts, value, 0.0), loss)
+        if not gradient:
+            return context.get_dummy_value()
+        scale, hit = rest
+        found = b.and_(counts, label.equals(first.get()))
+        lanes.store(lanes.select(found, 1.0, 0.0), hit)
+        share = lanes.load(scale) * own
+        factor = share / sums
+        with count_loop(b, I64(0), classes, 1) as c:
+            place, number = column(c)
+            d = lanes.load(place) * factor
+            d = lanes.select(label.equals(number), d - share, d)
+            lanes.store(lanes.select(counts, d, 0.0), place)
+        return context.get_dummy_value()
+
+    return codegen
 
 
-# softmax_columns(panel, classes, labels, own, scale, loss, hit): panel[c * width + i] holds the logit of class c in row
+# softmax_columns(panel, classes, labels, own, loss, scale, hit): panel[c * width + i] holds the logit of class c in row
 # i, and receives its gradient times scale[i]; labels[i] is a class, or -1 for a row that does not count; own[i] is the
 # weight of that class. loss[i] and hit[i] are written: the row's loss, and 1 where its label is the first of the
-# largest.
-softmax_columns = make_intrinsic(
-    "softmax_columns",
-    ["panel", "classes", "labels", "own", "scale", "loss", "hit"],
-    lambda p, *rest: types.void(p, types.int64, p, p, p, p, p),
-    _softmax_codegen,
+# largest. softmax_columns_value writes the losses alone, and their bits are the same.
+softmax_columns, softmax_columns_value = (
+    make_intrinsic(
+        name,
+        ["panel", "classes", "labels", "own", "loss", "scale", "hit"][:parameters],
+        lambda p, n, *rest: types.void(p, types.int64, *[p] * len(rest)),
+        _softmax(gradient),
+    )
+    for name, parameters, gradient in (("softmax_columns", 7, True), ("softmax_columns_value", 5, False))
 )
 
 
@@ -120,29 +130,64 @@ narrow_scratch = stack_block((2 * (NARROW + WIDEST_LANES) + 5) * isa().vector_by
 
 
 @kernel
+def load_labels(r, first, count, block, width):
+    """A vector each of the labels of a block's rows, -1 for one that does not count; of their weights; their scales."""
+    real = carray(r.z, 1).dtype.type
+    lanes = carray(block, (5, width))
+    for i in range(width):
+        row = first + min(i, count - 1)
+        label = r.labels[row]
+        counts = label != r.options[IGNORE_INDEX]
+        lanes[0, i] = real(label) if counts else real(-1.0)
+        lanes[1, i] = r.class_weight[label] if counts and r.classes > 0 else real(1.0)
+        lanes[2, i] = real(r.scales[row])
+
+
+@kernel
+def softmax_block(r, first, count, block, panel, width):
+    """The losses, hits and gradients of a block of rows whose logits are in the panel, a lane a row."""
+    load_labels(r, first, count, block, width)
+    lanes = carray(block, (5, width))
+    softmax_columns(
+        panel, r.n, block, at(block, width), at(block, 3 * width), at(block, 2 * width), at(block, 4 * width)
+    )
+    for i in range(count):
+        r.losses[first + i], r.hits[first + i] = lanes[3, i], lanes[4, i]
+
+
+@kernel
+def softmax_block_value(r, first, count, block, panel, width):
+    """The losses alone of a block of rows whose logits are in the panel, a lane a row."""
+    load_labels(r, first, count, block, width)
+    lanes = carray(block, (5, width))
+    softmax_columns_value(panel, r.n, block, at(block, width), at(block, 3 * width))
+    for i in range(count):
+        r.losses[first + i] = lanes[3, i]
+
+
+@kernel
 def softmax_labels_narrow(r):
     """The softmax cross-entropy of class labels, of at most NARROW classes, unsmoothed, for some rows."""
     width = lanes_of(r.z)
     block = narrow_scratch(r.z)
     panel = at(block, 5 * width)
-    real = carray(r.z, 1).dtype.type
-    lanes = carray(block, (5, width))
     for first in range(r.start, r.stop, width):
         count = min(width, r.stop - first)
-        for i in range(width):
-            row = first + min(i, count - 1)
-            label = r.labels[row]
-            counts = label != r.options[IGNORE_INDEX]
-            lanes[0, i] = real(label) if counts else real(-1.0)
-            lanes[1, i] = r.class_weight[label] if counts and r.classes > 0 else real(1.0)
-            lanes[2, i] = real(r.scales[row])
         turn(at(r.z, first * r.ld), r.ld, r.stored, count, panel, width)
-        softmax_columns(
-            panel, r.n, block, at(block, width), at(block, 2 * width), at(block, 3 * width), at(block, 4 * width)
-        )
+        softmax_block(r, first, count, block, panel, width)
         turn_back(at(r.d, first * r.ld), r.ld, r.stored, count, panel, width)
-        for i in range(count):
-            r.losses[first + i], r.hits[first + i] = lanes[3, i], lanes[4, i]
+
+
+@kernel
+def softmax_labels_narrow_value(r):
+    """The losses alone."""
+    width = lanes_of(r.z)
+    block = narrow_scratch(r.z)
+    panel = at(block, 5 * width)
+    for first in range(r.start, r.stop, width):
+        count = min(width, r.stop - first)
+        turn(at(r.z, first * r.ld), r.ld, r.stored, count, panel, width)
+        softmax_block_value(r, first, count, block, panel, width)
 
 
 def numbers_narrow(by_columns: Any) -> Any:

@@ -14,6 +14,10 @@ MEAN, SUM, NONE = range(3)
 # variance from below, CONSTANT is added to each term.
 REDUCTION, IGNORE_INDEX, LABEL_SMOOTHING, OWN = range(4)
 VARIANCE_EPS, CONSTANT, OPTIONS_SIZE = OWN, OWN + 1, OWN + 2
+# Rows of up to so many columns are narrow: see `narrow`.
+NARROW = 64
+# What `loss_at` returns where it is not the row of a wrong label
+DONE, UNUSABLE = -1, -2
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,7 @@ class Loss:
         by in the tests
     row : (z, target, dz) fills dz and returns the loss of one row, in plain Numba: a user's own
     labelled, hits : whether targets are class labels; whether a row has a class, so that there is an accuracy
+    others : what else there is of it beside a step's op, see `functions.other_op_of_loss`
     """
 
     name: str
@@ -45,6 +50,7 @@ class Loss:
     row: Callable[..., Any] | None = None
     labelled: bool = False
     hits: bool = False
+    others: tuple[str, ...] = ()
 
     def terms(self, outputs: int) -> int:
         """Return how many terms of the mean a row of outputs has."""

@@ -3,12 +3,12 @@
 from numba import carray
 
 from ..compile.functions import kernel
-from ..compile.pointers import at
+from ..compile.pointers import at, stack_block
 from ..simd.lanes import lanewise
-from ..simd.rows import exp_shifted, log, row_max, summed
+from ..simd.rows import exp_rows, exp_shifted, log, row_max, summed
 from . import cross_entropy
-from .narrow import NARROW, softmax_labels_narrow
-from .registry import IGNORE_INDEX, LABEL_SMOOTHING
+from .narrow import softmax_labels_narrow, softmax_labels_narrow_value
+from .registry import IGNORE_INDEX, LABEL_SMOOTHING, NARROW
 
 exp_row = summed(exp_shifted, reads=1, writes=1, numbers=1)
 scale_row = lanewise(cross_entropy.scaled, reads=1, writes=1, numbers=1)
@@ -19,18 +19,27 @@ target_gap = summed(cross_entropy.target_gap, reads=3, writes=0, numbers=3)
 tops = summed(cross_entropy.tops, reads=2, writes=0, numbers=1)
 target_gradient = lanewise(cross_entropy.target_gradient, reads=3, writes=1, numbers=4)
 
+# Rows of at most SHORT numbers are taken ABREAST at a time: they and their gradients fit into a first-level cache.
+ABREAST, SHORT = 4, 512
+exp_of_row, exp_of_rows = (exp_rows(rows, kept=True) for rows in (1, ABREAST))
+sum_of_row, sums_of_rows = (exp_rows(rows, kept=False) for rows in (1, ABREAST))
+few_numbers = stack_block(2 * ABREAST * 8)
+
 
 @kernel
-def softmax_labels_row(r, i, total_weight, smoothing):
-    """``-log softmax(z)[label]`` of row i, with class weights and label smoothing; the gradient times its scale into d.
+def rows_at_once(r, first):
+    """How many rows to take at a time, from row `first` on."""
+    return ABREAST if r.n <= SHORT and first + ABREAST <= r.stop else 1
 
-    Returns the loss, and 1 where the label is the first whose logit is the largest.
+
+@kernel
+def label_loss(r, i, top, total, total_weight, smoothing):
+    """Return ``-log softmax(z)[label]`` of row i, with class weights and label smoothing, and what its label weighs.
+
+    top, total : the largest logit, and the sum of ``exp(z - top)``
     """
     real = carray(r.z, 1).dtype.type
-    z, d, n, label, scale = at(r.z, i * r.ld), at(r.d, i * r.ld), r.n, r.labels[i], real(r.scales[i])
-    top = row_max(z, n)
-    total = real(exp_row(z, d, top, n))
-    log_total = log(total)
+    z, n, label, log_total = at(r.z, i * r.ld), r.n, r.labels[i], log(total)
     own = real(1.0)
     if r.classes > 0:
         own = r.class_weight[label]
@@ -38,8 +47,21 @@ def softmax_labels_row(r, i, total_weight, smoothing):
     gap = top - z[label] if own != real(0.0) else real(0.0)  # 0 * infinity is 0: the label weighs nothing
     loss = own * (log_total + gap)
     if smoothing > 0.0:
+        loss += smoothing / real(n) * (total_weight * log_total + real(weighted_gap(z, r.class_weight, top, n)))
+    return loss, own
+
+
+@kernel
+def softmax_labels_row(r, i, top, total, total_weight, smoothing):
+    """The loss of row i, and its gradient times its scale, where d holds ``exp(z - top)``.
+
+    Returns the loss, and 1 where the label is the first whose logit is the largest.
+    """
+    real = carray(r.z, 1).dtype.type
+    z, d, n, label, scale = at(r.z, i * r.ld), at(r.d, i * r.ld), r.n, r.labels[i], real(r.scales[i])
+    loss, own = label_loss(r, i, top, total, total_weight, smoothing)
+    if smoothing > 0.0:
         share = smoothing / real(n)
-        loss += share * (total_weight * log_total + real(weighted_gap(z, r.class_weight, top, n)))
         factor = scale * (own + share * total_weight) / total
         smooth_row(d, r.class_weight, d, factor, scale * share, n)
     else:
@@ -93,12 +115,23 @@ def labels_of_rows(r):
         softmax_labels_narrow(r)
         return
     total_weight = real(total_of(r.class_weight, r.classes))
-    for i in range(r.start, r.stop):
-        if r.labels[i] == r.options[IGNORE_INDEX]:
-            carray(at(r.d, i * r.ld), r.n)[:] = real(0.0)  # whatever the logits are
-            r.losses[i], r.hits[i] = 0.0, 0.0
+    tops = few_numbers(r.z)
+    sums = at(tops, ABREAST)
+    first = r.start
+    while first < r.stop:
+        z, d, rows = at(r.z, first * r.ld), at(r.d, first * r.ld), rows_at_once(r, first)
+        if rows == ABREAST:
+            exp_of_rows(z, d, r.ld, r.n, tops, sums)
         else:
-            r.losses[i], r.hits[i] = softmax_labels_row(r, i, total_weight, smoothing)
+            exp_of_row(z, d, r.ld, r.n, tops, sums)
+        for k in range(rows):
+            i = first + k
+            if r.labels[i] == r.options[IGNORE_INDEX]:
+                carray(at(r.d, i * r.ld), r.n)[:] = real(0.0)  # whatever the logits are
+                r.losses[i], r.hits[i] = 0.0, 0.0
+            else:
+                r.losses[i], r.hits[i] = softmax_labels_row(r, i, tops[k], sums[k], total_weight, smoothing)
+        first += rows
 
 
 @kernel
@@ -118,3 +151,45 @@ def one_hot_of_rows(r):
     for i in range(r.start, r.stop):
         r.hits[i] = hits_one_hot(at(r.z, i * r.ld), at(r.targets, i * r.width), r.n)
     probabilities_of_rows(r)
+
+
+@kernel
+def labels_of_rows_value(r):
+    """Class labels: the losses alone."""
+    real = carray(r.z, 1).dtype.type
+    smoothing = real(r.options[LABEL_SMOOTHING])
+    if r.n <= NARROW and smoothing == real(0.0):
+        softmax_labels_narrow_value(r)
+        return
+    total_weight = real(total_of(r.class_weight, r.classes))
+    tops = few_numbers(r.z)
+    sums = at(tops, ABREAST)
+    first = r.start
+    while first < r.stop:
+        z, rows = at(r.z, first * r.ld), rows_at_once(r, first)
+        if rows == ABREAST:
+            sums_of_rows(z, z, r.ld, r.n, tops, sums)
+        else:
+            sum_of_row(z, z, r.ld, r.n, tops, sums)
+        for k in range(rows):
+            i = first + k
+            loss = real(0.0)
+            if r.labels[i] != r.options[IGNORE_INDEX]:
+                loss, _ = label_loss(r, i, tops[k], sums[k], total_weight, smoothing)
+            r.losses[i] = float(loss)
+        first += rows
+
+
+@kernel
+def probabilities_of_rows_value(r):
+    """Probabilities: the losses alone."""
+    real = carray(r.z, 1).dtype.type
+    smoothing = real(r.options[LABEL_SMOOTHING])
+    keep, spread = real(1.0) - smoothing, smoothing / real(r.n)
+    top = few_numbers(r.z)
+    total = at(top, 1)
+    for i in range(r.start, r.stop):
+        z, q = at(r.z, i * r.ld), at(r.targets, i * r.width)
+        sum_of_row(z, z, r.ld, r.n, top, total)
+        mass = real(target_mass(q, r.class_weight, keep, spread, r.n))
+        r.losses[i] = float(mass * log(total[0]) + target_gap(z, q, r.class_weight, top[0], keep, spread, r.n))

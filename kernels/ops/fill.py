@@ -13,7 +13,7 @@ from .. import activations, losses, optimizers
 from ..activations.functions import functions_of, passes_of
 from ..code import Code
 from ..inputs import ELEMENTS, reader
-from ..losses.functions import op_of_loss
+from ..losses.functions import op_of_loss, other_op_of_loss
 from ..optimizers.functions import update
 from ..run.frame import HITS, HOOK, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, SPLIT, TERMS, UPDATE
 from ..run.plan import (
@@ -79,6 +79,8 @@ def all_codes() -> list[Code]:
     ops = [code for kind in KINDS.values() for code in kind.functions() if code is not None]
     kinds = product(activations.ACTIVATIONS.values(), (False, True))
     passes = [code for activation, with_slope in kinds for code in passes_of(activation, with_slope)]
-    others = [*map(op_of_loss, losses.LOSSES.values()), *map(update, optimizers.RULES.values()), CLIP]
+    of_losses = [*map(op_of_loss, losses.LOSSES.values())]
+    of_losses += [other_op_of_loss(loss, what) for loss in losses.LOSSES.values() for what in loss.others]
+    others = [*of_losses, *map(update, optimizers.RULES.values()), CLIP]
     readers = map(reader, ELEMENTS.values())
     return list({(code.module, code.name): code for code in [*ops, *passes, *others, *readers]}.values())

@@ -178,6 +178,15 @@ def _turn_back_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequ
     return context.get_dummy_value()
 
 
+def _unpack_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+    target, ld, depth, cols, panel, width = args
+    lanes = Lanes(b, signature.args[0].dtype)
+    with count_loop(b, I64(0), depth, 1) as k:
+        row, place = b.gep(target, [b.mul(k, ld)]), b.gep(panel, [b.mul(k, width)])
+        vector_loop(lanes, cols, lambda j, mask: lanes.store(lanes.load(b.gep(place, [j])), b.gep(row, [j]), mask))
+    return context.get_dummy_value()
+
+
 def _signature(p: Any, *rest: Any) -> Any:
     i = types.int64
     return types.void(p, i, i, i, p, i)
@@ -187,6 +196,8 @@ _PARAMETERS = ["source", "ld", "depth", "cols", "panel", "width"]
 
 # f(source, ld, depth, cols, panel, width): panel[k * width + j] = source[k * ld + j].
 pack = make_intrinsic("pack", _PARAMETERS, _signature, _pack_codegen)
+# The way back: target[k * ld + j] = panel[k * width + j]. The panel must be readable up to whole vectors.
+unpack = make_intrinsic("unpack", ["target", *_PARAMETERS[1:]], _signature, _unpack_codegen)
 # panel[k * width + j] = source[j * ld + k]; up to a vector's width of rows past `depth` may be written.
 turn = make_intrinsic("turn", _PARAMETERS, _signature, _turn_codegen)
 # The way back, of at most a vector of columns: target[j * ld + k] = panel[k * width + j]. The panel must be readable up

@@ -112,6 +112,57 @@ def exp_shifted(v: Lanes, z: Vec, top: Vec) -> tuple[Vec, Vec]:
     return e, e
 
 
+def exp_rows(rows: int, *, kept: bool) -> Any:
+    """Make ``f(z, e, ld, count, tops, sums)`` of so many rows, `ld` apart: their largest, and sums of exp(z - top).
+
+    e : exp(z - top), written where it is `kept`
+    tops, sums : a number for each row, written; what `row_max` and `summed` make of it, whatever rows are beside it
+
+    A short row's maximum and sum are chains that the CPU waits for. Of several rows at once they are side by side.
+    """
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        z, e, ld, count, tops, sums = args
+        lanes = Lanes(b, signature.args[0].dtype)
+        wide, lowest = lanes.widened(), lanes.constant(-math.inf)
+        starts = [b.mul(ld, I64(i)) for i in range(rows)]
+        largest = [Variable(lanes, lowest) for _ in starts]
+        totals = [Variable(wide, wide.constant(0.0)) for _ in starts]
+
+        def maximum(offset: ir.Value, mask: ir.Value | None) -> None:
+            for start, top in zip(starts, largest, strict=True):
+                value = lanes.load(b.gep(z, [b.add(start, offset)]), mask)
+                if mask is not None:
+                    value = lanes.select(mask, value, lowest)
+                top.set(lanes.maximum(top.get(), value))
+
+        def exponentials(offset: ir.Value, mask: ir.Value | None) -> None:
+            for start, top, total in zip(starts, found, totals, strict=True):
+                place = b.add(start, offset)
+                term = elementary.exp_of_negative(lanes, lanes.load(b.gep(z, [place]), mask) - top)
+                if kept:
+                    lanes.store(term, b.gep(e, [place]), mask)
+                term = term if mask is None else lanes.select(mask, term, 0.0)
+                total.set(total.get() + lanes.widen(term))
+
+        vector_loop(lanes, count, maximum)
+        numbers = [lanes.max_lanes(top.get()) for top in largest]
+        found = [lanes.splat(number) for number in numbers]
+        vector_loop(lanes, count, exponentials)
+        for i in range(rows):
+            total = wide.sum_lanes(totals[i].get())
+            b.store(numbers[i], b.gep(tops, [I64(i)]))
+            b.store(total if lanes.bits == 64 else b.fptrunc(total, lanes.scalar), b.gep(sums, [I64(i)]))
+        return context.get_dummy_value()
+
+    return make_intrinsic(
+        f"exp_rows_{rows}{'_kept' * kept}",
+        ["z", "e", "ld", "count", "tops", "sums"],
+        lambda p, *rest: types.void(p, p, types.int64, types.int64, p, p),
+        codegen,
+    )
+
+
 def _itself(v: Lanes, x: Vec) -> tuple[Vec]:
     return (x,)
 

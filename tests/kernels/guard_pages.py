@@ -14,6 +14,7 @@ from fastbp.kernels.activations import CODES
 from fastbp.kernels.inputs import ELEMENTS, READ, numbers_table, reader
 from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE
 from fastbp.kernels.losses.by_hand import loss_and_gradient
+from fastbp.kernels.losses.functions import other_op_of_loss
 from fastbp.kernels.ops import by_hand
 from fastbp.kernels.run.chunks import CHUNK_ROWS
 from fastbp.kernels.run.plan import gradient_chunks
@@ -82,6 +83,17 @@ def all_losses():
                     np.ones(n if softmax else 0, np.float32), options, np.ones(batch, np.float32), np.zeros((3, batch)),
                     numbers(batch, n),
                 )  # fmt: skip
+        for what in ("value", "planes", "value_of_planes") if n <= losses.NARROW else ("value",):
+            op = other_op_of_loss(losses.BY_CODE[losses.SOFTMAX_LABELS], what).address(np.dtype(np.float32))
+            rows, apart = (2 * batch, batch) if "planes" in what else (batch, n)
+            same(
+                lambda z, labels, options, kept, gradient, value, op=op, n=n, apart=apart: entries.loss_at(
+                    op, z, z.ctypes.data, len(labels), n, apart, labels.ctypes.data, -100, 0, 0, options.ctypes.data,
+                    kept, gradient.ctypes.data, value.ctypes.data, 2,
+                ),
+                numbers(rows * n), np.arange(rows) % n, np.array([losses.NONE, -100, 0, 1e-6, 0.0]),
+                np.zeros((3, rows)), numbers(rows * n), np.zeros(rows, np.float32),
+            )  # fmt: skip
         same(
             lambda mean, target, var, sums, dmean, dvar: entries.gaussian_nll(
                 mean, target, var, *np.float32([1, 1e-6, 0]), sums, dmean, dvar

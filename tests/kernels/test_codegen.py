@@ -24,6 +24,7 @@ from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.inputs import ELEMENTS, READ, numbers_table, reader
 from fastbp.kernels.linalg.matrix import Matrix
 from fastbp.kernels.losses.by_hand import loss_and_gradient
+from fastbp.kernels.losses.functions import op_of_loss
 from fastbp.kernels.ops import by_hand
 from fastbp.kernels.ops.fill import all_codes
 from fastbp.kernels.run import chain_plan, penalty
@@ -192,6 +193,25 @@ def compiled_entries(training):
     by_hand.activation_backward(z, 0, z, z, z.copy())
     entries.first_wrong_label(labels, 2, -100)
     loss_and_gradient(0, z, labels, z[:0], none, options, none, np.zeros((3, 3)), 1, z.copy())
+    rows, at_z, at_options = np.zeros((3, 3)), z.ctypes.data, options.ctypes.data
+    value, op = z.copy(), op_of_loss(losses.BY_CODE[losses.SOFTMAX_LABELS]).address(z.dtype)
+    entries.loss_at(
+        op,
+        z,
+        at_z,
+        3,
+        2,
+        2,
+        labels.ctypes.data,
+        -100,
+        0,
+        0,
+        at_options,
+        rows,
+        z.copy().ctypes.data,
+        value.ctypes.data,
+        1,
+    )
     entries.gaussian_nll(z, z, z, real(1), real(1e-6), real(0), np.zeros(3), z.copy(), z.copy())
     entries.fma_peak(np.ones((1, limits.CHAINS * isa().lanes(4)), real), real(0.5), real(1), 1, 1)
     entries.copy(np.ones(3, real), np.ones(3, real), 1)
@@ -233,7 +253,7 @@ def test_no_entry_calls_libm(name, compiled_entries):
 
 def test_every_entry_and_outlined_function_is_looked_at():
     assert {
-        "layer_forward", "layer_backward", "layer_slope", "first_wrong_label", "loss_of_rows", "read_rows",
+        "layer_forward", "layer_backward", "layer_slope", "first_wrong_label", "loss_of_rows", "read_rows", "loss_at",
         "gaussian_nll", "predict", "train_on_labels", "train_on_targets", "train_steps", "train_penalized",
         "chain_forward", "chain_backward", "fma_peak", "copy",
     } <= set(ENTRIES)  # fmt: skip

@@ -10,8 +10,7 @@ from fastbp.kernels import entries as network
 from fastbp.kernels import losses, reference
 from fastbp.kernels.activations import IDENTITY
 from fastbp.kernels.compile.pointers import at
-from fastbp.kernels.losses import BCE_LOGITS, MEAN, MSE, SOFTMAX_LABELS, SUM, by_hand
-from fastbp.kernels.losses.narrow import NARROW
+from fastbp.kernels.losses import BCE_LOGITS, MEAN, MSE, NARROW, SOFTMAX_LABELS, SUM, by_hand
 from fastbp.kernels.simd.columns import CHAINS
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.packing import pack_transposed, unpack_transposed
