@@ -1,4 +1,4 @@
-"""fastbp.torch beside torch: a whole training step of a small network with torch's fused Adam, and the cross-entropy.
+"""fastbp.torch beside torch: training steps with torch's fused Adam, cross-entropies, and chains with dropout.
 
 Both sides take turns in one process, some tens of milliseconds each; medians and quartiles are over the turns.
 
@@ -6,8 +6,10 @@ Both sides take turns in one process, some tens of milliseconds each; medians an
 """
 
 import argparse
+import copy
 import statistics
 import time
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -15,7 +17,12 @@ from torch import nn
 from fastbp.torch import MLP, CrossEntropyLoss, replace_
 
 SIZES, BATCH = (17, 64, 64, 6), 64
-CLASSES = 4096
+LOGITS = [
+    (1, 2), (64, 10), (128, 10), (256, 10), (64, 100), (64, 1000), (1024, 100), (1024, 1000), (4096, 4096),
+    (32, 10, 28), (8, 21, 64, 64),
+]  # fmt: skip
+# Layers, rows, and whether there is dropout between the layers
+CHAINS = [((64, 256, 256, 10), 1, False), ((17, 64, 64, 6), 64, True), ((784, 512, 512, 10), 128, True)]
 TURN = 0.05
 
 
@@ -44,19 +51,63 @@ def training_steps():
     return {"torch": step_of(plain()), "MLP": step_of(MLP(SIZES)), "replace_": step_of(replaced)}
 
 
-def losses():
-    """Return by name value and gradient of the cross-entropy."""
-    logits = torch.randn(CLASSES, CLASSES, requires_grad=True)
-    labels = torch.randint(CLASSES, (CLASSES,))
+def losses(shape):
+    """Return by name a cross-entropy of logits of a shape: with its gradient, and alone."""
+    logits = torch.randn(shape, requires_grad=True)
+    labels = torch.randint(shape[1], (shape[0], *shape[2:]))
 
-    def call_of(loss):
-        def call():
+    def calls_of(loss):
+        def with_gradient():
             logits.grad = None
             loss(logits, labels).backward()
 
-        return call
+        def alone():
+            with torch.no_grad():
+                loss(logits, labels)
 
-    return {"torch": call_of(nn.CrossEntropyLoss()), "CrossEntropyLoss": call_of(CrossEntropyLoss())}
+        return with_gradient, alone
+
+    pairs = zip(calls_of(nn.CrossEntropyLoss()), calls_of(CrossEntropyLoss()), strict=True)
+    return [{"torch": torchs, "CrossEntropyLoss": own} for torchs, own in pairs]
+
+
+def chains(sizes, rows, dropout):
+    """Return by name a chain's forward and backward pass, and its forward pass in evaluation mode."""
+    layers = []
+    for ins, outs in pairwise(sizes):
+        layers += [nn.Linear(ins, outs), nn.ReLU(), *([nn.Dropout(0.2)] * dropout)]
+    plain = nn.Sequential(*layers[: -1 - dropout])
+    replaced = copy.deepcopy(plain)
+    replace_(replaced)
+    x, gradient = torch.randn(rows, sizes[0]), torch.randn(rows, sizes[-1])
+
+    def calls_of(model):
+        def train():
+            model.train()
+            model.zero_grad()
+            model(x).backward(gradient)
+
+        def evaluate():
+            model.eval()
+            with torch.no_grad():
+                model(x)
+
+        return train, evaluate
+
+    pairs = zip(calls_of(plain), calls_of(replaced), strict=True)
+    return [{"torch": torchs, "replace_": own} for torchs, own in pairs]
+
+
+def cases():
+    """Return what is timed, by title."""
+    found = {f"step {'-'.join(map(str, SIZES))}, batch {BATCH}, with fused Adam": training_steps()}
+    for shape in LOGITS:
+        title = f"cross-entropy {' x '.join(map(str, shape))}"
+        found[f"{title}, with its gradient"], found[f"{title}, alone"] = losses(shape)
+    for sizes, rows, dropout in CHAINS:
+        title = f"chain {'-'.join(map(str, sizes))}, batch {rows}{', dropout' * dropout}"
+        found[f"{title}, forward and backward"], found[f"{title}, evaluation"] = chains(sizes, rows, dropout)
+    return found
 
 
 def measured(calls, rounds):
@@ -86,10 +137,7 @@ def main():
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {options.threads} threads; medians and quartiles of {options.rounds} turns")
-    for title, calls in (
-        (f"step {'-'.join(map(str, SIZES))}, batch {BATCH}, with fused Adam", training_steps()),
-        (f"cross-entropy {CLASSES} x {CLASSES}, value and gradient", losses()),
-    ):
+    for title, calls in cases().items():
         print(title)
         times = measured(calls, options.rounds)
         base = statistics.median(times["torch"])

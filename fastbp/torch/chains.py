@@ -26,6 +26,9 @@ from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, eager, look,
 # more than it saves where PyTorch itself calls one function or two cheap ones.
 FEWEST = {IDENTITY: 3_000_000, RELU: 1_500_000, LEAKY_RELU: 1_500_000}
 
+# So is a chain of more weights for a single row: nothing is done but to read them.
+MOST_FOR_A_ROW = 1 << 16
+
 # A weight and a bias for each layer, None for no bias; or one flat tensor of all.
 Parameters = Sequence[Tensor | None]
 
@@ -239,7 +242,12 @@ def run(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> Tensor:
     RuntimeError
         If the shapes do not fit together.
     """
-    if not _is_candidate(x) or (len(codes) == 1 and _is_small(codes[0], x, parameters[0])):
+    return run_eagerly(codes, x, parameters) if eager() else by_torch(codes, x, parameters)
+
+
+def run_eagerly(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> Tensor:
+    """Return what `run` does, where it is known that nothing traces it; see `conditions.eager`."""
+    if not _is_readable(x) or _is_torchs(codes, x, parameters):
         return by_torch(codes, x, parameters)
     x, found = _look(x, parameters)
     if found is None:
@@ -250,19 +258,26 @@ def run(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> Tensor:
 
 def run_flat(chain: Chain, x: Tensor, flat: Tensor) -> Tensor:
     """Return what `run` does for a chain of one flat parameter."""
-    x, found = _look(x, (flat,)) if _is_candidate(x) else (x, None)
+    x, found = _look(x, (flat,)) if eager() and _is_readable(x) else (x, None)
     if found is None or found[0][1:] != chain.parameters:
         return flat_by_torch(chain.codes, chain.shapes, x, flat)
     return _compute(chain, found[1], x, (flat,))
 
 
-def _is_candidate(x: Tensor) -> bool:
-    """Whether x may be looked at: nothing traces what is asked of it, and it is such a tensor as kernels read."""
-    return eager() and type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0
+def _is_readable(x: Tensor) -> bool:
+    """Whether x is such a tensor as kernels read."""
+    return type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0
+
+
+def _is_torchs(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> bool:
+    """Whether PyTorch computes layers as fast."""
+    if len(codes) == 1:
+        return _is_small(codes[0], x, parameters[0])
+    return x.numel() == x.shape[-1] and sum(w.numel() for w in parameters[::2] if w is not None) > MOST_FOR_A_ROW
 
 
 def _is_small(code: int, x: Tensor, weight: Tensor | None) -> bool:
-    return code in FEWEST and weight is not None and x.numel() * len(weight) < FEWEST[code]
+    return code in FEWEST and weight is not None and x.numel() * weight.shape[0] < FEWEST[code]
 
 
 def _look(x: Tensor, parameters: Parameters) -> tuple[Tensor, tuple[list[Shape | None], list[int]] | None]:

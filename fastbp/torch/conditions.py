@@ -16,21 +16,26 @@ LIKE: dict[torch.dtype, NDArray[Any]] = {torch.float32: np.empty(1, np.float32),
 Shape = tuple[int, ...]
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 
+# What every call asks, so without the way through PyTorch's modules
+_autocast, _compiling, _tracing = torch.is_autocast_enabled, torch.compiler.is_compiling, torch._C._get_tracing_state
+_transforms, _modes = torch._C._are_functorch_transforms_active, torch._C._len_torch_dispatch_stack
+
 
 def eager() -> bool:
     """Return whether operations run as they are written: no autocast, transform, compilation or tracing."""
     return not (
-        torch.is_autocast_enabled("cpu")
+        _autocast("cpu")
         or forward_ad._current_level >= 0
-        or torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or watched()
+        or _compiling()
+        or _tracing() is not None
+        or _transforms()
+        or _modes() > 0
     )
 
 
 def watched() -> bool:
     """Return whether a transform, or a mode such as that of ``make_fx``, has to see each operation of PyTorch's."""
-    return torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
+    return _transforms() or _modes() > 0
 
 
 def readable(x: Any, dtype: torch.dtype) -> bool:

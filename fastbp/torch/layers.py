@@ -5,16 +5,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules import module as _module
 
 from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp.kernels.activations import ACTIVATIONS, IDENTITY
 from fastbp.torch.activations import PLAIN_CODES, code_of
-from fastbp.torch.chains import run
+from fastbp.torch.chains import run, run_eagerly
 from fastbp.torch.conditions import eager
+from fastbp.torch.scripting import refused
 
-__all__ = ["Linear", "Sequential", "parts_of", "run_children"]
+__all__ = ["Linear", "Sequential", "has_chain", "parts_of", "run_children"]
 
 
 @with_lists(activations=listed(name for name in ACTIVATIONS if name != "identity"))
@@ -74,6 +76,8 @@ class Linear(nn.Linear):
         super().__init__(in_features, out_features, bias, device, dtype)
         self.activation = activation
 
+    __prepare_scriptable__ = refused("script torch.nn.Linear, which loads its state_dict, and the activation")
+
     def forward(self, input: Tensor) -> Tensor:
         """Return ``g(input @ weight.T + bias)`` for an input of shape (*, in_features)."""
         return run((self._code,), input, (self.weight, self.bias))
@@ -87,8 +91,8 @@ class Sequential(nn.Sequential):
     """``torch.nn.Sequential`` whose chains of Linear and activation each run as one call, forward and backward.
 
     The children are those of PyTorch, or `Linear`, and stay as they are: parameters, state_dict, indexing, and layers
-    frozen by ``requires_grad_(False)``. Other modules among them, such as dropout, run as always, and so do children
-    with hooks.
+    frozen by ``requires_grad_(False)``. Other modules among them run as always, and so do children with hooks. Dropout
+    draws PyTorch's numbers in training and ends a chain there; in evaluation mode chains go through it.
 
     Examples
     --------
@@ -100,6 +104,8 @@ class Sequential(nn.Sequential):
     >>> model(torch.zeros(5, 4)).shape
     torch.Size([5, 3])
     """
+
+    __prepare_scriptable__ = refused("restore_(model) makes torch.nn.Sequential of it again")
 
     def forward(self, input: Tensor) -> Tensor:
         """Run the children one after another, chains of them at once."""
@@ -120,19 +126,27 @@ def run_children(children: Sequence[Any], input: Tensor) -> Tensor:
         for i in part.linears:
             own = children[i]._parameters
             parameters += own["weight"], own["bias"]
-        input = run(part.codes, input, parameters)
+        if part.codes:
+            input = run_eagerly(part.codes, input, parameters)
+        else:
+            input = functional.linear(input, *parameters)
     return input
 
 
 class Fused(NamedTuple):
-    """A chain among the children of a sequence: which are Linear, and the code of the activation after each."""
+    """A chain among the children of a sequence: which are Linear, and the code of the activation after each.
+
+    Without codes it is a ``torch.nn.Linear`` alone, which stays PyTorch's.
+    """
 
     linears: tuple[int, ...]
     codes: tuple[int, ...]
 
 
-# What a child may be in a chain, with the code of its activation; None is a child that runs for itself.
+# What a child may be in a chain, with the code of its activation; None is a child that runs for itself. One that passes
+# its input on is not there.
 Role = tuple[str, int] | None
+_PASSES: Role = ("passes", IDENTITY)
 _ROLES: dict[type[nn.Module], Role] = {
     nn.Linear: ("linear", IDENTITY),
     **{kind: ("activation", code) for kind, code in PLAIN_CODES.items()},
@@ -151,7 +165,9 @@ def _role(child: nn.Module) -> Role:
         parameters = own["_parameters"]
         if parameters.get("weight") is None or "bias" not in parameters:
             return None
-        return _ROLES[nn.Linear] if kind is nn.Linear else ("linear", child._code)
+        return _ROLES[nn.Linear] if kind is nn.Linear else ("own linear", child._code)
+    if kind is nn.Dropout:
+        return None if own["training"] else _PASSES
     if kind in _ROLES:
         return _ROLES[kind]
     code = code_of(child)
@@ -163,18 +179,22 @@ def _parts(roles: tuple[Role, ...]) -> tuple[int | Fused, ...]:
     found: list[int | Fused] = []
     linears: list[int] = []
     codes: list[int] = []
+    active = False  # whether there is an activation in the chain
     for i, role in enumerate([*roles, None]):  # None ends the last chain
         kind, code = role or (None, IDENTITY)
-        if kind == "linear":
+        if kind == "passes":
+            continue
+        if kind in ("linear", "own linear"):
             linears.append(i)
             codes.append(code)
         elif kind == "activation" and linears and codes[-1] == IDENTITY:
-            codes[-1] = code
+            codes[-1], active = code, True
         else:
-            if linears:
-                alone = i - linears[0] == 1
-                found.append(linears[0] if alone else Fused(tuple(linears), tuple(codes)))
-                linears, codes = [], []
+            if len(linears) > 1 or active:
+                found.append(Fused(tuple(linears), tuple(codes)))
+            elif linears:
+                found.append(Fused((linears[0],), ()) if roles[linears[0]] == _ROLES[nn.Linear] else linears[0])
+            linears, codes, active = [], [], False
             found.append(i)
     return tuple(found[:-1])
 
@@ -182,3 +202,9 @@ def _parts(roles: tuple[Role, ...]) -> tuple[int | Fused, ...]:
 def parts_of(children: Iterable[nn.Module]) -> tuple[int | Fused, ...]:
     """Return what runs at once: chains, and the numbers of children that run for themselves."""
     return _parts(tuple([_role(child) for child in children]))
+
+
+def has_chain(children: Iterable[nn.Module]) -> bool:
+    """Return whether some children run at once, if only where dropout does nothing."""
+    roles = [_PASSES if type(child) is nn.Dropout else _role(child) for child in children]
+    return any(isinstance(part, Fused) and part.codes for part in _parts(tuple(roles)))

@@ -1,6 +1,9 @@
 """The cross-entropy of logits: value and gradient in one visit to each row."""
 
+import functools
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,36 +12,88 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastbp._base.calls import Calls
+from fastbp._base.threads import get_num_threads
 from fastbp.kernels import entries
 from fastbp.kernels import losses as kernels
-from fastbp.kernels.losses import by_hand
+from fastbp.kernels.code import Code
+from fastbp.kernels.compile.expected import Needed, expect
+from fastbp.kernels.losses.functions import op_of_loss, other_op_of_loss
 from fastbp.nn.loss import REDUCTIONS, WORK_PER_ELEMENT
-from fastbp.torch.conditions import LIKE, contiguous, eager, readable, tasks, watched
+from fastbp.torch.conditions import LIKE, PLAIN, Shape, contiguous, eager, readable, tasks, watched
+from fastbp.torch.scripting import refused
 
 __all__ = ["CrossEntropyLoss"]
 
-# Where no gradient is wanted, so many logits at a time have theirs written into the same scratch, in a cache.
-SCRATCH = 1 << 17
+# Fewer logits than these are PyTorch's: without a gradient, and with one. There its loss takes less than the calls in
+# Python here, or, where it has several threads, less than those of a kernel that is not worth a second one. A row that
+# is short, less than a vector of PyTorch's, takes PyTorch ten times as long for each logit, and short planes twice.
+NEVER = sys.maxsize
+FEWEST = {
+    "short rows": (200, 320),
+    "medium rows": (NEVER, 1 << 16),
+    "long rows": (1 << 14, 1 << 14),
+    "long rows, threads": (1 << 17, 1 << 16),
+    "planes": (1 << 19, 1 << 13),
+    "short planes": (1 << 11, 1 << 11),
+    "planes of few classes": (NEVER, NEVER),
+}
+FEW_CLASSES, SHORT_PLANE = 4, 64
+MEDIUM = range(kernels.NARROW + 1, 129)
+VECTOR_BYTES = {"AVX512": 64, "AVX2": 32}.get(torch.backends.cpu.get_cpu_capability(), 16)
+# Planes of fewer places are PyTorch's: a vector of rows does not reach from one plane into the next.
+FEWEST_PLACES = 8
+# A number of each element type
+NUMBER = {dtype: torch.empty((), dtype=dtype, device="cpu") for dtype in LIKE}
 # Bytes from which the system gives memory back and clears it anew for each call.
 LARGE = 1 << 20
+# Rows up to so many have their numbers in memory that a thread keeps: 12 MB, for the same reason
+MOST_KEPT = 1 << 19
+# Labels up to this size are the same numbers in float64, which the kernels' options are.
+LARGEST_LABEL = 1 << 53
+
+
+_of_thread = threading.local()
 
 
 class Options(NamedTuple):
-    """The numbers of a loss, as they were at the forward pass."""
+    """The numbers of a loss, as they were at the forward pass.
+
+    numbers, address : what kernels take, and where it stands in memory; None and 0 where they do not take these
+    """
 
     reduction: str
     ignore_index: int
     label_smoothing: float
+    numbers: NDArray[np.float64] | None
+    address: int
 
 
-class Problem(NamedTuple):
-    """What the kernel takes beside the logits, (rows, classes)."""
+class Layout(NamedTuple):
+    """Where the rows of a loss stand in memory.
 
-    code: int
-    labels: NDArray[np.int64]
-    values: NDArray[Any]
-    class_weight: NDArray[Any]
-    options: NDArray[np.float64]
+    rows, classes : how many
+    apart : elements from one row to the next, or in `planes` from one class to the next
+    each : the shape of what there is one of for each row
+    """
+
+    rows: int
+    classes: int
+    apart: int
+    each: Shape
+    planes: bool
+
+
+class Kept(NamedTuple):
+    """What a loss keeps for its backward pass beside the logits and the gradient.
+
+    copied : whether PyTorch's loss would have a copy of the target
+    """
+
+    target: Tensor
+    weight: Tensor | None
+    options: Options
+    copied: bool
 
 
 class CrossEntropyLoss(nn.CrossEntropyLoss):
@@ -54,7 +109,8 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 
     Notes
     -----
-    Where this is not PyTorch's value, and why:
+    PyTorch computes where that takes less time: for few logits, and without a gradient for rows of 65 to 128 classes
+    and for most planes. Where kernels compute, this is not PyTorch's value, and why:
 
     - ``0 log 0`` is 0: a class of target or weight 0 costs nothing although its logit is -inf, as a masked class's is.
       PyTorch's loss is NaN then.
@@ -63,8 +119,9 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     - A second backward pass, and one with ``create_graph=True``, reads logits and target again. If they have been
       changed in place since, that is PyTorch's error, also where PyTorch itself has kept a copy.
 
-    Targets and weights that want a gradient and negative weights are left to PyTorch, and so is what `fastbp.torch`
-    names.
+    Left to PyTorch are also logits (batch, classes, d1, ...) that are not contiguous, have more than 64 classes, or
+    targets other than class labels without smoothing; targets and weights that want a gradient, negative weights, and
+    what `fastbp.torch` names.
 
     Examples
     --------
@@ -75,13 +132,15 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     tensor(1.3863)
     """
 
+    __prepare_scriptable__ = refused("script torch.nn.CrossEntropyLoss")
+
     def room_for(self, z: Tensor) -> Tensor:
         """Return an uninitialised tensor like z: that of the call before, if it is large and nobody holds it any more.
 
         The system hands out large memory page by page and cleared, which takes longer than the loss.
         """
         if z.numel() * z.itemsize < LARGE:
-            return torch.empty_like(z)
+            return _like(z)
         spare = self.__dict__.setdefault("_spare", [])
         try:
             room = spare.pop()  # another thread finds none
@@ -98,36 +157,49 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits against class indices or probabilities."""
-        options, weight = Options(self.reduction, self.ignore_index, self.label_smoothing), self.weight
-        differentiable = torch.is_grad_enabled() and input.requires_grad
-        rows, problem = None, None
-        if _ours(input, target, weight, options) and not (differentiable and _unsavable(target, weight)):
-            shape = input.shape if target.is_floating_point() else _without_classes(input)
-            if target.shape == shape:
-                rows = _rows(input)
-                problem = _problem(rows, _target_rows(target), weight, options)
-        if rows is None or problem is None:
-            return super().forward(input, target)
-        if differentiable:
-            copied = _copied_by_torch(input, target, options)
-            value = _apply(self, problem, rows, target, weight, options, copied)
-        else:
-            value = _value(rows, problem)
-        return value.view(_without_classes(input)) if options.reduction == "none" else value
+        try:
+            weight = self._buffers["weight"]  # sooner than the attribute
+        except KeyError:
+            weight = self.weight
+        given = self.reduction, self.ignore_index, self.label_smoothing
+        if eager() and type(input) in PLAIN:
+            wanted = input.requires_grad and torch.is_grad_enabled()
+            if not _is_small(input, wanted) and not (wanted and _unsavable(target, weight)):
+                options = _options(*given)
+                found = _evaluate(input, target, weight, options, self.room_for if wanted else None)
+                if found is not None:
+                    value, gradient = found
+                    if gradient is None:
+                        return value
+                    kept = Kept(target, weight, options, _copied_by_torch(input, target, options))
+                    return _apply(found, kept, input)
+        return _by_torch(input, target, weight, *given)
 
 
-def _ours(z: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> bool:
-    """Return whether the kernel can compute: else PyTorch is to, or to say what is wrong."""
-    if not (z.dtype in LIKE and readable(z, z.dtype) and z.dim() > 0 and eager()):
-        return False
-    if not (options.reduction in REDUCTIONS and 0.0 <= options.label_smoothing <= 1.0):
-        return False
-    if weight is not None:
-        if weight.requires_grad or not readable(weight, z.dtype):
-            return False
-        if not bool(((weight >= 0) & weight.isfinite()).all()):
-            return False
-    return (readable(target, torch.int64) or readable(target, z.dtype)) and not target.requires_grad
+def _by_torch(
+    z: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignore_index: int, label_smoothing: float
+) -> Tensor:
+    return functional.cross_entropy(
+        z, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+    )
+
+
+def _is_small(z: Tensor, wanted: bool) -> bool:
+    """Return whether the loss of these logits is PyTorch's for their number, with a gradient that is wanted or not."""
+    size, shape = z.numel(), z.shape
+    if len(shape) > 2:
+        if shape[1] < FEW_CLASSES:
+            return size < FEWEST["planes of few classes"][wanted]
+        short = size < SHORT_PLANE * shape[0] * shape[1]
+        return size < FEWEST["short planes" if short else "planes"][wanted]
+    classes = shape[-1] if shape else 1
+    if classes * z.itemsize < VECTOR_BYTES:
+        return size < FEWEST["short rows"][wanted]
+    if size < FEWEST["long rows"][wanted]:
+        return True
+    if classes in MEDIUM:
+        return size < FEWEST["medium rows"][wanted]
+    return size < FEWEST["long rows, threads"][wanted] and torch.get_num_threads() > 1
 
 
 def _unsavable(target: Tensor, weight: Tensor | None) -> bool:
@@ -142,111 +214,143 @@ def _copied_by_torch(z: Tensor, target: Tensor, options: Options) -> bool:
     return not (z.dim() in (1, 2, 4) or target.is_contiguous())
 
 
-def _rows(z: Tensor) -> Tensor:
-    """Return the logits as (rows, classes), contiguous."""
-    if z.dim() > 2:
-        z = z.movedim(1, -1).flatten(0, -2)
-    return contiguous(z if z.dim() == 2 else z.unsqueeze(0))
+def _evaluate(
+    z: Tensor, target: Tensor, weight: Tensor | None, options: Options, room: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor, Tensor | None] | None:
+    """Return the loss, and its gradient in the tensor that `room` makes like z, or without it None.
 
+    Return None if PyTorch is to compute, or to say what is wrong.
 
-def _target_rows(target: Tensor) -> Tensor:
-    """Return probabilities as (rows, classes), labels as (rows,), contiguous."""
-    return _rows(target) if target.is_floating_point() else contiguous(target.flatten())
-
-
-def _without_classes(z: Tensor) -> tuple[int, ...]:
-    return () if z.dim() == 1 else (z.shape[0], *z.shape[2:])
-
-
-def _problem(z: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Problem | None:
-    """Return what the kernel takes for rows of logits and of a target; None where the shapes do not fit."""
-    like, classes = LIKE[z.dtype], z.shape[1]
-    probabilities = target.is_floating_point()
-    if target.shape != (z.shape if probabilities else z.shape[:1]):
+    Raises
+    ------
+    IndexError
+        If a label is neither a class nor the ignored one.
+    """
+    dtype = z.dtype
+    labelled = target.dtype is torch.int64
+    if not (options.address and dtype in LIKE and readable(z, dtype)):
         return None
-    class_weight = like[:0]
+    if target.requires_grad or not readable(target, torch.int64 if labelled else dtype):
+        return None
+    smooth = options.label_smoothing > 0
+    layout = _layout(z, labelled and not smooth)
+    if layout is None or target.shape != (layout.each if labelled else z.shape):
+        return None
+    rows, classes, apart, each, planes = layout
     if weight is not None:
-        if weight.shape != (classes,):
+        if weight.requires_grad or not readable(weight, dtype) or weight.shape != (classes,):
             return None
-        class_weight = contiguous(weight).detach().numpy()
-    elif probabilities or options.label_smoothing > 0:
-        class_weight = np.ones(classes, like.dtype)
-    numbers = np.zeros(kernels.OPTIONS_SIZE)
-    numbers[kernels.REDUCTION] = REDUCTIONS[options.reduction]
-    numbers[kernels.IGNORE_INDEX] = options.ignore_index
-    numbers[kernels.LABEL_SMOOTHING] = options.label_smoothing
-    if probabilities:
-        return Problem(kernels.SOFTMAX_PROBABILITIES, np.empty(0, np.int64), target.numpy(), class_weight, numbers)
-    labels = target.numpy()
-    at = entries.first_wrong_label(labels, classes, options.ignore_index)
-    if at >= 0:
-        raise IndexError(
-            f"CrossEntropyLoss expects targets in 0..{classes - 1} (or ignore_index {options.ignore_index}), "
-            f"got {labels[at]} in row {at}"
-        )
-    return Problem(kernels.SOFTMAX_LABELS, labels, like[:0].reshape(0, 0), class_weight, numbers)
-
-
-def _compute(z: NDArray[Any], problem: Problem, gradient: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
-    rows = np.empty((3, len(z)))
-    value = by_hand.loss_and_gradient(
-        problem.code, z, problem.labels, problem.values, problem.class_weight, problem.options, z.reshape(-1)[:0], rows,
-        tasks(WORK_PER_ELEMENT * z.size), gradient,
+        weight = contiguous(weight)
+    elif smooth or not labelled:
+        weight = _ones(classes, dtype)
+    logits, target = contiguous(z), contiguous(target)
+    gradient = None if room is None else room(z)
+    value = z.new_empty(each) if options.reduction == "none" else torch.empty_like(NUMBER[dtype])
+    address, calls = _kernel(labelled, planes, room is None, classes, dtype)
+    cut, began, kind = calls.begin(rows, WORK_PER_ELEMENT * rows * classes)
+    wrong = entries.loss_at(
+        address, LIKE[dtype], logits.data_ptr(), rows, classes, apart,
+        target.data_ptr() if labelled else 0, options.ignore_index, 0 if labelled else target.data_ptr(),
+        0 if weight is None else weight.data_ptr(), options.address, _room_of_rows(rows),
+        0 if gradient is None else gradient.data_ptr(), value.data_ptr(), cut,
     )  # fmt: skip
-    return float(value), rows
+    if kind is not None:
+        kind.end(cut, began, rows)
+    if wrong == kernels.DONE:
+        return value, gradient
+    if wrong == kernels.UNUSABLE:
+        return None
+    raise IndexError(
+        f"CrossEntropyLoss expects targets in 0..{classes - 1} (or ignore_index {options.ignore_index}), "
+        f"got {target.flatten()[wrong]} in row {wrong}"
+    )
 
 
-def _as_tensor(problem: Problem, value: float, rows: NDArray[np.float64], dtype: torch.dtype) -> Tensor:
-    if problem.options[kernels.REDUCTION] == kernels.NONE:
-        return torch.from_numpy(rows[0] * rows[1]).to(dtype)
-    return torch.tensor(value, dtype=dtype)
+def _room_of_rows(rows: int) -> NDArray[np.float64]:
+    """Return uninitialised room for three numbers of each row."""
+    room: NDArray[np.float64] | None = getattr(_of_thread, "room", None)
+    if room is None or room.shape[1] < rows:
+        room = np.empty((3, rows))
+        if rows <= MOST_KEPT:
+            _of_thread.room = room
+    return room
 
 
-def _value(z: Tensor, problem: Problem) -> Tensor:
-    """Return the loss alone, some rows at a time, so that the gradients that come with them stay in a cache."""
-    logits = z.detach().numpy()
-    batch, classes = logits.shape
-    step = max(1, SCRATCH // classes)
-    scratch = np.empty((min(step, batch), classes), logits.dtype)
-    each = problem.options.copy()
-    each[kernels.REDUCTION] = kernels.NONE
-    rows = np.empty((2, batch))
-    for start in range(0, batch, step):
-        stop = min(start + step, batch)
-        part = problem._replace(labels=problem.labels[start:stop], values=problem.values[start:stop], options=each)
-        rows[:, start:stop] = _compute(logits[start:stop], part, scratch[: stop - start])[1][:2]
-    total = float((rows[0] * rows[1]).sum())
-    if problem.options[kernels.REDUCTION] == kernels.MEAN:
-        counts = rows[0]
-        if problem.code == kernels.SOFTMAX_LABELS and problem.class_weight.size:
-            counts = counts * problem.class_weight[np.where(counts > 0, problem.labels, 0)]
-        divisor = float(counts.sum())
-        total = total / divisor if divisor > 0 else float("nan")
-    return _as_tensor(problem, total, rows, z.dtype)
+def _layout(z: Tensor, narrow: bool) -> Layout | None:
+    """Return where the rows of logits stand in memory; None if kernels do not read them there.
+
+    narrow : whether the targets are class labels without smoothing, of which planes have to be
+    """
+    shape = z.shape
+    if len(shape) == 2:
+        rows, classes = shape
+        return Layout(rows, classes, classes, (rows,), False)
+    if len(shape) < 2:
+        return Layout(1, shape[0], shape[0], (), False) if shape else None
+    batch, classes, *places = shape
+    rows, each = z.numel() // classes, (batch, *places)
+    if rows == batch:
+        return Layout(rows, classes, classes, each, False)
+    apart = rows // batch
+    if not narrow or classes > kernels.NARROW or apart < FEWEST_PLACES or not z.is_contiguous():
+        return None
+    return Layout(rows, classes, apart, each, True)
+
+
+@functools.lru_cache(64)
+def _options(reduction: str, ignore_index: int, label_smoothing: float) -> Options:
+    given = reduction, ignore_index, label_smoothing
+    if not (isinstance(ignore_index, int) and isinstance(label_smoothing, (int, float)) and reduction in REDUCTIONS):
+        return Options(*given, None, 0)
+    if not 0.0 <= label_smoothing <= 1.0 or abs(ignore_index) > LARGEST_LABEL:
+        return Options(*given, None, 0)
+    numbers = np.zeros(kernels.OPTIONS_SIZE)
+    numbers[kernels.REDUCTION] = REDUCTIONS[reduction]
+    numbers[kernels.IGNORE_INDEX] = ignore_index
+    numbers[kernels.LABEL_SMOOTHING] = label_smoothing
+    return Options(*given, numbers, numbers.ctypes.data)
+
+
+@functools.lru_cache(16)
+def _ones(classes: int, dtype: torch.dtype) -> Tensor:
+    return torch.ones(classes, dtype=dtype, device="cpu")
+
+
+def _needs(owner: Any, code: Code, dtype: np.dtype[Any]) -> Needed:
+    return Needed([code], ["loss_at"], dtype, get_num_threads())
+
+
+class Kernel(NamedTuple):
+    """The address of the op of a loss, and the calls of it."""
+
+    address: int
+    calls: Calls
+
+
+@functools.lru_cache(1024)
+def _kernel(labelled: bool, planes: bool, alone: bool, classes: int, dtype: torch.dtype) -> Kernel:
+    """Return the kernel of a loss; compile it, and what calls it, at the first time.
+
+    alone : whether there is no gradient beside the loss
+    """
+    loss = kernels.BY_CODE[kernels.SOFTMAX_LABELS if labelled else kernels.SOFTMAX_PROBABILITIES]
+    what = "value" * alone + "_of_" * (alone and planes) + "planes" * planes
+    code = other_op_of_loss(loss, what) if what else op_of_loss(loss)
+    expect(_needs, _needs, code, LIKE[dtype].dtype)
+    return Kernel(code.address(LIKE[dtype].dtype), Calls(tasks))
 
 
 class _Function(torch.autograd.Function):
     """The loss with a gradient that waits for the backward pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        loss: CrossEntropyLoss,
-        problem: Problem,
-        z: Tensor,
-        target: Tensor,
-        weight: Tensor | None,
-        options: Options,
-        copied: bool,
-    ) -> Tensor:
-        gradient = loss.room_for(z)
-        value, rows = _compute(z.detach().numpy(), problem, gradient.numpy())
-        ctx.gradient, ctx.options = gradient, options
+    def forward(ctx: Any, found: tuple[Tensor, Tensor], kept: Kept, z: Tensor) -> Tensor:
+        value, ctx.gradient = found
+        target, weight, ctx.options, copied = kept
         ctx.save_for_backward(z, target, weight)
         # Those that have to be as they were although the gradient is there: PyTorch's loss reads them only now.
-        kept = (None if copied else target, weight)
-        ctx.versions = [(t, t._version) for t in kept if t is not None]
-        return _as_tensor(problem, value, rows, z.dtype)
+        ctx.versions = [(t, t._version) for t in (None if copied else target, weight) if t is not None]
+        return value
 
     @staticmethod
     def backward(ctx: Any, dvalue: Tensor) -> tuple[Any, ...]:
@@ -259,51 +363,34 @@ class _Function(torch.autograd.Function):
             if read or "inplace operation" not in str(error):
                 raise
         if by_torch:
-            return None, None, _gradient_by_torch(saved, ctx.options, dvalue), None, None, None, None
+            return None, None, _gradient_by_torch(saved, ctx.options, dvalue)
         # Autograd may take the gradient as it is: nobody else has it. A second backward pass computes it anew.
         gradient, ctx.gradient, ctx.versions = ctx.gradient, None, None
         if gradient is None:
-            gradient = _gradient(saved, ctx.options)
+            # Looked at again: hooks on saved tensors, and whoever shares memory with one, change them.
+            z, target, weight = saved
+            _, gradient = _evaluate(z, target, weight, ctx.options, _like) or (None, None)
             if gradient is None:
-                return None, None, _gradient_by_torch(saved, ctx.options, dvalue), None, None, None, None
+                return None, None, _gradient_by_torch(saved, ctx.options, dvalue)
         if dvalue.dim() > 0:
             gradient *= dvalue.unsqueeze(1)
         elif dvalue.item() != 1.0:
             gradient *= dvalue
-        return None, None, gradient, None, None, None, None
+        return None, None, gradient
 
 
 # As in `chains`.
 _apply = super(torch.autograd.Function, _Function).apply
 
-# What a loss saves: rows of logits, the target and the weight as they were given.
-Saved = tuple[Tensor, Tensor, Tensor | None]
+
+def _like(z: Tensor) -> Tensor:
+    """Return an uninitialised tensor for the gradient of z: contiguous, as PyTorch's is."""
+    return torch.empty_like(z, memory_format=torch.contiguous_format)
 
 
-def _gradient(saved: Saved, options: Options) -> Tensor | None:
-    """Return the gradient of saved tensors, looked at again as for the forward pass; None where PyTorch is to compute.
-
-    Hooks on saved tensors, and whoever shares memory with one, change them without a new version.
-    """
-    z, target, weight = saved
-    if z.dim() != 2 or not _ours(z, target, weight, options):
-        return None
-    z = contiguous(z)
-    problem = _problem(z, _target_rows(target), weight, options)
-    if problem is None:
-        return None
-    gradient = torch.empty_like(z)
-    _compute(z.detach().numpy(), problem, gradient.numpy())
-    return gradient
-
-
-def _gradient_by_torch(saved: Saved, options: Options, dvalue: Tensor) -> Tensor:
-    z, target, weight = saved
+def _gradient_by_torch(saved: tuple[Tensor, Tensor, Tensor | None], options: Options, dvalue: Tensor) -> Tensor:
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        value = functional.cross_entropy(
-            z, _target_rows(target), weight, ignore_index=options.ignore_index, reduction=options.reduction,
-            label_smoothing=options.label_smoothing,
-        )  # fmt: skip
-    (gradient,) = torch.autograd.grad(value, z, dvalue, create_graph=create_graph)
+        value = _by_torch(*saved, *options[:3])
+    (gradient,) = torch.autograd.grad(value, saved[0], dvalue, create_graph=create_graph)
     return gradient

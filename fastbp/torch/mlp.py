@@ -13,6 +13,7 @@ from fastbp.torch.activations import module_of
 from fastbp.torch.chains import chain_of, run_flat, views
 from fastbp.torch.conditions import readable
 from fastbp.torch.layers import run_children
+from fastbp.torch.scripting import refused
 
 __all__ = ["MLP"]
 
@@ -84,6 +85,8 @@ class MLP(nn.Module):
     """
 
     flat: Tensor
+
+    __prepare_scriptable__ = refused("script a torch.nn.Sequential of its layers, which loads `views()`")
 
     def __init__(
         self,

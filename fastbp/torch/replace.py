@@ -1,13 +1,13 @@
-"""`replace_`: fused chains in a module that is already there."""
+"""`replace_`: fused chains in a module that is already there, and `restore_`, the way back."""
 
 from dataclasses import dataclass, field
 
 from torch import nn
 
-from fastbp.torch.layers import Linear, Sequential, parts_of
+from fastbp.torch.layers import Linear, Sequential, has_chain
 from fastbp.torch.mlp import MLP
 
-__all__ = ["Replaced", "replace_"]
+__all__ = ["Replaced", "replace_", "restore_"]
 
 
 @dataclass
@@ -36,7 +36,7 @@ def replace_(model: nn.Module) -> Replaced:
 
     Each such ``nn.Sequential`` becomes a `fastbp.torch.Sequential`. It stays the same object with the same children and
     Parameters, so whatever refers to it, an optimizer or a checkpoint, goes on. How much faster it is, if at all,
-    depends on the sizes: measure yours. A small network trains fastest as an `MLP`.
+    depends on the sizes: measure yours. A small network trains fastest as an `MLP`. `restore_` is the way back.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def replace_(model: nn.Module) -> Replaced:
                 continue
             if type(module) is not nn.Sequential:
                 report.left[name] = f"a {type(module).__name__}, whose forward may be another"
-            elif all(isinstance(part, int) for part in parts_of(module)):
+            elif not has_chain(module):
                 report.left[name] = "no Linear beside another or beside an activation that fastbp has"
             else:
                 module.__class__ = Sequential
@@ -85,3 +85,41 @@ def replace_(model: nn.Module) -> Replaced:
         elif isinstance(module, nn.Linear) and type(module) is not Linear and id(module) not in seen:
             report.left[name] = "a Linear outside of an nn.Sequential"
     return report
+
+
+def restore_(model: nn.Module) -> nn.Module:
+    """Make ``nn.Sequential`` of each `fastbp.torch.Sequential` in a module again, in place: the way back of `replace_`.
+
+    Nothing but the class of those modules changes: they stay the same objects, with their children, Parameters,
+    buffers, hooks and modes. A `Linear`, `MLP` or `CrossEntropyLoss` that was made as one stays.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbp.torch import replace_, restore_
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> report = replace_(model)
+    >>> type(restore_(model))
+    <class 'torch.nn.modules.container.Sequential'>
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"restore_ expects model to be a torch.nn.Module, got {type(model).__name__}")
+    for module in model.modules():
+        if type(module) is Sequential:
+            module.__class__ = nn.Sequential
+    return model

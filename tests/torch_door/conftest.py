@@ -19,11 +19,12 @@ def door(torch):
 @pytest.fixture(scope="module", autouse=True)
 def fewest(torch, door):
     """Let kernels compute small layers too, and return what they leave to PyTorch elsewhere."""
-    from fastbp.torch import chains
+    from fastbp.torch import chains, loss
 
     with pytest.MonkeyPatch.context() as patch:
-        fewest = chains.FEWEST
+        fewest = {**chains.FEWEST, "loss": loss.FEWEST}
         patch.setattr(chains, "FEWEST", {})
+        patch.setattr(loss, "FEWEST", dict.fromkeys(loss.FEWEST, (0, 0)))
         yield fewest
 
 

@@ -203,8 +203,8 @@ def test_a_child_with_a_hook_is_called_and_the_others_stay_fused(
     x, dout = numbers(6, 5), numbers(6, 3)
     expected = gradients(model, x, dout)
     network = fused(model)
-    chains, run = [], layers.run
-    monkeypatch.setattr(layers, "run", lambda codes, *args: (chains.append(len(codes)), run(codes, *args))[1])
+    chains, run = [], layers.run_eagerly
+    monkeypatch.setattr(layers, "run_eagerly", lambda codes, *args: (chains.append(len(codes)), run(codes, *args))[1])
     same(gradients(network, x, dout), expected)
     kinds = "forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"
     for kind in kinds:
