@@ -16,9 +16,12 @@ from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE
 from fastbp.kernels.losses.by_hand import loss_and_gradient
 from fastbp.kernels.losses.functions import other_op_of_loss
 from fastbp.kernels.ops import by_hand
+from fastbp.kernels.ops.fill import fill
+from fastbp.kernels.run import frame, plan
 from fastbp.kernels.run.chunks import CHUNK_ROWS
 from fastbp.kernels.run.plan import gradient_chunks
 from fastbp.kernels.run.predict import predict
+from fastbp.kernels.run.stored import DATA, INDICES, INDPTR, ROWS, STEP, STORED_SIZE
 
 rng = np.random.default_rng(0)
 FENCES = [np.copy, lambda x: fenced(x, at_end=True), lambda x: fenced(x, at_end=False)]
@@ -176,6 +179,41 @@ def inputs():
             same(lambda x, *rest: read(x[:, ::2], *rest), x, some, none, none, half)
 
 
+def sparse():
+    """Forward, back and predicted, the stored rows and all arrays of the network fenced."""
+
+    def run(rows, ins, outs, data, indices, indptr, params, grads, out, dout, predicted):
+        table = np.zeros(STORED_SIZE, np.int64)
+        table[[DATA, INDICES, INDPTR, ROWS]] = [a.ctypes.data for a in (data, indices, indptr, indptr)]
+        table[STEP], layers, none = 1, plan.on_sparse([plan.Layer(ins, outs)]), np.zeros(0, np.float32)
+        network, layout = plan.make_plan(layers, 4, rows, train=True)
+        fill(network, np.dtype(np.float32), train=True)
+        stays = frame.Frame(
+            network, layout, np.zeros(frame.SETTINGS_SIZE, np.int64), np.zeros(updates.HYPER_SIZE), np.zeros(0), params,
+            grads, none, np.zeros(layout[plan.SIZE], np.float32), np.zeros((3, 0)), none, np.zeros(0, np.int64),
+            np.zeros((frame.RECORD_ROWS, 1)),
+        )  # fmt: skip
+        addresses = stays.addresses()
+        addresses[frame.STORED] = table.ctypes.data
+        entries.forward_batch(addresses, np.zeros((rows, 0), np.float32), out, 3)
+        entries.backward_batch(addresses, np.zeros((rows, 0), np.float32), dout, 3)
+        network, layout = plan.make_plan(layers, 4, rows, train=False)
+        fill(network, np.dtype(np.float32), train=False)
+        assert entries.first_wrong_row(table, rows, ins, data.size) < 0
+        entries.predict_sparse(network, params, np.zeros(layout[plan.SIZE], np.float32), table, 0, predicted, 3)
+
+    for rows, ins, outs in [(1, 1, 1), (3, 5, 7), (9, 40, 130), (5, 700, 33), (7, 3, 16)]:
+        which = rng.random((rows, ins)) < 0.4
+        which[:, -1] = True  # the last row of W is read
+        data, indices = numbers(int(which.sum())), np.nonzero(which)[1].astype(np.int32)
+        indptr = np.concatenate([[0], np.cumsum(which.sum(axis=1))])
+        dz, w = numbers(rows, outs), numbers(ins * outs)
+        same(
+            lambda *arrays, sizes=(rows, ins, outs): run(*sizes, *arrays),
+            data, indices, indptr, w, 0 * w, 0 * dz, dz, 0 * dz,
+        )  # fmt: skip
+
+
 if __name__ == "__main__":
     if "--past" in sys.argv:  # to see that the fences hold
         ctypes.string_at(fenced(np.zeros(3)).ctypes.data, 25)
@@ -185,3 +223,4 @@ if __name__ == "__main__":
     all_losses()
     networks()
     inputs()
+    sparse()
