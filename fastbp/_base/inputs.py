@@ -2,12 +2,13 @@
 
 import functools
 import mmap
+from collections import defaultdict
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp._base.threads import tasks_for
+from fastbp._base.calls import Calls
 from fastbp.kernels import entries
 from fastbp.kernels.code import Code
 from fastbp.kernels.inputs import ELEMENTS, READ, numbers_table, reader
@@ -16,6 +17,7 @@ Array = NDArray[Any]
 Given = TypeVar("Given")
 LINE = 64  # bytes of a cache line
 READ_WORK = 8  # floating-point operations that reading a number takes as long as
+_calls: defaultdict[Code, Calls] = defaultdict(Calls)  # of each reader
 _IN_PLACE = np.empty(0, np.int64)
 
 
@@ -89,7 +91,10 @@ class Input(Readable):
             first, order = 0, np.ascontiguousarray(rows, np.int64)
             count = len(order)
         out = np.empty((count, self.shape[1]), self.dtype)
-        entries.read_rows(self._ready(), order, first, out, tasks_for(READ_WORK * out.size))
+        tasks, began, kind = _calls[self.code].begin(out.size, READ_WORK * out.size)
+        entries.read_rows(self._ready(), order, first, out, tasks)
+        if kind is not None:
+            kind.end(tasks, began, out.size)
         return out
 
     def copy(self) -> Array:

@@ -1,5 +1,6 @@
 """The dense layer: its parameters, and forward and backward by hand."""
 
+import functools
 from typing import Any, Final
 
 import numpy as np
@@ -131,7 +132,7 @@ class Dense(Weighted):
     def _lines(self, name: str) -> list[tuple[str, str, int | None, int]]:
         return [(name, self.activation, self.out_features, self._size)]
 
-    @property
+    @functools.cached_property
     def _work(self) -> float:
         """Floating-point operations of a product for one row."""
         return 2.0 * self.in_features * self.out_features

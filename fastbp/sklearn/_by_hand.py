@@ -7,8 +7,9 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from fastbp._base.calls import Calls
 from fastbp._base.sparse import StoredRows
-from fastbp._base.threads import get_num_threads, tasks_for
+from fastbp._base.threads import get_num_threads
 from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.nn.loss import Targets
@@ -36,14 +37,21 @@ class Passes:
         expect(_needs_of_passes, model, sparse)
         plan, layout = model._plan(rows, train=True, sparse=sparse)
         fill(plan, model.dtype, train=True)
+        self._forward_calls, self._backward_calls = Calls(), Calls()
         self._model, self._pass = model, PlannedPass((plan, layout), model._params, model._grads)
 
     def loss_and_gradients(self, objective: Objective, x: Array | StoredRows, targets: Targets, weight: Array) -> float:
         """Return the weighted sum of the rows' losses; the model's gradients become those of it."""
-        work = self._model._work * len(x)
-        z = self._pass.forward(x, self._model.out_features, tasks_for(work))
+        count, work = len(x), self._model._work * len(x)
+        tasks, began, kind = self._forward_calls.begin(count, work)
+        z = self._pass.forward(x, self._model.out_features, tasks)
+        if kind is not None:
+            kind.end(tasks, began, count)
         value, d = objective.value_and_gradient(z, targets, weight)
-        self._pass.backward(d, tasks_for(2 * work))
+        tasks, began, kind = self._backward_calls.begin(count, 2 * work)
+        self._pass.backward(d, tasks)
+        if kind is not None:
+            kind.end(tasks, began, count)
         return value
 
 

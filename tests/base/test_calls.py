@@ -9,6 +9,7 @@ import pytest
 import fastbp
 from fastbp._base import calls as _calls
 from fastbp._base import threads
+from fastbp._base.inputs import numbers_input
 
 
 class TestOneOrMany:
@@ -143,6 +144,18 @@ def prediction():
     return lambda: model.predict(X)
 
 
+def conversions():
+    rows = numbers_input(X.astype("float64"), np.dtype("float32"))
+    return lambda: rows[2:]
+
+
+def fits():
+    from fastbp.sklearn import MLPRegressor
+
+    model, y = MLPRegressor(loss="poisson", hidden_layer_sizes=(5,), random_state=0), np.ones(len(X))
+    return lambda: model.partial_fit(X, y)
+
+
 def prediction_in_parts():
     model = fastbp.mlp([6, 5, 3], rng=0)
     return lambda: model.predict(X, batch_size=8)
@@ -191,8 +204,8 @@ X = np.random.default_rng(0).standard_normal((20, 6)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 20)
 # What is called again and again, with the numbers of paces that a call of it has.
 CALLERS = {
-    dense: 2, by_layers: 4, by_plan: 2, prediction: 1, prediction_in_parts: 3, steps: 1, weighted_steps: 1,
-    steps_in_three_calls: 1, updates: 5, losses: 1,
+    dense: 2, by_layers: 4, by_plan: 2, prediction: 1, conversions: 1, prediction_in_parts: 3,
+    steps: 1, weighted_steps: 1, steps_in_three_calls: 1, updates: 5, losses: 1, fits: 2,
 }  # fmt: skip
 
 
