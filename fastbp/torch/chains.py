@@ -266,7 +266,7 @@ def run_flat(chain: Chain, x: Tensor, flat: Tensor) -> Tensor:
 
 def _is_readable(x: Tensor) -> bool:
     """Whether x is such a tensor as kernels read."""
-    return type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0
+    return type(x) in PLAIN and x.dtype in LIKE and x.layout is torch.strided and x.dim() > 0 and not x.is_nested
 
 
 def _is_torchs(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> bool:
