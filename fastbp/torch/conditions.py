@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 # What every call asks, so without the way through PyTorch's modules
-_autocast, _compiling, _tracing = torch.is_autocast_enabled, torch.compiler.is_compiling, torch._C._get_tracing_state
+_autocast, compiling, _tracing = torch.is_autocast_enabled, torch.compiler.is_compiling, torch._C._get_tracing_state
 _transforms, _modes = torch._C._are_functorch_transforms_active, torch._C._len_torch_dispatch_stack
 
 
@@ -26,7 +26,7 @@ def eager() -> bool:
     return not (
         _autocast("cpu")
         or forward_ad._current_level >= 0
-        or _compiling()
+        or compiling()
         or _tracing() is not None
         or _transforms()
         or _modes() > 0
