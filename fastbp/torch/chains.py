@@ -272,12 +272,14 @@ def _is_readable(x: Tensor) -> bool:
 def _is_torchs(codes: tuple[int, ...], x: Tensor, parameters: Parameters) -> bool:
     """Whether PyTorch computes layers as fast."""
     if len(codes) == 1:
-        return _is_small(codes[0], x, parameters[0])
+        weight = parameters[0]
+        return weight is not None and is_small(codes[0], x.numel() * weight.shape[0])
     return x.numel() == x.shape[-1] and sum(w.numel() for w in parameters[::2] if w is not None) > MOST_FOR_A_ROW
 
 
-def _is_small(code: int, x: Tensor, weight: Tensor | None) -> bool:
-    return code in FEWEST and weight is not None and x.numel() * weight.shape[0] < FEWEST[code]
+def is_small(code: int, multiplications: int) -> bool:
+    """Whether a single layer with this activation is PyTorch's."""
+    return code in FEWEST and multiplications < FEWEST[code]
 
 
 def _look(x: Tensor, parameters: Parameters) -> tuple[Tensor, tuple[list[Shape | None], list[int]] | None]:

@@ -12,7 +12,7 @@ from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp.kernels.activations import ACTIVATIONS, IDENTITY
 from fastbp.torch.activations import PLAIN_CODES, code_of
-from fastbp.torch.chains import FEWEST, run, run_eagerly
+from fastbp.torch.chains import is_small, run, run_eagerly
 from fastbp.torch.conditions import compiling, eager
 from fastbp.torch.scripting import refused
 
@@ -82,7 +82,7 @@ class Linear(nn.Linear):
         """Return ``g(input @ weight.T + bias)`` for an input of shape (*, in_features)."""
         if self._code == IDENTITY and type(input) is Tensor and not compiling():
             size = input.numel()  # a tensor while PyTorch traces
-            if type(size) is int and size * self.out_features < FEWEST[IDENTITY]:  # PyTorch's, found out at once
+            if type(size) is int and is_small(IDENTITY, size * self.out_features):  # PyTorch's, found out at once
                 return functional.linear(input, self.weight, self.bias)
         return run((self._code,), input, (self.weight, self.bias))
 
