@@ -253,7 +253,8 @@ def gaussian_nll_loss(
     if variance.ndim == mean.ndim - 1 and variance.shape == mean.shape[:-1] and variance.shape != mean.shape[1:]:
         variance = variance[..., None]  # one for each row, as in PyTorch
     try:
-        variance = np.ascontiguousarray(np.broadcast_to(variance, mean.shape))
+        if variance.shape != mean.shape:
+            variance = np.broadcast_to(variance, mean.shape).copy()
     except ValueError:
         shapes = check.shape_text(mean.shape), check.shape_text(variance.shape)
         raise ValueError(f"{who} expects var that broadcasts to {shapes[0]}, got {shapes[1]}") from None
