@@ -28,10 +28,12 @@ from fastbp.kernels.losses.functions import op_of_loss
 from fastbp.kernels.ops import by_hand
 from fastbp.kernels.ops.fill import all_codes
 from fastbp.kernels.run import chain_plan, penalty
+from fastbp.kernels.run.plan import Layer
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import TILE_ROWS, TILE_VECTORS, tile
 from fastbp.kernels.simd.modes import TAKE
 from tests.kernels.calls import layers_of
+from tests.kernels.sparse import SparseNetwork
 
 pytestmark = pytest.mark.jit
 
@@ -196,28 +198,18 @@ def compiled_entries(training):
     rows, at_z, at_options = np.zeros((3, 3)), z.ctypes.data, options.ctypes.data
     value, op = z.copy(), op_of_loss(losses.BY_CODE[losses.SOFTMAX_LABELS]).address(z.dtype)
     entries.loss_at(
-        op,
-        z,
-        at_z,
-        3,
-        2,
-        2,
-        labels.ctypes.data,
-        -100,
-        0,
-        0,
-        at_options,
-        rows,
-        z.copy().ctypes.data,
-        value.ctypes.data,
-        1,
-    )
+        op, z, at_z, 3, 2, 2, labels.ctypes.data, -100, 0, 0, at_options, rows, z.copy().ctypes.data,
+        value.ctypes.data, 1,
+    )  # fmt: skip
     entries.gaussian_nll(z, z, z, real(1), real(1e-6), real(0), np.zeros(3), z.copy(), z.copy())
     entries.fma_peak(np.ones((1, limits.CHAINS * isa().lanes(4)), real), real(0.5), real(1), 1, 1)
     entries.copy(np.ones(3, real), np.ones(3, real), 1)
     table = numbers_table(z)
     table[READ] = reader(ELEMENTS["f4"]).address(z.dtype)
     entries.read_rows(table, labels, 0, z.copy(), 1)
+    network = SparseNetwork([Layer(2, 2, bias=True)], np.float32, z)
+    network.predict()
+    entries.first_wrong_row(network.table, 3, 2, network.stored.data.size)
     problem = training([(2, 2, 0, True)], np.float32)
     problem.run(entries).predict(entries)
     table = problem.frame().addresses()
@@ -382,11 +374,12 @@ def outlined_behind(value):
 
 def test_an_entry_hands_its_arrays_to_one_outlined_body():
     """So other code than Numba's can call that. An entry of integers alone has no element type: it is the body."""
+    of_integers = ("first_wrong_label", "first_wrong_row")
     for name, dispatcher in ENTRIES.items():
         function = dispatcher.py_func.__wrapped__
         named = [outlined_behind(function.__globals__.get(each)) for each in function.__code__.co_names]
         bodies = [part for part in named if part is not None]
-        assert len(bodies) == (name != "first_wrong_label"), name
+        assert len(bodies) == (name not in of_integers), name
 
 
 # The region is the one parallel kernel, whose loop Numba compiles by itself.
