@@ -62,7 +62,8 @@ class RunState:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.record = np.array(self.record)  # kernels write to it, and that of a pickle may be read-only
+        # Kernels take arrays that may be written to, and those of a pickle may be read-only.
+        self.order, self.record = np.array(self.order), np.array(self.record)
 
     @property
     def steps(self) -> int:
