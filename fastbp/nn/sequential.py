@@ -203,19 +203,20 @@ class Sequential(Stack):
             If x holds no real numbers, or has another shape.
         """
         rows = check.inputs(x, self.in_features, self.dtype, "Sequential")
-        count, readers = len(rows), (rows.code,) if isinstance(rows, Input) else ()
+        count = len(rows)
         if batch_size is None:
-            batch_size = self._read_rows if readers else self._predict_rows
+            batch_size = self._read_rows if isinstance(rows, Input) else self._predict_rows
         else:
             batch_size = check.integer(batch_size, "Sequential", "batch_size")
         out = np.empty((count, self.out_features), self.dtype)
         if isinstance(rows, StoredRows):
             self._predict_sparse(rows, batch_size, out)
             return out
-        if count <= batch_size and not isinstance(rows, Input):
+        if isinstance(rows, Input):
+            self._reserve_prediction(min(batch_size, count), (rows.code,))
+        elif count <= batch_size:
             self._predict(rows, out)
             return out
-        self._reserve_prediction(min(batch_size, count), readers)
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
             self._predict(rows[part], out[part])
