@@ -111,7 +111,7 @@ def stored_rows(x: Any, dtype: np.dtype[Any], who: str, name: str) -> StoredRows
         raise ValueError(f"{who} expects {name} of shape (batch, at most {MOST_FEATURES}), got {x.shape}")
     csr = x.tocsr()
     rows = _taken(csr, dtype)
-    if not _is_in_order(rows):
+    if len(rows) != x.shape[0] or not _is_in_order(rows):
         try:
             csr = csr.copy()
             csr.check_format()

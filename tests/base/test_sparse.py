@@ -92,6 +92,14 @@ def cut(x):
     x.data = x.data[:5]
 
 
+def fewer_rows(x):
+    x.indptr = x.indptr[:-1]
+
+
+def more_rows(x):
+    x.indptr = np.append(x.indptr, x.indptr[-1])
+
+
 def index_of_row(x):
     x.indices = x.indices.astype(np.int64)
     x.indices[4] = 2**32  # which is 0 in 32 bits
@@ -105,6 +113,8 @@ def index_of_row(x):
         (spoil(lambda x: x.indptr.__setitem__(1, 20)), ValueError, "sound sparse matrix: indptr must be a non-decr"),
         (spoil(lambda x: x.indptr.__setitem__(3, 99)), ValueError, "sound sparse matrix: Last value of index pointer"),
         (spoil(cut), ValueError, "sound sparse matrix"),
+        (spoil(fewer_rows), ValueError, "sound sparse matrix: index pointer size 3 should be 4"),
+        (spoil(more_rows), ValueError, "sound sparse matrix: index pointer size 5 should be 4"),
         (spoil(index_of_row), ValueError, "sound sparse matrix: indices must be < 9"),
         (sp.csr_matrix((3, 8)), ValueError, r"shape \(batch, 9\), got \(3, 8\)"),
         (sp.csr_matrix((0, 9)), ValueError, r"at least one row, got \(0, 9\)"),
@@ -112,8 +122,8 @@ def index_of_row(x):
         (sp.csr_matrix((3, 9), dtype=np.longdouble), TypeError, "real numbers up to 64 bits, got dtype"),
     ],
     ids=[
-        "past the last column", "negative", "rows that end before they begin", "more than stored", "cut", "wide index",
-        "columns", "no rows", "complex", "long double",
+        "past the last column", "negative", "rows that end before they begin", "more than stored", "cut", "fewer rows",
+        "more rows", "wide index", "columns", "no rows", "complex", "long double",
     ],
 )  # fmt: skip
 def test_damaged_and_foreign_matrices_are_refused(x, error, message):
