@@ -123,6 +123,12 @@ def stored_rows(x: Any, dtype: np.dtype[Any], who: str, name: str) -> StoredRows
     return rows
 
 
+def expect_unspoiled(rows: StoredRows, who: str, name: str) -> None:
+    """Raise ValueError if rows that are long in use are not as kernels take them: their memory is the caller's."""
+    if not _is_in_order(rows):
+        raise ValueError(f"{who} expects {name} as it was: the columns of its stored numbers have been changed")
+
+
 def _taken(csr: Any, dtype: np.dtype[Any]) -> StoredRows:
     """Return the arrays of a CSR matrix in the types of the kernels."""
     features, indices = int(csr.shape[1]), csr.indices

@@ -182,3 +182,19 @@ def test_nothing_as_large_as_the_dense_matrix_is_kept():
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 1e6
+
+
+@pytest.mark.parametrize("column", [-(10**6), 10**9, 0])
+def test_columns_that_a_callback_spoils_end_a_fit_before_they_are_read(column):
+    class Spoil(fastbp.Callback):
+        def on_epoch_end(self, *_):
+            x.indices[:] = column
+
+    x, one = X.copy(), trainer()
+    with pytest.raises(ValueError, match="fit expects x as it was: the columns of its stored numbers"):
+        one.fit(x, Y, epochs=3, rng=0, callbacks=[Spoil()], progress=False)
+    assert one.history.epochs == 1
+    one.fit(X, Y, epochs=3, resume=True, progress=False)
+    other = trainer()
+    other.fit(X, Y, epochs=3, rng=0, progress=False)
+    assert same(one, other)
