@@ -141,7 +141,7 @@ def as_array(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
         return np.asarray(x)
     array = np.empty(x.shape, dtype)
     for i, kind in enumerate(kinds):
-        if kind.kind not in "fiub" or kind.itemsize > 8:
+        if kind.kind not in "fiub" or getattr(kind, "itemsize", 8) > 8:  # that of a sparse column has no size
             where = f"dtype {kind} in column {x.columns[i]!r}"
             raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got {where}")
         array[:, i] = x.iloc[:, i].to_numpy(dtype, na_value=np.nan)

@@ -679,7 +679,10 @@ class TestFrames:
     @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(
-            st.sampled_from(["bool", "float32", "float64", "int8", "uint64", "Int64", "Float32", "boolean"]), min_size=1
+            st.sampled_from(
+                ["bool", "float32", "float64", "int8", "uint64", "Int64", "Float32", "boolean", "Sparse[i8]"]
+            ),
+            min_size=1,
         ),
         st.integers(1, 9),
         st.integers(0, 2**32),
