@@ -8,7 +8,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from fastbp._base.calls import Calls
-from fastbp._base.sparse import StoredRows
+from fastbp._base.sparse import StoredRows, expect_unspoiled
 from fastbp._base.threads import get_num_threads
 from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
@@ -42,6 +42,8 @@ class Passes:
 
     def loss_and_gradients(self, objective: Objective, x: Array | StoredRows, targets: Targets, weight: Array) -> float:
         """Return the weighted sum of the rows' losses; the model's gradients become those of it."""
+        if isinstance(x, StoredRows):
+            expect_unspoiled(x, "MLP", "X")
         count, work = len(x), self._model._work * len(x)
         tasks, began, kind = self._forward_calls.begin(count, work)
         z = self._pass.forward(x, self._model.out_features, tasks)

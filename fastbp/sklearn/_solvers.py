@@ -14,7 +14,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from fastbp._base import memory
 from fastbp._base.inputs import Input
-from fastbp._base.sparse import StoredRows
+from fastbp._base.sparse import StoredRows, expect_unspoiled
 from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.losses import REDUCTION
@@ -146,6 +146,8 @@ class CompiledSolver(Steps):
 
     def epoch(self, samples: Samples, objective: Objective, order: Array, batch: int, alpha: float) -> Array:
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
+        if isinstance(samples.rows, StoredRows):
+            expect_unspoiled(samples.rows, "MLP", "X")
         self._objective = objective
         self._follow_schedule()
         self._expect(samples.targets.code, ("train_penalized",), samples.rows)

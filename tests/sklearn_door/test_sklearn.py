@@ -376,6 +376,17 @@ class Listener:
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_columns_that_a_callback_spoils_end_a_fit_before_they_are_read(digits, solver):
+    class Spoil(Listener):
+        def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+            x.indices[:] = 10**9
+
+    x = pytest.importorskip("scipy.sparse").csr_matrix(digits[0])
+    with pytest.raises(ValueError, match="MLP expects X as it was: the columns of its stored numbers"):
+        ours.MLPClassifier(**FEW, solver=solver).set_callbacks(Spoil()).fit(x, digits[1])
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_callbacks_hear_of_every_epoch(digits, solver):
     x, y = digits
     listener = Listener()
