@@ -12,7 +12,7 @@ from fastbp._base.calls import OneOrMany
 from fastbp._base.guard import set_unguarded
 from fastbp._base.inputs import Readable
 from fastbp._base.interrupts import held_back
-from fastbp._base.sparse import StoredRows, is_sparse
+from fastbp._base.sparse import StoredRows, expect_unspoiled, is_sparse
 from fastbp.kernels import entries
 from fastbp.kernels.run.frame import DX
 from fastbp.nn.loss import Targets
@@ -174,6 +174,8 @@ class ByHand(Resumable):
                 gradient = check.apart(check.exact_shape(dout, shape, "Trainer", "dout"), model._params, model._grads)
             if input_gradient and isinstance(x, StoredRows):
                 raise ValueError("Trainer.backward expects no input_gradient after a sparse x, got True")
+            if isinstance(x, StoredRows):
+                expect_unspoiled(x, "Trainer.backward", "x")
             dx = np.empty(x.shape, model.dtype) if input_gradient else None
             self._backward(run, gradient, dx)
             return dx
@@ -264,6 +266,8 @@ class ByHand(Resumable):
         for step in steps:
             chosen: Any = order[step * batch : (step + 1) * batch] if order.size else slice(None)
             rows = x[chosen]
+            if isinstance(rows, StoredRows):
+                expect_unspoiled(rows, "fit", "x")
             out = self._forward(rows, tasks)
             run = self._forwarded
             value, dout = self._loss.evaluate(out, targets.values[chosen], weight[chosen] if weight.size else None)

@@ -198,3 +198,19 @@ def test_columns_that_a_callback_spoils_end_a_fit_before_they_are_read(column):
     other = trainer()
     other.fit(X, Y, epochs=3, rng=0, progress=False)
     assert same(one, other)
+
+
+def test_columns_that_are_spoiled_between_two_passes_end_the_second():
+    x, one = X.copy(), trainer()
+    out = one.forward(x)
+    x.indices[0] = -(10**6)
+    with pytest.raises(ValueError, match=r"Trainer\.backward expects x as it was"):
+        one.backward(out)
+    x = X.copy()
+
+    def spoils(outputs, targets):
+        x.indices[:] = 10**9
+        return squares(outputs, targets)
+
+    with pytest.raises(ValueError, match="fit expects x as it was"):
+        trainer(loss=spoils).fit(x, np.eye(4)[Y], batch_size=64, shuffle=False, progress=False)
