@@ -123,10 +123,15 @@ def stored_rows(x: Any, dtype: np.dtype[Any], who: str, name: str) -> StoredRows
     return rows
 
 
+def spoiled(who: str, name: str) -> ValueError:
+    """Return the error about rows in use that are no longer as kernels take them: their memory is the caller's."""
+    return ValueError(f"{who} expects {name} as it was: the columns of its stored numbers have been changed")
+
+
 def expect_unspoiled(rows: StoredRows, who: str, name: str) -> None:
-    """Raise ValueError if rows that are long in use are not as kernels take them: their memory is the caller's."""
+    """Raise that error where it is so."""
     if not _is_in_order(rows):
-        raise ValueError(f"{who} expects {name} as it was: the columns of its stored numbers have been changed")
+        raise spoiled(who, name)
 
 
 def _taken(csr: Any, dtype: np.dtype[Any]) -> StoredRows:
@@ -134,9 +139,9 @@ def _taken(csr: Any, dtype: np.dtype[Any]) -> StoredRows:
     features, indices = int(csr.shape[1]), csr.indices
     if indices.dtype != np.int32:
         indices = np.clip(indices, -1, features)  # what is no column is none then
-    types = ((csr.data, dtype), (indices, np.int32), (csr.indptr, np.int64))
-    data, indices, indptr = (np.require(array, kind, ("C", "A")) for array, kind in types)
-    return StoredRows(data, indices, indptr, features)
+    data, indices = (np.require(array, kind, ("C", "A")) for array, kind in ((csr.data, dtype), (indices, np.int32)))
+    # Kernels follow indptr without a check, so it is a copy; of the columns they look at each row again in each step.
+    return StoredRows(data, indices, np.array(csr.indptr, np.int64), features)
 
 
 def _is_in_order(rows: StoredRows) -> bool:

@@ -14,7 +14,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from fastbp._base import memory
 from fastbp._base.inputs import Input
-from fastbp._base.sparse import StoredRows, expect_unspoiled
+from fastbp._base.sparse import StoredRows, spoiled
 from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.losses import REDUCTION
@@ -146,8 +146,6 @@ class CompiledSolver(Steps):
 
     def epoch(self, samples: Samples, objective: Objective, order: Array, batch: int, alpha: float) -> Array:
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
-        if isinstance(samples.rows, StoredRows):
-            expect_unspoiled(samples.rows, "MLP", "X")
         self._objective = objective
         self._follow_schedule()
         self._expect(samples.targets.code, ("train_penalized",), samples.rows)
@@ -174,9 +172,11 @@ class CompiledSolver(Steps):
             self._begin(targets, Part(range(done, done + count), batch, order, record), tasks)
             addresses, rows, values = self._given(x, targets.values, batch)
             began = time.perf_counter()
-            entries.train_penalized(
+            wrong = entries.train_penalized(
                 addresses, rows, targets.labels, values, weight, order, record, numbers, self._blocks
             )
+            if wrong < -1:
+                raise spoiled("MLP", "X")
             pace.note(tasks, count, time.perf_counter() - began)
             self._made += int(np.count_nonzero(totals[done : done + count] > 0))
             done += count

@@ -11,7 +11,7 @@ from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.inputs import Input
 from fastbp._base.interrupts import held_back
 from fastbp._base.pace import Pace
-from fastbp._base.sparse import StoredRows
+from fastbp._base.sparse import StoredRows, spoiled
 from fastbp._base.threads import get_num_threads, tasks_for
 from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
@@ -299,6 +299,8 @@ class Steps(Guarded):
         if addresses is not self._addresses and not order.size:  # what is read needs an order, even one in place
             order = np.arange(part.batch)
         wrong: int = entries.train_steps(addresses, x, targets.labels, values, samples.weight, order, part.record)
+        if wrong < -1:
+            raise spoiled("Trainer", "x")
         return wrong
 
     def _given_x(self, x: Array | Input | StoredRows, batch: int) -> tuple[Array, Array]:

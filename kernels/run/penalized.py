@@ -7,7 +7,7 @@ from ..compile.outlined import outlined
 from ..compile.pointers import at, doubles_at, pointer_to
 from ..compile.records import DOUBLES, INT, INTS, POINTER
 from ..compile.records import record as make_record
-from ..compile.signature import Doubles2, Ints, Ints2, Reals, Reals2
+from ..compile.signature import Doubles2, Int, Ints, Ints2, Reals, Reals2
 from ..optimizers.registry import EPS, WEIGHT_DECAY
 from ..simd.lanes import Lanes, Vec
 from ..simd.rows import summed
@@ -44,7 +44,7 @@ Penalty = make_record("Penalty", like=POINTER, numbers=DOUBLES, steps=INT, block
 
 def _types(dtype):
     i = types.int64
-    return types.void(Samples.of(dtype), types.CPointer(i), types.CPointer(types.float64), i, Penalty.of(dtype))
+    return i(Samples.of(dtype), types.CPointer(i), types.CPointer(types.float64), i, Penalty.of(dtype))
 
 
 @outlined(_types)
@@ -63,7 +63,10 @@ def train_with_penalty(samples, frame, record, steps, penalty):
                 total += sum_of_squares(params, penalty.blocks[2 * i], penalty.blocks[2 * i + 1])
             numbers[SQUARES, step] = total
         settings[FIRST_STEP], settings[LAST_STEP] = step, step + 1
-        train(samples, frame, record, steps)
+        wrong = train(samples, frame, record, steps)
+        if wrong != -1:
+            return wrong
+    return -1
 
 
 @entry
@@ -77,16 +80,17 @@ def train_penalized(
     record: Doubles2,
     numbers: Doubles2,
     blocks: Ints2,
-) -> None:
+) -> Int:
     """Run training steps as `network.train_steps` does, each with a weight decay and an eps of its own.
 
     numbers : (NUMBERS, steps) float64: the weight decay of each step, its eps; and written, the sum of squares of the
         blocks before it. A step whose decay is negative is left out.
     blocks : (blocks, 2) int64: where in the parameters what is penalized begins, and how many elements that are
+    return : as `train_steps`
     """
     samples = Samples(
         at(x, 0), x.shape[0], at(labels, 0), at(targets, 0), targets.shape[1], at(sample_weight, 0), sample_weight.size,
         at(order, 0), order.size,
     )  # fmt: skip
     penalty = Penalty(at(x, 0), at(numbers, 0), numbers.shape[1], at(blocks, 0), blocks.shape[0])
-    train_with_penalty(samples, at(frame, 0), at(record, 0), record.shape[1], penalty)
+    return train_with_penalty(samples, at(frame, 0), at(record, 0), record.shape[1], penalty)

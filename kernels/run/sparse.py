@@ -3,30 +3,11 @@
 from ..compile.functions import entry, kernel
 from ..compile.pointers import address_of, at, int32s_at, pointer_to
 from ..compile.signature import Int, Ints, Ints2, Reals, Reals2
+from ..ops.call import row_at
 from .frame import LAYOUT, STORED, WORK
-from .plan import X
+from .plan import IN, X
 from .predict import Network, predict_rows
 from .stored import INDICES, INDPTR, ROWS, STEP
-
-
-@kernel
-def place_rows(frame, samples, start, labels, ignored, ignores, rows):
-    """Write which rows a step's batch is. `ignores`: one whose label is `ignored` has nothing stored then.
-
-    A NaN in such a row would be 0 * NaN in the weights' gradients.
-    """
-    stored = pointer_to(frame, frame[STORED])
-    if samples.ordered == 0 and not ignores:
-        stored[ROWS], stored[STEP] = stored[INDPTR], 1
-        return
-    indptr = pointer_to(frame, stored[INDPTR])
-    pairs = pointer_to(frame, frame[WORK] + pointer_to(frame, frame[LAYOUT])[X])
-    for i in range(rows):
-        r = samples.order[start + i] if samples.ordered > 0 else i
-        pairs[2 * i], pairs[2 * i + 1] = indptr[r], indptr[r + 1]
-        if ignores and labels[i] == ignored:
-            pairs[2 * i + 1] = indptr[r]
-    stored[ROWS], stored[STEP] = address_of(pairs), 2
 
 
 @kernel
@@ -38,6 +19,31 @@ def is_wrong_row(indices, first, end, features):
     for s in range(first + 1, end):  # a loop that does not end early looks at many numbers side by side
         falls += indices[s - 1] >= indices[s]
     return falls > 0 or indices[first] < 0 or indices[end - 1] >= features
+
+
+@kernel
+def place_rows(frame, samples, start, labels, ignored, ignores, rows):
+    """Write which rows a step's batch is. `ignores`: one whose label is `ignored` has nothing stored then.
+
+    A NaN in such a row would be 0 * NaN in the weights' gradients.
+
+    return : -1, or the first row that is not as `run.stored` says; the memory is the caller's, and may have changed
+    """
+    stored = pointer_to(frame, frame[STORED])
+    if samples.ordered == 0 and not ignores:
+        stored[ROWS], stored[STEP] = stored[INDPTR], 1
+        return -1
+    indptr, indices, features = pointer_to(frame, stored[INDPTR]), int32s_at(stored[INDICES]), row_at(frame, 0)[IN]
+    pairs = pointer_to(frame, frame[WORK] + pointer_to(frame, frame[LAYOUT])[X])
+    for i in range(rows):
+        r = samples.order[start + i] if samples.ordered > 0 else i
+        pairs[2 * i], pairs[2 * i + 1] = indptr[r], indptr[r + 1]
+        if is_wrong_row(indices, indptr[r], indptr[r + 1], features):
+            return r
+        if ignores and labels[i] == ignored:
+            pairs[2 * i + 1] = indptr[r]
+    stored[ROWS], stored[STEP] = address_of(pairs), 2
+    return -1
 
 
 @entry

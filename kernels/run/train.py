@@ -199,7 +199,8 @@ def _train_types(dtype):
 def train(samples, frame, record, steps):
     """`train_steps`, on pointers: `record` is (RECORD_ROWS, steps).
 
-    return : -1, or the first row of a step whose label is wrong; that step changes nothing, and no other is made
+    return : -1; or the first row of a step whose label is wrong, or -2 less the first of a sparse x whose columns are: that
+        step changes nothing, and no other is made
     """
     settings, options = pointer_to(frame, frame[SETTINGS]), doubles_at(frame[OPTIONS])
     rows = carray(doubles_at(frame[ROWS]), (3, frame[ROOM_ROWS]))
@@ -224,7 +225,9 @@ def train(samples, frame, record, steps):
                 return samples.order[start + wrong] if gathers else wrong
             counts = counted(labels, options[IGNORE_INDEX], count)
         if frame[STORED] != 0:
-            place_rows(frame, samples, start, labels, options[IGNORE_INDEX], counts < count, count)
+            wrong = place_rows(frame, samples, start, labels, options[IGNORE_INDEX], counts < count, count)
+            if wrong >= 0:
+                return -2 - wrong
         divisor = row_scales(settings[TERMS], labels, counts, class_weight, options, weight, rows[0], count)
         batch = Batch(
             samples.x, ins, at(labels, 0), samples.targets, samples.width, at(samples.order, start), gathers,

@@ -185,18 +185,23 @@ def test_nothing_as_large_as_the_dense_matrix_is_kept():
 
 
 @pytest.mark.parametrize("column", [-(10**6), 10**9, 0])
-def test_columns_that_a_callback_spoils_end_a_fit_before_they_are_read(column):
+@pytest.mark.parametrize("at", ["epoch", "step"])
+def test_columns_that_a_callback_spoils_end_a_fit_before_they_are_read(column, at):
     class Spoil(fastbp.Callback):
+        every = 1
+
         def on_epoch_end(self, *_):
             x.indices[:] = column
 
+    if at == "step":
+        Spoil.on_steps_end = Spoil.on_epoch_end
     x, one = X.copy(), trainer()
-    with pytest.raises(ValueError, match="fit expects x as it was: the columns of its stored numbers"):
-        one.fit(x, Y, epochs=3, rng=0, callbacks=[Spoil()], progress=False)
-    assert one.history.epochs == 1
-    one.fit(X, Y, epochs=3, resume=True, progress=False)
+    with pytest.raises(ValueError, match="expects x as it was: the columns of its stored numbers"):
+        one.fit(x, Y, epochs=3, batch_size=16, rng=0, callbacks=[Spoil()], progress=False)
+    assert one.history.epochs == (at == "epoch")
+    one.fit(X, Y, epochs=3, batch_size=16, resume=True, progress=False)
     other = trainer()
-    other.fit(X, Y, epochs=3, rng=0, progress=False)
+    other.fit(X, Y, epochs=3, batch_size=16, rng=0, progress=False)
     assert same(one, other)
 
 
