@@ -162,9 +162,9 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         except KeyError:
             weight = self.weight
         given = self.reduction, self.ignore_index, self.label_smoothing
-        if eager() and type(input) in PLAIN:
+        if eager() and type(input) in PLAIN and isinstance(target, Tensor):
             wanted = input.requires_grad and torch.is_grad_enabled()
-            if not _is_small(input, wanted) and not (wanted and _unsavable(target, weight)):
+            if not _is_small(input, wanted) and not (wanted and _unsavable(input, target, weight)):
                 options = _options(*given)
                 found = _evaluate(input, target, weight, options, self.room_for if wanted else None)
                 if found is not None:
@@ -202,9 +202,9 @@ def _is_small(z: Tensor, wanted: bool) -> bool:
     return size < FEWEST["long rows, threads"][wanted] and torch.get_num_threads() > 1
 
 
-def _unsavable(target: Tensor, weight: Tensor | None) -> bool:
+def _unsavable(z: Tensor, target: Tensor, weight: Tensor | None) -> bool:
     """Return whether one of them cannot be saved for a backward pass: those of `torch.inference_mode` cannot."""
-    return target.is_inference() or (weight is not None and weight.is_inference())
+    return z.is_inference() or target.is_inference() or (weight is not None and weight.is_inference())
 
 
 def _copied_by_torch(z: Tensor, target: Tensor, options: Options) -> bool:
@@ -233,6 +233,8 @@ def _evaluate(
     if target.requires_grad or not readable(target, torch.int64 if labelled else dtype):
         return None
     smooth = options.label_smoothing > 0
+    if not labelled and options.ignore_index >= 0:  # PyTorch's error
+        return None
     layout = _layout(z, labelled and not smooth)
     if layout is None or target.shape != (layout.each if labelled else z.shape):
         return None
@@ -244,14 +246,17 @@ def _evaluate(
     elif smooth or not labelled:
         weight = _ones(classes, dtype)
     logits, target = contiguous(z), contiguous(target)
+    at_logits, at_target, at_weight = logits.data_ptr(), target.data_ptr(), 0 if weight is None else weight.data_ptr()
+    if not (at_logits and at_target and (at_weight or weight is None)):  # no memory: freed, or zeros that take none
+        return None
     gradient = None if room is None else room(z)
     value = z.new_empty(each) if options.reduction == "none" else torch.empty_like(NUMBER[dtype])
     address, calls = _kernel(labelled, planes, room is None, classes, dtype)
     cut, began, kind = calls.begin(rows, WORK_PER_ELEMENT * rows * classes)
     wrong = entries.loss_at(
-        address, LIKE[dtype], logits.data_ptr(), rows, classes, apart,
-        target.data_ptr() if labelled else 0, options.ignore_index, 0 if labelled else target.data_ptr(),
-        0 if weight is None else weight.data_ptr(), options.address, _room_of_rows(rows),
+        address, LIKE[dtype], at_logits, rows, classes, apart,
+        at_target if labelled else 0, options.ignore_index, 0 if labelled else at_target,
+        at_weight, options.address, _room_of_rows(rows),
         0 if gradient is None else gradient.data_ptr(), value.data_ptr(), cut,
     )  # fmt: skip
     if kind is not None:
@@ -297,7 +302,7 @@ def _layout(z: Tensor, narrow: bool) -> Layout | None:
     return Layout(rows, classes, apart, each, True)
 
 
-@functools.lru_cache(64)
+@functools.lru_cache(64, typed=True)  # -100.0 is no index
 def _options(reduction: str, ignore_index: int, label_smoothing: float) -> Options:
     given = reduction, ignore_index, label_smoothing
     if not (isinstance(ignore_index, int) and isinstance(label_smoothing, (int, float)) and reduction in REDUCTIONS):

@@ -166,3 +166,38 @@ def test_options_that_kernels_do_not_take_are_torch_s(torch, door):
         door.CrossEntropyLoss(label_smoothing=2.0)(z, labels)
     with pytest.raises(ValueError, match="reduction"):
         door.CrossEntropyLoss(reduction="total")(z, labels)
+
+
+def test_what_torch_refuses_is_its_error(torch, door):
+    z, labels = torch.randn(9, 4), torch.randint(4, (9,))
+    assert door.CrossEntropyLoss()(z, labels) >= 0.0  # -100 is an index from now on, and -100.0 is none
+    refused = [({"ignore_index": 2}, z.softmax(1)), ({"ignore_index": -100.0}, labels)]
+    for options, target in [*refused, ({}, None), ({}, labels.tolist()), ({}, labels.numpy())]:
+        for logits in (z, z.clone().requires_grad_()):
+            errors = []
+            for make in (torch.nn.CrossEntropyLoss, door.CrossEntropyLoss):
+                with pytest.raises((RuntimeError, TypeError)) as error:
+                    make(**options)(logits, target)
+                errors.append((error.type, str(error.value)))
+            assert errors[0] == errors[1]
+
+
+def test_logits_of_inference_mode_that_want_a_gradient_have_a_loss(torch, door):
+    with torch.inference_mode():
+        z = torch.randn(9, 4, requires_grad=True)
+    labels = torch.randint(4, (9,))
+    assert torch.equal(door.CrossEntropyLoss()(z, labels), torch.nn.CrossEntropyLoss()(z, labels))
+
+
+def test_tensors_that_take_no_memory_are_torch_s(torch, door):
+    z, labels, zeros = torch.randn(9, 4), torch.randint(4, (9,)), torch._efficientzerotensor
+    cases = [(zeros(9, 4), labels, None), (z, zeros(9, dtype=torch.int64), None), (z, labels, zeros(4))]
+    for logits, target, weight in cases:
+        values = [
+            c(weight, reduction="sum")(logits, target) for c in (door.CrossEntropyLoss, torch.nn.CrossEntropyLoss)
+        ]
+        torch.testing.assert_close(*values)
+    freed = z.clone()
+    freed.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="not allocated"):
+        door.CrossEntropyLoss()(freed, labels)
