@@ -204,6 +204,8 @@ def _gradients_by_torch(
 ) -> list[Tensor | None]:
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
+        # Views, each by itself: layers may share a weight, and x may be made of one.
+        inputs = [t.view_as(t) if w and t is not None else t for t, w in zip(inputs, wanted, strict=True)]
         x, *parameters = inputs
         out = by_torch(chain.codes, x, views(chain.shapes, *parameters) if chain.flat else parameters)
     chosen = [t for t, w in zip(inputs, wanted, strict=True) if w]

@@ -96,3 +96,23 @@ def test_hooks_on_saved_tensors_may_change_them(torch, door, numbers, same):
                 out.backward()
         else:
             same(list(torch.autograd.grad(out, model.flat)), [expected], 1e-5)
+
+
+def test_a_weight_that_layers_share_counts_once_a_layer_where_torch_computes_the_gradient(torch, door, same):
+    torch.manual_seed(0)
+    tied, first = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+    inner = torch.nn.Sequential(first, torch.nn.Tanh(), tied, torch.nn.Tanh())
+    model = torch.nn.Sequential(inner, tied, torch.nn.Tanh(), tied, torch.nn.Tanh())
+    x = torch.randn(7, 4, requires_grad=True)
+
+    def gradients():
+        wanted = [*model.parameters(), x]
+        one = torch.autograd.grad(model(x).square().sum(), wanted, create_graph=True)
+        two = torch.autograd.grad(sum(g.square().sum() for g in one), wanted)
+        out = model(x)
+        several = torch.autograd.grad(out, wanted, torch.stack([out.detach()] * 2), is_grads_batched=True)
+        return [*one, *two, *several]
+
+    expected = gradients()
+    door.replace_(model)
+    same(gradients(), expected, 1e-4)
