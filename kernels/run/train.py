@@ -199,8 +199,8 @@ def _train_types(dtype):
 def train(samples, frame, record, steps):
     """`train_steps`, on pointers: `record` is (RECORD_ROWS, steps).
 
-    return : -1; or the first row of a step whose label is wrong, or -2 less the first of a sparse x whose columns are: that
-        step changes nothing, and no other is made
+    return : -1; or the first row of a step whose label is wrong, or -2 less the first of a sparse x whose columns are.
+        That step changes nothing, and no other is made.
     """
     settings, options = pointer_to(frame, frame[SETTINGS]), doubles_at(frame[OPTIONS])
     rows = carray(doubles_at(frame[ROWS]), (3, frame[ROOM_ROWS]))
