@@ -1,8 +1,9 @@
 """What a fork waits for.
 
 A child process has every lock as it was, and none of the threads that held one: the child would wait for those for
-ever. Python locks a module that is being imported, Numba its compiler. So who imports modules late holds `imports`
-meanwhile, and a fork takes that lock, and the compiler's, before the process is copied.
+ever. Python locks a module that is being imported, Numba its compiler, llvmlite every call of LLVM. So who imports
+modules late holds `imports` meanwhile, and a fork takes that lock, the compiler's and LLVM's, before the process is
+copied.
 """
 
 # Their locks are taken at a fork, too, and an import may want them. What was registered last is called first, so that a
@@ -38,6 +39,17 @@ def _compilers() -> list[Lock]:
     return [] if lock is None else [lock]
 
 
+def _llvm() -> list[Lock]:
+    """Return the lock of calls of LLVM; none before its import.
+
+    Who asks for the CPU's instructions makes such calls without the compiler's lock, and so does whoever collects
+    objects of llvmlite. Who has it wants no other one.
+    """
+    calls = getattr(getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None), "_lock", None)
+    lock = getattr(calls, "_lock", None)
+    return [] if lock is None else [lock]
+
+
 def has_lock() -> bool:
     """Whether this thread has one of the locks: what another thread does for it may not want them."""
     return imports._is_owned() or any(lock.is_locked() for lock in _compilers())
@@ -55,7 +67,7 @@ def _acquire() -> None:
     while True:
         imports.acquire()
         held.append(imports)
-        for lock in _compilers():  # read under `imports`: an import may have just ended
+        for lock in (*_compilers(), *_llvm()):  # read under `imports`: an import may have just ended
             lock.acquire()
             held.append(lock)
         if not _imported_elsewhere():
