@@ -17,6 +17,7 @@ import time
 from typing import Protocol
 
 from .system import at_fork
+from .unwinder import wait_for_ending_threads
 
 
 class Lock(Protocol):
@@ -74,6 +75,8 @@ def _acquire() -> None:
             break
         _release()
         time.sleep(0.001)
+    if _llvm():
+        wait_for_ending_threads()
 
 
 def _release() -> None:
