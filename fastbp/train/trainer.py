@@ -15,13 +15,14 @@ from fastbp._base.sparse import StoredRows
 from fastbp.kernels.compile.progress import shown_by
 from fastbp.kernels.losses import SOFTMAX_LABELS
 from fastbp.nn.loss import Loss, Targets
-from fastbp.nn.losses import LOSSES, CrossEntropyLoss
+from fastbp.nn.losses import LOSSES
 from fastbp.nn.own_losses import FunctionLoss, loss_of
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Once
 from fastbp.train.by_hand import ByHand
 from fastbp.train.callbacks import Callback, checked_callbacks
 from fastbp.train.epoch import make_epoch
+from fastbp.train.evaluation import figures_of, names_of
 from fastbp.train.history import History
 from fastbp.train.listeners import Listeners
 from fastbp.train.optimizers import KINDS, Adam, Optimizer
@@ -296,7 +297,7 @@ class Trainer(ByHand):
 
     def _figure_names(self, targets: Targets, validation_data: Any) -> list[str]:
         """Return the names of what a run records of each epoch; an error if it cannot evaluate."""
-        names = ["loss", "accuracy"] if targets.labelled else ["loss"]
+        names = names_of(targets)
         if validation_data is None:
             return names
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
@@ -346,17 +347,7 @@ class Trainer(ByHand):
         TypeError, ValueError
             If an argument does not fit.
         """
-        rows, targets, _ = self._inputs(x, y, None)
-        z = self.model.predict(rows)
-        loss, _ = self.loss.evaluate(z, y)
-        figures = {"loss": loss}
-        if targets.labels.size:
-            assert isinstance(self.loss, CrossEntropyLoss)
-            counted = targets.labels != self.loss.ignore_index
-            figures["accuracy"] = float((z.argmax(1) == targets.labels)[counted].mean()) if counted.any() else np.nan
-        elif targets.as_classes().labelled:
-            figures["accuracy"] = float((z.argmax(1) == targets.values[:].argmax(1)).mean())
-        return figures
+        return figures_of(self.model, self.loss, self._inputs(x, y, None), y)
 
     def __repr__(self) -> str:
         sizes = "-".join(str(n) for n in (self.model.in_features, *(layer.out_features for layer in self.model)))
