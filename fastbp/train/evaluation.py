@@ -17,14 +17,16 @@ def names_of(targets: Targets) -> list[str]:
 
 def figures_of(model: Sequential, loss: Loss, samples: Samples, y: Any) -> dict[str, float]:
     """Return the figures by name; `y` are the targets as they were given."""
-    targets = samples.targets
+    targets, weight = samples.targets, samples.weight
     z = model.predict(samples.x)
-    value, _ = loss.evaluate(z, y)
+    value, _ = loss.evaluate(z, y, weight if weight.size else None)
     figures = {"loss": value}
-    if targets.labels.size:
-        assert isinstance(loss, CrossEntropyLoss)
-        counted = targets.labels != loss.ignore_index
-        figures["accuracy"] = float((z.argmax(1) == targets.labels)[counted].mean()) if counted.any() else np.nan
-    elif targets.as_classes().labelled:
-        figures["accuracy"] = float((z.argmax(1) == targets.values[:].argmax(1)).mean())
+    if targets.as_classes().labelled:
+        labels = targets.labels if targets.labels.size else targets.values[:].argmax(1)
+        counts = weight.astype(np.float64) if weight.size else np.ones(len(labels))
+        if targets.labels.size:
+            assert isinstance(loss, CrossEntropyLoss)
+            counts[labels == loss.ignore_index] = 0.0
+        total = counts.sum()
+        figures["accuracy"] = float(counts[z.argmax(1) == labels].sum() / total) if total else np.nan
     return figures

@@ -197,7 +197,7 @@ class Trainer(ByHand):
         batch_size: int = 128,
         shuffle: bool = True,
         rng: int | np.random.Generator | None = None,
-        validation_data: tuple[ArrayLike | Readable, ArrayLike] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         sample_weight: ArrayLike | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | Progress = True,
@@ -217,8 +217,8 @@ class Trainer(ByHand):
             Whether each epoch takes the samples in a new order.
         rng : int or numpy.random.Generator, optional
             Seed of the orders, and of Dropout; without it they differ from run to run.
-        validation_data : (x, y), optional
-            Evaluated after each epoch, as "val_loss" and "val_accuracy".
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            Evaluated after each epoch, see `evaluate`, as "val_loss" and "val_accuracy".
         callbacks : iterable of Callback
             Called between steps and epochs, and may change what trains; see `fastbp.Callback`.
         progress : bool, default True
@@ -300,10 +300,13 @@ class Trainer(ByHand):
         names = names_of(targets)
         if validation_data is None:
             return names
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-            raise TypeError(f"fit expects validation_data to be (x, y), got {type(validation_data).__name__}")
-        x, y = validation_data
-        validation = self._inputs(x, y, None).targets.as_classes()
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+            what = type(validation_data).__name__
+            if isinstance(validation_data, (tuple, list)):
+                what += f" of {len(validation_data)}"
+            raise TypeError(f"fit expects validation_data to be (x, y) or (x, y, sample_weight), got {what}")
+        x, y, sample_weight = (*validation_data, None)[:3]
+        validation = self._inputs(x, y, sample_weight).targets.as_classes()
         return [*names, *(f"val_{name}" for name in self._figure_names(validation, None))]
 
     def _go_on(
@@ -329,25 +332,30 @@ class Trainer(ByHand):
                 self._end_epoch(figures)
                 progress.epoch(run.history.epochs, figures)
 
-    def evaluate(self, x: ArrayLike | Readable, y: ArrayLike) -> dict[str, float]:
+    def evaluate(
+        self, x: ArrayLike | Readable, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> dict[str, float]:
         """Return the loss over all rows, and for class labels and one-hot rows the accuracy.
 
         Parameters
         ----------
         x, y
             As in `step`.
+        sample_weight : array_like of shape (samples,), optional
+            How much each row counts: the means become weighted means. Class weights of the loss count in it as in
+            training, and not in the accuracy.
 
         Returns
         -------
         dict
-            ``{"loss": ..., "accuracy": ...}``; rows with the ignored label count for neither.
+            ``{"loss": ..., "accuracy": ...}``; rows with the ignored label count for neither. Where no row counts, NaN.
 
         Raises
         ------
         TypeError, ValueError
             If an argument does not fit.
         """
-        return figures_of(self.model, self.loss, self._inputs(x, y, None), y)
+        return figures_of(self.model, self.loss, self._inputs(x, y, sample_weight), y)
 
     def __repr__(self) -> str:
         sizes = "-".join(str(n) for n in (self.model.in_features, *(layer.out_features for layer in self.model)))

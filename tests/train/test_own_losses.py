@@ -274,7 +274,12 @@ def test_a_loss_inside_a_function_is_not_pickled():
 def test_weights_that_a_function_would_not_see_are_refused():
     x, y = problem(np.random.default_rng(0), 20)
     trainer = make_trainer(mse)
-    for call in (trainer.step, lambda x, y, w: trainer.fit(x, y, sample_weight=w, progress=False)):
+    for call in (
+        trainer.step,
+        trainer.evaluate,
+        lambda x, y, w: trainer.fit(x, y, sample_weight=w, progress=False),
+        lambda x, y, w: trainer.fit(x, y, validation_data=(x, y, w), progress=False),
+    ):
         with pytest.raises(
             TypeError, match=r"expects no sample_weight with the loss mse.*mse\(outputs, targets, sample"
         ):

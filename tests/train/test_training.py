@@ -175,6 +175,53 @@ def test_history_and_evaluate(digits):
     assert trainer.history.epochs == 5
 
 
+@pytest.mark.parametrize("targets", ["labels", "one_hot", "numbers"])
+def test_weights_of_validation_rows_are_repetitions(rng, targets):
+    x, y = rng.standard_normal((40, 4)), rng.integers(0, 3, 40)
+    counts = rng.integers(0, 4, 40)
+    loss = fastbp.CrossEntropyLoss(weight=[1.0, 0.5, 3.0], label_smoothing=0.1)
+    if targets == "labels":
+        y[::7] = -100
+    else:
+        y = np.eye(3)[y]
+        loss = loss if targets == "one_hot" else "mse"
+    trainer = fastbp.Trainer(fastbp.mlp([4, 5, 3], dtype="float64", rng=0), loss, Frozen())
+    expected = trainer.evaluate(np.repeat(x, counts, axis=0), np.repeat(y, counts, axis=0))
+    figures = trainer.evaluate(x, y, counts)
+    assert figures == pytest.approx(expected, rel=1e-12)
+    assert figures.keys() == {"loss"} | ({"accuracy"} if targets != "numbers" else set())
+    assert figures != pytest.approx(trainer.evaluate(x, y), rel=1e-3)
+    history = trainer.fit(x, y, validation_data=(x, y, counts), progress=False)
+    assert {name: history[f"val_{name}"][-1] for name in figures} == figures
+    whole = trainer.fit(x, y, sample_weight=counts, batch_size=40, progress=False)["loss"][-1]
+    assert whole == pytest.approx(figures["loss"], rel=1e-12)
+
+
+def test_validation_rows_that_count_for_nothing_have_no_figures(rng):
+    x, y = rng.standard_normal((6, 4)), np.arange(6) % 3
+    trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0))
+    assert np.isnan(list(trainer.evaluate(x, y, np.zeros(6)).values())).all()
+    one = trainer.evaluate(x, y, np.arange(6) == 2)
+    assert one == pytest.approx(trainer.evaluate(x[2:3], y[2:3]))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        ((0,), TypeError, r"to be \(x, y\) or \(x, y, sample_weight\), got tuple of 1"),
+        ((0, 1, 2, 3), TypeError, "got tuple of 4"),
+        (5, TypeError, "got int"),
+        ((np.zeros((2, 4)), [0, 1], [1.0]), ValueError, r"sample_weight of shape \(2,\), got \(1,\)"),
+        ((np.zeros((2, 4)), [0, 1], [1.0, -1.0]), ValueError, "sample_weight to be finite and not negative"),
+    ],
+)
+def test_wrong_validation_data_is_refused_before_the_first_step(given, error, match):
+    trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0))
+    with pytest.raises(error, match=match):
+        trainer.fit(np.zeros((2, 4)), [0, 1], validation_data=given, progress=False)
+    assert trainer.steps == 0
+
+
 def test_history_of_a_full_batch_is_the_loss_before_the_update(digits):
     x, y = digits
     trainer = fastbp.Trainer(fastbp.mlp([64, 32, 10], rng=0))
