@@ -113,8 +113,10 @@ def gaussian_nll(mean, target, var, scale, eps, constant, losses, dmean, dvar):
 
 
 def advance(hyper):
-    """Begin a step: ``beta**t`` for the bias correction of Adam."""
-    hyper[_updates.FIRST_POWER] *= hyper[_updates.FIRST]
+    """Begin a step: ``beta**t`` for the bias correction of Adam, with NAdam's beta of each step."""
+    hyper[_updates.STEPS] += 1
+    hyper[_updates.MOMENTUM_POWER] *= hyper[_updates.MOMENTUM_DECAY]
+    hyper[_updates.FIRST_POWER] *= hyper[_updates.FIRST] * (1 - hyper[_updates.MOMENTUM_POWER] / 2)
     hyper[_updates.SECOND_POWER] *= hyper[_updates.SECOND]
 
 

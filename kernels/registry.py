@@ -3,7 +3,7 @@
 import importlib
 import math
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -30,6 +30,7 @@ class Number:
     positive : whether 0 is refused too
     place : in `hyper`, for an update rule; the second of a pair stands behind. A loss's stand in order from OWN on,
         a layer's among its attributes
+    kept : what an update rule has in the number's place, where that is another
     """
 
     name: str
@@ -39,6 +40,7 @@ class Number:
     most: float = math.inf
     positive: bool = False
     place: int = 0
+    kept: Callable[[float], float] | None = None
 
 
 @dataclass(frozen=True)

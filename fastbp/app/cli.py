@@ -15,7 +15,7 @@ from fastbp.app import report
 from fastbp.app.answers import check_ending, write_answers
 from fastbp.app.errors import OneLineErrors
 from fastbp.app.folder import RunFolder
-from fastbp.app.options import DTYPES, OPTIMIZERS, SCALINGS, SCHEDULES, Options
+from fastbp.app.options import DTYPES, RATES, SCALINGS, SCHEDULES, Options
 from fastbp.app.pipeline import Pipeline
 from fastbp.app.run import Run
 from fastbp.app.session import train_in
@@ -73,10 +73,10 @@ def train(
     activation: Annotated[str, typer.Option(help=f"Of the hidden layers: {_names(ACTIVATIONS)}.")] = "relu",
     init: Annotated[str | None, typer.Option(help="Initial weights, such as he_normal; else by activation.")] = None,
     dtype: Annotated[str, typer.Option(help=f"{_names(DTYPES)}.")] = "float32",
-    optimizer: Annotated[str, typer.Option(help=f"{_names(OPTIMIZERS)}.")] = "adam",
+    optimizer: Annotated[str, typer.Option(help=f"{_names(RATES)}.")] = "adam",
     lr: Annotated[
         float | None,
-        typer.Option(help=f"Learning rate; else {_names(f'{n} {rate:g}' for n, (_, rate, _) in OPTIMIZERS.items())}."),
+        typer.Option(help=f"Learning rate; else {_names(f'{n} {rate:g}' for n, rate in RATES.items())}."),
     ] = None,
     schedule: Annotated[str, typer.Option(help=f"{_names(SCHEDULES)}. linear: lr falls to 0.")] = "linear",
     weight_decay: Annotated[

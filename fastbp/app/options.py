@@ -7,18 +7,11 @@ from fastbp._base import check
 from fastbp.data.datasets import Dataset
 from fastbp.nn.losses import CrossEntropyLoss
 from fastbp.nn.mlp import mlp
-from fastbp.train.optimizers import OF_RULES, SGD, Adam, AdamW, Optimizer, RMSprop
+from fastbp.train.optimizers import OPTIMIZERS, Optimizer, named_optimizer
 
-# Optimizers by name, with the learning rate that each takes where none is given.
-OPTIMIZERS: dict[str, tuple[type[Optimizer], float, dict[str, Any]]] = {
-    "adam": (Adam, 3e-3, {}),
-    "adamw": (AdamW, 3e-3, {}),
-    "sgd": (SGD, 0.1, {}),
-    "momentum": (SGD, 0.05, {"momentum": 0.9}),
-    "nesterov": (SGD, 0.05, {"momentum": 0.9, "nesterov": True}),
-    "rmsprop": (RMSprop, 1e-3, {}),
-    **{name: (kind, kind.lr, {}) for name, kind in OF_RULES.items()},
-}
+# Learning rates where none are given, of optimizers whose own is another
+_RATES = {"adam": 3e-3, "adamw": 3e-3, "sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "rmsprop": 1e-3}
+RATES = {name: _RATES.get(name, kind.lr) for name, (kind, _) in OPTIMIZERS.items()}
 SCHEDULES = ("linear", "constant")
 SCALINGS = ("auto", "none", "scale", "standardize")
 DTYPES = ("float32", "float64")
@@ -63,9 +56,9 @@ class Options:
 
     def make_optimizer(self) -> Optimizer:
         """Make the optimizer, with its own learning rate and weight decay where none are given."""
-        kind, lr, more = OPTIMIZERS[self.optimizer]
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
-        return kind(**{"lr": lr if self.lr is None else self.lr} | decay | more)
+        lr = RATES[self.optimizer] if self.lr is None else self.lr
+        return named_optimizer(self.optimizer, "train", lr=lr, **decay)
 
     def resolve(self, data: Dataset) -> dict[str, Any]:
         """Return all options with their values for this data, as the model's file keeps them."""

@@ -47,7 +47,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
         "history": list(state.history),
         "position": None,
     }
-    arrays = {"params": model._params, "state": state.optimizer_state, "hyper": state.hyper}
+    arrays = {"params": model._params, "state": state.optimizer_state, "powers": state.powers}
     arrays["history"] = _columns(state.history)
     if state.run is not None:
         header["position"], more = _run_to_file(state.run)
@@ -81,7 +81,7 @@ def read_checkpoint(
             _made(header["optimizer"], _OPTIMIZERS),
             tuple(header.get("clips", (None, None))),
             arrays["state"],
-            arrays["hyper"],
+            arrays["powers"] if "hyper" not in arrays else _powers_of_old(arrays["hyper"]),
             check.integer(header.get("seed", 0), "load_checkpoint", "seed", 0, 2**63 - 1),
             check.integer(header["steps"], "load_checkpoint", "steps", 0),
             _history(header["history"], arrays["history"]),
@@ -156,6 +156,11 @@ def _made(description: Table, kinds: Mapping[str, type[Any]]) -> Any:
         name: tuple(value) if isinstance(value, list) else value for name, value in description["options"].items()
     }
     return kind(**options)
+
+
+def _powers_of_old(hyper: Array) -> Array:
+    """Return the powers in a file that has all numbers: five of the optimizer, and the powers of Adam's betas."""
+    return np.append(check.exact_shape(hyper, (7,), "load_checkpoint", "hyper")[5:], [0.0, 0.0])
 
 
 def _columns(history: History) -> Array:

@@ -4,7 +4,7 @@ An optimizer holds no state of a run, so one object may serve several trainers; 
 """
 
 from dataclasses import dataclass, make_dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fastbp._base import check
 from fastbp._base.guard import Guarded
@@ -12,7 +12,18 @@ from fastbp._base.made import checked, docstring, parameters_of
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.registry import Number
 
-__all__ = ["KINDS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "publish"]
+__all__ = [
+    "KINDS",
+    "OPTIMIZERS",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "named_optimizer",
+    "optimizer_of",
+    "publish",
+]
 
 
 class Optimizer(Guarded):
@@ -37,8 +48,8 @@ class Optimizer(Guarded):
         raise NotImplementedError
 
     def numbers(self) -> tuple[float, ...]:
-        """Return the numbers as the kernel takes them, from ``updates.LR`` to ``updates.EPS``."""
-        return (self.lr, self.weight_decay, *self._decay())
+        """Return the numbers as the kernel takes them, those before ``updates.FIRST_POWER``."""
+        return (self.lr, self.weight_decay, *self._decay(), *[0.0] * (updates.FIRST_POWER - updates.EPS - 1))
 
     def check(self) -> None:
         """Raise ValueError or TypeError if a number is out of range."""
@@ -113,6 +124,9 @@ class Adam(Optimizer):
         normal numbers count as 0 here, so eps counts as at least their root: 1.1e-19 in float32, 1.5e-154 in float64.
     weight_decay : float, default 0.0
         Adds ``weight_decay W`` to the gradient.
+    amsgrad : bool, default False
+        Divide by the root of the largest mean squared gradient so far (Reddi, Kale and Kumar, 2018). Like the kind of
+        optimizer, it stays for a trainer.
 
     Raises
     ------
@@ -130,8 +144,9 @@ class Adam(Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    amsgrad: bool = False
 
-    _code: ClassVar[int] = updates.ADAM
+    _codes: ClassVar[tuple[int, int]] = updates.ADAM, updates.AMSGRAD
 
     def check(self) -> None:  # noqa: D102
         super().check()
@@ -141,10 +156,11 @@ class Adam(Optimizer):
         for i, beta in enumerate(self.betas):
             check.number(beta, who, f"betas[{i}]", 0.0, 1.0, open_high=True)
         _check_eps(self.eps, who)
+        check.flag(self.amsgrad, who, "amsgrad")
 
     @property
     def code(self) -> int:  # noqa: D102
-        return self._code
+        return self._codes[bool(self.amsgrad)]
 
     def _decay(self) -> tuple[float, float, float]:
         return (*self.betas, self.eps)
@@ -166,7 +182,7 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
 
-    _code: ClassVar[int] = updates.ADAMW
+    _codes: ClassVar[tuple[int, int]] = updates.ADAMW, updates.AMSGRADW
 
 
 @dataclass
@@ -235,17 +251,44 @@ class _OfRule(Optimizer):
         return self._rule
 
     def numbers(self) -> tuple[float, ...]:
-        found = [0.0] * (updates.EPS + 1)
+        found = [0.0] * updates.FIRST_POWER
         for number in self._chosen:
             own = checked(number, getattr(self, number.name), type(self).__name__)
+            if number.kept is not None:
+                own = tuple(map(number.kept, own))
             found[number.place : number.place + len(own)] = own
         return tuple(found)
 
 
 # By the name of the class, as checkpoints have them
 KINDS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
-# By the name of the update rule
-OF_RULES: dict[str, type[Optimizer]] = {}
+# By the name of the update rule, as a `Trainer` and the command line know them: a class, and options of it
+OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
+    "sgd": (SGD, {}),
+    "momentum": (SGD, {"momentum": 0.9}),
+    "nesterov": (SGD, {"momentum": 0.9, "nesterov": True}),
+    "adam": (Adam, {}),
+    "adamw": (AdamW, {}),
+    "rmsprop": (RMSprop, {}),
+    "amsgrad": (Adam, {"amsgrad": True}),
+    "amsgradw": (AdamW, {"amsgrad": True}),
+}
+
+
+def named_optimizer(name: str, who: str = "Trainer", **options: Any) -> Optimizer:
+    """Return the optimizer of a name, with its own numbers but for those that are given."""
+    kind, own = check.choice(name, OPTIMIZERS, who, "optimizer")
+    made: Optimizer = kind(**own | options)
+    return made
+
+
+def optimizer_of(optimizer: Any) -> Optimizer:
+    """Return an optimizer as it is, or that of a name; Adam for None."""
+    if optimizer is None or isinstance(optimizer, str):
+        return named_optimizer(optimizer or "adam")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
+    return optimizer
 
 
 def publish(rule: updates.Rule) -> type[Optimizer]:
@@ -267,7 +310,8 @@ def publish(rule: updates.Rule) -> type[Optimizer]:
         "_chosen": rule.chosen,
     }
     kind: type[Optimizer] = make_dataclass(public.name, fields, bases=(_OfRule,), namespace=body)
-    OF_RULES[rule.name] = KINDS[public.name] = globals()[public.name] = kind  # pickle looks there
+    OPTIMIZERS[rule.name] = kind, {}
+    KINDS[public.name] = globals()[public.name] = kind  # pickle looks there
     return kind
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 
 from fastbp._base.guard import set_unguarded
 from fastbp._base.interrupts import held_back
-from fastbp.kernels.optimizers import EXEMPT
+from fastbp.kernels.optimizers import EXEMPT, FIRST_POWER
 from fastbp.kernels.run.frame import SEED
 from fastbp.nn.loss import Loss
 from fastbp.nn.own_activations import OwnActivation
@@ -75,7 +75,7 @@ class Resumable(Steps):
             self.optimizer,
             (self.clip_norm, self.clip_value),
             self._state,
-            self._hyper[:EXEMPT],
+            self._hyper[FIRST_POWER:EXEMPT],
             int(self._settings[SEED]),
             self._steps,
             self.history,
@@ -85,7 +85,7 @@ class Resumable(Steps):
     def _take(self, state: TrainerState) -> None:
         """Take the state of a trainer of the same model, loss and optimizer."""
         fill(self._state, state.optimizer_state, "state")
-        fill(self._hyper[:EXEMPT], state.hyper, "hyper")
+        fill(self._hyper[FIRST_POWER:EXEMPT], state.powers, "powers")
         self._steps, self._last_run = state.steps, state.run
         self._set_draws(state.seed, self.steps)
         set_unguarded(self, "history", state.history)
@@ -130,7 +130,7 @@ class Resumable(Steps):
         >>> trainer.save_checkpoint(path)
         >>> twin = fastbp.Trainer.load_checkpoint(path)
         >>> twin.steps, twin.optimizer
-        (1, Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0))
+        (1, Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, amsgrad=False))
         >>> x = np.eye(2)
         >>> twin.step(x, [0, 1]) == trainer.step(x, [0, 1])
         True

@@ -126,7 +126,7 @@ class TrainerState:
     model, loss, optimizer : as in `Trainer`
     clips : its `clip_norm` and `clip_value`
     optimizer_state : the optimizer's arrays, as long as the parameters each, one after the other
-    hyper : (EXEMPT,), the optimizer's numbers as the kernels have them, the powers of Adam's betas among them
+    powers : what the steps have made of the optimizer's numbers, from FIRST_POWER to before EXEMPT
     seed : of Dropout
     steps : updates made, without those of an epoch that has not ended
     history : of all epochs
@@ -138,7 +138,7 @@ class TrainerState:
     optimizer: Optimizer
     clips: tuple[float | None, float | None]
     optimizer_state: Array
-    hyper: Array
+    powers: Array
     seed: int
     steps: int
     history: History

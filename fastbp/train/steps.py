@@ -118,8 +118,10 @@ class Steps(Guarded):
         self._code = optimizer.code
         dtype, size = model.dtype, model._params.size
         self._state = memory.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
+        if begins := optimizer.numbers()[updates.INITIAL]:
+            self._state[:] = begins
         self._hyper = np.zeros(updates.HYPER_SIZE)
-        self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 1.0
+        self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER, updates.MOMENTUM_POWER]] = 1.0
         self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]] = clip_value or 0.0, clip_norm or 0.0
         self._options = loss.options()
         self._class_weight = np.empty(0, dtype)

@@ -25,7 +25,7 @@ from fastbp.train.epoch import make_epoch
 from fastbp.train.evaluation import figures_of, names_of
 from fastbp.train.history import History
 from fastbp.train.listeners import Listeners
-from fastbp.train.optimizers import KINDS, Adam, Optimizer
+from fastbp.train.optimizers import KINDS, OPTIMIZERS, Optimizer, optimizer_of
 from fastbp.train.progress import Progress, what_shows
 from fastbp.train.state import RunState
 from fastbp.train.steps import INT64, RUN, STEP, VALIDATED, Part, Samples
@@ -36,7 +36,11 @@ Array = NDArray[Any]
 _ONE, _NO_ORDER = range(1), np.empty(0, np.int64)  # a step alone, on its rows as they stand
 
 
-@with_lists(losses=", ".join(f'"{name}"' for name in LOSSES), optimizers=listed(KINDS))
+@with_lists(
+    losses=", ".join(f'"{name}"' for name in LOSSES),
+    optimizers=listed(KINDS),
+    rules=", ".join(f'"{name}"' for name in OPTIMIZERS),
+)
 class Trainer(ByHand):
     """Trains a model: forward, loss, backward and update in one compiled call.
 
@@ -53,8 +57,10 @@ class Trainer(ByHand):
         ``(outputs, targets) -> (loss, doutputs)`` in NumPy, called once a step with (batch, out_features) and the
         batch's targets, whatever they are. One with a parameter `sample_weight` is given it too, the rows' weights or
         None; without, weights are refused.
-    optimizer : {optimizers}, optional
-        ``Adam(1e-3)`` without it. Its numbers may be changed between steps; another kind needs a new trainer.
+    optimizer : str or optimizer, default "adam"
+        {optimizers}.
+        Or one of them with its own numbers by name: {rules}.
+        Its numbers may be changed between steps; another kind needs a new trainer.
     clip_norm : float, optional
         Before each update all gradients are scaled to a norm of at most this, as by PyTorch's ``clip_grad_norm_``.
     clip_value : float, optional
@@ -90,7 +96,7 @@ class Trainer(ByHand):
         self,
         model: Sequential,
         loss: str | Loss | Callable[..., tuple[float, Array]] = "softmax_cross_entropy",
-        optimizer: Optimizer | None = None,
+        optimizer: str | Optimizer | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         *,
@@ -102,10 +108,7 @@ class Trainer(ByHand):
             loss = loss_of(loss)
         if loss.reduction == "none":
             raise ValueError("Trainer expects a loss with reduction 'mean' or 'sum', got 'none'")
-        if optimizer is None:
-            optimizer = Adam()
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"Trainer expects optimizer to be an optimizer, got {type(optimizer).__name__}")
+        optimizer = optimizer_of(optimizer)
         for what, part in (("a model", model), ("a loss", loss), ("an optimizer", optimizer)):
             refuse_overrides(part, "Trainer", what)
         for layer in model:

@@ -43,6 +43,7 @@ def _moments_and_step(p, g, m, s, hyper):
     p -= hyper.lr * (m / (1 - hyper.first_power)) / (np.sqrt(s / (1 - hyper.second_power)) + hyper.eps)
 
 
-_MOMENTS = ("less_first", "less_second", "eps", "rate", "scale")
-ADAM = rule("adam", 3, adam, adam_twin, states=2, numbers=("decay", "one", *_MOMENTS), normalized=True)
-ADAMW = rule("adamw", 4, adam, adamw_twin, states=2, numbers=("zero", "keep", *_MOMENTS), normalized=True)
+# What they take of `compiled.Numbers` behind the decay
+MOMENTS = ("less_first", "less_second", "eps", "rate", "scale")
+ADAM = rule("adam", 3, adam, adam_twin, states=2, numbers=("decay", "one", *MOMENTS), normalized=True)
+ADAMW = rule("adamw", 4, adam, adamw_twin, states=2, numbers=("zero", "keep", *MOMENTS), normalized=True)

@@ -17,8 +17,12 @@ from .registry import (
     FIRST_POWER,
     HYPER_SIZE,
     LR,
+    LR_DECAY,
+    MOMENTUM_DECAY,
+    MOMENTUM_POWER,
     SECOND,
     SECOND_POWER,
+    STEPS,
     WEIGHT_DECAY,
     Rule,
 )
@@ -27,7 +31,8 @@ from .registry import (
 class Numbers(NamedTuple):
     """What rules may take of `hyper`, in the element type; `Rule.numbers` names those that a rule does.
 
-    keep shrinks the weights by a decay apart from the gradient; rate and scale have Adam's bias correction.
+    keep shrinks the weights by a decay apart from the gradient; rate and scale have Adam's bias correction. NAdam's
+    step is by of_gradient times the gradient and ahead times its mean. falling is Adagrad's rate.
     """
 
     lr: float
@@ -40,14 +45,22 @@ class Numbers(NamedTuple):
     rate: float
     scale: float
     keep: float
+    of_gradient: float
+    ahead: float
+    falling: float
     zero: float
     one: float
 
 
 @kernel
 def advance(hyper):
-    """Begin a step: the powers of the decay rates, for the bias correction of Adam."""
-    hyper[FIRST_POWER] *= hyper[FIRST]
+    """Begin a step: the powers of the decay rates, for the bias correction of Adam, and the number of steps.
+
+    NAdam's momentum of a step is FIRST times one less half a power; where that is 0, as for others, it is FIRST.
+    """
+    hyper[STEPS] += 1.0
+    hyper[MOMENTUM_POWER] *= hyper[MOMENTUM_DECAY]
+    hyper[FIRST_POWER] *= hyper[FIRST] * (1.0 - 0.5 * hyper[MOMENTUM_POWER])
     hyper[SECOND_POWER] *= hyper[SECOND]
 
 
@@ -63,6 +76,8 @@ def numbers_of(params, state, hyper, n):
     decay = hyper[WEIGHT_DECAY]
     if hyper[EXEMPT] > 0.0 and carray(at(state, n * (int(hyper[EXEMPT]) - 1)), 1)[0] != 0.0:
         decay = 0.0
+    momentum = hyper[FIRST] * (1.0 - 0.5 * hyper[MOMENTUM_POWER])
+    ahead = hyper[FIRST] * (1.0 - 0.5 * hyper[MOMENTUM_POWER] * hyper[MOMENTUM_DECAY])
     return Numbers(
         real(hyper[LR]),
         real(decay),
@@ -74,6 +89,9 @@ def numbers_of(params, state, hyper, n):
         real(hyper[LR] / (1.0 - hyper[FIRST_POWER])),
         real(1.0 / math.sqrt(1.0 - hyper[SECOND_POWER])),
         real(1.0 - hyper[LR] * decay),
+        real(hyper[LR] * (1.0 - momentum) / (1.0 - hyper[FIRST_POWER])),
+        real(hyper[LR] * ahead / (1.0 - hyper[FIRST_POWER] * ahead)),
+        real(hyper[LR] / (1.0 + (hyper[STEPS] - 1.0) * hyper[LR_DECAY])),
         real(0.0),
         real(1.0),
     )

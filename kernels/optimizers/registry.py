@@ -8,13 +8,16 @@ from typing import Any
 
 from ..registry import Number, Public, add
 
-# Places in `hyper`, float64; the powers are advanced by `advance` with every step. EXEMPT is 0, or one more than the
-# place of one more array of the state: where a block begins with another number than 0 there, it does not decay.
-# CLIP_VALUE is the largest gradient and CLIP_NORM the largest norm of all of them together, 0 for no limit; FACTOR is
-# written: what they are multiplied by.
+# Places in `hyper`, float64. First numbers that users choose: LR_DECAY is Adagrad's, MOMENTUM_DECAY what the part of
+# NAdam's momentum that warms up is multiplied by in each step (0: there is none), INITIAL what the state begins with.
+# Then what the steps have made of them, which `advance` goes on with: powers, and STEPS, how many there were. EXEMPT is
+# 0, or one more than the place of one more array of the state: where a block begins with another number than 0 there,
+# it does not decay. CLIP_VALUE is the largest gradient and CLIP_NORM the largest norm of all of them together, 0 for no
+# limit; FACTOR is written: what they are multiplied by.
 (
-    LR, WEIGHT_DECAY, FIRST, SECOND, EPS, FIRST_POWER, SECOND_POWER, EXEMPT, CLIP_VALUE, CLIP_NORM, FACTOR, HYPER_SIZE,
-) = range(12)  # fmt: skip
+    LR, WEIGHT_DECAY, FIRST, SECOND, EPS, LR_DECAY, MOMENTUM_DECAY, INITIAL, FIRST_POWER, SECOND_POWER, MOMENTUM_POWER,
+    STEPS, EXEMPT, CLIP_VALUE, CLIP_NORM, FACTOR, HYPER_SIZE,
+) = range(17)  # fmt: skip
 
 
 @dataclass
@@ -26,8 +29,13 @@ class Hyper:
     first: float
     second: float
     eps: float
+    lr_decay: float
+    momentum_decay: float
+    initial: float
     first_power: float
     second_power: float
+    momentum_power: float
+    steps: float
     exempt: float
     clip_value: float
     clip_norm: float

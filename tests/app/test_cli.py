@@ -143,7 +143,7 @@ def test_another_seed_gives_another_model_and_the_same_test_rows(succeeds, tmp_p
     assert not np.array_equal(metas[0][1], metas[1][1])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop", "nadam", "adagrad"])
 def test_every_optimizer_learns_with_its_own_learning_rate(succeeds, tmp_path, optimizer):
     output = succeeds("train", "--optimizer", optimizer, "--epochs", 10, "--threads", 1, "--out", tmp_path)
     assert figure(output, "accuracy") > 85

@@ -59,7 +59,8 @@ class Training:
         self.grads = np.zeros(n, dtype)
         self.state = np.zeros(updates.STATE_ARRAYS[optimizer] * n, dtype)
         self.hyper = np.zeros(updates.HYPER_SIZE)
-        self.hyper[:8] = 0.05, 0.01, 0.9, 0.99, 1e-3, 1, 1, 0
+        self.hyper[: updates.FIRST_POWER] = 0.05, 0.01, 0.9, 0.99, 1e-3, 0.1, 0.8, 0.0
+        self.hyper[[updates.FIRST_POWER, updates.SECOND_POWER, updates.MOMENTUM_POWER]] = 1.0
         self.hyper[[CLIP_NORM, FACTOR]] = 1.0
         # What no step has written must not matter.
         self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)

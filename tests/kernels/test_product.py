@@ -293,7 +293,9 @@ def gradient_and_update(x, dz, after, c, params, state, hyper):
 def test_update_in_the_epilogue_is_the_update_of_the_whole_gradient(rule, rows, cols, depth, dtype):
     x, dz, params = random(dtype, depth, rows), random(dtype, depth, cols, seed=1), random(dtype, rows * cols, seed=2)
     state = np.abs(random(dtype, rule.states * params.size, seed=3))
-    hyper = np.array([0.01, 0.1, 0.9, 0.99, 1e-8, 0.9, 0.99, 0, 0, 1])
+    hyper = np.zeros(updates.HYPER_SIZE)
+    hyper[: updates.LR_DECAY] = 0.01, 0.1, 0.9, 0.99, 1e-8
+    hyper[[updates.FIRST_POWER, updates.SECOND_POWER]] = 0.9, 0.99
     plain, fused = np.empty((rows, cols), dtype), np.empty((rows, cols), dtype)
     gradient_and_update(x, dz, 0, plain, params, state, hyper)
     expected, expected_state, n = params.copy(), state.copy(), params.size

@@ -24,7 +24,11 @@ def problem(code, n, dtype, weight_decay):
     rng = np.random.default_rng(n)
     params = rng.standard_normal(n).astype(dtype)
     grads = rng.standard_normal((STEPS, n)).astype(dtype)
-    hyper = np.array([0.01, weight_decay, 0.9, 0.99, 1e-8, 1, 1, 0, 0, 0, 1])
+    hyper = np.zeros(updates.HYPER_SIZE)
+    hyper[[updates.LR, updates.WEIGHT_DECAY, updates.FIRST, updates.SECOND]] = 0.01, weight_decay, 0.9, 0.99
+    hyper[[updates.EPS, updates.LR_DECAY]] = 1e-8, 0.05
+    hyper[[updates.FIRST_POWER, updates.SECOND_POWER, updates.MOMENTUM_POWER]] = 1
+    hyper[updates.MOMENTUM_DECAY] = 0.8 if code == CODES["nadam"] else 0.0
     return params, grads, np.zeros(updates.STATE_ARRAYS[code] * n, dtype), hyper
 
 

@@ -22,7 +22,7 @@ from tests.kernels.graphs import Network, dense, of_kind
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 TABLES = [
     loss_table.LOSSES, loss_table.BY_CODE, rule_table.RULES, rule_table.BY_CODE, rule_table.registry.STATE_ARRAYS,
-    losses.LOSSES, losses.KINDS, optimizers.OF_RULES, optimizers.KINDS, KINDS, LAYERS,
+    losses.LOSSES, losses.KINDS, optimizers.OPTIMIZERS, optimizers.KINDS, KINDS, LAYERS,
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import fastbp
 from fastbp._base.docs import listed, with_lists
 from fastbp.app import cli
-from fastbp.app.options import OPTIMIZERS
+from fastbp.app.options import RATES
 from fastbp.kernels import losses as loss_table
 from fastbp.kernels import optimizers as rule_table
 from fastbp.kernels.activations import ACTIVATIONS
@@ -50,7 +50,8 @@ def test_every_loss_and_optimizer_stands_in_fastbp_docstring_and_help():
         assert hasattr(fastbp, name)
     assert losses.LOSSES.keys() | optimizers.KINDS.keys() <= words(fastbp.Trainer.__doc__)
     help = CliRunner().invoke(cli.app, ["train", "--help"], env={"COLUMNS": "400"}).output
-    assert OPTIMIZERS.keys() == rule_table.RULES.keys() <= words(help)
+    assert optimizers.OPTIMIZERS.keys() == RATES.keys() == rule_table.RULES.keys() <= words(help)
+    assert optimizers.OPTIMIZERS.keys() <= words(fastbp.Trainer.__doc__)
     assert loss_table.LOSSES.keys() | rule_table.RULES.keys() | KINDS.keys() <= words(MANUAL.split("## How to add")[1])
 
 
@@ -62,7 +63,7 @@ class TestMadeFromAnEntry:
         for module in (losses, optimizers):
             monkeypatch.setattr(module, "KINDS", dict(module.KINDS))
         monkeypatch.setattr(losses, "LOSSES", dict(losses.LOSSES))
-        monkeypatch.setattr(optimizers, "OF_RULES", {})
+        monkeypatch.setattr(optimizers, "OPTIMIZERS", {})
         mse, sgd = loss_table.LOSSES["mse"], rule_table.RULES["momentum"]
         numbers = (Number("knee", 2.0, "A number.", positive=True), Number("both", (0.5, 0.25), "Two.", below=1.0))
         loss = loss_table.Loss("bent", 900, mse.twin, numbers=numbers, public=Public("BentLoss", "Bent", "bent_loss"))
@@ -78,7 +79,8 @@ class TestMadeFromAnEntry:
         assert repr(bent(knee=3.0)) == "BentLoss(reduction='mean', knee=3.0, both=(0.5, 0.25))"
         assert bent(knee=3.0).options()[loss_table.OWN :].tolist() == [3.0, 0.5, 0.25]
         assert repr(heavy(0.1)) == "Heavy(lr=0.1, mu=0.9)"
-        assert heavy(0.1).numbers() == (0.1, 0.0, 0.9, 0.0, 0.0)
+        assert heavy(0.1).numbers() == (0.1, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0)
+        assert optimizers.named_optimizer("heavy", mu=0.5) == heavy(mu=0.5)
         assert losses.named_loss("bent") == bent()
 
     def test_say_what_they_are(self, kinds):

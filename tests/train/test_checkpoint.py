@@ -399,7 +399,7 @@ class TestDamage:
             ("params", lambda a: a[1:], "parameters that are there"),
             ("params", lambda a: a.astype(np.float64), "params should be float32"),
             ("state", lambda a: a[1:], "state of shape"),
-            ("hyper", lambda a: a[1:], "hyper of shape"),
+            ("powers", lambda a: a[1:], "powers of shape"),
             ("position.order", lambda a: a + 1, "each row once"),
             ("position.order", lambda a: a // 2, "each row once"),
             ("position.order", lambda a: a[1:], "order of shape"),
@@ -417,7 +417,7 @@ class TestDamage:
             fastbp.Trainer.load_checkpoint(tmp_path / "c")
 
     def test_a_missing_array_is_a_named_error(self, content, tmp_path):
-        for name in ("params", "state", "hyper", "history", "position.history"):
+        for name in ("params", "state", "powers", "history", "position.history"):
             rewrite(content, tmp_path / "c", lambda _, arrays, name=name: arrays.pop(name))
             with pytest.raises(ValueError, match=f"it has no {name.removeprefix('position.')}"):
                 fastbp.Trainer.load_checkpoint(tmp_path / "c")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
-from fastbp.kernels import entries
+from fastbp.kernels import entries, reference
 from fastbp.kernels import optimizers as updates
 from fastbp.train import optimizers as made
 
@@ -94,14 +94,14 @@ def test_steps_of_an_optimizer_from_the_table_are_those_of_its_twin(digits, kind
     x, y = digits
     trainer = fastbp.Trainer(fastbp.mlp([64, 20, 10], "tanh", dtype="float64", rng=0), optimizer=optimizer)
     params = trainer.model._params.copy()
-    states = np.zeros((rule.states, params.size))
-    hyper = updates.Hyper(*trainer._hyper)
+    states = np.full((rule.states, params.size), optimizer.numbers()[updates.INITIAL])
+    hyper = trainer._hyper.copy()
+    hyper[: updates.FIRST_POWER] = optimizer.numbers()
     for step in range(30):
         rows = slice(50 * step, 50 * step + 50)
         trainer.step(x[rows], y[rows])
-        hyper.lr, hyper.decay, hyper.first, hyper.second, hyper.eps = optimizer.numbers()
-        hyper.first_power, hyper.second_power = hyper.first_power * hyper.first, hyper.second_power * hyper.second
-        rule.twin(params, trainer.model._grads, *states, hyper)
+        reference.advance(hyper)
+        rule.twin(params, trainer.model._grads, *states, updates.Hyper(*hyper))
         assert_allclose(trainer.model._params, params, rtol=1e-10, atol=1e-13)
 
 
