@@ -68,7 +68,7 @@ class Layer(Guarded):
         """Floating-point operations of a pass over one row."""
         rows: list[Row] = []
         self._extend(rows, -1)
-        return float(sum(row.kind.effort(row.in_features, row.out_features) for row in rows))
+        return float(sum(row.sizes.effort for row in rows))
 
     def _lines(self, name: str) -> list[tuple[str, str, int | None, int]]:
         """Return the lines of a summary: name, activation or kind, columns of the output, parameters."""

@@ -12,6 +12,7 @@ from ..run.frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
 from ..run.passes import backward_pass, copy_row, run_forward
 from ..run.plan import (
     ABSENT,
+    ACROSS,
     BATCH_ROWS,
     COLUMNS,
     DB,
@@ -45,7 +46,7 @@ def start_row(frame, i, functions, ins, outs):
     row = row_at(frame, i)
     for column in range(COLUMNS):
         row[column] = functions[column]
-    row[IN], row[OUT], row[DEPTH], row[LD], row[EFFORT] = ins, outs, ins, outs, 2 * ins * outs
+    row[IN], row[OUT], row[DEPTH], row[ACROSS], row[LD], row[EFFORT] = ins, outs, ins, outs, outs, 2 * ins * outs
     row[SOURCE], row[FLAGS] = BATCH_ROWS, LAST
     return row
 

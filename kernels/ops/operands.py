@@ -6,6 +6,7 @@ from ..linalg.matrix import Finish, Matrix, through
 from ..linalg.tasks import share
 from ..run.frame import DX, GRADS, HYPER, PARAMETERS, PARAMS, SETTINGS, STATE, UPDATE, WORK
 from ..run.plan import (
+    ACROSS,
     APPLY_SLOPE,
     ATTRIBUTES,
     BATCH_ROWS,
@@ -52,10 +53,10 @@ def input_gradient_of(x, frame, row, source, first, rows):
 
 @kernel
 def weights_of(x, frame, row):
-    """Return an op's weights: (DEPTH, OUT), turned where they stand as (OUT, DEPTH)."""
+    """Return an op's weights: (DEPTH, ACROSS), turned where they stand as (ACROSS, DEPTH)."""
     turned = 1 if row[FLAGS] & TURNED else 0
-    ld = row[DEPTH] if turned else row[OUT]
-    return Matrix(pointer_to(x, frame[PARAMS] + row[W]), ld, row[DEPTH], row[OUT], turned)
+    ld = row[DEPTH] if turned else row[ACROSS]
+    return Matrix(pointer_to(x, frame[PARAMS] + row[W]), ld, row[DEPTH], row[ACROSS], turned)
 
 
 @kernel
@@ -68,13 +69,13 @@ def bias_of(x, frame, row):
 def sums_of(x, frame, row, span):
     """Return where an op sums its weights' gradient, laid out as the weights, and that of its bias."""
     turned = 1 if row[FLAGS] & TURNED else 0
-    ld = row[DEPTH] if turned else row[OUT]
+    ld = row[DEPTH] if turned else row[ACROSS]
     dw, db = pointer_to(x, frame[GRADS] + max(row[DW], 0)), pointer_to(x, frame[GRADS] + max(row[DB], 0))
     if span[INTO] != GRADIENT:
-        size = row[DEPTH] * row[OUT]
-        dw = at(pointer_to(x, frame[WORK] + row[PARTIALS]), span[INTO] * (size + row[OUT]))
+        size = row[DEPTH] * row[ACROSS]
+        dw = at(pointer_to(x, frame[WORK] + row[PARTIALS]), span[INTO] * (size + row[ACROSS]))
         db = at(dw, size)
-    return Matrix(dw, ld, row[DEPTH], row[OUT], turned), db
+    return Matrix(dw, ld, row[DEPTH], row[ACROSS], turned), db
 
 
 @kernel

@@ -33,6 +33,15 @@ def compiled(module: str, package: str, *names: str | None) -> Callable[[], Func
     return lambda: Functions(*map(code, names))
 
 
+class Sizes(NamedTuple):
+    """What a layer of a plan takes: W is (depth, across); `saved` and `effort` are a `Kind`'s."""
+
+    depth: int
+    across: int
+    saved: int
+    effort: int
+
+
 class Draw(NamedTuple):
     """What random numbers are made of, beside the place of a number in a row: seed, step, row of the plan, rows."""
 
@@ -46,7 +55,8 @@ class Draw(NamedTuple):
 class Kind:
     """A kind of layers: how one is laid out in a plan, and what computes it.
 
-    Its parameters are W, (depth, out_features), then b, (out_features,) where it has one. Of its sources and of its own
+    Its parameters are W, (depth, out_features) where `sizes` says no other shape, then b, (out_features,) where it has
+    one. Of its sources and of its own
     row an op may read on the way back: the sources' outputs, its own dz, and what it saved; not its own output, whose
     place holds gradients by then.
 
@@ -54,12 +64,15 @@ class Kind:
     code : what a plan calls it; the table is in this order
     functions : () to its `Functions`; called when a plan is filled
     effort : (in_features, out_features) to the floating-point operations of a pass over one row of a batch, as
-        `tasks.worth` counts them
-    twin : (inputs, w, b, attributes, draw) to the output before the activation, in NumPy, in any format
+        `tasks.worth` counts them; None where `sizes` says it
+    twin : (inputs, w, b, attributes, draw) to the output before the activation, in NumPy, in any format; a layer that
+        has a table gives that in the place of attributes
     depth : in_features to the rows of W; 0 for a kind without parameters
     exchanged : how many numbers a core fetches from others for a weight gradient, for each element of a row of a batch
         that one of these made: 2 where it reads an input and dz
     saved : numbers for each row of a batch that its way back takes from its forward pass
+    sizes : a `plan.Layer` to its `Sizes`, for a kind in which they follow from more than columns; `depth`, `saved` and
+        `effort` are not looked at then
     sources : how many outputs of rows above it reads, at most two
     numbers : its own, at most two, which users choose; a layer in a plan has them as its attributes
     bias : whether it may have b
@@ -74,11 +87,12 @@ class Kind:
     name: str
     code: int
     functions: Callable[[], Functions]
-    effort: Callable[[int, int], int]
+    effort: Callable[[int, int], int] | None
     twin: Callable[..., Any]
     depth: Callable[[int], int] = lambda in_features: 0
     exchanged: int = 0
     saved: int = 0
+    sizes: Callable[[Any], Sizes] | None = None
     sources: int = 1
     numbers: tuple[Number, ...] = ()
     bias: bool = False

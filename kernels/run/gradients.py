@@ -30,7 +30,7 @@ from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.modes import ACCUMULATE
 from . import chunks as _chunks
 from .frame import GRADS, HYPER, LAYERS, WORK
-from .plan import DB, DEPTH, DW, NOTHING, OUT, PARTIALS, WEIGHT_GRADIENT, B, W
+from .plan import ACROSS, DB, DEPTH, DW, NOTHING, PARTIALS, WEIGHT_GRADIENT, B, W
 
 chunks_of = kernel(_chunks.chunks_of)
 is_chunked = kernel(_chunks.is_chunked)
@@ -40,9 +40,9 @@ UPDATE_BLOCK = 1 << 12
 
 
 @kernel
-def gradient_chunks(batch, depth, outs):
+def gradient_chunks(batch, depth, across):
     """Return how many partial sums make a weight gradient."""
-    return chunks_of(batch) if is_chunked(depth, outs) else 1
+    return chunks_of(batch) if is_chunked(depth, across) else 1
 
 
 @kernel
@@ -82,19 +82,19 @@ def gradient_of_chunks(x, frame, row, batch, chunks, chunk):
 @kernel
 def add_chunks(x, frame, row, chunks, updates):
     """Add up the chunks of an op's gradient, and update its parameters where asked."""
-    depth, outs = row[DEPTH], row[OUT]
-    weights = depth * outs
-    partials, size = pointer_to(x, frame[WORK] + row[PARTIALS]), weights + outs
+    depth, across = row[DEPTH], row[ACROSS]
+    weights = depth * across
+    partials, size = pointer_to(x, frame[WORK] + row[PARTIALS]), weights + across
     if row[DW] >= 0:
         dw = pointer_to(x, frame[GRADS] + row[DW])
         column_sums(partials, size, chunks, weights, dw, 0)
         if updates:
-            update_part(partials, frame, row[DW], row[W], 0, Matrix(partials, outs, depth, outs, 0), 1.0)
+            update_part(partials, frame, row[DW], row[W], 0, Matrix(partials, across, depth, across, 0), 1.0)
     if row[DB] >= 0:
         db = pointer_to(x, frame[GRADS] + row[DB])
-        column_sums(at(partials, weights), size, chunks, outs, db, 0)
+        column_sums(at(partials, weights), size, chunks, across, db, 0)
         if updates:
-            update_part(partials, frame, row[DB], row[B], 0, Matrix(partials, outs, 1, outs, 0), 1.0)
+            update_part(partials, frame, row[DB], row[B], 0, Matrix(partials, across, 1, across, 0), 1.0)
 
 
 @kernel
@@ -103,7 +103,7 @@ def add_all_chunks(x, frame, batch, updates):
     for i in range(frame[LAYERS]):
         row = row_at(frame, i)
         if row[WEIGHT_GRADIENT] != NOTHING:
-            chunks = gradient_chunks(batch, row[DEPTH], row[OUT])
+            chunks = gradient_chunks(batch, row[DEPTH], row[ACROSS])
             if chunks > 1:
                 add_chunks(x, frame, row, chunks, updates)
 
@@ -128,15 +128,15 @@ def update_all(x, frame, pieces, piece):
         row = row_at(frame, i)
         if row[DEPTH] == 0:
             continue
-        depth, outs = row[DEPTH], row[OUT]
-        i0, i1, j0, j1 = block_of(depth, outs, x, pieces, piece, True)
-        height = max(1, UPDATE_BLOCK // outs)
+        depth, across = row[DEPTH], row[ACROSS]
+        i0, i1, j0, j1 = block_of(depth, across, x, pieces, piece, True)
+        height = max(1, UPDATE_BLOCK // across)
         for r in range(i0, i1, height):
             update_part(
-                x, frame, row[DW], row[W], r * outs + j0, Matrix(x, outs, min(height, i1 - r), j1 - j0, 0), factor
+                x, frame, row[DW], row[W], r * across + j0, Matrix(x, across, min(height, i1 - r), j1 - j0, 0), factor
             )
-        if row[DB] >= 0 and piece < grid(depth, outs, lanes_of(x), pieces, True):
-            update_part(x, frame, row[DB], row[B], j0, Matrix(x, outs, 1, j1 - j0, 0), factor)
+        if row[DB] >= 0 and piece < grid(depth, across, lanes_of(x), pieces, True):
+            update_part(x, frame, row[DB], row[B], j0, Matrix(x, across, 1, j1 - j0, 0), factor)
 
 
 @kernel

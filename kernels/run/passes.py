@@ -49,6 +49,7 @@ from .chunks import ROWS_AT_ONCE
 from .frame import DX, LAYERS, LAYOUT, OPTIONS, RUN_LOSS, SETTINGS, TARGETS_INPUT, WORK, X_INPUT
 from .gradients import add_chunks, blocks_of, chunks_of, gradient_chunks, gradient_of_chunks
 from .plan import (
+    ACROSS,
     BATCH_ROWS,
     BY_ROWS,
     DEPTH,
@@ -251,7 +252,7 @@ def pass_over_weights(part, frame, pieces, piece):
         row = row_at(frame, i)
         if row[WEIGHT_GRADIENT] == NOTHING:
             continue
-        if gradient_chunks(batch, row[DEPTH], row[OUT]) == 1:
+        if gradient_chunks(batch, row[DEPTH], row[ACROSS]) == 1:
             span[FIRST], span[ROWS], span[PLACE] = 0, share(batch, 1, chunks, last) - begin, begin
             span[BATCH], span[PARTS], span[PART], span[PART_END] = batch, chunks, first, last
             span[MODE] = (ACCUMULATE if first > 0 else 0) | (TAKE if updates else 0)
@@ -282,7 +283,7 @@ def backward_pass(x, frame, batch, updates, tasks):
         row = row_at(frame, i)
         if row[WEIGHT_GRADIENT] == NOTHING:
             continue
-        chunks = gradient_chunks(batch, row[DEPTH], row[OUT])
+        chunks = gradient_chunks(batch, row[DEPTH], row[ACROSS])
         if chunks == 1:
             run_row(WEIGHT_GRADIENT, x, frame, i, span, tasks)
         else:
@@ -306,7 +307,7 @@ def sums_apart(frame, batch):
     largest = 0
     for i in range(frame[LAYERS]):
         row = row_at(frame, i)
-        largest = max(largest, row[DEPTH] * row[OUT])
+        largest = max(largest, row[DEPTH] * row[ACROSS])
     return gradient_chunks(batch, largest, 1) > 1
 
 
@@ -321,7 +322,7 @@ def worth_sharing(frame, batch, rows_apart, tasks):
     for i in range(frame[LAYERS]):
         row = row_at(frame, i)
         work += (3 if row[SOURCE] != BATCH_ROWS else 2) * batch * row[EFFORT]
-        exchanged += row[DEPTH] * row[OUT]
+        exchanged += row[DEPTH] * row[ACROSS]
         if not rows_apart:
             exchanged += batch * row[EXCHANGED]
     pieces = max(1, min(tasks, work // (2 * TASK_WORK)))

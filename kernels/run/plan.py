@@ -8,7 +8,7 @@ import numpy as np
 from ..activations import ACTIVATIONS
 from ..activations.registry import Activation
 from ..ops.kinds import DENSE, SPARSE_DENSE
-from ..ops.registry import Kind
+from ..ops.registry import Kind, Sizes
 from ..simd.caches import caches
 from ..simd.isa import isa
 from .chunks import chunks_of, is_chunked
@@ -17,24 +17,25 @@ from .chunks import chunks_of, is_chunked
 #   The op: addresses of its compiled functions, NOTHING where it has none. They differ in each process, and `ops.fill`
 #   writes them: 0 is one that was not. KIND: its code in the table of kinds.
 #   SOURCE, SOURCE2: the rows of the plan whose output it reads, above its own; BATCH_ROWS is the batch, and stands in
-#   SOURCE2 where it reads one alone. IN, OUT: its columns. DEPTH: rows of its weight matrix, 0 without one. FLAGS: see
-#   below. EFFORT: floating-point operations of a pass over one row, as `tasks.worth` counts them; that of a row that
-#   reads a sparse batch is the batch's (`set_stored`). EXCHANGED: how many numbers a core fetches for its weight
-#   gradient from another that has made a row of the batch.
+#   SOURCE2 where it reads one alone. IN, OUT: its columns. DEPTH, ACROSS: rows and columns of its weight matrix; DEPTH
+#   is 0 without one, and ACROSS is OUT for most kinds. FLAGS: see below. EFFORT: floating-point operations of a pass
+#   over one row, as `tasks.worth` counts them; that of a row that reads a sparse batch is the batch's (`set_stored`).
+#   EXCHANGED: how many numbers a core fetches for its weight gradient from another that has made a row of the batch.
 #   Places in bytes, ABSENT for none: W and B, weights and bias, from the frame's PARAMS; DW and DB, their gradients,
 #   from its GRADS; A, SLOPE, D, SAVED and PARTIALS, the output, its stored slope, its gradient dz, what it saves of
 #   each row and partial sums of the weight gradient, from its WORK. Rows of A, SLOPE and D stand LD elements apart.
 #   ACTIVATION: the code of g. FINISH and DIFFERENTIATE, flags of `simd.microkernel` that make g and g' part of a
 #   product; and the addresses of what makes them in memory, ACTIVATE and APPLY_SLOPE.
-#   ATTRIBUTES: the first of two columns with the op's own numbers, the bits of a float64 each.
+#   ATTRIBUTES: the first of two columns with the op's own numbers, the bits of a float64 each. TABLE: the address of
+#   its own integers.
 (
-    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, KIND, SOURCE, SOURCE2, IN, OUT, DEPTH, FLAGS, EFFORT, EXCHANGED, W, B, DW,
-    DB, A, SLOPE, D, SAVED, PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE, ATTRIBUTES,
-    SECOND_ATTRIBUTE, COLUMNS,
-) = range(30)  # fmt: skip
+    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, KIND, SOURCE, SOURCE2, IN, OUT, DEPTH, ACROSS, FLAGS, EFFORT, EXCHANGED,
+    W, B, DW, DB, A, SLOPE, D, SAVED, PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE,
+    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, COLUMNS,
+) = range(32)  # fmt: skip
 NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
-# FLAGS. TURNED: the weights stand as (OUT, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up to
-# whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
+# FLAGS. TURNED: the weights stand as (ACROSS, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up
+# to whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
 # another row that reads the same was first; LAST and LAST2: no other comes after, so that g' of the source is applied.
 TURNED, ROOMY, ADD, LAST, ADD2, LAST2 = 1, 2, 4, 8, 16, 32
 # Entries of a layout: places in the workspace, in bytes, of a gathered batch (of a sparse one: of where each row's
@@ -55,6 +56,7 @@ class Layer(NamedTuple):
 
     sources : the rows of the plan that it reads, BATCH_ROWS for the batch; without any, the one above
     attributes : the numbers of its own that its kind has
+    table : the integers of its own, where its kind has any; who makes plans of it keeps them alive
     """
 
     in_features: int
@@ -64,16 +66,22 @@ class Layer(NamedTuple):
     kind: Kind = DENSE
     sources: tuple[int, ...] = ()
     attributes: tuple[float, ...] = ()
+    table: np.ndarray | None = None
 
     @property
-    def depth(self) -> int:
-        """Rows of its weight matrix."""
-        return self.kind.depth(self.in_features)
+    def sizes(self) -> Sizes:
+        """What it takes."""
+        kind, outs = self.kind, self.out_features
+        if kind.sizes is not None:
+            return kind.sizes(self)
+        assert kind.effort is not None
+        return Sizes(kind.depth(self.in_features), outs, kind.saved, kind.effort(self.in_features, outs))
 
     @property
     def parameters(self) -> int:
         """How many parameters it has."""
-        return parameter_count(self.depth, self.out_features, self.bias)
+        depth, across, *_ = self.sizes
+        return parameter_count(depth, across, self.bias)
 
 
 def leading_dimension(features: int, itemsize: int) -> int:
@@ -86,20 +94,20 @@ def leading_dimension(features: int, itemsize: int) -> int:
     return ld + lanes if ld * itemsize % 1024 == 0 else ld
 
 
-def parameter_count(depth: int, out_features: int, bias: bool) -> int:
+def parameter_count(depth: int, across: int, bias: bool) -> int:
     """Return the number of parameters of a layer with so many rows of weights."""
-    return (depth + bias) * out_features
+    return (depth + bias) * across
 
 
-def gradient_chunks(batch: int, depth: int, outs: int) -> int:
+def gradient_chunks(batch: int, depth: int, across: int) -> int:
     """Return how many partial sums make a weight gradient."""
-    return chunks_of(batch) if is_chunked(depth, outs) else 1
+    return chunks_of(batch) if is_chunked(depth, across) else 1
 
 
-def partials_size(depth: int, out_features: int, batch: int) -> int:
+def partials_size(depth: int, across: int, batch: int) -> int:
     """Return the elements that the partial sums of a weight gradient take."""
-    chunks = gradient_chunks(batch, depth, out_features) if depth > 0 else 1
-    return chunks * parameter_count(depth, out_features, True) if chunks > 1 else 0
+    chunks = gradient_chunks(batch, depth, across) if depth > 0 else 1
+    return chunks * parameter_count(depth, across, True) if chunks > 1 else 0
 
 
 class _Arena:
@@ -118,19 +126,21 @@ class _Arena:
 def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
     """Return the plan of some layers, without places in a workspace and addresses of compiled functions.
 
-    The parameters of a layer follow those of the one before: W, (depth, out_features), then b.
+    The parameters of a layer follow those of the one before: W, (depth, across), then b.
     """
     plan = np.zeros((len(layers), COLUMNS), np.int64)
     place = 0
     for i, (row, layer) in enumerate(zip(plan, layers, strict=True)):
-        kind, depth, outs = layer.kind, layer.depth, layer.out_features
-        row[[IN, OUT, DEPTH, LD]] = layer.in_features, outs, depth, leading_dimension(outs, itemsize)
+        kind, outs, (depth, across, _, effort) = layer.kind, layer.out_features, layer.sizes
+        row[[IN, OUT, DEPTH, ACROSS]] = layer.in_features, outs, depth, across
+        row[LD] = leading_dimension(outs, itemsize)
         row[[KIND, ACTIVATION, FLAGS, SAVED]] = kind.code, layer.activation.code, ROOMY, ABSENT
-        row[[EFFORT, EXCHANGED]] = kind.effort(layer.in_features, outs), kind.exchanged * row[LD]
+        row[[EFFORT, EXCHANGED]] = effort, kind.exchanged * row[LD]
         row[[SOURCE, SOURCE2]] = *sources_of(layer, i), *[BATCH_ROWS] * (2 - kind.sources)
         row[ATTRIBUTES : ATTRIBUTES + len(layer.attributes)].view(np.float64)[:] = layer.attributes
+        row[TABLE] = 0 if layer.table is None else layer.table.ctypes.data
         row[[W, DW]] = place
-        row[[B, DB]] = place + depth * outs * itemsize if layer.bias else ABSENT
+        row[[B, DB]] = place + depth * across * itemsize if layer.bias else ABSENT
         place += layer.parameters * itemsize
     return plan
 
@@ -253,14 +263,14 @@ def make_plan(
     layout = np.zeros(ENTRIES, np.int64)
     arena = _Arena(itemsize)
     for row, layer in zip(plan, layers, strict=True):
-        if layer.kind.saved:
-            row[SAVED] = arena.take(capacity * layer.kind.saved)
+        if layer.sizes.saved:
+            row[SAVED] = arena.take(capacity * layer.sizes.saved)
     if train:
         for row, layer in zip(plan, layers, strict=True):
             row[A] = arena.take(capacity * row[LD])
             if layer.activation.stores_slope:
                 row[SLOPE] = arena.take(capacity * row[LD])
-            row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[OUT], capacity))
+            row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[ACROSS], capacity))
         size = sum(layer.parameters for layer in layers) * itemsize
         layout[BY_ROWS] = size <= SMALL
         if layout[BY_ROWS]:  # all dz are there before the first weight gradient

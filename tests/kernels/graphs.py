@@ -95,8 +95,9 @@ class Network:
         """Return W, (depth, out), and b of each layer as views of a flat array; empty without."""
         flat, start, found = self.params if flat is None else flat, 0, []
         for layer in self.layers:
-            size = layer.depth * layer.out_features
-            w, end = flat[start : start + size].reshape(layer.depth, layer.out_features), start + layer.parameters
+            depth, across, *_ = layer.sizes
+            size = depth * across
+            w, end = flat[start : start + size].reshape(depth, across), start + layer.parameters
             found.append((w, flat[start + size : end]))
             start = end
         return found
@@ -161,7 +162,7 @@ class Network:
                 a = inputs[0] * torch.tensor(mask, dtype=real)
             else:
                 module = in_torch(torch, layer.kind, layer.out_features, layer.attributes, layer.bias)
-                of_module = {"weight": w[0], "bias": b} if layer.bias else {"weight": w[0]} if layer.depth else {}
+                of_module = {"weight": w[0], "bias": b} if layer.bias else {"weight": w[0]} if w.size else {}
                 a = torch.func.functional_call(module, of_module, inputs[0])
             activation = getattr(torch.nn, layer.activation.torch)(**layer.activation.torch_options)
             outputs[i] = activation(a)
