@@ -1,6 +1,6 @@
 """Small calls beside those of scikit-learn, PyTorch and NumPy: a grid of rows and widths for each kind of call.
 
-    python benchmarks/small_calls.py sklearn [--rows 200] [--width 32]
+    python benchmarks/small_calls.py sklearn [--rows 200] [--width 32] [--dtype float64]
     python benchmarks/small_calls.py torch
     python benchmarks/small_calls.py native
 
@@ -41,22 +41,22 @@ Call = Callable[[], Any]
 Cases = Iterator[tuple[str, Call, Call]]
 
 
-def numbers(rows: int, width: int) -> Any:
-    return np.random.default_rng(0).standard_normal((rows, width), np.float32)
+def numbers(rows: int, width: int, dtype: str) -> Any:
+    return np.random.default_rng(0).standard_normal((rows, width), np.dtype(dtype))
 
 
 def labels(rows: int) -> Any:
     return np.random.default_rng(1).integers(0, CLASSES, rows)
 
 
-def sklearn_cases(rows: int, width: int) -> Cases:
+def sklearn_cases(rows: int, width: int, dtype: str) -> Cases:
     """A network width-width-10 of scikit-learn's class, by what predicts with it."""
     import sklearn.neural_network
 
     import fastbp.sklearn
 
-    x = numbers(rows, width)
-    data, options = (numbers(400, width), labels(400)), {"hidden_layer_sizes": (width,), "max_iter": 2}
+    x = numbers(rows, width, dtype)
+    data, options = (numbers(400, width, dtype), labels(400)), {"hidden_layer_sizes": (width,), "max_iter": 2}
     ours, theirs = (
         module.MLPClassifier(random_state=0, **options).fit(*data)
         for module in (fastbp.sklearn, sklearn.neural_network)
@@ -69,13 +69,13 @@ def sklearn_cases(rows: int, width: int) -> Cases:
     yield "MLPRegressor.predict", partial(ours.predict, x), partial(theirs.predict, x)
 
 
-def torch_cases(rows: int, width: int) -> Cases:
+def torch_cases(rows: int, width: int, dtype: str) -> Cases:
     """A layer width-width and a network width-width-10, alone and with the gradients of their parameters."""
     import torch
 
     import fastbp.torch
 
-    x = torch.from_numpy(numbers(rows, width))
+    x = torch.from_numpy(numbers(rows, width, dtype))
     linear, relu = torch.nn.Linear, torch.nn.ReLU
     sizes = (width, width, CLASSES)
     pairs = {
@@ -107,20 +107,23 @@ def torch_cases(rows: int, width: int) -> Cases:
         return call
 
     for name, pair in pairs.items():
+        pair = [model.to(x.dtype) for model in pair]
         yield f"{name}, forward", *map(alone, pair)
         yield f"{name}, forward and backward", *map(with_gradients, pair)
 
 
-def native_cases(rows: int, width: int) -> Cases:
+def native_cases(rows: int, width: int, dtype: str) -> Cases:
     """The same network by fastbp's own names, beside PyTorch and beside the formulas in NumPy."""
     import torch
 
-    x, y = numbers(rows, width), labels(rows)
+    x, y = numbers(rows, width, dtype), labels(rows)
     x_of_torch, y_of_torch = torch.from_numpy(x), torch.from_numpy(y)
-    layer = fastbp.Dense(width, width, "relu", rng=0)
-    model = fastbp.mlp([width, width, CLASSES], rng=0)
-    trainer = fastbp.Trainer(fastbp.mlp([width, width, CLASSES], rng=0), optimizer=fastbp.SGD(1e-3))
-    twin = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, CLASSES))
+    layer = fastbp.Dense(width, width, "relu", dtype=dtype, rng=0)
+    model, trained = (fastbp.mlp([width, width, CLASSES], dtype=dtype, rng=0) for _ in range(2))
+    trainer = fastbp.Trainer(trained, optimizer=fastbp.SGD(1e-3))
+    twin = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, CLASSES)).to(
+        x_of_torch.dtype
+    )
     optimizer, loss = torch.optim.SGD(twin.parameters(), 1e-3), torch.nn.CrossEntropyLoss()
     first, *_ = parameters = [(each.weight.copy(), each.bias.copy()) for each in model]
 
@@ -174,6 +177,7 @@ def main(
     rows: Annotated[list[int] | None, typer.Option(help="Of this many rows alone; may be repeated.")] = None,
     width: Annotated[list[int] | None, typer.Option(help="Of this width alone; may be repeated.")] = None,
     name: Annotated[str, typer.Option(help="A part of the calls' name.")] = "",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
 ) -> None:
     """Print a table for each kind of call; exit code 1 if one is slower than the peer's."""
     warnings.simplefilter("ignore")
@@ -182,7 +186,7 @@ def main(
     for count in rows or ROWS:
         cells: dict[str, list[str]] = {}
         for each in widths:
-            for title, ours, theirs in CASES[kind](count, each):
+            for title, ours, theirs in CASES[kind](count, each, dtype):
                 if name not in title:
                     continue
                 own, peers = by_turns(ours, theirs)
