@@ -85,6 +85,9 @@ class Loss(Guarded):
 
     _who: ClassVar[str] = "Loss"
     _code: ClassVar[int]
+    # What the outputs say, for metrics: "classes" (logits of one class a row), "labels" (logits of yes or no, each),
+    # "numbers" (first those that the targets are), or "any"
+    _says: ClassVar[str] = "numbers"
     _numbers: ClassVar[tuple[Number, ...]] = ()  # its own, each a field of that name
     # "forward" and "backward" are PyTorch's names, "call" is Keras's.
     _compiled: ClassVar = (

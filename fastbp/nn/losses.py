@@ -55,6 +55,7 @@ class CrossEntropyLoss(Loss):
     label_smoothing: float = 0.0
 
     _who: ClassVar[str] = "softmax_cross_entropy"
+    _says: ClassVar[str] = "classes"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,6 +142,7 @@ class BCEWithLogitsLoss(Loss):
     """
 
     _who: ClassVar[str] = "binary_cross_entropy_with_logits"
+    _says: ClassVar[str] = "labels"
     _code: ClassVar[int] = kernels.BCE_LOGITS
 
 

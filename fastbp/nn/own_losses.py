@@ -32,6 +32,8 @@ class OwnLoss(Loss):
 
     function: Callable[..., Any]
 
+    _says: ClassVar[str] = "any"
+
     @property
     def name(self) -> str:
         """The name of the function."""
@@ -55,6 +57,14 @@ class _Inside(threading.local):
 _inside = _Inside()
 
 
+def takes_weight(function: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter `sample_weight`."""
+    try:
+        return "sample_weight" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of a builtin function
+        return False
+
+
 @guarded_record
 @dataclass(frozen=True, kw_only=True)
 class FunctionLoss(OwnLoss):
@@ -75,10 +85,7 @@ class FunctionLoss(OwnLoss):
     @property
     def takes_weight(self) -> bool:
         """Whether the function has a parameter `sample_weight`."""
-        try:
-            return "sample_weight" in inspect.signature(self.function).parameters
-        except (TypeError, ValueError):  # of a builtin function
-            return False
+        return takes_weight(self.function)
 
     def not_itself(self) -> RuntimeError:
         """Return the error about a function that uses the trainer whose loss it is."""

@@ -190,6 +190,8 @@ def _run_to_file(run: RunState) -> tuple[Table, dict[str, Array]]:
         "batch_size": run.batch_size,
         "shuffle": run.shuffle,
         "generator": generator,
+        "split": run.split,
+        "split_seed": run.split_seed,
         "history": list(run.history),
         "stopped": run.stopped,
         "callbacks": callbacks,
@@ -203,6 +205,8 @@ def _run_from_file(header: Table, arrays: dict[str, Array]) -> RunState:
         check.integer(header["batch_size"], "load_checkpoint", "batch_size"),
         bool(header["shuffle"]),
         _generator(header["generator"]),
+        header.get("split"),
+        check.integer(header.get("split_seed", 0), "load_checkpoint", "split_seed", 0, 2**63 - 1),
         _history(header["history"], arrays["history"]),
         bool(header["stopped"]),
     )

@@ -21,7 +21,7 @@ def make_epoch(
 ) -> dict[str, float]:
     """Make the steps that are left of an epoch; return loss and accuracy over all of it."""
     run.begin_epoch()
-    order, record, batch = run.order, run.record, run.batch_size
+    order, record, batch = run.data_order(), run.record, run.batch_size
     done, pace = run.done, None
     while done < run.steps:
         # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
@@ -58,7 +58,7 @@ def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:
 def _not_finite(trainer: Resumable, samples: Samples, run: RunState, listeners: Listeners) -> NotFiniteError:
     """Return the error about the step that was not made, of which the kernel left each row's loss."""
     step, batch = run.done, run.batch_size
-    rows = run.order[step * batch : (step + 1) * batch]
+    rows = run.data_order()[step * batch : (step + 1) * batch]
     with np.errstate(all="ignore"):
         losses = trainer._rows[0, : len(rows)] * trainer._rows[1, : len(rows)]
         total = float(losses.sum())

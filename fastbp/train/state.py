@@ -43,22 +43,27 @@ class RunState:
 
     rows, batch_size, shuffle : arguments of the run, which a resumed one has to repeat
     generator : draws the order of each epoch
+    split, split_seed : the part of the rows that is held out, if any, and what drew them
     history : the figures of its epochs
     stopped : whether a callback stopped it
-    order : (rows,), the row numbers of the running epoch in their order; empty between epochs
+    order : (rows,), the rows of the running epoch in their order; empty between epochs
     record : (RECORD_ROWS, steps), what the kernels note of each step of that epoch
     callbacks : what is kept of each callback
+    chosen : (rows,), their numbers in the data where others are held out, else empty; no checkpoint has it
     """
 
     rows: int
     batch_size: int
     shuffle: bool
     generator: np.random.Generator
+    split: float | None = None
+    split_seed: int = 0
     history: History = field(default_factory=History)
     stopped: bool = False
     order: Array = field(default_factory=lambda: np.empty(0, np.int64))
     record: Array = field(default_factory=lambda: np.empty((RECORD_ROWS, 0)))
     callbacks: list[CallbackState] = field(default_factory=list)
+    chosen: Array = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -79,9 +84,10 @@ class RunState:
         """Return how many steps of the run are made, with `done` in the running epoch."""
         return self.history.epochs * self.steps + done
 
-    def check(self, rows: int, batch_size: int, shuffle: bool) -> None:
+    def check(self, rows: int, batch_size: int, shuffle: bool, split: float | None) -> None:
         """Raise ValueError if these are not the arguments of the run."""
         for name, was, given in (
+            ("validation_split", self.split, split),
             ("rows", self.rows, rows),
             ("batch_size", self.batch_size, batch_size),
             ("shuffle", self.shuffle, shuffle),
@@ -96,6 +102,10 @@ class RunState:
                 order = self.generator.permutation(self.rows) if self.shuffle else np.arange(self.rows)
                 self.order = order.astype(np.int64, copy=False)
                 self.record = np.full((RECORD_ROWS, self.steps), NOT_MADE)
+
+    def data_order(self) -> Array:
+        """Return the rows of the running epoch in their order, by their numbers among those of the data."""
+        return self.chosen[self.order] if self.chosen.size else self.order
 
     def end_epoch(self, figures: Mapping[str, float]) -> None:
         """Add the figures of the epoch to the history; no callback has been told of them yet."""

@@ -14,7 +14,7 @@ from fastbp._base.inputs import Readable, gathered
 from fastbp._base.sparse import StoredRows
 from fastbp.kernels.compile.progress import shown_by
 from fastbp.kernels.losses import SOFTMAX_LABELS
-from fastbp.nn.loss import Loss, Targets
+from fastbp.nn.loss import Loss
 from fastbp.nn.losses import LOSSES
 from fastbp.nn.own_losses import FunctionLoss, loss_of
 from fastbp.nn.sequential import Sequential
@@ -22,13 +22,15 @@ from fastbp.train.alone import Once
 from fastbp.train.by_hand import ByHand
 from fastbp.train.callbacks import Callback, checked_callbacks
 from fastbp.train.epoch import make_epoch
-from fastbp.train.evaluation import figures_of, names_of
+from fastbp.train.evaluation import MetricLike, chosen_metrics, figures_of
 from fastbp.train.history import History
 from fastbp.train.listeners import Listeners
+from fastbp.train.metrics import names
 from fastbp.train.optimizers import KINDS, OPTIMIZERS, Optimizer, optimizer_of
 from fastbp.train.progress import Progress, what_shows
 from fastbp.train.state import RunState
 from fastbp.train.steps import INT64, RUN, STEP, VALIDATED, Part, Samples
+from fastbp.train.validation import Validation
 
 __all__ = ["Trainer"]
 
@@ -201,6 +203,8 @@ class Trainer(ByHand):
         shuffle: bool = True,
         rng: int | np.random.Generator | None = None,
         validation_data: tuple[Any, ...] | None = None,
+        validation_split: float | None = None,
+        metrics: Iterable[MetricLike] = (),
         sample_weight: ArrayLike | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | Progress = True,
@@ -221,7 +225,14 @@ class Trainer(ByHand):
         rng : int or numpy.random.Generator, optional
             Seed of the orders, and of Dropout; without it they differ from run to run.
         validation_data : (x, y) or (x, y, sample_weight), optional
-            Evaluated after each epoch, see `evaluate`, as "val_loss" and "val_accuracy".
+            Evaluated after each epoch, see `evaluate`, as "val_loss", "val_accuracy" and so on.
+        validation_split : float, optional
+            The part of the rows, in (0, 1), that is held out and evaluated instead, in a copy: rows at random by `rng`,
+            of class labels the same part of each class (as scikit-learn's early stopping does, while Keras takes the
+            last rows). The same ones in a run that is resumed.
+        metrics : iterable of str or callable, default ()
+            What is evaluated beside the loss, as "val_f1" and so on; see `evaluate`. It is of the validation rows: to
+            see it of the training rows as well, let a callback add what `evaluate` returns to its figures.
         callbacks : iterable of Callback
             Called between steps and epochs, and may change what trains; see `fastbp.Callback`.
         progress : bool, default True
@@ -269,48 +280,48 @@ class Trainer(ByHand):
             )
         shows = what_shows(progress)
         with shown_by(None) if progress is False else nullcontext():
-            samples = self._inputs(x, y, sample_weight, RUN if validation_data is None else VALIDATED)
+            validation = Validation(validation_data, validation_split, metrics)
+            samples = self._inputs(x, y, sample_weight, VALIDATED if validation else RUN)
             samples = samples._replace(targets=samples.targets.as_classes())
             if shuffle:
                 values = gathered(samples.targets.values)
                 samples = samples._replace(x=gathered(samples.x), targets=samples.targets._replace(values=values))
-            rows = len(samples.x)
             epochs = check.integer(epochs, "fit", "epochs")
-            batch_size = min(check.integer(batch_size, "fit", "batch_size"), rows)
+            batch_size = check.integer(batch_size, "fit", "batch_size")
             generator = check.generator(rng, "fit")
-            own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
-            callbacks = checked_callbacks(callbacks, self._figure_names(samples.targets, validation_data), more=not own)
+            callbacks = checked_callbacks(callbacks, *self._figure_names(samples, validation))
             with self._alone, self._one_fit:
-                self._prepare(batch_size, isinstance(samples.x, StoredRows))
                 run = self._run_to_resume() if resume else None
+                seed = validation.draw(generator) if run is None else run.split_seed
+                chosen = validation.hold_out(samples, self._loss, self._model.out_features, seed)
+                rows = len(chosen) if chosen.size else len(samples.x)
+                batch_size = min(batch_size, rows)
+                self._prepare(batch_size, isinstance(samples.x, StoredRows))
                 if run is None:
                     self._draw_seed(generator)
-                    run = RunState(rows, batch_size, bool(shuffle), generator)
-                run.check(rows, batch_size, bool(shuffle))
+                    run = RunState(rows, batch_size, bool(shuffle), generator, validation.split, seed)
+                run.check(rows, batch_size, bool(shuffle), validation.split)
+                run.chosen = chosen
                 listeners = Listeners(self, callbacks, run)
                 self._begin_run(run)
                 listeners.begin()
                 try:
                     self._listeners = listeners
-                    self._go_on(samples, run, listeners, epochs, validation_data, shows)
+                    self._go_on(samples, run, listeners, epochs, validation, shows)
                     listeners.end()
                 finally:
                     self._end_run()
                 return History(run.history)
 
-    def _figure_names(self, targets: Targets, validation_data: Any) -> list[str]:
-        """Return the names of what a run records of each epoch; an error if it cannot evaluate."""
-        names = names_of(targets)
-        if validation_data is None:
-            return names
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-            what = type(validation_data).__name__
-            if isinstance(validation_data, (tuple, list)):
-                what += f" of {len(validation_data)}"
-            raise TypeError(f"fit expects validation_data to be (x, y) or (x, y, sample_weight), got {what}")
-        x, y, sample_weight = (*validation_data, None)[:3]
-        validation = self._inputs(x, y, sample_weight).targets.as_classes()
-        return [*names, *(f"val_{name}" for name in self._figure_names(validation, None))]
+    def _figure_names(self, samples: Samples, validation: Validation) -> tuple[list[str], bool]:
+        """Return the names of what a run records of each epoch, and whether there may be more on other rows."""
+        loss, outputs = self._loss, self._model.out_features
+        names = ["loss", *(one.name for one in chosen_metrics((), loss, samples, outputs, "fit"))]
+        names += validation.names(samples, self._inputs, loss, outputs)
+        own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
+        if not own:
+            validation.check(self.evaluate)
+        return names, not own
 
     def _go_on(
         self,
@@ -318,7 +329,7 @@ class Trainer(ByHand):
         run: RunState,
         listeners: Listeners,
         epochs: int,
-        validation_data: Any,
+        validation: Validation,
         progress: Progress,
     ) -> None:
         """Go on with a run from where it is to the end of its last epoch."""
@@ -330,15 +341,20 @@ class Trainer(ByHand):
                 if run.stopped or run.history.epochs >= epochs:
                     break
                 figures = make_epoch(self, samples, run, listeners, progress)
-                if validation_data is not None:
-                    figures |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
+                figures |= validation.figures(self.evaluate)
                 self._end_epoch(figures)
                 progress.epoch(run.history.epochs, figures)
 
+    @with_lists(metrics=names())
     def evaluate(
-        self, x: ArrayLike | Readable, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        x: ArrayLike | Readable,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: Iterable[MetricLike] = (),
     ) -> dict[str, float]:
-        """Return the loss over all rows, and for class labels and one-hot rows the accuracy.
+        """Return the loss over all rows, for class labels and one-hot rows the accuracy, and metrics.
 
         Parameters
         ----------
@@ -346,19 +362,26 @@ class Trainer(ByHand):
             As in `step`.
         sample_weight : array_like of shape (samples,), optional
             How much each row counts: the means become weighted means. Class weights of the loss count in it as in
-            training, and not in the accuracy.
+            training, and in nothing else.
+        metrics : iterable of str or callable, default ()
+            Names: {metrics}. They mean what they do in scikit-learn, of one output (k is the number of outputs whose
+            largest is the class that it says, q a quantile). A binary one takes two classes, or a single logit.
+            Or functions ``(targets, outputs) -> number``: targets are the class labels (rows,), else the numbers (rows,
+            columns); outputs are what `Sequential.predict` returns, logits where there are classes. A function is named
+            by its ``__name__``, and is given weights if it has a parameter `sample_weight`.
 
         Returns
         -------
         dict
-            ``{"loss": ..., "accuracy": ...}``; rows with the ignored label count for neither. Where no row counts, NaN.
+            ``{"loss": ..., "accuracy": ..., "f1": ...}``; rows with the ignored label count for none. Where no row
+            counts, NaN; so is an area under the curve where all rows are of one class.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit.
+            If an argument does not fit, or there is no such metric of these outputs and targets.
         """
-        return figures_of(self.model, self.loss, self._inputs(x, y, sample_weight), y)
+        return figures_of(self.model, self.loss, self._inputs(x, y, sample_weight), y, metrics, "evaluate")
 
     def __repr__(self) -> str:
         sizes = "-".join(str(n) for n in (self.model.in_features, *(layer.out_features for layer in self.model)))

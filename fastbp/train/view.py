@@ -1,6 +1,7 @@
 """What a callback sees of a trainer."""
 
 import os
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from numpy.typing import ArrayLike
@@ -47,8 +48,15 @@ class TrainerView(Protocol):
     def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Make one training step, on rows of the callback's own; see `Trainer.step`."""
 
-    def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
-        """Return the loss over all rows, and the accuracy; see `Trainer.evaluate`."""
+    def evaluate(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: Iterable[str | Callable[..., float]] = (),
+    ) -> dict[str, float]:
+        """Return the loss over all rows, the accuracy, and metrics; see `Trainer.evaluate`."""
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write the trainer to a file; see `Trainer.save_checkpoint`."""

@@ -601,7 +601,7 @@ class TestErrors:
             ({"batch_size": 2.5}, TypeError, "batch_size to be an int"),
             ({"rng": "x"}, TypeError, "rng to be"),
             ({"validation_data": (x, [0, 5])}, ValueError, "got 5 in row 1"),
-            ({"validation_data": (x, [0, 1], [1, 1])}, TypeError, r"validation_data to be \(x, y\)"),
+            ({"validation_data": (x,)}, TypeError, r"validation_data to be \(x, y\) or .*, got tuple of 1"),
             ({"callbacks": [print]}, TypeError, "Callback objects"),
             ({"callbacks": fastbp.EarlyStopping()}, TypeError, "callbacks to be a list"),
             ({"progress": "yes"}, TypeError, "progress to be a bool, got 'yes'"),
