@@ -120,6 +120,20 @@ def advance(hyper):
     hyper[_updates.SECOND_POWER] *= hyper[_updates.SECOND]
 
 
+def _groups(frame):
+    """Yield from where to where parameters have numbers of their own, and these; all have the same without groups."""
+    groups, itemsize = frame.groups, frame.params.itemsize
+    if not len(groups):
+        yield 0, frame.params.size, frame.hyper
+    stops = [*groups[1:, _updates.START] // itemsize, frame.params.size]
+    for row, stop in zip(groups, stops, strict=False):
+        hyper = frame.hyper.copy()
+        hyper[_updates.LR] *= row[_updates.LR_FACTOR]
+        if row[_updates.DECAY] >= 0:
+            hyper[_updates.WEIGHT_DECAY] = row[_updates.DECAY]
+        yield int(row[_updates.START]) // itemsize, int(stop), hyper
+
+
 def update(code, params, grads, state, hyper, n, ld, rows, cols):
     """Update a block of parameters and of the state; flat arrays that begin with the block in place of pointers."""
 
@@ -129,8 +143,6 @@ def update(code, params, grads, state, hyper, n, ld, rows, cols):
     rule = _RULES[code]
     numbers = _updates.Hyper(*hyper)
     numbers.eps = max(numbers.eps, math.sqrt(np.finfo(params.dtype).tiny))
-    if numbers.exempt:
-        numbers.decay = np.where(block(state[int(numbers.exempt - 1) * n :]) != 0, 0, numbers.decay)
     rule.twin(block(params), block(grads), *(block(state[k * n :]) for k in range(rule.states)), numbers)
 
 
@@ -200,7 +212,9 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
             dz = dx
 
         advance(frame.hyper)
-        update(settings[_frame.OPTIMIZER], params, grads, frame.state, frame.hyper, params.size, 0, 1, params.size)
+        for start, stop, hyper in _groups(frame):
+            parts = params[start:], grads[start:], frame.state[start:]
+            update(settings[_frame.OPTIMIZER], *parts, hyper, params.size, 0, 1, stop - start)
 
 
 # A chain of layers by addresses

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from fastbp._base import memory
 from fastbp._base.inputs import Input
 from fastbp._base.sparse import StoredRows, spoiled
 from fastbp.kernels import entries
@@ -31,6 +30,7 @@ from fastbp.train.steps import Part, Steps
 
 Array = NDArray[Any]
 Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types
+_GROUPS = {"*.bias": {"weight_decay": 0.0}}  # biases are not penalized
 _POWERS = [updates.FIRST_POWER, updates.SECOND_POWER]
 
 
@@ -58,9 +58,9 @@ def _optimizer_of(schedule: Schedule) -> optimizers.Optimizer:
     """Return fastbp's optimizer of the same numbers."""
     if isinstance(schedule, AdamOptimizer):
         betas = float(schedule.beta_1), float(schedule.beta_2)
-        return optimizers.Adam(schedule.learning_rate_init, betas, schedule.epsilon)
-    momentum = float(schedule.momentum)
-    return optimizers.SGD(schedule.learning_rate, momentum, bool(schedule.nesterov and momentum > 0))
+        return optimizers.Adam(schedule.learning_rate_init, betas, schedule.epsilon, groups=_GROUPS)
+    momentum, nesterov = float(schedule.momentum), bool(schedule.nesterov and schedule.momentum > 0)
+    return optimizers.SGD(schedule.learning_rate, momentum, nesterov, groups=_GROUPS)
 
 
 class CompiledSolver(Steps):
@@ -77,17 +77,7 @@ class CompiledSolver(Steps):
         super().__init__(model, objective.loss, _optimizer_of(schedule))
         self._schedule = schedule
         self._eps = schedule.epsilon if isinstance(schedule, AdamOptimizer) else 0.0
-        arrays = updates.STATE_ARRAYS[self._code]
-        exempt = np.zeros(model._params.size, model.dtype)
-        start = 0
-        for layer in model.layers:
-            start += layer._params.size
-            exempt[start - layer.out_features : start] = 1  # biases are not penalized
-        moments = self._state
-        self._state = memory.zeros(moments.size + exempt.size, model.dtype)
-        self._state[: moments.size], self._state[moments.size :] = moments, exempt
-        self._hyper[updates.EXEMPT] = arrays + 1
-        self._moments = self._state[: moments.size].reshape(arrays, model._params.size)
+        self._moments = self._state.reshape(updates.STATE_ARRAYS[self._code], model._params.size)
         self._made = 0  # steps
         self._blocks = weight_blocks(model)
         self._take_moments()

@@ -3,14 +3,16 @@
 An optimizer holds no state of a run, so one object may serve several trainers; its numbers may change between steps.
 """
 
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, ClassVar
 
 from fastbp._base import check
+from fastbp._base.docs import with_lists
 from fastbp._base.guard import Guarded
 from fastbp._base.made import checked, docstring, parameters_of
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.registry import Number
+from fastbp.train.groups import TEXT, Groups, check_groups
 
 __all__ = [
     "KINDS",
@@ -34,6 +36,7 @@ class Optimizer(Guarded):
 
     lr: float
     weight_decay: float
+    groups: Groups | None
 
     # "step" is PyTorch's name, "apply_gradients" and "update_step" are Keras's.
     _compiled: ClassVar = ("code", "numbers", "step", "update", "apply_gradients", "update_step", "__call__")
@@ -56,12 +59,24 @@ class Optimizer(Guarded):
         who = type(self).__name__
         check.number(self.lr, who, "lr")
         check.number(self.weight_decay, who, "weight_decay")
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        decays = not {"decay", "keep"}.isdisjoint(updates.BY_CODE[self.code].numbers)
+        check_groups(self.groups, decays, type(self).__name__)
 
     def __post_init__(self) -> None:
         self.check()
 
+    def __repr__(self) -> str:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        if not self.groups:
+            del values["groups"]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
-@dataclass
+
+@with_lists(groups=TEXT)
+@dataclass(repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent: ``W <- W - lr dW``, with momentum and Nesterov's as in PyTorch.
 
@@ -75,6 +90,8 @@ class SGD(Optimizer):
         Step by ``-lr (dW + momentum m)`` instead.
     weight_decay : float, default 0.0
         Adds ``weight_decay W`` to the gradient.
+    groups : dict, optional
+        {groups}
 
     Raises
     ------
@@ -92,6 +109,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+    groups: Groups | None = None
 
     def check(self) -> None:  # noqa: D102
         super().check()
@@ -109,7 +127,8 @@ class SGD(Optimizer):
         return self.momentum, 0.0, 0.0
 
 
-@dataclass
+@with_lists(groups=TEXT)
+@dataclass(repr=False)
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015), as in PyTorch.
 
@@ -127,6 +146,8 @@ class Adam(Optimizer):
     amsgrad : bool, default False
         Divide by the root of the largest mean squared gradient so far (Reddi, Kale and Kumar, 2018). Like the kind of
         optimizer, it stays for a trainer.
+    groups : dict, optional
+        {groups}
 
     Raises
     ------
@@ -145,6 +166,7 @@ class Adam(Optimizer):
     eps: float = 1e-8
     weight_decay: float = 0.0
     amsgrad: bool = False
+    groups: Groups | None = None
 
     _codes: ClassVar[tuple[int, int]] = updates.ADAM, updates.AMSGRAD
 
@@ -166,7 +188,7 @@ class Adam(Optimizer):
         return (*self.betas, self.eps)
 
 
-@dataclass
+@dataclass(repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as in PyTorch.
 
@@ -185,7 +207,8 @@ class AdamW(Adam):
     _codes: ClassVar[tuple[int, int]] = updates.ADAMW, updates.AMSGRADW
 
 
-@dataclass
+@with_lists(groups=TEXT)
+@dataclass(repr=False)
 class RMSprop(Optimizer):
     """RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012), as in PyTorch.
 
@@ -200,6 +223,8 @@ class RMSprop(Optimizer):
         normal numbers count as 0 here, so eps counts as at least their root: 1.1e-19 in float32, 1.5e-154 in float64.
     weight_decay : float, default 0.0
         Adds ``weight_decay W`` to the gradient.
+    groups : dict, optional
+        {groups}
 
     Raises
     ------
@@ -217,6 +242,7 @@ class RMSprop(Optimizer):
     alpha: float = 0.99
     eps: float = 1e-8
     weight_decay: float = 0.0
+    groups: Groups | None = None
 
     def check(self) -> None:  # noqa: D102
         super().check()
@@ -245,6 +271,7 @@ class _OfRule(Optimizer):
     def check(self) -> None:
         for number in self._chosen:
             checked(number, getattr(self, number.name), type(self).__name__)
+        self._check_groups()
 
     @property
     def code(self) -> int:
@@ -296,9 +323,9 @@ def publish(rule: updates.Rule) -> type[Optimizer]:
     public = rule.public
     if public is None:
         raise ValueError(f"publish expects a rule with public names, got {rule.name!r} without")
-    fields = [(number.name, type(number.default), number.default) for number in rule.chosen]
+    chosen = [(number.name, type(number.default), number.default) for number in rule.chosen]
     said = {
-        "Parameters": parameters_of(rule.chosen),
+        "Parameters": [*parameters_of(rule.chosen), ("groups : dict, optional", TEXT)],
         "Raises": [("ValueError", "If a number is out of range.")],
     }
     shown = ", ".join(f"{number.name}={number.default}" for number in rule.chosen)
@@ -309,7 +336,9 @@ def publish(rule: updates.Rule) -> type[Optimizer]:
         "_rule": rule.code,
         "_chosen": rule.chosen,
     }
-    kind: type[Optimizer] = make_dataclass(public.name, fields, bases=(_OfRule,), namespace=body)
+    kind: type[Optimizer] = make_dataclass(
+        public.name, [*chosen, ("groups", Any, None)], bases=(_OfRule,), namespace=body, repr=False
+    )
     OPTIMIZERS[rule.name] = kind, {}
     KINDS[public.name] = globals()[public.name] = kind  # pickle looks there
     return kind

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 
 from fastbp._base.guard import set_unguarded
 from fastbp._base.interrupts import held_back
-from fastbp.kernels.optimizers import EXEMPT, FIRST_POWER
+from fastbp.kernels.optimizers import CARRIED
 from fastbp.kernels.run.frame import SEED
 from fastbp.nn.loss import Loss
 from fastbp.nn.own_activations import OwnActivation
@@ -75,7 +75,7 @@ class Resumable(Steps):
             self.optimizer,
             (self.clip_norm, self.clip_value),
             self._state,
-            self._hyper[FIRST_POWER:EXEMPT],
+            self._hyper[CARRIED],
             int(self._settings[SEED]),
             self._steps,
             self.history,
@@ -85,7 +85,7 @@ class Resumable(Steps):
     def _take(self, state: TrainerState) -> None:
         """Take the state of a trainer of the same model, loss and optimizer."""
         fill(self._state, state.optimizer_state, "state")
-        fill(self._hyper[FIRST_POWER:EXEMPT], state.powers, "powers")
+        fill(self._hyper[CARRIED], state.powers, "powers")
         self._steps, self._last_run = state.steps, state.run
         self._set_draws(state.seed, self.steps)
         set_unguarded(self, "history", state.history)

@@ -136,7 +136,7 @@ class TrainerState:
     model, loss, optimizer : as in `Trainer`
     clips : its `clip_norm` and `clip_value`
     optimizer_state : the optimizer's arrays, as long as the parameters each, one after the other
-    powers : what the steps have made of the optimizer's numbers, from FIRST_POWER to before EXEMPT
+    powers : what the steps have made of the optimizer's numbers, for the next one (CARRIED of ``hyper``)
     seed : of Dropout
     steps : updates made, without those of an epoch that has not ended
     history : of all epochs

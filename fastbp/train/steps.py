@@ -1,5 +1,6 @@
 """Compiled training steps of one model: the arrays they need, and the calls."""
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ from fastbp.kernels.run.plan import SIZE, set_stored
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Alone
+from fastbp.train.groups import group_table
 from fastbp.train.optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -123,6 +125,7 @@ class Steps(Guarded):
         self._hyper = np.zeros(updates.HYPER_SIZE)
         self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER, updates.MOMENTUM_POWER]] = 1.0
         self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]] = clip_value or 0.0, clip_norm or 0.0
+        self._groups = group_table(optimizer.groups, model, type(optimizer).__name__)
         self._options = loss.options()
         self._class_weight = np.empty(0, dtype)
         self._settings = np.zeros(SETTINGS_SIZE, np.int64)
@@ -210,6 +213,7 @@ class Steps(Guarded):
             self._class_weight,
             self._labels,
             self._record,
+            self._groups,
         )
         self._addresses = self._frame.addresses()
 
@@ -273,9 +277,19 @@ class Steps(Guarded):
         if optimizer.code != self._code or not self._known(optimizer):
             self._check_optimizer()
             numbers = optimizer.numbers()
+            if optimizer.groups != self._numbers.get("groups"):
+                self._group(optimizer)
             self._hyper[: len(numbers)] = numbers
-            # A list may change without becoming another: it is never taken for the one before.
-            self._numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
+            # A list may change without becoming another: it is never taken for the one before. So may groups.
+            known = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
+            self._numbers = known | {"groups": copy.deepcopy(optimizer.groups)}
+
+    def _group(self, optimizer: Optimizer) -> None:
+        """Take the optimizer's groups of parameters."""
+        table = group_table(optimizer.groups, self._model, type(optimizer).__name__)
+        with held_back():
+            self._groups = table
+            self._bind()
 
     def _known(self, optimizer: Optimizer) -> bool:
         """Whether the kernels have the optimizer's numbers."""

@@ -4,7 +4,8 @@ from ..compile.functions import kernel
 from ..compile.pointers import address_of, at, doubles_at, pointer_to
 from ..linalg.matrix import Finish, Matrix, through
 from ..linalg.tasks import share
-from ..run.frame import DX, GRADS, HYPER, PARAMETERS, PARAMS, SETTINGS, STATE, UPDATE, WORK
+from ..run.frame import DX, GRADS, PARAMETERS, PARAMS, SETTINGS, STATE, UPDATE, WORK
+from ..run.groups import hyper_of
 from ..run.plan import (
     ACROSS,
     APPLY_SLOPE,
@@ -83,7 +84,7 @@ def update_of(x, frame, place, mode, updates):
     """Return what finishes a gradient: the optimizer's update of the parameters at a place, or nothing."""
     after = pointer_to(frame, frame[SETTINGS])[UPDATE] if updates else 0
     params, state = pointer_to(x, frame[PARAMS] + place), pointer_to(x, frame[STATE] + place)
-    return Finish(mode, params, after, params, state, doubles_at(frame[HYPER]), frame[PARAMETERS])
+    return Finish(mode, params, after, params, state, hyper_of(frame, place), frame[PARAMETERS])
 
 
 @kernel

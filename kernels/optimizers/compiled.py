@@ -8,11 +8,9 @@ from numba import carray
 
 from ..compile.functions import kernel
 from ..compile.passes import Pass, row_pass
-from ..compile.pointers import at
 from ..simd.lanes import lanewise
 from .registry import (
     EPS,
-    EXEMPT,
     FIRST,
     FIRST_POWER,
     HYPER_SIZE,
@@ -65,17 +63,11 @@ def advance(hyper):
 
 
 @kernel
-def numbers_of(params, state, hyper, n):
-    """Return the numbers of a step, for a block of parameters and its state.
-
-    hyper : (HYPER_SIZE,) float64, see `registry`
-    n : how far apart the arrays of the state stand
-    """
+def numbers_of(params, hyper):
+    """Return the numbers of a step, in the type of parameters; hyper is (HYPER_SIZE,) float64, see `registry`."""
     hyper = carray(hyper, HYPER_SIZE)
     real = carray(params, 1).dtype.type
     decay = hyper[WEIGHT_DECAY]
-    if hyper[EXEMPT] > 0.0 and carray(at(state, n * (int(hyper[EXEMPT]) - 1)), 1)[0] != 0.0:
-        decay = 0.0
     momentum = hyper[FIRST] * (1.0 - 0.5 * hyper[MOMENTUM_POWER])
     ahead = hyper[FIRST] * (1.0 - 0.5 * hyper[MOMENTUM_POWER] * hyper[MOMENTUM_DECAY])
     return Numbers(
@@ -107,5 +99,5 @@ def update(rule: Rule, name: str) -> Pass:
     formula = lanewise(rule.formula, reads=2 + rule.states, writes=1 + rule.states, numbers=len(rule.numbers))
     states = ["at_beside", "at(at_beside, n)", "at(at_beside, 2 * n)"][: rule.states]
     operands = ["at_below", "at_c", *states, "at_below", *states, *(f"named.{name}" for name in rule.numbers)]
-    prepare = "named = numbers_of(below, beside, numbers, n)"
+    prepare = "named = numbers_of(below, numbers)"
     return row_pass(rule.formula, name, formula, ", ".join(operands), prepare, numbers_of=numbers_of)

@@ -10,22 +10,27 @@ from ..registry import Number, Public, add
 
 # Places in `hyper`, float64. First numbers that users choose: LR_DECAY is Adagrad's, MOMENTUM_DECAY what the part of
 # NAdam's momentum that warms up is multiplied by in each step (0: there is none), INITIAL what the state begins with.
-# Then what the steps have made of them, which `advance` goes on with: powers, and STEPS, how many there were. EXEMPT is
-# 0, or one more than the place of one more array of the state: where a block begins with another number than 0 there,
-# it does not decay. CLIP_VALUE is the largest gradient and CLIP_NORM the largest norm of all of them together, 0 for no
-# limit; FACTOR is written: what they are multiplied by.
+# Then what the steps have made of them, which `advance` goes on with: powers, and STEPS, how many there were.
+# CLIP_VALUE is the largest gradient and CLIP_NORM the largest norm of all of them together, 0 for no limit; FACTOR is
+# written: what they are multiplied by.
 (
     LR, WEIGHT_DECAY, FIRST, SECOND, EPS, LR_DECAY, MOMENTUM_DECAY, INITIAL, FIRST_POWER, SECOND_POWER, MOMENTUM_POWER,
-    STEPS, EXEMPT, CLIP_VALUE, CLIP_NORM, FACTOR, HYPER_SIZE,
-) = range(17)  # fmt: skip
+    STEPS, CLIP_VALUE, CLIP_NORM, FACTOR, HYPER_SIZE,
+) = range(16)  # fmt: skip
+CARRIED = slice(FIRST_POWER, CLIP_VALUE)  # what one step leaves for the next
+# Columns of the table of groups of parameters, float64. A row is for the parameters from a place on, START, in bytes
+# from the first one: LR_FACTOR, what their learning rate is multiplied by; DECAY, their weight decay, negative for that
+# of all; and from GROUP_HYPER on, written in each step, all of `hyper` for them.
+START, LR_FACTOR, DECAY, GROUP_HYPER = range(4)
+GROUP_SIZE = GROUP_HYPER + HYPER_SIZE
 
 
 @dataclass
 class Hyper:
-    """The numbers in `hyper` by name, for the twins; decay may be an array."""
+    """The numbers in `hyper` by name, for the twins."""
 
     lr: float
-    decay: Any
+    decay: float
     first: float
     second: float
     eps: float
@@ -36,7 +41,6 @@ class Hyper:
     second_power: float
     momentum_power: float
     steps: float
-    exempt: float
     clip_value: float
     clip_norm: float
     factor: float

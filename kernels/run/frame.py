@@ -8,16 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..optimizers.registry import GROUP_SIZE
+
 # Entries of a frame: addresses of a trainer's arrays, and how many elements those of unknown size have. DX is where the
 # gradient of the batch goes, 0 where it is not wanted. NUMBERS is where the optimizer's numbers of each step are,
 # (steps, FIRST_POWER) float64, as HYPER begins with them; 0 where they are the same for all. X_INPUT and TARGETS_INPUT
 # are the addresses of the inputs that steps read x and targets from (see `inputs`), 0 where they are arrays of the
 # model's elements, row after row, which steps are given beside the frame. STORED is the address of the table of a
-# sparse x (see `stored`), 0 for a dense one.
+# sparse x (see `stored`), 0 for a dense one. GROUPS is the address of a table, of GROUP_COUNT rows, with numbers of the
+# optimizer where these are not the same for all parameters (see `optimizers.registry`).
 (
     PLAN, LAYERS, LAYOUT, SETTINGS, HYPER, OPTIONS, PARAMS, PARAMETERS, GRADS, STATE, WORK, ROWS, ROOM_ROWS,
-    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, NUMBERS, X_INPUT, TARGETS_INPUT, STORED, FRAME_SIZE,
-) = range(23)  # fmt: skip
+    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, NUMBERS, X_INPUT, TARGETS_INPUT, STORED, GROUPS, GROUP_COUNT,
+    FRAME_SIZE,
+) = range(25)  # fmt: skip
 # Entries of `settings`: what a training step is. LOSS and OPTIMIZER are the codes of the loss and of the update rule,
 # RUN_LOSS and UPDATE the addresses of their compiled functions; TERMS is how many terms a row's loss has in a mean,
 # LABELLED whether the targets are class labels, HITS whether rows have a class.
@@ -47,6 +51,7 @@ class Frame(NamedTuple):
     class_weight : (classes,), or empty
     batch_labels : (capacity,) int64, written
     record : (RECORD_ROWS, 1) float64, written by a single step
+    groups : (groups, GROUP_SIZE) float64, see `optimizers.registry`; without any, all parameters have the same numbers
     """
 
     plan: np.ndarray
@@ -62,6 +67,7 @@ class Frame(NamedTuple):
     class_weight: np.ndarray
     batch_labels: np.ndarray
     record: np.ndarray
+    groups: np.ndarray = np.zeros((0, GROUP_SIZE))
 
     def addresses(self) -> np.ndarray:
         """Return (FRAME_SIZE,) int64, which kernels take. Keep the frame alive."""
@@ -70,10 +76,10 @@ class Frame(NamedTuple):
             (PLAN, self.plan), (LAYOUT, self.layout), (SETTINGS, self.settings), (HYPER, self.hyper),
             (OPTIONS, self.options), (PARAMS, self.params), (GRADS, self.grads), (STATE, self.state),
             (WORK, self.work), (ROWS, self.rows), (CLASS_WEIGHT, self.class_weight),
-            (BATCH_LABELS, self.batch_labels), (RECORD, self.record),
+            (BATCH_LABELS, self.batch_labels), (RECORD, self.record), (GROUPS, self.groups),
         ):  # fmt: skip
             table[entry] = array.ctypes.data
-        table[[LAYERS, PARAMETERS, ROOM_ROWS, CLASS_WEIGHTS]] = (
-            len(self.plan), self.params.size, self.rows.shape[1], self.class_weight.size
+        table[[LAYERS, PARAMETERS, ROOM_ROWS, CLASS_WEIGHTS, GROUP_COUNT]] = (
+            len(self.plan), self.params.size, self.rows.shape[1], self.class_weight.size, len(self.groups)
         )  # fmt: skip
         return table

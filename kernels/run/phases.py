@@ -7,16 +7,16 @@ from numba import types
 
 from ..compile.functions import entry, kernel
 from ..compile.outlined import outlined
-from ..compile.pointers import at, doubles_at, pointer_to
+from ..compile.pointers import at, pointer_to
 from ..compile.region import shared
 from ..compile.signature import Int, Ints, Reals, Reals2
 from ..linalg.matrix import through
 from ..linalg.tasks import share
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at
 from ..ops.operands import rows_at
-from ..optimizers.compiled import advance
-from .frame import COUNTER, HYPER, LAYERS, LAYOUT, SETTINGS
+from .frame import COUNTER, LAYERS, LAYOUT, SETTINGS
 from .gradients import add_all_chunks, chunks_of
+from .groups import begin_update
 from .passes import (
     Chunks,
     backward_pass,
@@ -113,7 +113,7 @@ def _update_types(dtype):
 @outlined(_update_types)
 def update_phase(like, frame, tasks):
     """`update_parameters`, on pointers."""
-    advance(doubles_at(frame[HYPER]))
+    begin_update(frame)
     finish_step(like, frame, tasks)
     pointer_to(frame, frame[SETTINGS])[COUNTER] += 1
 

@@ -19,7 +19,6 @@ from ..losses.registry import IGNORE_INDEX
 from ..losses.scales import row_scales, total_loss
 from ..ops.call import ROWS as SPAN_ROWS
 from ..ops.call import call_op, new_span, row_at
-from ..optimizers.compiled import advance
 from ..optimizers.registry import FACTOR, FIRST_POWER
 from ..simd.rows import added_up
 from .frame import (
@@ -56,6 +55,7 @@ from .frame import (
     WORK,
 )
 from .gradients import add_all_chunks, chunks_of, update_all
+from .groups import begin_update
 from .passes import (
     Batch,
     Chunks,
@@ -131,7 +131,7 @@ def goes_on(frame, rows, batch, divisor, record, step):
     if frame[NUMBERS] != 0:
         for i in range(FIRST_POWER):
             hyper[i] = doubles_at(frame[NUMBERS])[step * FIRST_POWER + i]
-    advance(hyper)
+    begin_update(frame)
     record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = value, divisor
     return True
 

@@ -74,6 +74,7 @@ class Training:
         self.order = rng.permutation(samples)
         self.batch_labels = np.zeros(samples, np.int64)
         self.record = np.zeros((frame.RECORD_ROWS, steps))
+        self.groups = np.zeros((0, updates.GROUP_SIZE))
 
     def run(self, module, tasks=1):
         """Train a copy of this problem; return it."""
@@ -89,7 +90,7 @@ class Training:
     def frame(self):
         return frame.Frame(
             self.plan, self.layout, self.settings, self.hyper, self.options, self.params, self.grads, self.state,
-            self.work, self.rows, self.class_weight, self.batch_labels, self.record,
+            self.work, self.rows, self.class_weight, self.batch_labels, self.record, self.groups,
         )  # fmt: skip
 
     def predict(self, module, tasks=1):

@@ -8,7 +8,7 @@ from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.linalg.few_columns import STRIP, few_columns, pays
 from fastbp.kernels.linalg.matrix import Finish, Matrix
 from fastbp.kernels.linalg.product import product
-from fastbp.kernels.optimizers import EXEMPT, HYPER_SIZE, RULES
+from fastbp.kernels.optimizers import HYPER_SIZE, RULES
 from fastbp.kernels.optimizers.functions import update
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.modes import ACCUMULATE
@@ -70,7 +70,6 @@ def test_the_update_is_that_of_the_product(dtype, rule):
     for ins, outs in ((1, 1), (37, 3), (150, lanes(dtype))):
         x, dz = rng.standard_normal((20, ins)).astype(dtype), rng.standard_normal((20, outs)).astype(dtype)
         hyper = np.full(HYPER_SIZE, 0.5)
-        hyper[EXEMPT] = 0
         results = []
         for compute in (turned, by_product):
             params, state = np.ones(ins * outs, dtype), np.full(3 * ins * outs, dtype(0.25))

@@ -11,7 +11,17 @@ from fastbp.train.steps import Part, Samples
 BATCH = 20
 
 
-@pytest.mark.parametrize("make", [fastbp.Adam, fastbp.AdamW, fastbp.RMSprop, lambda: fastbp.SGD(momentum=0.9)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        fastbp.Adam,
+        fastbp.AdamW,
+        fastbp.RMSprop,
+        lambda: fastbp.SGD(momentum=0.9),
+        fastbp.NAdam,
+        lambda: fastbp.AdamW(groups={"*.bias": {"weight_decay": 0.5}, "0.*": {"lr_factor": 3}}),
+    ],
+)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_steps_with_numbers_of_their_own_are_steps_between_which_they_were_set(make, threads):
     rng = np.random.default_rng(threads)

@@ -16,15 +16,18 @@ DECAYS, EPS = [0.3, -1.0, 0.1], [1e-3, np.nan, 2e-3]
 
 def problem(training, code, dtype):
     p = training(LAYERS, dtype, optimizer=code)
-    exempt = np.ones(p.params.size, dtype)
     blocks = np.array([(row[plan.W] // p.params.itemsize, row[plan.IN] * row[plan.OUT]) for row in p.plan])
+    is_bias = np.ones(p.params.size, bool)
     for start, count in blocks:
-        exempt[start : start + count] = 0
-    p.state = np.concatenate([p.state, exempt])
-    p.hyper[updates.EXEMPT] = 1 + updates.STATE_ARRAYS[code]
+        is_bias[start : start + count] = False
+    p.groups = np.zeros((2 * len(blocks), updates.GROUP_SIZE))
+    p.groups[:, updates.LR_FACTOR] = 1.0
+    p.groups[0::2, updates.START] = p.plan[:, plan.W]
+    p.groups[1::2, updates.START] = p.plan[:, plan.B]
+    p.groups[0::2, updates.DECAY] = -1.0  # that of all
     numbers = np.zeros((penalty.NUMBERS, 3))
     numbers[penalty.DECAY], numbers[penalty.STEP_EPS] = DECAYS, EPS
-    return p, exempt != 0, blocks, numbers
+    return p, is_bias, blocks, numbers
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -33,6 +36,7 @@ def test_only_weights_decay_each_step_by_its_own_number(training, code, dtype):
     p, is_bias, blocks, numbers = problem(training, code, dtype)
     exact = copy.deepcopy(p)
     exact.plan[:, [plan.W, plan.B]] *= 8 // p.params.itemsize  # places are in bytes
+    exact.groups[:, updates.START] *= 8 // p.params.itemsize
     for name in ("params", "grads", "state", "x", "work", "class_weight", "targets", "sample_weight"):
         setattr(exact, name, getattr(exact, name).astype(np.float64))
     entries.train_penalized(

@@ -1,0 +1,33 @@
+"""Groups of parameters: some have numbers of the optimizer that are not those of all, made of these in each step."""
+
+from ..compile.functions import kernel
+from ..compile.pointers import at, doubles_at
+from ..optimizers.compiled import advance
+from ..optimizers.registry import DECAY, GROUP_HYPER, GROUP_SIZE, HYPER_SIZE, LR, LR_FACTOR, START, WEIGHT_DECAY
+from .frame import GROUP_COUNT, GROUPS, HYPER
+
+
+@kernel
+def begin_update(frame):
+    """Begin the update of a step: its powers, and the numbers of each group of parameters."""
+    hyper, table = doubles_at(frame[HYPER]), doubles_at(frame[GROUPS])
+    advance(hyper)
+    for row in range(frame[GROUP_COUNT]):
+        group = at(table, row * GROUP_SIZE)
+        own = at(group, GROUP_HYPER)
+        for i in range(HYPER_SIZE):
+            own[i] = hyper[i]
+        own[LR] = hyper[LR] * group[LR_FACTOR]
+        if group[DECAY] >= 0.0:
+            own[WEIGHT_DECAY] = group[DECAY]
+
+
+@kernel
+def hyper_of(frame, place):
+    """Return the optimizer's numbers for the parameters at a place, in bytes."""
+    table, row = doubles_at(frame[GROUPS]), 0
+    if frame[GROUP_COUNT] == 0:
+        return doubles_at(frame[HYPER])
+    while row + 1 < frame[GROUP_COUNT] and at(table, (row + 1) * GROUP_SIZE)[START] <= place:
+        row += 1
+    return at(table, row * GROUP_SIZE + GROUP_HYPER)

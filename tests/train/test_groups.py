@@ -1,0 +1,213 @@
+"""Groups of parameters: PyTorch's, over random patterns and options; and every way that a step may take."""
+
+import copy
+import pickle
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastbp
+from fastbp._base.threads import available_threads
+from fastbp.train.optimizers import KINDS
+from tests.train.test_optimizers import drawn, exact_scalars  # noqa: F401  # a fixture
+
+PATTERNS = ["*", "*.bias", "*.weight", "0.*", "1.weight", "[12].*", "2.bias"]
+GROUPS = {
+    "*.bias": {"weight_decay": 0.0, "lr_factor": 0.1},
+    "0.*": {"lr_factor": 6.0},
+    "1.weight": {"weight_decay": 0.3},
+}
+# By rows, with the sums of chunks apart, and layer after layer
+WAYS = {"small": ((6, 9, 5, 4), 40), "chunks apart": ((5, 8, 6, 3), 3000), "large": ((700, 600, 300, 5), 50)}
+EACH_WAY = pytest.mark.parametrize(("sizes", "batch"), WAYS.values(), ids=WAYS.keys())
+
+
+def random_groups(rng):
+    groups = {}
+    for pattern in rng.permutation(PATTERNS)[: rng.integers(1, 5)]:
+        options = {"lr_factor": float(rng.uniform(0, 3)), "weight_decay": float(rng.choice([0.0, 0.05]))}
+        groups[str(pattern)] = {name: value for name, value in options.items() if rng.random() < 0.7}
+    return groups
+
+
+def of(groups, name, option, of_all):
+    """What counts for a parameter: the last pattern with the option."""
+    for pattern, options in groups.items():
+        if fnmatchcase(name, pattern):
+            of_all = options.get(option, of_all)
+    return of_all
+
+
+def data(sizes, batch, dtype="float32"):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((batch, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], batch)
+
+
+@pytest.mark.usefixtures("exact_scalars")
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"Lion"}))
+def test_random_groups_give_the_updates_of_torch(torch, kind):
+    rng = np.random.default_rng(sum(map(ord, kind)))
+    for _ in range(12):
+        options, groups = drawn(kind, rng), random_groups(rng)
+        clips = rng.random() < 0.3  # PyTorch's norm is that of all groups together
+        model = fastbp.mlp([4, 5, 3, 2], dtype="float64", rng=1)
+        params = {name: torch.from_numpy(np.array(p)).requires_grad_() for name, p in model.parameters().items()}
+        theirs = getattr(torch.optim, kind)(
+            [
+                {
+                    "params": [p],
+                    "lr": options["lr"] * of(groups, name, "lr_factor", 1.0),
+                    "weight_decay": of(groups, name, "weight_decay", options["weight_decay"]),
+                }
+                for name, p in params.items()
+            ],
+            **options,
+        )
+        optimizer = getattr(fastbp, kind)(**options, groups=groups)
+        trainer = fastbp.Trainer(model, optimizer=optimizer, **({"clip_norm": 0.5, "clip_value": 0.4} if clips else {}))
+        for _ in range(6):
+            for name, p in params.items():
+                p.grad = torch.from_numpy(rng.standard_normal(p.shape))
+                model.gradients()[name][...] = p.grad.numpy()
+            if clips:
+                torch.nn.utils.clip_grad_value_(params.values(), 0.4)
+                torch.nn.utils.clip_grad_norm_(params.values(), 0.5)
+            trainer.update()
+            theirs.step()
+        for name, p in params.items():
+            exact = p.detach().numpy()
+            assert_allclose(model.parameters()[name], exact, 1e-10, 1e-12, err_msg=f"{name} {options} {groups}")
+
+
+@EACH_WAY
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_a_step_is_the_phases_by_hand_on_any_number_of_threads(sizes, batch, clip):
+    x, y = data(sizes, batch)
+    results, before = [], fastbp.get_num_threads()
+    try:
+        for threads in (1, min(3, available_threads())):
+            fastbp.set_num_threads(threads)
+            one, other = (
+                fastbp.Trainer(fastbp.mlp(sizes, rng=0), optimizer=fastbp.AdamW(1e-2, groups=GROUPS), clip_norm=clip)
+                for _ in range(2)
+            )
+            for _ in range(3):
+                one.step(x, y)
+                out = other.forward(x)
+                other.backward(fastbp.softmax_cross_entropy(out, y)[1])
+                other.update()
+            results += [one.model._params, other.model._params]
+    finally:
+        fastbp.set_num_threads(before)
+    for found in results[1:]:
+        assert_array_equal(found, results[0])
+
+
+@EACH_WAY
+@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+def test_groups_of_the_same_numbers_change_no_bit(sizes, batch, name):
+    x, y = data(sizes, batch)
+    kind, _ = fastbp.train.optimizers.OPTIMIZERS[name]
+    plain, grouped = (
+        fastbp.Trainer(fastbp.mlp(sizes, rng=0), optimizer=kind(1e-2, weight_decay=0.1, groups=groups))
+        for groups in (None, {"*": {"lr_factor": 1}, "*.bias": {"weight_decay": 0.1}, "0.*": {}})
+    )
+    for trainer in (plain, grouped):
+        trainer.step(x, y)
+        trainer.step(x, y)
+    assert_array_equal(plain.model._params, grouped.model._params)
+
+
+def test_the_decay_of_adamw_is_multiplied_by_the_factor_once():
+    """A parameter without a gradient shrinks by ``lr * lr_factor * weight_decay``."""
+    model = fastbp.mlp([3, 2], dtype="float64", rng=0)
+    groups = {"*.weight": {"lr_factor": 5}}
+    trainer = fastbp.Trainer(model, optimizer=fastbp.AdamW(0.01, weight_decay=0.2, groups=groups))
+    before = model[0].weight.copy()
+    model.gradients()["0.bias"][...] = 1
+    trainer.update()
+    assert_allclose(model[0].weight, before * (1 - 0.05 * 0.2), rtol=1e-15)
+
+
+def test_of_several_patterns_the_last_one_with_an_option_counts():
+    model = fastbp.mlp([2, 2, 1], dtype="float64", rng=0)
+    groups = {"1.*": {"lr_factor": 3}, "*.bias": {"lr_factor": 2}, "*": {"weight_decay": 0.0}}
+    trainer = fastbp.Trainer(model, "mse", fastbp.SGD(1.0, weight_decay=9.0, groups=groups))
+    before = {name: p.copy() for name, p in model.parameters().items()}
+    for gradient in model.gradients().values():
+        gradient[...] = 1
+    trainer.update()
+    moved = {name: float((before[name] - p).mean()) for name, p in model.parameters().items()}
+    assert moved == pytest.approx({"0.weight": 1, "0.bias": 2, "1.weight": 3, "1.bias": 2})
+
+
+def test_a_run_goes_on_from_a_checkpoint_and_a_pickle_to_the_same_bits(tmp_path):
+    x, y = data((6, 9, 5, 4), 100)
+
+    class Save(fastbp.Callback):
+        every = 7
+
+        def on_steps_end(self, trainer):
+            trainer.save_checkpoint(tmp_path / "c")
+            raise InterruptedError
+
+    trainer, whole = (
+        fastbp.Trainer(fastbp.mlp((6, 9, 5, 4), rng=0), optimizer=fastbp.NAdam(1e-2, groups=GROUPS)) for _ in range(2)
+    )
+    whole.fit(x, y, epochs=3, batch_size=16, rng=1, progress=False)
+    with pytest.raises(InterruptedError):
+        trainer.fit(x, y, epochs=3, batch_size=16, rng=1, progress=False, callbacks=[Save()])
+    loaded = fastbp.Trainer.load_checkpoint(tmp_path / "c")
+    assert loaded.optimizer == whole.optimizer == copy.deepcopy(whole.optimizer)
+    for twin in (loaded, pickle.loads(pickle.dumps(trainer)), trainer):
+        twin.fit(x, y, epochs=3, batch_size=16, resume=True, progress=False)
+        assert_array_equal(twin.model._params, whole.model._params)
+
+
+@pytest.mark.parametrize("change", ["in place", "another", "none"])
+def test_groups_may_change_between_steps(change):
+    x, y = data((6, 4), 30)
+    trainer, fresh = (
+        fastbp.Trainer(fastbp.mlp((6, 4), rng=0), optimizer=fastbp.SGD(0.1, groups=groups))
+        for groups in ({"*.bias": {"lr_factor": 0.1}}, None)
+    )
+    trainer.step(x, y)
+    fresh.model._params[...] = trainer.model._params
+    if change == "in place":
+        trainer.optimizer.groups["*.bias"]["lr_factor"] = 3.0
+        fresh.optimizer.groups = {"*.bias": {"lr_factor": 3.0}}
+    elif change == "another":
+        trainer.optimizer.groups = fresh.optimizer.groups = {"0.weight": {"lr_factor": 0.0}}
+    else:
+        trainer.optimizer.groups = None
+    for each in (trainer, fresh):
+        each.step(x, y)
+    assert_array_equal(trainer.model._params, fresh.model._params)
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "match"),
+    [
+        ({"2.*": {}}, ValueError, r"Adam expects a pattern of groups to match 0.weight, 0.bias; got '2.\*'"),
+        ({"*": {"lr": 1}}, ValueError, "to be one of lr_factor, weight_decay; got 'lr'"),
+        ({"*": {"lr_factor": -1}}, ValueError, r"lr_factor of groups\['\*'\] at least 0"),
+        ({"*": {"weight_decay": "1"}}, TypeError, "to be a number"),
+        ({"*": 0.1}, TypeError, "options by patterns of names"),
+        ([("*", {})], TypeError, "options by patterns of names"),
+    ],
+)
+def test_what_no_step_would_take_is_refused_before_anything_changes(groups, error, match):
+    with pytest.raises(error, match=match):
+        fastbp.Trainer(fastbp.mlp([3, 2], rng=0), optimizer=fastbp.Adam(groups=groups))
+    trainer = fastbp.Trainer(fastbp.mlp([3, 2], rng=0))
+    x, y = data((3, 2), 5)
+    trainer.step(x, y)
+    trainer.optimizer.groups = groups
+    before = trainer.model._params.copy()
+    with pytest.raises(error, match=match):
+        trainer.step(x, y)
+    assert_array_equal(trainer.model._params, before)
+    trainer.optimizer.groups = None
+    trainer.step(x, y)
