@@ -21,6 +21,7 @@ with _imports:
     from fastbp.data.preprocessing import Scaler
     from fastbp.data.scaled import Scaled
     from fastbp.nn.dense import Dense
+    from fastbp.nn.embedding import Embedding
     from fastbp.nn.functional import FUNCTIONS as _functions
     from fastbp.nn.functional import (
         binary_cross_entropy_with_logits,
@@ -36,6 +37,7 @@ with _imports:
     from fastbp.nn.mlp import mlp
     from fastbp.nn.own_activations import OwnActivation, activation
     from fastbp.nn.own_losses import RowLoss, row_loss
+    from fastbp.nn.periodic import Periodic
     from fastbp.nn.residual import Residual
     from fastbp.nn.saving import load
     from fastbp.nn.sequential import Sequential
@@ -59,12 +61,14 @@ __all__ = [
     "Dataset",
     "Dense",
     "EarlyStopping",
+    "Embedding",
     "GaussianNLLLoss",
     "GradcheckResult",
     "History",
     "MSELoss",
     "NotFiniteError",
     "OwnActivation",
+    "Periodic",
     "RMSprop",
     "Residual",
     "RowLoss",

@@ -17,6 +17,7 @@ COMPILED = {
     "losses.entries": ["first_wrong_label", "gaussian_nll", "loss_at", "loss_of_rows"],
     "ops.layer": ["layer_backward", "layer_forward", "layer_slope"],
     "run.chain": ["chain_backward", "chain_forward"],
+    "run.codes": ["first_wrong_code"],
     "run.penalized": ["train_penalized"],
     "run.phases": ["backward_batch", "forward_batch", "update_parameters"],
     "run.predict": ["predict"],

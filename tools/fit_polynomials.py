@@ -6,7 +6,7 @@ points, near the smallest largest error, in units of the result that the polynom
 """
 
 import numpy as np
-from mpmath import atanh, cos, erfc, exp, linspace, ln, matrix, mp, mpf, nstr, pi, qr_solve, sqrt
+from mpmath import atanh, cos, erfc, exp, linspace, ln, matrix, mp, mpf, nstr, pi, qr_solve, sin, sqrt
 
 mp.dps = 60
 
@@ -41,6 +41,20 @@ def normal_tail_core(pole):
     return core
 
 
+def cos_core(s):
+    """(cos(2 pi r) - 1) / s with s = r**2."""
+    if s < mpf("1e-12"):
+        return -2 * pi**2 + 2 * pi**4 / 3 * s
+    return (cos(2 * pi * sqrt(s)) - 1) / s
+
+
+def sin_core(s):
+    """(sin(2 pi r) / r - 2 pi) / s with s = r**2."""
+    if s < mpf("1e-12"):
+        return -4 * pi**3 / 3 + 4 * pi**5 / 15 * s
+    return (sin(2 * pi * sqrt(s)) / sqrt(s) - 2 * pi) / s
+
+
 def fit(function, weight, low, high, terms, real):
     """Return the coefficients of 1, x, x**2 …, rounded to `real`, and the largest weighted error.
 
@@ -67,15 +81,18 @@ def coefficients():
     """Yield for each polynomial its name, its coefficients and its error, a share of the result."""
     pole = mpf(4)
     tail = normal_tail_core(pole)
-    for name, real, exp_terms, log_terms, tail_terms, last in [
+    for name, real, exp_terms, log_terms, tail_terms, last, turn_terms in [
         # up to t = 15 and t = 39, where the normal tail has left the numbers of each format
-        ("float32", np.float32, 5, 4, 11, mpf(15)),
-        ("float64", np.float64, 10, 10, 24, mpf(39)),
+        ("float32", np.float32, 5, 4, 11, mpf(15), (4, 3)),
+        ("float64", np.float64, 10, 10, 24, mpf(39), (7, 6)),
     ]:
         yield f"EXP {name}", *fit(exp_core, lambda r: r * r * exp(-r), EXP_LOW, EXP_HIGH, exp_terms, real)
         yield f"LOG {name}", *fit(log_core, lambda s: s, mpf(0), mpf(1) / 9, log_terms, real)
         end = (last - pole) / (last + pole)
         yield f"TAIL {name}", *fit(tail, lambda u: 1 / tail(u), mpf(-1), end, tail_terms, real)
+        ends, (cos_terms, sin_terms) = (mpf(0), mpf(1) / 64), turn_terms
+        yield f"COS {name}", *fit(cos_core, lambda s: s / (1 + s * cos_core(s)), *ends, cos_terms, real)
+        yield f"SIN {name}", *fit(sin_core, lambda s: s / (2 * pi + s * sin_core(s)), *ends, sin_terms, real)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure the error of exp, log and every activation and slope against their bounds: ``make sweep``.
+"""Measure the error of exp, log, cos, sin and every activation and slope against their bounds: ``make sweep``.
 
 float32: every finite number, against float64. float64: ten million numbers, of every magnitude and closer where the
 functions bend, against long double. An ULP is the distance between the format's numbers at the size of the truth.
@@ -51,7 +51,8 @@ class Function(NamedTuple):
 _exp = lanewise(elementary.exp, reads=1, writes=1)
 _log = lanewise(elementary.log, reads=1, writes=1)
 _log1p = lanewise(elementary.log1p, reads=1, writes=1)
-EXP, LOG, LOG1P = -1, -2, -3
+_cos_and_sin = lanewise(elementary.cos_and_sin, reads=1, writes=2)
+EXP, LOG, LOG1P, COS, SIN = -1, -2, -3, -4, -5
 
 
 def compute(code, z, a, slope):
@@ -71,6 +72,9 @@ def _compute(code, function, z, a, slope):
         _log(at(z, 0), at(a, 0), z.size)
     elif code == LOG1P:
         _log1p(at(z, 0), at(a, 0), z.size)
+    elif code in (COS, SIN):
+        _cos_and_sin(at(z, 0), at(a if code == COS else slope, 0), at(slope if code == COS else a, 0), z.size)
+        slope[:] = 0
     else:
         run_pass(function, at(a, 0), at(a, 0), at(slope, 0), doubles_at(0), 0, z.size, 1, z.size)
 
@@ -195,16 +199,33 @@ def _by_numpy(function):
     return lambda z: (function(z), np.zeros_like(z))
 
 
+def _of_turns(shift):
+    """Return sin(2 pi t) in quarters of turns from the one that begins `shift` quarters on, which need no rounding."""
+
+    def function(t):
+        rest = t - np.rint(t)
+        quarter = np.rint(4 * rest)
+        angle = (rest - quarter / 4) * (8 * np.arctan(np.ones_like(t)))
+        return np.choose(
+            (quarter + shift).astype(int) % 4, [np.sin(angle), np.cos(angle), -np.sin(angle), -np.cos(angle)]
+        )
+
+    return _by_numpy(function)
+
+
 def _by_twin(activation):
     return lambda z: (activation.value(z), activation.slope(z))
 
 
 TRUTHS = {name: _by_twin(activation) for name, activation in ACTIVATIONS.items()} | {"gelu": _gelu}
-# exp, log and log1p, then the activations whose formulas round: the others are compared bit for bit in the tests
+# exp, log, log1p, cos and sin of turns, then the activations whose formulas round: the others are compared bit for bit
+# in the tests
 FUNCTIONS = {
     "exp": Function(EXP, _by_numpy(np.exp), ulp=(1.0, 0.0)),
     "log": Function(LOG, _by_numpy(np.log), domain=(5e-324, math.inf)),
     "log1p": Function(LOG1P, _by_numpy(np.log1p), domain=(0.0, 1.0)),
+    "cos": Function(COS, _of_turns(1), ulp=(1.0, 0.0)),
+    "sin": Function(SIN, _of_turns(0), ulp=(1.0, 0.0)),
 } | {
     name: Function(activation.code, TRUTHS[name], activation.ulp, activation.near_zero or (0.0, 0.0, 0.0))
     for name, activation in ACTIVATIONS.items()

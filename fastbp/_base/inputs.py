@@ -121,15 +121,17 @@ def numbers_input(
     rows, columns = x.shape
     memory = (x,) if shift is None or scale is None else (x, shift, scale)
     code = reader(ELEMENTS[x.dtype.str[1:]])
-    apart = abs(x.strides[1]) > LINE and not _is_mapped(x)
+    apart = abs(x.strides[1]) > LINE and not is_mapped(x)
     return Input((rows, columns), dtype, code, numbers_table(x, shift, scale), memory, apart)
 
 
-def _is_mapped(x: Any) -> bool:
-    """Whether an array shows a file: what is read of it takes no memory that belongs to the process."""
-    while isinstance(x, np.ndarray):
-        x = x.base
-    return isinstance(x, mmap.mmap)
+def is_mapped(x: Any) -> bool:
+    """Whether an array or an input shows a file: what is read of it takes no memory that belongs to the process."""
+    if isinstance(x, Input):
+        x = x.memory[0]
+    while x is not None and not isinstance(x, mmap.mmap):
+        x = x.base if isinstance(x, np.ndarray) else getattr(x, "keep_alive", None)  # an alias of a read-only array
+    return x is not None
 
 
 def gathered(rows: Given) -> Given | Array:

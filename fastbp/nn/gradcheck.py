@@ -130,6 +130,9 @@ def gradcheck(
         raise ValueError("gradcheck expects a loss that is one number: reduction 'mean' or 'sum'")
     analytical = {"x": twin.backward(dz)} | {name: np.array(g) for name, g in twin.gradients().items()}
     places = [(name, index) for name, gradient in analytical.items() for index in np.ndindex(gradient.shape)]
+    if model._codes is not None:  # next to a code there is none
+        codes = set(model._codes.columns)
+        places = [(name, index) for name, index in places if name != "x" or index[1] not in codes]
     if most is not None and most < len(places):
         most = check.integer(most, "gradcheck", "most")
         draw = check.generator(rng, "gradcheck").choice(len(places), most, replace=False)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
+from fastbp._base.codes import Codes
 from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp.kernels.run.plan import Layer as Row
 
@@ -29,6 +30,11 @@ class Layer(Guarded):
 
     # Whether its numbers in training are random
     _draws: ClassVar[bool] = False
+    # How many more columns it gives than it takes, where what is beside it says how many these are
+    _widens: int = 0
+    # Whether columns of what it reads hold codes; in a model it is the first layer then, and `_codes` says which
+    _reads_codes: ClassVar[bool] = False
+    _codes: Codes | None = None
     _owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in
 
     @property
@@ -151,21 +157,34 @@ def check_chain(layers: Sequence[Any], who: str) -> tuple[int | None, int | None
         refuse_overrides(layer, who, "layers", private=False)
         if layer._owner is not None or any(layer is other for other in layers[:i]):
             raise ValueError(f"{who} expects layers that belong to no model, got {layer} at position {i}")
-    first = next((layer.in_features for layer in layers if layer.in_features is not None), None)
+        if layer._reads_codes and i > 0:
+            raise ValueError(f"{who} expects {layer} to be the first layer, as it reads codes; got it at position {i}")
+    first = _first_width(layers)
     dtype = next((layer.dtype for layer in layers if layer.dtype is not None), None)
     width = first
     for i, layer in enumerate(layers):
-        if layer.in_features is None:
-            continue
-        if layer.in_features != width:
+        if layer.in_features not in (None, width):
             raise ValueError(
                 f"{who} expects in_features {width} at position {i}, the out_features before it; "
                 f"got {layer.in_features}"
             )
-        if layer.dtype != dtype:
+        if layer.dtype is not None and layer.dtype != dtype:
             raise TypeError(f"{who} expects dtype {dtype} at position {i} as before, got {layer.dtype}")
-        width = layer.out_features
+        if layer.in_features is not None:
+            width = layer.out_features
+        elif width is not None:
+            width += layer._widens
     return first, width, dtype
+
+
+def _first_width(layers: Sequence[Layer]) -> int | None:
+    """Return the columns that the first layer takes, as the first tells that has in_features; None where none has."""
+    wider = 0
+    for layer in layers:
+        if layer.in_features is not None:
+            return layer.in_features - wider
+        wider += layer._widens
+    return None
 
 
 def settle(layers: Sequence[Layer], width: int, dtype: np.dtype[Any]) -> None:

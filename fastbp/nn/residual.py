@@ -52,6 +52,8 @@ class Residual(Layer):
 
     def __init__(self, *layers: Layer) -> None:
         first, last, dtype = check_chain(layers, "Residual")
+        if layers[0]._reads_codes:
+            raise ValueError(f"Residual expects layers whose input can be added to, got codes for {layers[0]}")
         if first != last:
             raise ValueError(f"Residual expects layers that give as many features as they take, {first}; got {last}")
         self.layers = tuple(layers)

@@ -21,9 +21,11 @@ from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.run.plan import CAPACITY, EFFORT, SIZE, set_stored
 from fastbp.nn.dense import Dense
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.layer import Layer, made
 from fastbp.nn.layers import MADE
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
+from fastbp.nn.periodic import Periodic
 from fastbp.nn.planned import PlannedPass
 from fastbp.nn.residual import Residual
 from fastbp.nn.stack import Stack
@@ -36,7 +38,7 @@ Array = NDArray[Any]
 PREDICT_BYTES = 1 << 22
 FEWEST_PREDICT_ROWS = 256
 # The library's layers
-KINDS: tuple[type[Layer], ...] = (Dense, *MADE, Residual)
+KINDS: tuple[type[Layer], ...] = (Dense, *MADE, Residual, Embedding, Periodic)
 
 
 @with_lists(layers=listed(kind.__name__ for kind in KINDS))
@@ -104,6 +106,8 @@ class Sequential(Stack):
         a = check.rows(x, self.in_features, self.dtype, "Sequential")
         chain = self._chain
         if chain is None:
+            if self._codes is not None:
+                self._codes.expect(a, "Sequential")
             run = self._pass = PlannedPass(self._plan_of_pass(len(a)), self._params, self._grads)
             a = check.apart(a, self._grads)
             tasks, began, kind = self._forward_calls.begin(len(a), self._work * len(a))
@@ -219,16 +223,18 @@ class Sequential(Stack):
             return out
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
-            self._predict(rows[part], out[part])
+            self._predict(rows[part], out[part], start)
         return out
 
     def _rows_at_a_time(self, width: int) -> int:
         return max(FEWEST_PREDICT_ROWS, PREDICT_BYTES // (width * self.dtype.itemsize))
 
-    def _predict(self, rows: Array, out: Array) -> None:
-        """Write what the last layer gives for rows, in this thread's workspace."""
+    def _predict(self, rows: Array, out: Array, first: int = 0) -> None:
+        """Write what the last layer gives for rows, of which this is the first, in this thread's workspace."""
         count = len(rows)
         _, plan, work = self._reserve_prediction(count)
+        if self._codes is not None:
+            self._codes.expect(rows, "Sequential", range(first, first + count))
         tasks, began, kind = self._predict_calls.begin(count, self._work * count)
         entries.predict(plan, self._params, work, rows, out, tasks)
         if kind is not None:
@@ -296,6 +302,7 @@ class Sequential(Stack):
 
 def _needs_of_prediction(model: Sequential, readers: tuple[Code, ...], sparse: bool) -> Needed:
     calls = ["predict_sparse"] if sparse else ["predict", "read_rows"] if readers else ["predict"]
+    calls += ["first_wrong_code"] * (model._codes is not None)
     codes = codes_of(model._rows_for(sparse=sparse, train=False), train=False)
     return Needed([*codes, *readers], calls, model.dtype, get_num_threads())
 

@@ -32,6 +32,7 @@ class Stack(Guarded):
             raise ValueError(f"Sequential expects a layer that has in_features of its own, got {layers}")
         settle(layers, width, dtype)
         self.layers = tuple(layers)
+        self._codes = layers[0]._codes
         self._in_features, self._out_features = width, self._rows()[-1].out_features
         self.dtype = dtype
         self.metadata = {}

@@ -227,6 +227,8 @@ class ByHand(Resumable):
 
     def _forward(self, rows: Array | StoredRows, tasks: int, kind: OneOrMany | None = None) -> Array:
         """Run all layers on rows that are checked and that there is room for."""
+        if self._model._codes is not None and not isinstance(rows, StoredRows):
+            self._model._codes.expect(rows, "Trainer")
         given = self._given_x(rows, len(rows))
         run = Pass(rows, given, tasks, kind, self._steps)
         out = np.empty((len(rows), self._model.out_features), self._model.dtype)
@@ -268,6 +270,8 @@ class ByHand(Resumable):
             rows = x[chosen]
             if isinstance(rows, StoredRows):
                 expect_unspoiled(rows, "fit", "x")
+            elif self._model._codes is not None and order.size:
+                self._model._codes.expect(rows, "Trainer", chosen)
             out = self._forward(rows, tasks)
             run = self._forwarded
             value, dout = self._loss.evaluate(out, targets.values[chosen], weight[chosen] if weight.size else None)

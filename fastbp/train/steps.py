@@ -22,6 +22,7 @@ from fastbp.kernels.losses.functions import op_of_loss
 from fastbp.kernels.ops.fill import CLIP, codes_of, fill, fill_loss, fill_update
 from fastbp.kernels.optimizers.functions import update
 from fastbp.kernels.run.frame import (
+    CODES,
     COUNTER,
     OPTIMIZER,
     RECORD_ROWS,
@@ -68,6 +69,8 @@ def needs_of(
     if "predict" in calls:
         codes += codes_of(model._rows_for(sparse=sparse, train=False), train=False)
         calls = tuple("predict_sparse" if sparse and name == "predict" else name for name in calls)
+    if model._codes is not None:
+        calls = (*calls, "first_wrong_code")
     if steps.clip_norm or steps.clip_value:
         codes.append(CLIP)
     return Needed(codes, calls, model.dtype, get_num_threads())
@@ -216,6 +219,8 @@ class Steps(Guarded):
             self._groups,
         )
         self._addresses = self._frame.addresses()
+        if self._model._codes is not None:
+            self._addresses[CODES] = self._model._codes.table.ctypes.data
 
     def __getstate__(self) -> dict[str, Any]:
         # Workspace, plan and addresses are not part of the state: a copy makes its own.
@@ -316,8 +321,14 @@ class Steps(Guarded):
             order = np.arange(part.batch)
         wrong: int = entries.train_steps(addresses, x, targets.labels, values, samples.weight, order, part.record)
         if wrong < -1:
-            raise spoiled("Trainer", "x")
+            raise self._wrong_x(samples.x, -2 - wrong)
         return wrong
+
+    def _wrong_x(self, x: Array | Input | StoredRows, row: int) -> ValueError:
+        """Return the error about a row of x that a step has found wrong."""
+        if self._model._codes is None or isinstance(x, StoredRows):
+            return spoiled("Trainer", "x")
+        return self._model._codes.wrong_row(x, row, "Trainer")
 
     def _given_x(self, x: Array | Input | StoredRows, batch: int) -> tuple[Array, Array]:
         """Return what a call takes of x: the frame's addresses, with that of an input, and an array.
@@ -376,15 +387,14 @@ class Steps(Guarded):
             return False
 
     def _quick_step(self, x: Any, y: Any) -> bool:
-        """Make a step in a call of few arguments; False, and nothing done, if a label is wrong.
+        """Make a step in a call of few arguments; False, and nothing done, if a label or a code is wrong.
 
         x and y are `_as_before`.
         """
         tasks, began, kind = self._begin_step(len(x))
         self._settings[TASKS] = tasks
-        if y.dtype is not INT64:
-            entries.train_on_targets(self._addresses, x, y)
-        elif entries.train_on_labels(self._addresses, x, y) >= 0:
+        make = entries.train_on_labels if y.dtype is INT64 else entries.train_on_targets
+        if make(self._addresses, x, y) != -1:
             return False
         if kind is not None:
             kind.end(tasks, began, len(x))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
-from fastbp._base.inputs import Readable, gathered
+from fastbp._base.inputs import Readable, gathered, is_mapped
 from fastbp._base.sparse import StoredRows
 from fastbp.kernels.compile.progress import shown_by
 from fastbp.kernels.losses import SOFTMAX_LABELS
@@ -135,6 +135,8 @@ class Trainer(ByHand):
             model._rows_for(sparse=True, train=True)  # refuses where the layers cannot take it
         if calls:  # the labels are looked at by an entry
             self._expect(getattr(self._loss, "_code", SOFTMAX_LABELS), calls, rows)
+        if model._codes is not None and not isinstance(rows, StoredRows) and not is_mapped(rows):
+            model._codes.expect(rows, "Trainer")  # of a map a step looks at what it reads
         targets = self._loss.targets(y, len(rows), model.out_features, dtype)
         if calls:
             self._expect(targets.code, calls, rows, targets.values)

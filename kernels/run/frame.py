@@ -16,12 +16,13 @@ from ..optimizers.registry import GROUP_SIZE
 # are the addresses of the inputs that steps read x and targets from (see `inputs`), 0 where they are arrays of the
 # model's elements, row after row, which steps are given beside the frame. STORED is the address of the table of a
 # sparse x (see `stored`), 0 for a dense one. GROUPS is the address of a table, of GROUP_COUNT rows, with numbers of the
-# optimizer where these are not the same for all parameters (see `optimizers.registry`).
+# optimizer where these are not the same for all parameters (see `optimizers.registry`). CODES is the address of what
+# says which columns of x hold codes (see `codes`), 0 where none do.
 (
     PLAN, LAYERS, LAYOUT, SETTINGS, HYPER, OPTIONS, PARAMS, PARAMETERS, GRADS, STATE, WORK, ROWS, ROOM_ROWS,
     CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, NUMBERS, X_INPUT, TARGETS_INPUT, STORED, GROUPS, GROUP_COUNT,
-    FRAME_SIZE,
-) = range(25)  # fmt: skip
+    CODES, FRAME_SIZE,
+) = range(26)  # fmt: skip
 # Entries of `settings`: what a training step is. LOSS and OPTIMIZER are the codes of the loss and of the update rule,
 # RUN_LOSS and UPDATE the addresses of their compiled functions; TERMS is how many terms a row's loss has in a mean,
 # LABELLED whether the targets are class labels, HITS whether rows have a class.

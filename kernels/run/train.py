@@ -21,11 +21,13 @@ from ..ops.call import ROWS as SPAN_ROWS
 from ..ops.call import call_op, new_span, row_at
 from ..optimizers.registry import FACTOR, FIRST_POWER
 from ..simd.rows import added_up
+from .codes import first_wrong_of_batch
 from .frame import (
     BATCH,
     BATCH_LABELS,
     CLASS_WEIGHT,
     CLASS_WEIGHTS,
+    CODES,
     COUNTER,
     FINITE,
     FIRST_STEP,
@@ -199,8 +201,8 @@ def _train_types(dtype):
 def train(samples, frame, record, steps):
     """`train_steps`, on pointers: `record` is (RECORD_ROWS, steps).
 
-    return : -1; or the first row of a step whose label is wrong, or -2 less the first of a sparse x whose columns are.
-        That step changes nothing, and no other is made.
+    return : -1; or the first row of a step whose label is wrong, or -2 less the first of x that is wrong itself: of a
+        sparse one in its columns, of one with CODES in a code. That step changes nothing, and no other is made.
     """
     settings, options = pointer_to(frame, frame[SETTINGS]), doubles_at(frame[OPTIONS])
     rows = carray(doubles_at(frame[ROWS]), (3, frame[ROOM_ROWS]))
@@ -226,6 +228,10 @@ def train(samples, frame, record, steps):
             counts = counted(labels, options[IGNORE_INDEX], count)
         if frame[STORED] != 0:
             wrong = place_rows(frame, samples, start, labels, options[IGNORE_INDEX], counts < count, count)
+            if wrong >= 0:
+                return -2 - wrong
+        if frame[CODES] != 0:
+            wrong = first_wrong_of_batch(frame, samples, start, count)
             if wrong >= 0:
                 return -2 - wrong
         divisor = row_scales(settings[TERMS], labels, counts, class_weight, options, weight, rows[0], count)
@@ -273,9 +279,9 @@ def train_on_labels(frame: Ints, x: Reals2, labels: Ints) -> Int:
 
 
 @entry
-def train_on_targets(frame: Ints, x: Reals2, targets: Reals2) -> None:
-    """Run one step of `train_steps` on x and targets as they are, into the frame's record."""
+def train_on_targets(frame: Ints, x: Reals2, targets: Reals2) -> Int:
+    """Run one step of `train_steps` on x and targets as they are, into the frame's record, as `train_on_labels`."""
     samples = Samples(
         at(x, 0), x.shape[0], at(frame, 0), at(targets, 0), targets.shape[1], at(x, 0), 0, at(frame, 0), 0
     )
-    train(samples, at(frame, 0), doubles_at(frame[RECORD]), 1)
+    return train(samples, at(frame, 0), doubles_at(frame[RECORD]), 1)

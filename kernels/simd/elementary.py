@@ -88,6 +88,33 @@ TAIL = {
     ),
 }
 
+# (cos(2 pi r) - 1) / r**2 and (sin(2 pi r) / r - 2 pi) / r**2 in r**2, for |r| <= 1/8
+COS = {
+    32: (-19.739208221435547, 64.93917846679688, -85.42949676513672, 58.81477355957031),
+    64: (
+        -19.739208802178716,
+        64.93939402266696,
+        -85.45681720617033,
+        60.244641269216075,
+        -26.42624566441003,
+        7.902860674822817,
+        -1.6928174904600115,
+    ),
+}
+SIN = {
+    32: (-41.341670989990234, 81.59352111816406, -75.43512725830078),
+    64: (
+        -41.34170224039967,
+        81.60524927596418,
+        -76.70585970763508,
+        42.05868536242721,
+        -15.093821042027814,
+        3.781188924795797,
+    ),
+}
+# 2 pi in two parts
+TURN = {32: (6.2831854820251465, -1.7484555314695172e-07), 64: (6.283185307179586, 2.4492935982947064e-16)}
+
 # ln 2 in two parts; the first has trailing zeros, so that its product with an exponent is exact.
 LN2 = {32: (0.693359375, math.log(2) - 0.693359375), 64: (0.6931471803691238, 1.9082149292705877e-10)}
 
@@ -179,6 +206,25 @@ def log(v: Lanes, x: Vec) -> Vec:
 def _twice_atanh(v: Lanes, f: Vec) -> Vec:
     s = f * f
     return v.fma(2.0 * f * s, v.polynomial(s, LOG[v.bits]), 2.0 * f)
+
+
+def cos_and_sin(v: Lanes, turns: Vec) -> tuple[Vec, Vec]:
+    """Return cos(2 pi t) and sin(2 pi t) of any finite t, a number of turns; NaN for an infinity.
+
+    Whole turns, and quarters of what is left, are taken off without an error, however many they are.
+    """
+    size, whole = v.abs(turns), 2.0**v.mantissa_bits
+    rest = size - v.select(size < whole, (size + whole) - whole, size)
+    quarter = v.fma(rest, 4.0, 1.5 * whole) - 1.5 * whole  # -2 to 2
+    r = v.fma(quarter, -0.25, rest)
+    square, (high, low) = r * r, TURN[v.bits]
+    cosine = v.fma(square, v.polynomial(square, COS[v.bits]), 1.0)
+    sine = v.fma(r, high, r * v.fma(square, v.polynomial(square, SIN[v.bits]), low))
+    b = v.builder
+    swapped = v.abs(quarter).equals(1.0)
+    c, s = v.select(swapped, sine, cosine), v.select(swapped, cosine, sine)
+    turned_c, turned_s = b.or_(quarter > 0.5, quarter < -1.5), b.or_(quarter < -0.5, quarter > 1.5)
+    return v.select(turned_c, -c, c), v.select(b.xor(turned_s, v.negative(turns)), -s, s)
 
 
 def normal_tail(v: Lanes, t: Vec) -> tuple[Vec, Vec, Vec]:

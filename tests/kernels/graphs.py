@@ -7,6 +7,7 @@ from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.ops.kinds import DENSE, KINDS
+from fastbp.kernels.ops.kinds.embedding import COLUMN, coded_of, embedding_table
 from fastbp.kernels.ops.registry import Draw
 from fastbp.kernels.run import frame, plan, predict, train
 
@@ -33,6 +34,22 @@ def dropout(width, p=0.3, of=()):
     return of_kind(KINDS["dropout"], width, p, of=of)
 
 
+def embedding(features, cardinalities, dims, columns, of=()):
+    table = embedding_table(features, cardinalities, dims, columns)
+    outs = features - len(columns) + sum(dims)
+    return plan.Layer(features, outs, kind=KINDS["embedding"], sources=of, table=table)
+
+
+def periodic(ins, features, frequencies, outputs, of=()):
+    numbers = float(features), float(frequencies)
+    return plan.Layer(ins, ins + features * outputs, kind=KINDS["periodic"], sources=of, attributes=numbers)
+
+
+def own_of(layer):
+    """What a layer has of its own, numbers or integers."""
+    return layer.attributes if layer.table is None else layer.table
+
+
 def residual(width, of, skip):
     return plan.Layer(width, width, kind=RESIDUAL, sources=(of, skip))
 
@@ -45,6 +62,25 @@ def in_torch(torch, kind, width, numbers, bias):
     if kind.depth(width):
         options |= {kind.public.features: width, "dtype": torch.float64}
     return getattr(torch.nn, kind.public.torch)(**options)
+
+
+def embedded_in_torch(torch, x, w, table):
+    """Return what PyTorch's embeddings make of x, their tables one after the other in w."""
+    coded, found = coded_of(table), []
+    for column, cardinality, place, dim in coded.tolist():
+        weight = w[0, place : place + cardinality * dim].reshape(cardinality, dim)
+        found.append(torch.nn.functional.embedding(x[:, column].long(), weight))
+    others = sorted(set(range(x.shape[1])) - set(coded[:, COLUMN].tolist()))
+    return torch.cat([x[:, others], *found], dim=1)
+
+
+def waves_in_torch(torch, x, w, n, k):
+    """Return what numerical embeddings of n features in k waves make of x, in PyTorch."""
+    frequency, phase, rest = w[:k], w[k : 2 * k], w[2 * k :]
+    outputs = len(rest) // (k + 1)
+    waves = torch.cos(2 * torch.pi * frequency * x[:, None, :n] + phase)
+    found = torch.einsum("rqi,qji->rji", waves, rest[:-outputs].reshape(k, outputs, n)) + rest[-outputs:]
+    return torch.cat([x, found.reshape(len(x), -1)], dim=1)
 
 
 class Network:
@@ -80,8 +116,13 @@ class Network:
                 b[...] = 0.1 * rng.standard_normal(b.shape)
             else:
                 w[...], b[...] = 1 + 0.2 * rng.standard_normal(w.shape), 0.2 * rng.standard_normal(b.shape)
+            if layer.kind.name == "periodic":
+                w[: int(layer.attributes[1])] *= 0.1  # a wave magnifies the rounding of x by its frequency
         self.x = rng.standard_normal((batch, layers[0].in_features)).astype(dtype)
         self.y = rng.integers(0, layers[-1].out_features, batch)
+        if layers[0].table is not None:
+            for column, cardinality, *_ in coded_of(layers[0].table):
+                self.x[:, column] = rng.integers(0, cardinality, batch)
         self.bind()
 
     def bind(self):
@@ -138,7 +179,7 @@ class Network:
             a = (
                 inputs[0]
                 if kind.only_training and not training
-                else kind.twin(inputs, w, b, layer.attributes, self.draw(i))
+                else kind.twin(inputs, w, b, own_of(layer), self.draw(i))
             )
             outputs[i] = layer.activation.value(a)
         return outputs[len(self.layers) - 1]
@@ -156,6 +197,10 @@ class Network:
                 a = inputs[0] @ w + (b if layer.bias else 0)
             elif layer.kind is RESIDUAL:
                 a = inputs[0] + inputs[1]
+            elif layer.table is not None:
+                a = embedded_in_torch(torch, inputs[0], w, layer.table)
+            elif layer.kind.name == "periodic":
+                a = waves_in_torch(torch, inputs[0], w, *map(int, layer.attributes))
             elif layer.kind.draws:
                 ones = np.ones((self.batch, layer.out_features))
                 mask = layer.kind.twin([ones], None, None, layer.attributes, self.draw(i))

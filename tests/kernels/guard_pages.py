@@ -17,6 +17,8 @@ from fastbp.kernels.losses.by_hand import loss_and_gradient
 from fastbp.kernels.losses.functions import other_op_of_loss
 from fastbp.kernels.ops import by_hand
 from fastbp.kernels.ops.fill import fill
+from fastbp.kernels.ops.kinds import KINDS
+from fastbp.kernels.ops.kinds.embedding import embedding_table
 from fastbp.kernels.run import frame, plan
 from fastbp.kernels.run.chunks import CHUNK_ROWS
 from fastbp.kernels.run.plan import gradient_chunks
@@ -179,21 +181,27 @@ def inputs():
             same(lambda x, *rest: read(x[:, ::2], *rest), x, some, none, none, half)
 
 
+def stays_of(layers, rows, params, grads):
+    """Return what stays of a network that goes forward and back by hand, and its addresses."""
+    network, layout = plan.make_plan(layers, 4, rows, train=True)
+    fill(network, np.dtype(np.float32), train=True)
+    none = np.zeros(0, np.float32)
+    stays = frame.Frame(
+        network, layout, np.zeros(frame.SETTINGS_SIZE, np.int64), np.zeros(updates.HYPER_SIZE), np.zeros(0), params,
+        grads, none, np.zeros(layout[plan.SIZE], np.float32), np.zeros((3, 0)), none, np.zeros(0, np.int64),
+        np.zeros((frame.RECORD_ROWS, 1)),
+    )  # fmt: skip
+    return stays, stays.addresses()
+
+
 def sparse():
     """Forward, back and predicted, the stored rows and all arrays of the network fenced."""
 
     def run(rows, ins, outs, data, indices, indptr, params, grads, out, dout, predicted):
         table = np.zeros(STORED_SIZE, np.int64)
         table[[DATA, INDICES, INDPTR, ROWS]] = [a.ctypes.data for a in (data, indices, indptr, indptr)]
-        table[STEP], layers, none = 1, plan.on_sparse([plan.Layer(ins, outs)]), np.zeros(0, np.float32)
-        network, layout = plan.make_plan(layers, 4, rows, train=True)
-        fill(network, np.dtype(np.float32), train=True)
-        stays = frame.Frame(
-            network, layout, np.zeros(frame.SETTINGS_SIZE, np.int64), np.zeros(updates.HYPER_SIZE), np.zeros(0), params,
-            grads, none, np.zeros(layout[plan.SIZE], np.float32), np.zeros((3, 0)), none, np.zeros(0, np.int64),
-            np.zeros((frame.RECORD_ROWS, 1)),
-        )  # fmt: skip
-        addresses = stays.addresses()
+        table[STEP], layers = 1, plan.on_sparse([plan.Layer(ins, outs)])
+        _stays, addresses = stays_of(layers, rows, params, grads)
         addresses[frame.STORED] = table.ctypes.data
         entries.forward_batch(addresses, np.zeros((rows, 0), np.float32), out, 3)
         entries.backward_batch(addresses, np.zeros((rows, 0), np.float32), dout, 3)
@@ -214,6 +222,34 @@ def sparse():
         )  # fmt: skip
 
 
+def codes_and_waves():
+    """An embedding of codes and waves of all that it gives, all arrays fenced."""
+
+    def run(dims, table, x, params, grads, out, dout, dx):
+        ins, embedded = x.shape[1], x.shape[1] - len(dims) + sum(dims)
+        layers = [
+            plan.Layer(ins, embedded, kind=KINDS["embedding"], table=table),
+            plan.Layer(embedded, out.shape[1], kind=KINDS["periodic"], attributes=(float(embedded), 2.0)),
+        ]
+        assert entries.first_wrong_code(table, x) < 0
+        _stays, addresses = stays_of(layers, len(x), params, grads)
+        addresses[frame.DX] = dx.ctypes.data
+        entries.forward_batch(addresses, x, out, 3)
+        entries.backward_batch(addresses, x, dout, 3)
+
+    for rows, ins, cardinalities, dims, columns in [
+        (1, 1, [1], [1], [0]), (5, 3, [4, 2], [3, 17], [2, 0]), (33, 9, [5, 7, 9], [1, 8, 16], [3, 4, 8]),
+    ]:  # fmt: skip
+        x, embedded = numbers(rows, ins), ins - len(dims) + sum(dims)
+        x[:, columns] = np.array(cardinalities) - 1  # the last row of each table
+        size = np.dot(cardinalities, dims) + (2 * 2 + 3 * 2) * embedded
+        out = numbers(rows, 3 * embedded)
+        same(
+            lambda *arrays, dims=dims: run(dims, *arrays),
+            embedding_table(ins, cardinalities, dims, columns), x, numbers(size), numbers(size), out, 1 + out, 0 * x,
+        )  # fmt: skip
+
+
 if __name__ == "__main__":
     if "--past" in sys.argv:  # to see that the fences hold
         ctypes.string_at(fenced(np.zeros(3)).ctypes.data, 25)
@@ -224,3 +260,4 @@ if __name__ == "__main__":
     networks()
     inputs()
     sparse()
+    codes_and_waves()

@@ -66,6 +66,8 @@ EXACT = {
     "exp": lambda mp, z: mp.exp(z),
     "log": lambda mp, z: mp.log(abs(z)),
     "log1p": lambda mp, z: mp.log1p(abs(z)),
+    "cos": lambda mp, z: mp.cospi(2 * z),
+    "sin": lambda mp, z: mp.sinpi(2 * z),
 } | {name: activation.exact for name, activation in ACTIVATIONS.items()}
 
 

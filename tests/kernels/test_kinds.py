@@ -11,7 +11,7 @@ from fastbp.kernels.ops.kinds import KINDS
 from fastbp.kernels.ops.kinds.dropout import bits_of, philox
 from fastbp.kernels.ops.registry import Draw, Kind
 from fastbp.kernels.run import frame, plan
-from tests.kernels.graphs import PUBLIC, Network, dense, dropout, layer_norm, of_kind, residual
+from tests.kernels.graphs import PUBLIC, Network, dense, dropout, embedding, layer_norm, of_kind, periodic, residual
 
 NETWORKS = {
     "layer norm": [dense(20, 48, "relu"), layer_norm(48), dense(48, 33, "tanh"), layer_norm(33, False), dense(33, 7)],
@@ -27,6 +27,14 @@ NETWORKS = {
     "the batch read again and again": [
         dense(20, 20, "relu"), residual(20, 0, -1), dropout(20), residual(20, 2, -1), layer_norm(20),
         residual(20, 4, -1), dense(20, 7),
+    ],
+    "embedding": [
+        embedding(20, (3, 50, 1), (2, 9, 33), (1, 19, 7)), dense(61, 48, "relu"), residual(48, 1, 1), dense(48, 7),
+    ],
+    "embedding of all columns": [embedding(2, (900, 5), (40, 1), (0, 1)), layer_norm(41), dense(41, 7)],
+    "periodic": [periodic(20, 20, 16, 3), dense(80, 48, "relu"), periodic(48, 33, 2, 1), dense(81, 7)],
+    "periodic between readers": [
+        dense(20, 9, "tanh"), periodic(9, 4, 3, 2, of=(0,)), dense(17, 9, of=(1,)), residual(9, 2, 0), dense(9, 7),
     ],
     "twice the same": [dense(20, 9, "tanh"), residual(9, 0, 0), dense(9, 7)],
 } | {

@@ -24,14 +24,14 @@ def fits(library):
 
 
 @pytest.mark.parametrize("bits", [32, 64])
-@pytest.mark.parametrize("name", ["EXP", "LOG", "TAIL"])
+@pytest.mark.parametrize("name", ["EXP", "LOG", "TAIL", "COS", "SIN"])
 def test_refit_gives_the_constants(fits, name, bits):
     rising, _ = fits[f"{name} float{bits}"]
     assert getattr(elementary, name)[bits] == rising
 
 
 @pytest.mark.parametrize("bits", [32, 64])
-@pytest.mark.parametrize("name", ["EXP", "LOG", "TAIL"])
+@pytest.mark.parametrize("name", ["EXP", "LOG", "TAIL", "COS", "SIN"])
 def test_error_of_the_fit_is_below_the_rounding(fits, name, bits):
     _, error = fits[f"{name} float{bits}"]
     # The error is a share of the result. A float32 coefficient of the tail can itself be off by half a unit.
