@@ -18,6 +18,7 @@ COMPILED = {
     "ops.layer": ["layer_backward", "layer_forward", "layer_slope"],
     "run.chain": ["chain_backward", "chain_forward"],
     "run.codes": ["first_wrong_code"],
+    "run.derivatives": ["input_gradients"],
     "run.penalized": ["train_penalized"],
     "run.phases": ["backward_batch", "forward_batch", "update_parameters"],
     "run.predict": ["predict"],

@@ -21,6 +21,7 @@ from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.run.plan import CAPACITY, EFFORT, SIZE, set_stored
 from fastbp.nn.dense import Dense
+from fastbp.nn.derivatives import Derivable
 from fastbp.nn.embedding import Embedding
 from fastbp.nn.layer import Layer, made
 from fastbp.nn.layers import MADE
@@ -28,7 +29,6 @@ from fastbp.nn.modelfile import MODEL, check_table, write_tensors
 from fastbp.nn.periodic import Periodic
 from fastbp.nn.planned import PlannedPass
 from fastbp.nn.residual import Residual
-from fastbp.nn.stack import Stack
 
 __all__ = ["Sequential"]
 
@@ -42,7 +42,7 @@ KINDS: tuple[type[Layer], ...] = (Dense, *MADE, Residual, Embedding, Periodic)
 
 
 @with_lists(layers=listed(kind.__name__ for kind in KINDS))
-class Sequential(Stack):
+class Sequential(Derivable):
     """Layers that follow each other, their parameters in one flat buffer.
 
     Parameters
@@ -82,9 +82,8 @@ class Sequential(Stack):
         self._forward_calls, self._backward_calls, self._predict_calls = Calls(), Calls(), Calls()
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
         self._drawing = sorted({type(each).__name__ for layer in layers for each in layer._each() if each._draws})
-        widest = max(row.out_features for row in self._rows())
-        self._predict_rows = self._rows_at_a_time(widest)
-        self._read_rows = self._rows_at_a_time(max(widest, self.in_features))  # of what is no array of this dtype
+        self._predict_rows = self._rows_at_a_time(self._widest)
+        self._read_rows = self._rows_at_a_time(max(self._widest, self.in_features))  # of what is no array of this dtype
 
     def forward(self, x: ArrayLike | Readable) -> Array:
         """Run all layers on x and keep what `backward` needs; see `Dense.forward`.

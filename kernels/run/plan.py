@@ -238,7 +238,7 @@ def without_training(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def make_plan(
-    layers: Sequence[Layer], itemsize: int, capacity: int, *, train: bool, target_width: int = 0
+    layers: Sequence[Layer], itemsize: int, capacity: int, *, train: bool, target_width: int = 0, keeps: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lay out a network for batches of up to `capacity` rows.
 
@@ -250,6 +250,8 @@ def make_plan(
         caller's, without room: `predict` writes its A.
     target_width
         Columns of a gathered batch of targets; 0 for class labels.
+    keeps
+        Whether no gradient takes the place of an output, so that a way back may follow another.
 
     Returns
     -------
@@ -273,7 +275,7 @@ def make_plan(
             row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[ACROSS], capacity))
         size = sum(layer.parameters for layer in layers) * itemsize
         layout[BY_ROWS] = size <= SMALL
-        if layout[BY_ROWS]:  # all dz are there before the first weight gradient
+        if layout[BY_ROWS] or keeps:  # by rows all dz are there before the first weight gradient
             for row in plan:
                 row[D] = arena.take(capacity * row[LD])
         else:

@@ -181,9 +181,9 @@ def inputs():
             same(lambda x, *rest: read(x[:, ::2], *rest), x, some, none, none, half)
 
 
-def stays_of(layers, rows, params, grads):
+def stays_of(layers, rows, params, grads, **more):
     """Return what stays of a network that goes forward and back by hand, and its addresses."""
-    network, layout = plan.make_plan(layers, 4, rows, train=True)
+    network, layout = plan.make_plan(layers, 4, rows, train=True, **more)
     fill(network, np.dtype(np.float32), train=True)
     none = np.zeros(0, np.float32)
     stays = frame.Frame(
@@ -223,9 +223,9 @@ def sparse():
 
 
 def codes_and_waves():
-    """An embedding of codes and waves of all that it gives, all arrays fenced."""
+    """An embedding of codes, waves of all that it gives, and gradients by the input, all arrays fenced."""
 
-    def run(dims, table, x, params, grads, out, dout, dx):
+    def run(dims, table, x, params, grads, out, dout, dx, jacobian):
         ins, embedded = x.shape[1], x.shape[1] - len(dims) + sum(dims)
         layers = [
             plan.Layer(ins, embedded, kind=KINDS["embedding"], table=table),
@@ -236,6 +236,9 @@ def codes_and_waves():
         addresses[frame.DX] = dx.ctypes.data
         entries.forward_batch(addresses, x, out, 3)
         entries.backward_batch(addresses, x, dout, 3)
+        _kept, addresses = stays_of(layers, len(x), params, grads, keeps=True)
+        entries.input_gradients(addresses, x, dout, dx, 3)
+        entries.input_gradients(addresses, x, dout[:, :0].copy(), jacobian, 3)
 
     for rows, ins, cardinalities, dims, columns in [
         (1, 1, [1], [1], [0]), (5, 3, [4, 2], [3, 17], [2, 0]), (33, 9, [5, 7, 9], [1, 8, 16], [3, 4, 8]),
@@ -247,6 +250,7 @@ def codes_and_waves():
         same(
             lambda *arrays, dims=dims: run(dims, *arrays),
             embedding_table(ins, cardinalities, dims, columns), x, numbers(size), numbers(size), out, 1 + out, 0 * x,
+            numbers(out.shape[1] * rows, ins),
         )  # fmt: skip
 
 

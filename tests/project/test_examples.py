@@ -44,6 +44,13 @@ def test_keras_words_learn_digits(capsys):
     assert "accuracy" in capsys.readouterr().out
 
 
+def test_slopes_teach_more_than_values_alone(capsys):
+    found = example("sobolev").main(steps=300)
+    assert found["apart"] < 1e-6
+    assert found["errors"]["values and slopes"] < 0.5 * found["errors"]["values alone"]
+    assert "root mean square error" in capsys.readouterr().out
+
+
 def test_a_torch_script_learns_the_same_with_the_import_changed(torch, capsys):
     found = example("torch_fashion_mnist").main(epochs=3)
     before, after = found["torch"], found["fastbp.torch"]
