@@ -107,7 +107,7 @@ class Pipeline:
     def evaluate(self, x: Array, y: Array, name: str) -> dict[str, float]:
         """Return the loss, and the accuracy, or the root mean squared error and the explained part of the variance."""
         z = self.outputs(x, name)
-        loss, _ = self.loss.evaluate(z, self.targets(y))
+        loss = self.loss.value(z, self.targets(y))
         if self.classes:
             return {"loss": loss, "accuracy": float((z.argmax(axis=1) == y).mean())}
         wrong = self.quantities(z) - y

@@ -44,15 +44,20 @@ class Targets(NamedTuple):
         return self
 
 
-# The calls of each loss, by its code
-_calls: defaultdict[int, Calls] = defaultdict(Calls)
+# The calls of each loss, by its code and whether there is a gradient
+_calls: defaultdict[tuple[int, bool], Calls] = defaultdict(Calls)
 
 
 def loss_and_gradient(
-    z: Array, targets: Targets, options: NDArray[np.float64], weight: Array, rows: NDArray[np.float64], gradient: Array
+    z: Array,
+    targets: Targets,
+    options: NDArray[np.float64],
+    weight: Array,
+    rows: NDArray[np.float64],
+    gradient: Array | None,
 ) -> float:
-    """Return the loss of network outputs, and write its gradient; see `fastbp.kernels.losses.by_hand`."""
-    tasks, began, kind = _calls[targets.code].begin(z.size, WORK_PER_ELEMENT * z.size)
+    """Return the loss of network outputs, and write its gradient, if any; see `fastbp.kernels.losses.by_hand`."""
+    tasks, began, kind = _calls[targets.code, gradient is None].begin(z.size, WORK_PER_ELEMENT * z.size)
     value = by_hand.loss_and_gradient(
         targets.code, z, targets.labels, targets.values, targets.class_weight, options, weight, rows, tasks, gradient
     )
@@ -91,8 +96,8 @@ class Loss(Guarded):
     _numbers: ClassVar[tuple[Number, ...]] = ()  # its own, each a field of that name
     # "forward" and "backward" are PyTorch's names, "call" is Keras's.
     _compiled: ClassVar = (
-        "options", "outputs_for", "target_width", "check_outputs", "targets", "evaluate", "__call__", "call", "forward",
-        "backward",
+        "options", "outputs_for", "target_width", "check_outputs", "targets", "evaluate", "value", "__call__", "call",
+        "forward", "backward",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -141,18 +146,29 @@ class Loss(Guarded):
         self, z: Array, y: Any, sample_weight: Any = None, out: Array | None = None, reduction: str | None = None
     ) -> tuple[Any, Array]:
         """Return the loss of network outputs, (batch, outputs), and its gradient."""
+        targets, values, weight = self._arrays(z, y, sample_weight)
+        gradient = check.output(
+            out, z.shape, z.dtype, self._who, z, values, targets.labels, targets.class_weight, weight
+        )
+        return self._computed(z, targets, weight, gradient, reduction or self.reduction), gradient
+
+    def value(self, z: Array, y: Any, sample_weight: Any = None) -> Any:
+        """Return the loss of network outputs, (batch, outputs), alone; the bits are those of `evaluate`."""
+        targets, _, weight = self._arrays(z, y, sample_weight)
+        return self._computed(z, targets, weight, None, self.reduction)
+
+    def _arrays(self, z: Array, y: Any, sample_weight: Any) -> tuple[Targets, Array, Array]:
+        """Return the targets, their values as an array, and what each row counts for, all checked."""
         batch, outputs = z.shape
         targets = self.targets(y, batch, outputs, z.dtype)
         values = targets.values
         if isinstance(values, Input):
             values = values[:]
             targets = targets._replace(values=values)
-        weight = check.weights(sample_weight, batch, z.dtype, self._who, "sample_weight")
-        gradient = check.output(
-            out, z.shape, z.dtype, self._who, z, values, targets.labels, targets.class_weight, weight
-        )
-        rows = np.empty((3, batch))
+        return targets, values, check.weights(sample_weight, batch, z.dtype, self._who, "sample_weight")
+
+    def _computed(self, z: Array, targets: Targets, weight: Array, gradient: Array | None, reduction: str) -> Any:
+        """Return the loss, of each row without a reduction; write its gradient, if any."""
+        rows = np.empty((3, len(z)))
         total = loss_and_gradient(z, targets, self.options(reduction), weight, rows, gradient)
-        if (reduction or self.reduction) == "none":
-            return (rows[0] * rows[1]).astype(z.dtype), gradient
-        return float(total), gradient
+        return (rows[0] * rows[1]).astype(z.dtype) if reduction == "none" else float(total)

@@ -139,6 +139,10 @@ class FunctionLoss(OwnLoss):
         gradient = check.floats(result[1], z.dtype, "Trainer", f"doutputs of {self.name}")
         return float(value), check.exact_shape(gradient, z.shape, "Trainer", f"doutputs of {self.name}")
 
+    def value(self, z: Array, y: Any, sample_weight: Any = None) -> float:
+        """Return the loss of outputs (batch, outputs), checked."""
+        return self.evaluate(z, y, sample_weight)[0]
+
     def __repr__(self) -> str:
         return f"FunctionLoss({self.name})"
 

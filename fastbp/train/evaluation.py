@@ -106,7 +106,7 @@ def figures_of(
     samples = samples._replace(targets=samples.targets.as_classes())
     chosen = chosen_metrics(metrics, loss, samples, model.out_features, who)
     z = model.predict(samples.x)
-    value, _ = loss.evaluate(z, y, samples.weight if samples.weight.size else None)
+    value = loss.value(z, y, samples.weight if samples.weight.size else None)
     return {"loss": value} | scores(chosen, loss, samples, z)
 
 

@@ -18,7 +18,7 @@ from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.code import Code
 from fastbp.kernels.compile.expected import Needed, expect
-from fastbp.kernels.losses.functions import op_of_loss
+from fastbp.kernels.losses.functions import op_of_loss, value_op_of_loss
 from fastbp.kernels.ops.fill import CLIP, codes_of, fill, fill_loss, fill_update
 from fastbp.kernels.optimizers.functions import update
 from fastbp.kernels.run.frame import (
@@ -66,6 +66,8 @@ def needs_of(
         with_labels, without = ("first_wrong_label", "train_on_labels"), ("train_on_targets",)
         others = without if loss.labelled else with_labels
         calls = tuple(name for name in (*with_labels[:1], *calls) if name not in others)
+        if "loss_of_rows" in calls:
+            codes.append(value_op_of_loss(loss))
     if "predict" in calls:
         codes += codes_of(model._rows_for(sparse=sparse, train=False), train=False)
         calls = tuple("predict_sparse" if sparse and name == "predict" else name for name in calls)

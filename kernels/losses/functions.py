@@ -17,6 +17,11 @@ def op_of_loss(loss: Loss) -> Code:
     return Code(loss.twin.__module__, name, lambda: _compiled().op_of_loss(loss, name))
 
 
+def value_op_of_loss(loss: Loss) -> Code:
+    """Return the op for a call that wants no gradient: one of the value alone, if the loss has it."""
+    return other_op_of_loss(loss, "value") if "value" in loss.others else op_of_loss(loss)
+
+
 def other_op_of_loss(loss: Loss, what: str) -> Code:
     """Return another op of a loss, one of its `others`, to be called by hand.
 

@@ -173,7 +173,9 @@ class TestFixedAttributes:
 
 # What others call in a subclass, and what the kernels compute here
 OF_OPTIMIZERS = ("numbers", "code", "_decay", "step", "update", "apply_gradients", "__call__", "lr")
-OF_LOSSES = ("evaluate", "options", "targets", "outputs_for", "forward", "backward", "__call__", "call", "reduction")
+OF_LOSSES = (
+    "evaluate", "value", "options", "targets", "outputs_for", "forward", "backward", "__call__", "call", "reduction",
+)  # fmt: skip
 NAMES = {
     **dict.fromkeys(OPTIMIZERS, OF_OPTIMIZERS),
     **dict.fromkeys(LOSSES, OF_LOSSES),

@@ -1,6 +1,7 @@
 """Losses as functions: PyTorch's values and gradients, over all options."""
 
 import itertools
+import tracemalloc
 from contextlib import nullcontext
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastbp
 from fastbp.kernels.losses import BY_CODE
 from fastbp.nn import functional, losses
+from fastbp.nn import own_losses as losses_of_users
 
 CLASSES = 13
 
@@ -359,3 +361,42 @@ def test_cross_entropy_of_one_output_is_refused_with_a_word_on_bce(sizes):
         with pytest.raises(ValueError, match=r"each class, 2 or more, got out_features 1; .*binary_cross_entropy"):
             fastbp.Trainer(fastbp.mlp(sizes), loss)
     fastbp.Trainer(fastbp.mlp(sizes), "binary_cross_entropy_with_logits")
+
+
+class TestValue:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("name", losses.LOSSES)
+    def test_alone_it_has_the_bits_of_the_one_beside_a_gradient(self, name, rng, dtype):
+        batch, kind = 37, losses.LOSSES[name]
+        for outputs, reduction in itertools.product([2, 10, 64, 70, 600], ["mean", "sum", "none"]):
+            z = (3 * rng.standard_normal((batch, outputs))).astype(dtype)
+            weight, own = rng.uniform(0, 2, batch), rng.uniform(0.5, 2, outputs)
+            labels, numbers = rng.integers(0, outputs, batch), rng.uniform(0, 1, (batch, outputs))
+            labels[5] = -100
+            if name == "softmax_cross_entropy":
+                options = [{}, {"weight": own}, {"label_smoothing": 0.1}]
+                cases = [(kind(reduction=reduction, **each), y) for each in options for y in (labels, numbers)]
+            else:
+                loss = kind(reduction=reduction)
+                cases = [(loss, numbers[:, : loss.target_width(outputs)])]
+            for (loss, y), each in itertools.product(cases, (None, weight)):
+                value, (expected, _) = loss.value(z, y, each), loss.evaluate(z, y, each)
+                assert np.asarray(value).tobytes() == np.asarray(expected).tobytes()
+                assert type(value) is type(expected)
+
+    def test_of_a_function_is_what_it_returns(self, rng):
+        z, y = rng.standard_normal((2, 5, 3))
+        loss = losses_of_users.loss_of(lambda z, y: (float(z.sum()), y))
+        assert loss.value(z, y) == z.sum()
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_takes_no_memory_for_a_gradient_of_labels(self, rng, smoothing):
+        z, y = np.zeros((2000, 500), np.float32), rng.integers(0, 500, 2000)
+        loss = fastbp.CrossEntropyLoss(label_smoothing=smoothing)
+        loss.value(z, y)
+        tracemalloc.start()
+        try:
+            loss.value(z, y)
+            assert tracemalloc.get_traced_memory()[1] < 0.1 * z.nbytes
+        finally:
+            tracemalloc.stop()
