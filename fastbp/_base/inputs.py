@@ -16,6 +16,7 @@ from fastbp.kernels.inputs import ELEMENTS, READ, numbers_table, reader
 Array = NDArray[Any]
 Given = TypeVar("Given")
 LINE = 64  # bytes of a cache line
+STAGED_BYTES = 1 << 26  # of a copy of rows that are scattered, at most: of all of them, or of some at a time
 READ_WORK = 8  # floating-point operations that reading a number takes as long as
 _calls: defaultdict[Code, Calls] = defaultdict(Calls)  # of each reader
 _IN_PLACE = np.empty(0, np.int64)
@@ -53,7 +54,7 @@ class Input(Readable):
         What the reader reads, which stays alive with the input.
     scattered : bool
         Whether the numbers of a row stand far from each other, each in a cache line that holds other rows: rows in any
-        order then take several times as long to read as out of an array of their own, which `fit` makes, once.
+        order then take several times as long to read as out of an array of their own. `fit` copies many at a time.
     """
 
     __slots__ = ("_table", "code", "dtype", "memory", "scattered", "shape")
@@ -121,8 +122,7 @@ def numbers_input(
     rows, columns = x.shape
     memory = (x,) if shift is None or scale is None else (x, shift, scale)
     code = reader(ELEMENTS[x.dtype.str[1:]])
-    apart = abs(x.strides[1]) > LINE and not is_mapped(x)
-    return Input((rows, columns), dtype, code, numbers_table(x, shift, scale), memory, apart)
+    return Input((rows, columns), dtype, code, numbers_table(x, shift, scale), memory, abs(x.strides[1]) > LINE)
 
 
 def is_mapped(x: Any) -> bool:
@@ -135,5 +135,7 @@ def is_mapped(x: Any) -> bool:
 
 
 def gathered(rows: Given) -> Given | Array:
-    """Return rows that will be read in any order, again and again: an array of those that are scattered."""
-    return rows[:] if isinstance(rows, Input) and rows.scattered else rows
+    """Return rows that will be read in any order, again and again: an array of scattered ones that are not many."""
+    if isinstance(rows, Input) and rows.scattered and rows.size * rows.dtype.itemsize <= STAGED_BYTES:
+        return rows[:]
+    return rows

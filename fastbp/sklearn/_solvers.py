@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from fastbp._base.inputs import Input
-from fastbp._base.sparse import StoredRows, spoiled
+from fastbp._base.sparse import spoiled
 from fastbp.kernels import entries
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.losses import REDUCTION
 from fastbp.kernels.run.frame import RECORD_LOSS, RECORD_ROWS
 from fastbp.kernels.run.penalty import DECAY, NUMBERS, SQUARES, STEP_EPS
-from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, epoch_of
 from fastbp.sklearn._by_hand import Passes, with_dropout
 from fastbp.sklearn._networks import parameters_of, split, sum_of_squares, weight_blocks
 from fastbp.sklearn._objectives import Objective, subset
 from fastbp.train import optimizers
+from fastbp.train.staging import Staging
 from fastbp.train.steps import Part, Steps
+from fastbp.train.steps import Samples as Given
 
 Array = NDArray[Any]
 Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types
@@ -143,13 +143,12 @@ class CompiledSolver(Steps):
         epoch = epoch_of(samples, objective, order, batch, samples.targets.values.shape[1])
         self._options[:] = objective.loss.options()  # its numbers may be others than in the call before
         self._options[REDUCTION] = epoch.reduction
-        return self._steps(samples.rows, samples.targets, epoch.weight, order, batch, epoch.totals, alpha)
+        given = Given(samples.rows, samples.targets, epoch.weight)
+        return self._steps(given, order, batch, epoch.totals, alpha)
 
     def _steps(
         self,
-        x: Array | Input | StoredRows,
-        targets: Targets,
-        weight: Array,
+        samples: Given,
         order: Array,
         batch: int,
         totals: Array,
@@ -157,13 +156,15 @@ class CompiledSolver(Steps):
     ) -> Array:
         record, numbers = np.zeros((RECORD_ROWS, len(totals))), self._numbers_of_steps(totals, alpha)
         pace, done = self._paced(batch, self._most_tasks(batch)), 0
+        staging = Staging(samples, order, batch)
         while done < len(totals):
-            tasks, count = pace.choose(len(totals) - done)
-            self._begin(targets, Part(range(done, done + count), batch, order, record), tasks)
-            addresses, rows, values = self._given(x, targets.values, batch)
+            steps, given, places, _ = staging.at(done)
+            tasks, count = pace.choose(steps.stop - done)
+            self._begin(given.targets, Part(range(done, done + count), batch, places, record), tasks)
+            addresses, rows, values = self._given(given.x, given.targets.values, batch)
             began = time.perf_counter()
             wrong = entries.train_penalized(
-                addresses, rows, targets.labels, values, weight, order, record, numbers, self._blocks
+                addresses, rows, given.targets.labels, values, given.weight, places, record, numbers, self._blocks
             )
             if wrong < -1:
                 raise spoiled("MLP", "X")

@@ -12,6 +12,7 @@ from fastbp.train.listeners import Listeners
 from fastbp.train.not_finite import NotFiniteError, nan_after, not_finite_before
 from fastbp.train.progress import Progress
 from fastbp.train.resumable import Resumable
+from fastbp.train.staging import Staging
 from fastbp.train.state import RunState
 from fastbp.train.steps import Part, Samples
 
@@ -22,24 +23,29 @@ def make_epoch(
     """Make the steps that are left of an epoch; return loss and accuracy over all of it."""
     run.begin_epoch()
     order, record, batch = run.data_order(), run.record, run.batch_size
+    staging = Staging(samples, order, batch, run.shuffle)
     done, pace = run.done, None
     while done < run.steps:
         # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
         trainer._prepare(batch, isinstance(samples.x, StoredRows))
+        now = staging.at(done)
+        taken = now.samples
         if getattr(trainer.loss, "weight", None) is not None:
-            samples = samples._replace(targets=_with_class_weight(trainer, samples.targets))
+            taken = taken._replace(targets=_with_class_weight(trainer, taken.targets))
         most = trainer._most_tasks(batch)
         if pace is None or pace.tasks != most:
             pace = trainer._paced(batch, most)
-        tasks, count = pace.choose(listeners.steps_until_due(done))
+        tasks, count = pace.choose(min(now.steps.stop - done, listeners.steps_until_due(done)))
         began = time.perf_counter()
-        wrong = trainer._run(samples, Part(range(done, done + count), batch, order, record, finite=True), tasks)
+        wrong = trainer._run(taken, Part(range(done, done + count), batch, now.order, record, finite=True), tasks)
         pace.note(tasks, count, time.perf_counter() - began)
         if wrong >= 0:
-            raise ValueError(f"fit expects targets as they were: row {wrong} is {samples.targets.labels[wrong]} now")
+            label = taken.targets.labels[wrong]
+            raise ValueError(f"fit expects targets as they were: row {now.row(wrong)} is {label} now")
         done += count
         if math.isnan(record[RECORD_DIVISOR, done - 1]):
-            raise _not_finite(trainer, samples, run, listeners)
+            used = samples.targets._replace(class_weight=taken.targets.class_weight)
+            raise _not_finite(trainer, samples._replace(targets=used), run, listeners)
         progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
         listeners.tell_of_steps(done, call=True)
     if math.isnan(np.maximum.reduce(trainer.model._params)):  # the loss of the next step would tell too late
