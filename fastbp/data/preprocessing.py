@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import Guarded, guarded_record
+from fastbp._base.inputs import Readable
+from fastbp._base.sparse import is_sparse
 
 __all__ = ["Scaler"]
 
@@ -61,7 +63,7 @@ class Scaler(Guarded):
         Raises
         ------
         TypeError
-            For a masked array.
+            For a masked array, a sparse matrix or a `Scaled`.
         ValueError
             For another kind, a shape other than (rows, features), no rows, NaN or infinity.
         """
@@ -92,7 +94,7 @@ class Scaler(Guarded):
         Raises
         ------
         TypeError
-            For a masked array.
+            For a masked array, a sparse matrix or a `Scaled`.
         ValueError
             If `x` holds no numbers, or does not have the shape (rows, features) with the features of `fit`.
         """
@@ -147,6 +149,9 @@ class Scaler(Guarded):
 
 def _numbers(x: ArrayLike) -> NDArray[Any]:
     check.no_mask(x, "Scaler", "x")
+    if is_sparse(x) or isinstance(x, Readable):
+        how = "; call .toarray() first" if is_sparse(x) else ", whose numbers are scaled where a model reads them"
+        raise TypeError(f"Scaler expects x to be a dense array, got {type(x).__name__}{how}")
     x = check.as_array(x, np.dtype(np.float64), "Scaler", "x")
     if x.dtype.kind not in "biuf":
         raise ValueError(f"Scaler expects numbers, got dtype {x.dtype}")

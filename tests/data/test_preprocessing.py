@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import fastbp
 from fastbp.data.preprocessing import Scaler
 
 
@@ -117,3 +118,15 @@ def test_fit_refuses(x, kind, message):
 def test_from_dict_refuses_what_is_no_scaler(state):
     with pytest.raises(ValueError, match="a scaler's"):
         Scaler.from_dict(state)
+
+
+def test_what_holds_no_array_of_numbers_is_refused_by_its_name():
+    rows, scaler = np.ones((6, 3)), Scaler.fit(np.eye(3), "scale")
+    sparse = pytest.importorskip("scipy.sparse").csr_matrix(rows)
+    for each, message in (
+        (sparse, r"got csr_matrix; call \.toarray\(\)"),
+        (fastbp.Scaled(rows, 2), "got Scaled, whose"),
+    ):
+        for call in (scaler.transform, lambda x: Scaler.fit(x, "standardize")):
+            with pytest.raises(TypeError, match=f"Scaler expects x to be a dense array, {message}"):
+                call(each)
