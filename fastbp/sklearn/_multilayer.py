@@ -19,6 +19,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastbp._base.check import FLOATS
+from fastbp._base.inputs import Readable
 from fastbp._base.threads import at_most
 from fastbp.sklearn._batches import Samples, batch_sizes
 from fastbp.sklearn._by_hand import minimize
@@ -91,7 +92,9 @@ class Multilayer(Stopping, CallbackSupportMixin):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        self._refuse_readable(X, y)
         X, y = self._validate_input(X, y, incremental, reset=first)
+        y = at_most_64_bits(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         if y.ndim == 1:
@@ -214,8 +217,19 @@ class Multilayer(Stopping, CallbackSupportMixin):
     def _valid_outputs(self, X: Any, check_input: bool) -> Array:
         """Return what the last layer gives for the rows of X, which are checked where asked."""
         if check_input and not self._is_valid(X):
+            self._refuse_readable(X)
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return self._outputs(X.tocsr() if sparse.issparse(X) else X)
+        return self._outputs(X.tocsr() if sparse.issparse(X) else at_most_64_bits(X))
+
+    def _refuse_readable(self, *given: Any) -> None:
+        """Raise TypeError for what a `Trainer` reads and scikit-learn cannot look at."""
+        for each in given:
+            if isinstance(each, Readable):
+                who = type(self).__name__
+                raise TypeError(
+                    f"{who} expects arrays or sparse matrices, got {type(each).__name__}: put a scaler before {who} in "
+                    "a pipeline, or train by fastbp.Trainer"
+                )
 
     def _is_valid(self, X: Any) -> bool:
         """Whether scikit-learn would take X as it is: seen at once in an array of floats, where it looks for longer.
@@ -232,6 +246,11 @@ class Multilayer(Stopping, CallbackSupportMixin):
             and not hasattr(self, "feature_names_in_")
             and _is_finite(X if type(X) is np.ndarray else X.data)
         )
+
+
+def at_most_64_bits(x: Array) -> Array:
+    """Return numbers, those of a wider type as float64."""
+    return x.astype(np.float64) if x.dtype.kind == "f" and x.dtype.itemsize > 8 else x
 
 
 def _is_finite(x: Array) -> bool:

@@ -7,7 +7,9 @@ import pytest
 import sklearn.neural_network
 
 import fastbp.sklearn
+from fastbp._base import check, inputs
 from fastbp.sklearn import _multilayer
+from fastbp.train import staging
 
 X = np.random.default_rng(0).standard_normal((60, 3))
 Y = np.arange(60) % 3
@@ -101,3 +103,55 @@ def test_a_network_of_given_coefficients_predicts_without_a_fit():
     for name in ("coefs_", "intercepts_", "n_outputs_", "out_activation_", "n_layers_"):
         setattr(model, name, getattr(given, name))
     np.testing.assert_array_equal(model.predict(X), given.predict(X))
+
+
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+def test_numbers_of_more_than_64_bits_are_taken_as_float64(kind):
+    wide, y = X.astype(np.longdouble), Y.astype(np.longdouble) if kind == "MLPRegressor" else Y
+    model = fitted(kind=kind)
+    for method in ("predict", "predict_proba") if kind == "MLPClassifier" else ("predict",):
+        np.testing.assert_array_equal(getattr(model, method)(wide), getattr(model, method)(X))
+    assert model.score(wide, y) == pytest.approx(model.score(X, Y))
+    for solver in ("adam", "lbfgs"):
+        models = [
+            getattr(fastbp.sklearn, kind)((4,), solver=solver, max_iter=2, random_state=0, early_stopping=early)
+            for early in (False, True)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for model in models:
+                weights = [model.fit(*data).coefs_[0].copy() for data in ((X, Y), (wide, y))]
+                np.testing.assert_array_equal(*weights)
+
+
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+def test_what_only_a_trainer_reads_is_refused_by_its_name(kind):
+    model, scaled = fitted(kind=kind), fastbp.Scaled(X, 2.0)
+    new = type(model)(max_iter=2)
+    calls = [model.predict, lambda x: model.partial_fit(x, Y), lambda x: new.fit(x, Y), lambda x: new.fit(X, x)]
+    if kind == "MLPClassifier":
+        calls.append(model.predict_proba)
+    for call in calls:
+        with pytest.raises(TypeError, match=f"{kind} expects arrays or sparse matrices, got Scaled: put a scaler"):
+            call(scaled)
+    assert not hasattr(new, "coefs_")
+
+
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+def test_features_that_stand_far_apart_are_gathered_for_many_steps_at_a_time(monkeypatch, kind):
+    x, weight = np.random.default_rng(0).standard_normal((200, 30)), np.arange(200) % 3 + 1.0
+    monkeypatch.setattr(check, "FEW_NUMBERS", 0)
+    for module in (inputs, staging):
+        monkeypatch.setattr(module, "STAGED_BYTES", 40 * 30 * 8)
+    blocks, taken = [], staging.taken
+    monkeypatch.setattr(staging, "taken", lambda *each: blocks.append(len(each[1])) or taken(*each))
+    models = []
+    for each in (x, np.asfortranarray(x)):
+        model = getattr(fastbp.sklearn, kind)((4,), batch_size=10, max_iter=2, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            models.append(model.fit(each, np.arange(200) % 3, weight))
+    assert sum(blocks) == 400
+    assert max(blocks) < 50
+    np.testing.assert_array_equal(models[0].coefs_[0], models[1].coefs_[0])
+    assert models[0].loss_curve_ == models[1].loss_curve_
