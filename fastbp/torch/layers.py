@@ -10,7 +10,7 @@ from torch.nn.modules import module as _module
 
 from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
-from fastbp.kernels.activations import ACTIVATIONS, IDENTITY
+from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, LEAKY_RELU
 from fastbp.torch.activations import PLAIN_CODES, code_of
 from fastbp.torch.chains import is_small, run, run_eagerly
 from fastbp.torch.conditions import compiling, eager
@@ -151,6 +151,7 @@ class Fused(NamedTuple):
 # its input on is not there.
 Role = tuple[str, int] | None
 _PASSES: Role = ("passes", IDENTITY)
+_IN_PLACE: Role = ("in place", IDENTITY)  # runs for itself and writes to its input
 _ROLES: dict[type[nn.Module], Role] = {
     nn.Linear: ("linear", IDENTITY),
     **{kind: ("activation", code) for kind, code in PLAIN_CODES.items()},
@@ -170,12 +171,14 @@ def _role(child: nn.Module) -> Role:
         if parameters.get("weight") is None or "bias" not in parameters:
             return None
         return _ROLES[nn.Linear] if kind is nn.Linear else ("own linear", child._code)
-    if kind is nn.Dropout:
-        return None if own["training"] else _PASSES
+    if kind is nn.Dropout and not own["training"]:
+        return _PASSES
     if kind in _ROLES:
         return _ROLES[kind]
     code = code_of(child)
-    return None if code is None else ("activation", code)
+    if code is None:
+        return _IN_PLACE if own.get("inplace") else None
+    return "activation", code
 
 
 @functools.lru_cache(1024)
@@ -183,7 +186,7 @@ def _parts(roles: tuple[Role, ...]) -> tuple[int | Fused, ...]:
     found: list[int | Fused] = []
     linears: list[int] = []
     codes: list[int] = []
-    active = False  # whether there is an activation in the chain
+    acting: list[int] = []  # the child that is the activation of the chain's last layer, if there is one
     for i, role in enumerate([*roles, None]):  # None ends the last chain
         kind, code = role or (None, IDENTITY)
         if kind == "passes":
@@ -191,15 +194,20 @@ def _parts(roles: tuple[Role, ...]) -> tuple[int | Fused, ...]:
         if kind in ("linear", "own linear"):
             linears.append(i)
             codes.append(code)
+            acting = []
         elif kind == "activation" and linears and codes[-1] == IDENTITY:
-            codes[-1], active = code, True
+            codes[-1], acting = code, [i]
         else:
-            if len(linears) > 1 or active:
+            alone: list[int] = []
+            if kind == "in place" and acting and codes[-1] == LEAKY_RELU:
+                # PyTorch's own may have its output written to; that of a chain is read on the way back.
+                alone, acting, codes[-1] = acting, [], IDENTITY
+            if len(linears) > 1 or acting:
                 found.append(Fused(tuple(linears), tuple(codes)))
             elif linears:
                 found.append(Fused((linears[0],), ()) if roles[linears[0]] == _ROLES[nn.Linear] else linears[0])
-            linears, codes, active = [], [], False
-            found.append(i)
+            linears, codes, acting = [], [], []
+            found += [*alone, i]
     return tuple(found[:-1])
 
 
