@@ -126,13 +126,13 @@ class Trainer(ByHand):
     def _inputs(
         self, x: ArrayLike | Readable, y: ArrayLike, sample_weight: ArrayLike | None, calls: tuple[str, ...] = ()
     ) -> Samples:
-        """Check what steps take; `calls` are the entries that the caller will call."""
+        """Check what steps take; `calls` are the entries that these will call, without any it is for an evaluation."""
         if isinstance(self._loss, FunctionLoss):
             self._loss.check_call(sample_weight)
         model, dtype = self._model, self._model.dtype
         rows = check.inputs(x, model.in_features, dtype, "Trainer")
         if isinstance(rows, StoredRows):
-            model._rows_for(sparse=True, train=True)  # refuses where the layers cannot take it
+            model._rows_for(sparse=True, train=bool(calls))  # refuses where the layers cannot take it
         if calls:  # the labels are looked at by an entry
             self._expect(getattr(self._loss, "_code", SOFTMAX_LABELS), calls, rows)
         if model._codes is not None and not isinstance(rows, StoredRows) and not is_mapped(rows):

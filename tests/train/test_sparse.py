@@ -219,3 +219,17 @@ def test_columns_that_are_spoiled_between_two_passes_end_the_second():
 
     with pytest.raises(ValueError, match="fit expects x as it was"):
         trainer(loss=spoils).fit(x, np.eye(4)[Y], batch_size=64, shuffle=False, progress=False)
+
+
+def test_layers_that_prediction_skips_do_not_keep_a_sparse_matrix_from_being_evaluated():
+    def make():
+        layers = fastbp.Dropout(0.5), fastbp.Dense(FEATURES, 8, "relu", rng=0), fastbp.Dense(8, 4, rng=1)
+        return fastbp.Trainer(fastbp.Sequential(*layers), rng=0)
+
+    one = make()
+    assert one.evaluate(X, Y) == one.evaluate(DENSE, Y)
+    histories = [make().fit(DENSE, Y, rng=1, validation_data=(given, Y), progress=False) for given in (X, DENSE)]
+    assert histories[0]["val_loss"] == histories[1]["val_loss"]
+    for call in (one.step, one.fit):
+        with pytest.raises(TypeError, match="read by other layers than Dense"):
+            call(X, Y)
