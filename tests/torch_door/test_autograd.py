@@ -116,3 +116,30 @@ def test_a_weight_that_layers_share_counts_once_a_layer_where_torch_computes_the
     expected = gradients()
     door.replace_(model)
     same(gradients(), expected, 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["one layer", "layers", "flat", "layers of one parameter each"])
+def test_a_jacobian_that_is_vectorized_is_that_of_torch(torch, door, plain, numbers, same, kind):
+    x, model = numbers(6, 5), plain(activation=torch.nn.Tanh)
+    if kind == "one layer":
+        model = model[:2]
+        module = door.Linear(5, 8, activation="tanh", dtype=torch.float64)
+        module.load_state_dict(model[0].state_dict())
+    elif kind == "layers":
+        module = door.Sequential(*model)
+    else:
+        module = door.MLP([5, 8, 7, 3], "tanh", flat=kind == "flat", dtype=torch.float64)
+        module.load_state_dict(model.state_dict())
+    jacobian = torch.autograd.functional.jacobian
+    expected = jacobian(model, x)
+    assert expected.shape == (*model(x).shape, 6, 5)
+    for vectorized in (True, False):
+        same([jacobian(module, x, vectorize=vectorized)], [expected])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_jacobian_of_a_cross_entropy_that_is_vectorized_is_that_of_torch(torch, door, numbers, same, reduction):
+    z, y = numbers(6, 5), torch.arange(6) % 5
+    one, other = door.CrossEntropyLoss(reduction=reduction), torch.nn.CrossEntropyLoss(reduction=reduction)
+    jacobian = torch.autograd.functional.jacobian
+    same([jacobian(lambda z: one(z, y), z, vectorize=True)], [jacobian(lambda z: other(z, y), z)])
