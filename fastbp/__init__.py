@@ -20,6 +20,7 @@ with _imports:
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
     from fastbp.data.preprocessing import Scaler
     from fastbp.data.scaled import Scaled
+    from fastbp.nn.activation_layers import Activation, ParametricActivation
     from fastbp.nn.dense import Dense
     from fastbp.nn.embedding import Embedding
     from fastbp.nn.functional import FUNCTIONS as _functions
@@ -52,6 +53,7 @@ with _imports:
 
 __all__ = [
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "BCEWithLogitsLoss",
@@ -68,6 +70,7 @@ __all__ = [
     "MSELoss",
     "NotFiniteError",
     "OwnActivation",
+    "ParametricActivation",
     "Periodic",
     "RMSprop",
     "Residual",

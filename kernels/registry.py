@@ -26,21 +26,24 @@ class Number:
 
     name, default : as users see them; the default of a pair is a pair
     text : what it says in the docstring
-    below, most : each number is at least 0, less than `below` and at most `most`
+    least, below, most : each number is at least `least`, less than `below` and at most `most`
     positive : whether 0 is refused too
+    none : a layer's dtype to what None stands for; without it None is refused
     place : in `hyper`, for an update rule; the second of a pair stands behind. A loss's stand in order from OWN on,
         a layer's among its attributes
     kept : what an update rule has in the number's place, where that is another
     """
 
     name: str
-    default: float | tuple[float, float]
+    default: float | tuple[float, float] | None
     text: str
     below: float = math.inf
     most: float = math.inf
     positive: bool = False
     place: int = 0
     kept: Callable[[float], float] | None = None
+    least: float = 0.0
+    none: Callable[[Any], float] | None = None
 
 
 @dataclass(frozen=True)

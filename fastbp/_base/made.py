@@ -11,7 +11,7 @@ from fastbp.kernels.registry import Number
 
 def checked(number: Number, value: Any, who: str) -> tuple[float, ...]:
     """Return the number that a user chose, or the two of a pair; ValueError or TypeError if one is out of range."""
-    if isinstance(number.default, float):
+    if not isinstance(number.default, tuple):
         return (_checked(number, value, who, number.name),)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{who} expects {number.name} to be two numbers, got {value!r}")
@@ -20,7 +20,7 @@ def checked(number: Number, value: Any, who: str) -> tuple[float, ...]:
 
 def _checked(number: Number, value: Any, who: str, name: str) -> float:
     high = min(number.below, number.most)
-    found = check.number(value, who, name, 0.0, high, open_high=number.below == high)
+    found = check.number(value, who, name, number.least, high, open_high=number.below == high)
     if number.positive and found == 0:
         raise ValueError(f"{who} expects {name} greater than 0, got {value!r}")
     return found
@@ -30,8 +30,9 @@ def parameters_of(numbers: Iterable[Number]) -> list[tuple[str, str]]:
     """Return the numbers as `docstring` takes parameters."""
     found = []
     for number in numbers:
-        kind = "float" if isinstance(number.default, float) else "(float, float)"
-        found.append((f"{number.name} : {kind}, default {number.default}", number.text))
+        kind = "(float, float)" if isinstance(number.default, tuple) else "float"
+        default = "optional" if number.default is None else f"default {number.default}"
+        found.append((f"{number.name} : {kind}, {default}", number.text))
     return found
 
 

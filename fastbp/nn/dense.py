@@ -11,12 +11,12 @@ from fastbp._base.calls import Calls
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import set_unguarded
 from fastbp.initializers import INITIALIZERS, Initializer
-from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, Activation
+from fastbp.kernels.activations import ACTIVATIONS, IDENTITY
 from fastbp.kernels.ops import by_hand
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.kernels.run.plan import parameter_count, partials_size
 from fastbp.nn.layer import known
-from fastbp.nn.own_activations import OwnActivation
+from fastbp.nn.own_activations import OwnActivation, chosen_activation
 from fastbp.nn.weighted import Weighted
 
 __all__ = ["Dense"]
@@ -97,10 +97,7 @@ class Dense(Weighted):
     ) -> None:
         self.in_features = check.integer(in_features, "Dense", "in_features")
         self.out_features = check.integer(out_features, "Dense", "out_features")
-        if isinstance(activation, OwnActivation):
-            kind: Activation = activation._kind
-        else:
-            kind = check.choice(activation, ACTIVATIONS, "Dense", "activation")
+        kind = chosen_activation(activation, "Dense")
         self._code, self._stores_slope = kind.code, kind.stores_slope
         self._kind, self._given = kind, activation
         self.activation = kind.name

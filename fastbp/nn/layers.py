@@ -1,7 +1,6 @@
 """Layers whose classes are made from the table of kinds: one op each, with as many features out as in."""
 
 import inspect
-import itertools
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -43,13 +42,28 @@ class OfKind(Layer):
 
     def _begin(self, given: dict[str, Any]) -> None:
         """Take the constructor's arguments."""
-        who = type(self).__name__
-        numbers = {number.name: checked(number, given[number.name], who) for number in self._kind.numbers}
-        self._attributes = tuple(itertools.chain(*numbers.values()))
-        self._arguments = given | {name: found if len(found) > 1 else found[0] for name, found in numbers.items()}
-        for name in numbers:
-            setattr(self, name, self._arguments[name])
+        who, kind = type(self).__name__, self._kind
+        self._arguments = dict(given)
+        for number in (*kind.numbers, *([kind.begins] if kind.begins else [])):
+            value = given[number.name]
+            if value is not None or number.none is None:
+                found = checked(number, value, who)
+                self._arguments[number.name] = found if len(found) > 1 else found[0]
+        for number in kind.numbers:
+            setattr(self, number.name, self._arguments[number.name])
         self._take_features()
+
+    @property
+    def _attributes(self) -> tuple[float, ...]:
+        """Its numbers as a plan has them."""
+        found: list[float] = []
+        for number in self._kind.numbers:
+            value = self._arguments[number.name]
+            if value is None:
+                assert number.none is not None
+                value = number.none(self.dtype)
+            found += value if isinstance(value, tuple) else [value]
+        return tuple(found)
 
     def _take_features(self) -> None:
         self.in_features = self.out_features = self.dtype = None
@@ -98,7 +112,7 @@ class WeightedOfKind(Weighted, OfKind):
         given |= {name: n, "dtype": self.dtype.name} | ({"bias": biased} if self._kind.bias else {})
         size = n * (1 + biased)
         self._bind(memory.zeros(size, self.dtype), memory.zeros(size, self.dtype), (n,))
-        self._w[...] = 1
+        self._w[...] = given[self._kind.begins.name] if self._kind.begins else 1
 
     def _settle(self, width: int, dtype: np.dtype[Any]) -> None:
         """Do nothing: it has its own."""
@@ -144,6 +158,8 @@ def _parameters(kind: Kind, public: Public, weighted: bool) -> list[inspect.Para
     either, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     found = [inspect.Parameter(public.features, either)] if weighted else []
     found += [inspect.Parameter(number.name, either, default=number.default) for number in kind.numbers]
+    if kind.begins:
+        found.append(inspect.Parameter(kind.begins.name, either, default=kind.begins.default))
     if kind.bias:
         found.append(inspect.Parameter("bias", either, default=True))
     if weighted:
@@ -173,6 +189,8 @@ def _docstring(kind: Kind, public: Public, weighted: bool) -> str:
     said = {"Parameters": parameters_of(kind.numbers)}
     if weighted:
         said["Parameters"].insert(0, (f"{public.features} : int or sequence of one int", "Features of a row."))
+    if kind.begins:
+        said["Parameters"] += parameters_of([kind.begins])
     if kind.bias:
         text = "Whether there is a bias; it begins at zero, and weight at one."
         said["Parameters"].append(("bias : bool, default True", text))

@@ -10,7 +10,7 @@ from fastbp._base.guard import Guarded
 from fastbp.kernels import activations as kernels
 from fastbp.kernels.ops import by_hand
 
-__all__ = ["OwnActivation", "activation", "activations_by_name"]
+__all__ = ["OwnActivation", "activation", "activations_by_name", "chosen_activation"]
 
 Formula = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -85,6 +85,14 @@ def activation(name: str, formula: Formula) -> OwnActivation:
     made = OwnActivation(name, formula)
     _check_slope(made)
     return made
+
+
+def chosen_activation(given: Any, who: str) -> kernels.Activation:
+    """Return what a layer's argument names, or one of a user's own is."""
+    if isinstance(given, OwnActivation):
+        return given._kind
+    kind: kernels.Activation = check.choice(given, kernels.ACTIVATIONS, who, "activation")
+    return kind
 
 
 def activations_by_name(activations: Iterable[Any], who: str) -> Mapping[str, OwnActivation]:

@@ -20,6 +20,7 @@ from fastbp.kernels.code import Code
 from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.run.plan import CAPACITY, EFFORT, SIZE, set_stored
+from fastbp.nn.activation_layers import Activation, ParametricActivation
 from fastbp.nn.dense import Dense
 from fastbp.nn.derivatives import Derivable
 from fastbp.nn.embedding import Embedding
@@ -38,7 +39,7 @@ Array = NDArray[Any]
 PREDICT_BYTES = 1 << 22
 FEWEST_PREDICT_ROWS = 256
 # The library's layers
-KINDS: tuple[type[Layer], ...] = (Dense, *MADE, Residual, Embedding, Periodic)
+KINDS: tuple[type[Layer], ...] = (Dense, Activation, ParametricActivation, *MADE, Residual, Embedding, Periodic)
 
 
 @with_lists(layers=listed(kind.__name__ for kind in KINDS))

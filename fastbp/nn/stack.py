@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp._base import check, memory
 from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded
+from fastbp.kernels.run.fused import fused
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.kernels.run.plan import make_plan, on_sparse, without_training
 from fastbp.nn.layer import Layer, check_chain, settle
@@ -61,7 +62,7 @@ class Stack(Guarded):
         top = -1
         for layer in self.layers:
             top = layer._extend(rows, top)
-        return rows
+        return fused(rows)
 
     def _rows_for(self, *, sparse: bool, train: bool) -> list[Row]:
         """Return `_rows` as they are for a batch that is sparse, or not."""

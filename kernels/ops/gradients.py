@@ -1,9 +1,10 @@
-"""The gradient of a bias, which weight gradients of several kinds end with."""
+"""What weight gradients of several kinds have in common: that of a bias, and weights that each feature has one of."""
 
 from ..compile.functions import kernel
+from ..compile.pointers import lanes_of
 from ..linalg.matrix import Matrix
 from ..linalg.tasks import share
-from ..run.plan import OUT, B
+from ..run.plan import OUT, B, W
 from ..simd.columns import column_sums
 from ..simd.modes import ACCUMULATE
 from .call import BATCH, MODE, PART, PART_END, PARTS, UPDATES
@@ -21,3 +22,24 @@ def add_bias_gradient(x, frame, row, span, dz, db, first):
     if span[UPDATES]:
         update = update_of(x, frame, row[B], 0, True).moved(first, 0)
         update.run(Matrix(db, row[OUT], 1, dz.cols, 0))
+
+
+@kernel
+def rows_to_sum(span):
+    """Return how many rows of the workspace, from span[FIRST] on, a weight gradient is summed over."""
+    begin = share(span[BATCH], 1, span[PARTS], span[PART])
+    return share(span[BATCH], 1, span[PARTS], span[PART_END]) - begin
+
+
+@kernel
+def columns_of_piece(x, row, pieces, piece):
+    """Return which columns a piece has, where each has some: the first, and where they end."""
+    return share(row[OUT], lanes_of(x), pieces, piece), share(row[OUT], lanes_of(x), pieces, piece + 1)
+
+
+@kernel
+def update_features(x, frame, row, span, sums, first, count):
+    """Update the weights of some features, of which there is one each, from their gradients, if a span has UPDATES."""
+    if span[UPDATES]:
+        update = update_of(x, frame, row[W], 0, True).moved(first, 0)
+        update.run(Matrix(sums, row[OUT], 1, count, 0))

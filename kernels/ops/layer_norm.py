@@ -7,23 +7,18 @@ Sums come before what needs them, for some rows at a time: a sum over the lanes 
 and those of several rows do not wait for each other.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-from llvmlite import ir
-from numba import carray, types
+from numba import carray
 
 from ..compile.functions import kernel
-from ..compile.pointers import address_of, at, doubles_at, lanes_of, pointer_to, stack_block
-from ..linalg.matrix import Matrix
-from ..linalg.tasks import share
+from ..compile.pointers import address_of, at, doubles_at, pointer_to, stack_block
 from ..run.frame import WORK
-from ..run.plan import ADD, DB, DW, FLAGS, LAST, OUT, SAVED, SOURCE, A, B, D, W
-from ..simd.lanes import I64, Lanes, Variable, Vec, count_loop, lanewise, make_intrinsic, vector_loop
+from ..run.plan import ADD, DB, DW, FLAGS, LAST, OUT, SAVED, SOURCE, A, B, D
+from ..simd.columns import products_summed
+from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.modes import ACCUMULATE
 from ..simd.rows import summed
-from .call import BATCH, FIRST, MODE, PART, PART_END, PARTS, UPDATES, op
-from .gradients import add_bias_gradient
+from .call import FIRST, MODE, op
+from .gradients import add_bias_gradient, columns_of_piece, rows_to_sum, update_features
 from .operands import (
     apply_slope_of,
     attribute_of,
@@ -33,15 +28,12 @@ from .operands import (
     rows_at,
     rows_of_piece,
     sums_of,
-    update_of,
     wants_gradient,
     weights_of,
 )
 
 # Rows whose sums are made before one of them is finished
 AT_ONCE = 16
-# Columns of vectors whose sums over rows are in registers together
-ABREAST = 4
 
 
 def _moments(v: Lanes, x: Vec, first: Vec) -> tuple[Vec, Vec]:
@@ -69,6 +61,10 @@ def _projections(v: Lanes, dz: Vec, w: Vec, x: Vec, mean: Vec, rstd: Vec) -> tup
     return g, g * ((x - mean) * rstd)
 
 
+def _normalized(v: Lanes, x: Vec, mean: Vec, rstd: Vec) -> Vec:
+    return (x - mean) * rstd
+
+
 def _dx(v: Lanes, dz: Vec, w: Vec, x: Vec, mean: Vec, rstd: Vec, along: Vec, apart: Vec) -> Vec:
     return v.fma(x - mean, along, v.fma(dz * w, rstd, apart))
 
@@ -84,47 +80,9 @@ normal_without_bias = lanewise(_normal_without_bias, reads=2, writes=1, numbers=
 projections = summed(_projections, reads=3, writes=0, numbers=2, sums=2, in_float64=False)
 dx_of = lanewise(_dx, reads=3, writes=1, numbers=4)
 dx_added = lanewise(_dx_added, reads=4, writes=1, numbers=4)
+dw_of = products_summed(_normalized, reads=1, numbers=2)
 # Three numbers, or two, of AT_ONCE rows
 scratch = stack_block(3 * AT_ONCE * 8)
-
-
-def _dw_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-    dz, ld_dz, x, ld_x, saved, rows, cols, dw, more = args
-    lanes = Lanes(b, signature.args[0].dtype)
-
-    def columns(j: ir.Value, count: int, mask: ir.Value | None) -> None:
-        places = [b.add(j, I64(c * lanes.width)) for c in range(count)]
-        goes_on = b.icmp_signed("!=", more, I64(0))
-        totals = []
-        for place in places:
-            before = lanes.load(b.gep(dw, [place]), mask)
-            totals.append(Variable(lanes, lanes.select(goes_on, before, 0.0)))
-        with count_loop(b, I64(0), rows, 1) as i:
-            numbers = b.gep(saved, [b.mul(i, I64(2))])
-            mean, rstd = lanes.splat(b.load(numbers)), lanes.splat(b.load(b.gep(numbers, [I64(1)])))
-            of_dz, of_x = b.gep(dz, [b.mul(i, ld_dz)]), b.gep(x, [b.mul(i, ld_x)])
-            for place, total in zip(places, totals, strict=True):
-                n = (lanes.load(b.gep(of_x, [place]), mask) - mean) * rstd
-                total.set(lanes.fma(lanes.load(b.gep(of_dz, [place]), mask), n, total.get()))
-        for place, total in zip(places, totals, strict=True):
-            lanes.store(total.get(), b.gep(dw, [place]), mask)
-
-    wide = I64(ABREAST * lanes.width)
-    done = b.mul(b.sdiv(cols, wide), wide)
-    with count_loop(b, I64(0), done, ABREAST * lanes.width) as j:
-        columns(j, ABREAST, None)
-    vector_loop(lanes, b.sub(cols, done), lambda j, mask: columns(b.add(done, j), 1, mask))
-    return context.get_dummy_value()
-
-
-# dw_of(dz, ld_dz, x, ld_x, saved, rows, cols, dw, more): dw[j] = sum over the rows of dz * (x - mean) * rstd, one chain
-# for each column; with `more` it goes on from what stands there.
-dw_of = make_intrinsic(
-    "dw_of",
-    ["dz", "ld_dz", "x", "ld_x", "saved", "rows", "cols", "dw", "more"],
-    lambda p, *rest: types.void(p, types.int64, p, types.int64, p, types.int64, types.int64, p, types.int64),
-    _dw_codegen,
-)
 
 
 @kernel
@@ -198,17 +156,14 @@ def layer_norm_weight_gradient(x, frame, row, span, pieces, piece):
 
     A piece is some columns.
     """
-    begin = share(span[BATCH], 1, span[PARTS], span[PART])
-    rows, n = share(span[BATCH], 1, span[PARTS], span[PART_END]) - begin, row[OUT]
-    j0, j1 = share(n, lanes_of(x), pieces, piece), share(n, lanes_of(x), pieces, piece + 1)
+    rows = rows_to_sum(span)
+    j0, j1 = columns_of_piece(x, row, pieces, piece)
     source = input_of(x, frame, row, SOURCE, span[FIRST], rows).cols_of(j0, j1)
     dz = rows_at(x, frame, row, D, span[FIRST], rows).cols_of(j0, j1)
     dw, db = sums_of(x, frame, row, span)
     if row[DW] >= 0:
         saved, sums = saved_of(x, frame, row, span[FIRST]), dw.element(0, j0)
         dw_of(dz.data, dz.ld, source.data, source.ld, saved, rows, dz.cols, sums, span[MODE] & ACCUMULATE)
-        if span[UPDATES]:
-            update = update_of(x, frame, row[W], 0, True).moved(j0, 0)
-            update.run(Matrix(sums, n, 1, dz.cols, 0))
+        update_features(x, frame, row, span, sums, j0, dz.cols)
     if row[DB] >= 0:
         add_bias_gradient(x, frame, row, span, dz, at(db, j0), j0)

@@ -11,7 +11,7 @@ from fastbp.kernels.ops.kinds.embedding import COLUMN, coded_of, embedding_table
 from fastbp.kernels.ops.registry import Draw
 from fastbp.kernels.run import frame, plan, predict, train
 
-RESIDUAL = KINDS["residual"]
+RESIDUAL, ACTIVATION, BLEND = KINDS["residual"], KINDS["activation"], KINDS["blend"]
 # Those that users have a class of
 PUBLIC = [kind for kind in KINDS.values() if kind.public]
 
@@ -22,7 +22,7 @@ def dense(ins, outs, activation="identity", bias=True, of=()):
 
 def of_kind(kind, width, *numbers, bias=None, of=()):
     """A layer of a kind of the table that has a class: its own numbers or the defaults, a bias where there may be."""
-    numbers = numbers or tuple(number.default for number in kind.numbers)
+    numbers = numbers or tuple(number.none("f4") if number.none else number.default for number in kind.numbers)
     return plan.Layer(width, width, bias=kind.bias if bias is None else bias, kind=kind, sources=of, attributes=numbers)
 
 
@@ -54,6 +54,14 @@ def residual(width, of, skip):
     return plan.Layer(width, width, kind=RESIDUAL, sources=(of, skip))
 
 
+def activation(width, name, of=()):
+    return plan.Layer(width, width, ACTIVATIONS[name], kind=ACTIVATION, sources=of)
+
+
+def blend(width, one, two):
+    return plan.Layer(width, width, kind=BLEND, sources=(one, two))
+
+
 def in_torch(torch, kind, width, numbers, bias):
     """Return PyTorch's module of a layer in float64, with the parameters that it begins with."""
     options = {number.name: value for number, value in zip(kind.numbers, numbers, strict=True)}
@@ -61,7 +69,13 @@ def in_torch(torch, kind, width, numbers, bias):
         options["bias"] = bias
     if kind.depth(width):
         options |= {kind.public.features: width, "dtype": torch.float64}
-    return getattr(torch.nn, kind.public.torch)(**options)
+    return getattr(torch.nn if hasattr(torch.nn, kind.public.torch) else torch_modules(), kind.public.torch)(**options)
+
+
+def torch_modules():
+    from fastbp.nn import torch_modules
+
+    return torch_modules
 
 
 def embedded_in_torch(torch, x, w, table):
@@ -201,6 +215,10 @@ class Network:
                 a = embedded_in_torch(torch, inputs[0], w, layer.table)
             elif layer.kind.name == "periodic":
                 a = waves_in_torch(torch, inputs[0], w, *map(int, layer.attributes))
+            elif layer.kind is BLEND:
+                a = w[0] * inputs[0] + (1 - w[0]) * inputs[1]
+            elif layer.kind is ACTIVATION:
+                a = inputs[0]
             elif layer.kind.draws:
                 ones = np.ones((self.batch, layer.out_features))
                 mask = layer.kind.twin([ones], None, None, layer.attributes, self.draw(i))

@@ -13,6 +13,10 @@ OPTIMIZERS = (
     lambda: fastbp.SGD(0.05, momentum=0.9, nesterov=True), lambda: fastbp.SGD(0.1), fastbp.Adam, fastbp.AdamW,
     fastbp.RMSprop, fastbp.Lion,
 )  # fmt: skip
+WEIGHTED = (
+    fastbp.RMSNorm, fastbp.Scale, fastbp.PReLU,
+    lambda features, dtype: fastbp.ParametricActivation(features, "mish", 0.5, dtype=dtype),
+)  # fmt: skip
 
 
 def drawn(draw):
@@ -25,6 +29,9 @@ def drawn(draw):
             layers.append(fastbp.LayerNorm(outs, dtype=draw.dtype))
         if draw.random() < 0.3:
             layers.append(fastbp.Dropout(0.3))
+        if draw.random() < 0.5:
+            name, kind = draw.choice(list(ACTIVATIONS)), draw.choice(WEIGHTED)
+            layers += [fastbp.Activation(name), kind(outs, dtype=draw.dtype)]
     return layers
 
 

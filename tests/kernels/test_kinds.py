@@ -1,4 +1,4 @@
-"""LayerNorm, Dropout and Residual as ops: against PyTorch, their twins and differences; and the planner of graphs."""
+"""Kinds of layers as ops: against PyTorch, their twins and differences; and the planner of graphs."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,19 @@ from fastbp.kernels.ops.kinds import KINDS
 from fastbp.kernels.ops.kinds.dropout import bits_of, philox
 from fastbp.kernels.ops.registry import Draw, Kind
 from fastbp.kernels.run import frame, plan
-from tests.kernels.graphs import PUBLIC, Network, dense, dropout, embedding, layer_norm, of_kind, periodic, residual
+from tests.kernels.graphs import (
+    PUBLIC,
+    Network,
+    activation,
+    blend,
+    dense,
+    dropout,
+    embedding,
+    layer_norm,
+    of_kind,
+    periodic,
+    residual,
+)
 
 NETWORKS = {
     "layer norm": [dense(20, 48, "relu"), layer_norm(48), dense(48, 33, "tanh"), layer_norm(33, False), dense(33, 7)],
@@ -35,6 +47,14 @@ NETWORKS = {
     "periodic": [periodic(20, 20, 16, 3), dense(80, 48, "relu"), periodic(48, 33, 2, 1), dense(81, 7)],
     "periodic between readers": [
         dense(20, 9, "tanh"), periodic(9, 4, 3, 2, of=(0,)), dense(17, 9, of=(1,)), residual(9, 2, 0), dense(9, 7),
+    ],
+    "activations of their own": [
+        activation(20, "tanh"), dense(20, 48), activation(48, "relu"), layer_norm(48), activation(48, "leaky_relu"),
+        residual(48, 4, 1), activation(48, "identity"), dense(48, 7), activation(7, "gelu"), dense(7, 7),
+    ],
+    "blends": [
+        activation(20, "mish"), blend(20, 0, -1), dense(20, 48), activation(48, "relu"), blend(48, 3, 2),
+        blend(48, 4, 4), dense(48, 7),
     ],
     "twice the same": [dense(20, 9, "tanh"), residual(9, 0, 0), dense(9, 7)],
 } | {
@@ -128,7 +148,7 @@ def test_phases_by_hand_keep_the_bits_of_a_step(layers):
     assert other.grads.tobytes() == network.grads.tobytes()
 
 
-LAYERS = st.sampled_from(["dense", "residual", *PUBLIC])
+LAYERS = st.sampled_from(["dense", "residual", "activation", "blend", *PUBLIC])
 
 
 @st.composite
@@ -140,8 +160,10 @@ def graphs(draw):
         source = unread.pop() if unread else draw(above)
         if kind == "dense":
             layers.append(dense(width, width, draw(st.sampled_from(sorted(ACTIVATIONS))), of=(source,)))
-        elif kind == "residual":
-            layers.append(residual(width, source, draw(above)))
+        elif kind == "activation":
+            layers.append(activation(width, draw(st.sampled_from(sorted(ACTIVATIONS))), of=(source,)))
+        elif kind in ("residual", "blend"):
+            layers.append((residual if kind == "residual" else blend)(width, source, draw(above)))
         else:
             layers.append(of_kind(kind, width, bias=kind.bias and draw(st.booleans()), of=(source,)))
         unread.append(i)

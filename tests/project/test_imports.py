@@ -37,6 +37,8 @@ ALLOWED = {
     "data.tables": BASE | {"pyarrow"},
     "sklearn": BASE | {"sklearn", "scipy", "joblib"},
     "torch": BASE | {"torch"},
+    "nn.in_torch": BASE | {"torch"},
+    "nn.torch_modules": BASE | {"torch"},
 }
 
 

@@ -49,7 +49,7 @@ def twin(inputs: Any, w: Any, b: Any, table: Any, draw: Any) -> Any:
 
 EMBEDDING = kind(
     "embedding",
-    5,
+    10,
     functions=compiled(
         "..embedding", __package__, "embedding_forward", "embedding_input_gradient", "embedding_weight_gradient"
     ),

@@ -38,7 +38,7 @@ def twin(inputs: Any, w: Any, b: Any, attributes: Any, draw: Any) -> Any:
 
 PERIODIC = kind(
     "periodic",
-    6,
+    11,
     functions=compiled(
         "..periodic", __package__, "periodic_forward", "periodic_input_gradient", "periodic_weight_gradient"
     ),
