@@ -58,6 +58,7 @@ class Activation(Layer):
         "call",
         "forward",
         "backward",
+        "trainable",
     )
 
     def __init__(self, activation: str | OwnActivation) -> None:
@@ -148,7 +149,7 @@ class ParametricActivation(Weighted):
     def _extend(self, rows: list[Row], source: int) -> int:
         n = self.in_features
         rows.append(Row(n, n, self._kind, kind=ACTIVATION, sources=(source,)))
-        rows.append(Row(n, n, kind=BLEND, sources=(len(rows) - 1, source)))
+        rows.append(Row(n, n, kind=BLEND, sources=(len(rows) - 1, source), trainable=self._trainable))
         return len(rows) - 1
 
     def _config(self) -> dict[str, Any]:

@@ -123,7 +123,9 @@ class Dense(Weighted):
 
     def _extend(self, rows: list[Row], source: int) -> int:
         kind = self._kind
-        rows.append(Row(self.in_features, self.out_features, kind, self.has_bias, sources=(source,)))
+        rows.append(
+            Row(self.in_features, self.out_features, kind, self.has_bias, sources=(source,), trainable=self._trainable)
+        )
         return len(rows) - 1
 
     def _lines(self, name: str) -> list[tuple[str, str, int | None, int]]:
@@ -216,7 +218,10 @@ class Dense(Weighted):
             code, a, slope = below._code, below._saved[1], below._saved[2]
         partials = np.empty(partials_size(self.in_features, self.out_features, len(x)), self.dtype)
         tasks, began, kind = self._backward_calls.begin(len(x), 2 * self._work * len(x))
-        by_hand.dense_backward(x, self._w, dz, code, a, slope, True, partials, tasks, dx, self._dw, self._db)
+        dw, db = self._dw, self._db
+        if not self._trainable:  # both stay 0
+            dw, db = np.empty_like(dw), np.empty_like(db)
+        by_hand.dense_backward(x, self._w, dz, code, a, slope, True, partials, tasks, dx, dw, db)
         if kind is not None:
             kind.end(tasks, began, len(x))
         return dx

@@ -36,15 +36,44 @@ class Layer(Guarded):
     _reads_codes: ClassVar[bool] = False
     _codes: Codes | None = None
     _owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in
+    _trainable: bool = True
 
     @property
     def owner(self) -> Any:
         """The model that the layer is part of; None without one, or when it is gone."""
         return None if self._owner is None else self._owner()
 
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters.
+
+        With False they stay as they are in `Trainer.step`, `fit` and `update`, weight decay included, and the gradients
+        are 0. Nothing is computed on the way back for layers below the last one that is trainable. It may be changed
+        between steps and by callbacks; files, checkpoints and copies keep it.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        value = check.flag(value, type(self).__name__, "trainable")
+        if value != self._trainable:
+            self._trainable = value
+            for _, gradient in self._named().values():
+                gradient[...] = 0
+            self._trainable_changed()
+
+    def _trainable_changed(self) -> None:
+        """Let the model know."""
+        if self.owner is not None:
+            self.owner._trainable_changed()
+
+    def _inside(self, name: str) -> "Iterator[tuple[str, Layer]]":
+        """Yield the layer and those in it, with their names."""
+        yield name, self
+
     def _each(self) -> "Iterator[Layer]":
         """Yield the layer and those in it."""
-        yield self
+        return (layer for _, layer in self._inside(""))
 
     def _adopt(self, owner: Any) -> None:
         """Become part of a model."""
@@ -95,7 +124,7 @@ class Layer(Guarded):
         return cls(**{name: value for name, value in config.items() if name != "kind"})
 
     def __reduce__(self) -> tuple[Callable[..., "Layer"], tuple[Any, ...]]:
-        return rebuilt, (self._config(), {name: value.copy() for name, (value, _) in self._named().items()})
+        return rebuilt, (described(self), {name: value.copy() for name, (value, _) in self._named().items()})
 
 
 Class = TypeVar("Class", bound=type[Layer])
@@ -105,6 +134,11 @@ def known(cls: Class) -> Class:
     """Make files know a class of layers by its name."""
     LAYERS[cls.__name__] = cls
     return cls
+
+
+def described(layer: Layer) -> dict[str, Any]:
+    """Return what makes such a layer again, see `made`."""
+    return layer._config() | ({} if layer._trainable else {"trainable": False})
 
 
 def kind_of(config: Any, who: str) -> type[Layer]:
@@ -117,7 +151,19 @@ def kind_of(config: Any, who: str) -> type[Layer]:
 
 def made(config: dict[str, Any]) -> Layer:
     """Return a layer as a description says, its parameters as they begin."""
-    return kind_of(config, "load")._made(config)
+    layer = kind_of(config, "load")._made(_without_trainable(config))
+    if "trainable" in config:
+        layer.trainable = config["trainable"]
+    return layer
+
+
+def shapes_of(config: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that a file's description of a layer gives the parameters, by name; an error if it is none."""
+    return kind_of(config, "load")._shapes(_without_trainable(config))
+
+
+def _without_trainable(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "trainable"}
 
 
 def rebuilt(config: dict[str, Any], params: dict[str, Array]) -> Layer:

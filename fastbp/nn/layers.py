@@ -38,6 +38,7 @@ class OfKind(Layer):
         "call",
         "forward",
         "backward",
+        "trainable",
     )
 
     def _begin(self, given: dict[str, Any]) -> None:
@@ -75,7 +76,8 @@ class OfKind(Layer):
     def _extend(self, rows: list[Row], source: int) -> int:
         n, bias = self.in_features, "bias" in self._named()
         assert n is not None
-        rows.append(Row(n, n, bias=bias, kind=self._kind, sources=(source,), attributes=self._attributes))
+        row = Row(n, n, bias=bias, kind=self._kind, sources=(source,), attributes=self._attributes)
+        rows.append(row._replace(trainable=self._trainable))
         return len(rows) - 1
 
     def _config(self) -> dict[str, Any]:

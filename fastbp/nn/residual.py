@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fastbp._base.guard import set_unguarded
 from fastbp.kernels.ops.kinds.residual import RESIDUAL
 from fastbp.kernels.run.plan import Layer as Row
-from fastbp.nn.layer import Layer, check_chain, kind_of, known, made, settle
+from fastbp.nn.layer import Layer, check_chain, described, known, made, settle, shapes_of
 
 __all__ = ["Residual"]
 
@@ -48,7 +48,7 @@ class Residual(Layer):
     out_features: int | None
     dtype: np.dtype[Any] | None
 
-    _compiled: ClassVar = ("in_features", "out_features", "dtype", "__call__", "forward", "backward")
+    _compiled: ClassVar = ("in_features", "out_features", "dtype", "__call__", "forward", "backward", "trainable")
 
     def __init__(self, *layers: Layer) -> None:
         first, last, dtype = check_chain(layers, "Residual")
@@ -61,10 +61,20 @@ class Residual(Layer):
         for layer in layers:
             layer._adopt(self)
 
-    def _each(self) -> Iterator[Layer]:
-        yield self
+    @property
+    def trainable(self) -> bool:
+        """Whether any of its layers is trainable; setting it sets that of all, see `Layer.trainable`."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
         for layer in self.layers:
-            yield from layer._each()
+            layer.trainable = value
+
+    def _inside(self, name: str) -> Iterator[tuple[str, Layer]]:
+        yield name, self
+        for i, layer in enumerate(self.layers):
+            yield from layer._inside(f"{name}.{i}")
 
     def _adopt(self, owner: Any) -> None:
         super()._adopt(owner)
@@ -99,16 +109,14 @@ class Residual(Layer):
         return [*inner, (name, "Residual", self.out_features, 0)]
 
     def _config(self) -> dict[str, Any]:
-        return {"kind": "Residual", "layers": [layer._config() for layer in self.layers]}
+        return {"kind": "Residual", "layers": [described(layer) for layer in self.layers]}
 
     @classmethod
     def _shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         if config.keys() != {"kind", "layers"} or not isinstance(config["layers"], list):
             raise ValueError("damaged, the header describes no Residual")
         return {
-            f"{i}.{name}": shape
-            for i, inner in enumerate(config["layers"])
-            for name, shape in kind_of(inner, "load")._shapes(inner).items()
+            f"{i}.{name}": shape for i, inner in enumerate(config["layers"]) for name, shape in shapes_of(inner).items()
         }
 
     @classmethod

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastbp._base import check
-from fastbp.nn.layer import kind_of, made
+from fastbp.nn.layer import made, shapes_of
 from fastbp.nn.modelfile import MODEL, read_tensors
 from fastbp.nn.own_activations import OwnActivation, activations_by_name, without_labels
 from fastbp.nn.sequential import Sequential
@@ -64,11 +64,7 @@ def parameter_shapes(layers: Any) -> dict[str, tuple[int, ...]]:
     """
     if not isinstance(layers, list):
         raise ValueError("damaged, the header describes no layers")
-    return {
-        f"{i}.{name}": shape
-        for i, config in enumerate(layers)
-        for name, shape in kind_of(config, "load")._shapes(config).items()
-    }
+    return {f"{i}.{name}": shape for i, config in enumerate(layers) for name, shape in shapes_of(config).items()}
 
 
 def build(layers: Any, metadata: Any, own: Mapping[str, OwnActivation]) -> Sequential:

@@ -80,6 +80,7 @@ class Sequential(Derivable):
         super().__init__(*layers)
         self._local = threading.local()
         self._pass: PlannedPass | None = None
+        self._pass_freezes = 0
         self._forward_calls, self._backward_calls, self._predict_calls = Calls(), Calls(), Calls()
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
         self._drawing = sorted({type(each).__name__ for layer in layers for each in layer._each() if each._draws})
@@ -109,6 +110,7 @@ class Sequential(Derivable):
             if self._codes is not None:
                 self._codes.expect(a, "Sequential")
             run = self._pass = PlannedPass(self._plan_of_pass(len(a)), self._params, self._grads)
+            self._pass_freezes = self._freezes[0]
             a = check.apart(a, self._grads)
             tasks, began, kind = self._forward_calls.begin(len(a), self._work * len(a))
             out = run.forward(a, self.out_features, tasks)
@@ -151,8 +153,8 @@ class Sequential(Derivable):
 
     @property
     def _chain(self) -> tuple[Dense, ...] | None:
-        """The layers, where each is a dense one, which computes by itself what it does in a model."""
-        chain = tuple(layer for layer in self.layers if isinstance(layer, Dense))
+        """The layers, where each is a dense one to be trained, which computes by itself what it does in a model."""
+        chain = tuple(layer for layer in self.layers if isinstance(layer, Dense) and layer._trainable)
         return chain if len(chain) == len(self.layers) else None
 
     def _plan_of_pass(self, batch: int) -> tuple[Array, Array]:
@@ -166,9 +168,10 @@ class Sequential(Derivable):
         return plan, layout
 
     def _backward_of_pass(self, dy: ArrayLike) -> Array:
-        if self._pass is None:
+        if self._pass is None or self._pass_freezes != self._freezes[0]:
             raise RuntimeError(
-                "Sequential.backward needs forward before it: there is no output to take the gradient of"
+                "Sequential.backward needs forward before it, and no change of what is trainable between: there is no "
+                "output to take the gradient of"
             )
         shape = len(self._pass.x), self.out_features
         dout = check.exact_shape(check.floats(dy, self.dtype, "Sequential", "dy"), shape, "Sequential", "dy")

@@ -12,7 +12,7 @@ from fastbp._base.guard import Guarded
 from fastbp.kernels.run.fused import fused
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.kernels.run.plan import make_plan, on_sparse, without_training
-from fastbp.nn.layer import Layer, check_chain, settle
+from fastbp.nn.layer import Layer, check_chain, described, settle
 from fastbp.nn.own_activations import with_labels
 
 __all__ = ["Stack"]
@@ -37,6 +37,7 @@ class Stack(Guarded):
         self._in_features, self._out_features = width, self._rows()[-1].out_features
         self.dtype = dtype
         self.metadata = {}
+        self._freezes = [0]  # how often a layer's `trainable` has changed
         size = sum(layer._size for layer in layers)
         self._params, self._grads = memory.zeros(size, self.dtype), memory.zeros(size, self.dtype)
         start = 0
@@ -45,6 +46,10 @@ class Stack(Guarded):
             layer._move(self._params[start:end], self._grads[start:end])
             layer._adopt(self)
             start = end
+
+    def _trainable_changed(self) -> None:
+        """Note that a layer's `trainable` has changed."""
+        self._freezes[0] += 1
 
     @property
     def in_features(self) -> int:
@@ -130,6 +135,8 @@ class Stack(Guarded):
     def summary(self) -> str:
         """Return a table of the layers, their output shapes and numbers of parameters.
 
+        Where a layer is not `trainable`, there is a column of how many parameters training changes.
+
         Examples
         --------
         >>> import fastbp
@@ -139,16 +146,27 @@ class Stack(Guarded):
         1      identity    (batch, 10)       1 290
         total  float32                     101 770
         """
-        lines = [("layer", "activation", "output", "parameters")]
+        frozen = {
+            name
+            for i, layer in enumerate(self.layers)
+            for name, each in layer._inside(str(i))
+            if not each.trainable and each._size
+        }
+        lines = [("layer", "activation", "output", "parameters", "trainable")]
+        changed = 0
         for i, layer in enumerate(self.layers):
             for name, what, width, size in layer._lines(str(i)):
-                lines.append((name, what, f"(batch, {width})", thousands(size)))
-        lines.append(("total", self.dtype.name, "", thousands(self._params.size)))
-        widths = [max(len(line[i]) for line in lines) for i in range(4)]
-        return "\n".join(
-            "  ".join((*(cell.ljust(w) for cell, w in zip(line[:3], widths, strict=False)), line[3].rjust(widths[3])))
-            for line in lines
-        )
+                trained = 0 if name in frozen else size
+                lines.append((name, what, f"(batch, {width})", thousands(size), thousands(trained)))
+                changed += trained
+        lines.append(("total", self.dtype.name, "", thousands(self._params.size), thousands(changed)))
+        columns = [*zip(*lines, strict=True)][: 5 if frozen else 4]
+        sides = [str.ljust, str.ljust, str.ljust, str.rjust, str.rjust]
+        filled = []
+        for side, column in zip(sides, columns, strict=False):
+            width = max(map(len, column))
+            filled.append([side(cell, width) for cell in column])
+        return "\n".join(map("  ".join, zip(*filled, strict=True)))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.layers)
@@ -163,8 +181,8 @@ class Stack(Guarded):
         return f"Sequential({', '.join(map(repr, self.layers))})"
 
     def _config(self) -> list[dict[str, Any]]:
-        return [layer._config() for layer in self.layers]
+        return [described(layer) for layer in self.layers]
 
     def _labels(self) -> list[dict[str, Any]]:
         """Return what a file says of the layers: of an activation its name."""
-        return [with_labels(layer._config()) for layer in self.layers]
+        return [with_labels(described(layer)) for layer in self.layers]

@@ -20,7 +20,7 @@ class Weighted(Layer):
 
     # A model runs on the layers' memory. "call" is Keras's name.
     _compiled: ClassVar[tuple[str, ...]] = (
-        "forward", "backward", "weight", "bias", "weight_grad", "bias_grad", "__call__", "call",
+        "forward", "backward", "weight", "bias", "weight_grad", "bias_grad", "__call__", "call", "trainable",
     )  # fmt: skip
 
     def _bind(self, params: Array, grads: Array, shape: tuple[int, ...]) -> None:

@@ -14,7 +14,7 @@ from fastbp._base.inputs import Readable
 from fastbp._base.interrupts import held_back
 from fastbp._base.sparse import StoredRows, expect_unspoiled, is_sparse
 from fastbp.kernels import entries
-from fastbp.kernels.run.frame import DX
+from fastbp.kernels.run.frame import DX, PLAN
 from fastbp.nn.loss import Targets
 from fastbp.nn.own_losses import FunctionLoss
 from fastbp.train.resumable import Resumable
@@ -144,8 +144,8 @@ class ByHand(Resumable):
         Raises
         ------
         RuntimeError
-            If `forward` did not come before, or the trainer has made a step since; or if another thread is in this
-            trainer.
+            If `forward` did not come before, or the trainer has made a step since, or what is `trainable` has changed;
+            or if another thread is in this trainer.
         TypeError, ValueError
             If dout holds no real numbers, or has another shape; `backward` may be called again then.
 
@@ -161,10 +161,10 @@ class ByHand(Resumable):
         """
         with self._alone:
             run = self._forwarded
-            if run is None or run.steps != self._steps:
+            if run is None or run.steps != self._steps or self._freezes != self._model._freezes[0]:
                 raise RuntimeError(
-                    "Trainer.backward needs forward before it, and no step, fit, update or other backward between: the "
-                    "outputs of the layers are gone"
+                    "Trainer.backward needs forward before it, and no step, fit, update, other backward or change of "
+                    "what is trainable between: the outputs of the layers are gone"
                 )
             model, x = self._model, run.x
             gradient: Any = dout
@@ -244,7 +244,7 @@ class ByHand(Resumable):
         addresses, x = run.given
         if dx is not None:
             addresses = addresses.copy()
-            addresses[DX] = dx.ctypes.data
+            addresses[[DX, PLAN]] = dx.ctypes.data, self._to_batch().ctypes.data
         set_unguarded(self, "_forwarded", None)
         began = time.perf_counter()
         entries.backward_batch(addresses, x, gradient, run.tasks)

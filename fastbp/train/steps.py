@@ -148,6 +148,7 @@ class Steps(Guarded):
         # asked what it can do, and that takes Numba.
         self._room = -1
         self._sparse = False  # whether that plan is for a sparse x
+        self._freezes = 0  # the model's, see `Stack`, when that plan was made
 
     @property
     def model(self) -> Sequential:
@@ -190,7 +191,9 @@ class Steps(Guarded):
             self._plan, self._layout = plan, layout
             self._work, self._rows, self._labels = buffers
             self._filled = False
+            self._plan_to_batch: Array | None = None
             self._room, self._sparse, self._usual = batch, sparse, None
+            self._freezes = self._model._freezes[0]
             self._bind()
 
     def _draw_seed(self, generator: np.random.Generator) -> None:
@@ -228,7 +231,7 @@ class Steps(Guarded):
         # Workspace, plan and addresses are not part of the state: a copy makes its own.
         own = (
             "_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_room", "_pace",
-            "_calls", "_updates", "_table",
+            "_calls", "_updates", "_table", "_plan_to_batch",
         )  # fmt: skip
         return {name: value for name, value in vars(self).items() if name not in own}
 
@@ -272,10 +275,10 @@ class Steps(Guarded):
     def _prepare(self, batch: int, sparse: bool | None = None) -> None:
         """Be ready for batches of so many rows; None: of those that the plan is for already, sparse or dense ones."""
         sparse = self._sparse if sparse is None else sparse
-        if batch > self._room or sparse != self._sparse:
+        if batch > self._room or sparse != self._sparse or self._freezes != self._model._freezes[0]:
             self._reserve(max(batch, self._room), sparse)
         if not self._filled:
-            fill(self._plan, self._model.dtype, train=True)
+            fill(self._plan, self._model.dtype, train=True, to_batch=False)
             self._settings[OPTIMIZER] = self._code
             clips = self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]].any()
             fill_update(self._settings, self._model.dtype, clips=bool(clips))
@@ -310,6 +313,13 @@ class Steps(Guarded):
         if self._optimizer.code != self._code:
             raise ValueError("Trainer expects the kind of optimizer that it began with; make a new Trainer for another")
         self._optimizer.check()
+
+    def _to_batch(self) -> Array:
+        """Return the plan with all of the way back, down to the gradient of x."""
+        if self._plan_to_batch is None:
+            self._plan_to_batch = self._plan.copy()
+            fill(self._plan_to_batch, self._model.dtype, train=True)
+        return self._plan_to_batch
 
     def _run(self, samples: Samples, part: Part, tasks: int) -> int:
         """Run compiled steps; the record says which were made.
@@ -373,6 +383,7 @@ class Steps(Guarded):
                 type(x) is np.ndarray
                 and type(y) is np.ndarray
                 and y.dtype is self._usual
+                and self._freezes == self._model._freezes[0]
                 and x.dtype is self._model.dtype
                 and x.ndim == 2
                 and 0 < len(x) == len(y) <= self._rows.shape[1]

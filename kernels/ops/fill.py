@@ -4,7 +4,7 @@ They differ in each process and are in no pickle. What is not in use is not comp
 """
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -17,17 +17,21 @@ from ..losses.functions import op_of_loss, other_op_of_loss
 from ..optimizers.functions import update
 from ..run.frame import HITS, HOOK, LABELLED, LOSS, OPTIMIZER, RUN_LOSS, SPLIT, TERMS, UPDATE
 from ..run.plan import (
+    ABOVE_FROZEN,
     ACTIVATE,
     ACTIVATION,
     APPLY_SLOPE,
     DIFFERENTIATE,
     FINISH,
+    FLAGS,
     FORWARD,
+    FROZEN,
     INPUT_GRADIENT,
     KIND,
     NOTHING,
     WEIGHT_GRADIENT,
     Layer,
+    frozen_flags,
 )
 from .kinds import KINDS
 from .registry import Functions, Kind, kind_of_code
@@ -36,10 +40,14 @@ _CLIPPING = "fastbp.kernels.run.clipping"
 CLIP = Code(_CLIPPING, "clip", lambda: importlib.import_module(_CLIPPING).clip)
 
 
-def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
-    """Write the addresses of a network's ops into its plan; those of the way back where it is to `train`."""
+def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool, to_batch: bool = True) -> None:
+    """Write the addresses of a network's ops into its plan; those of the way back where it is to `train`.
+
+    to_batch : whether the gradient of the batch may be wanted, so that the way back does not end where there is
+        nothing below to be trained
+    """
     for row in plan:
-        functions = _functions(kind_of_code(row[KIND]), train)
+        functions = _functions(kind_of_code(row[KIND]), row[FLAGS], train, to_batch)
         row[[FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT]] = [
             NOTHING if op is None else op.address(dtype) for op in functions
         ]
@@ -48,15 +56,23 @@ def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool) -> None:
         )
 
 
-def _functions(kind: Kind, train: bool) -> Functions:
+def _functions(kind: Kind, flags: int, train: bool, to_batch: bool) -> Functions:
+    """Return the ops that a row with these flags of a plan has."""
     functions = kind.functions()
-    return functions if train else functions._replace(input_gradient=None, weight_gradient=None)
+    if not train or (flags & ABOVE_FROZEN and not to_batch):
+        functions = functions._replace(input_gradient=None)
+    return functions._replace(weight_gradient=None) if not train or flags & FROZEN else functions
 
 
-def codes_of(layers: Iterable[Layer], *, train: bool) -> list[Code]:
+def codes_of(layers: Sequence[Layer], *, train: bool) -> list[Code]:
     """Return the functions of the library whose addresses `fill` writes into a plan of these layers."""
     layers = [layer for layer in layers if train or not layer.kind.only_training]
-    ops = [code for layer in layers for code in _functions(layer.kind, train) if isinstance(code, Code)]
+    ops = [
+        code
+        for layer, flags in zip(layers, frozen_flags(layers) if train else [0] * len(layers), strict=True)
+        for code in _functions(layer.kind, flags, train, False)
+        if isinstance(code, Code)
+    ]
     return [*ops, *(code for layer in layers for code in passes_of(layer.activation, train))]
 
 

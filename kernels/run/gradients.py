@@ -126,7 +126,7 @@ def update_all(x, frame, pieces, piece):
     factor = doubles_at(frame[HYPER])[FACTOR]
     for i in range(frame[LAYERS] - 1, -1, -1):
         row = row_at(frame, i)
-        if row[DEPTH] == 0:
+        if row[WEIGHT_GRADIENT] == NOTHING:
             continue
         depth, across = row[DEPTH], row[ACROSS]
         i0, i1, j0, j1 = block_of(depth, across, x, pieces, piece, True)

@@ -37,7 +37,10 @@ NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
 # FLAGS. TURNED: the weights stand as (ACROSS, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up
 # to whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
 # another row that reads the same was first; LAST and LAST2: no other comes after, so that g' of the source is applied.
+# FROZEN: its parameters stay as they are. ABOVE_FROZEN: it reads rows, and none of them, nor what they read, has
+# parameters that training changes. `ops.fill` leaves out the functions that are not wanted then.
 TURNED, ROOMY, ADD, LAST, ADD2, LAST2 = 1, 2, 4, 8, 16, 32
+FROZEN, ABOVE_FROZEN = 256, 512
 # Entries of a layout: places in the workspace, in bytes, of a gathered batch (of a sparse one: of where each row's
 # numbers begin and end) and of sums of squares; how many rows it holds and its size, in elements; and whether training
 # goes `BY_ROWS` (see `passes`).
@@ -57,6 +60,7 @@ class Layer(NamedTuple):
     sources : the rows of the plan that it reads, BATCH_ROWS for the batch; without any, the one above
     attributes : the numbers of its own that its kind has
     table : the integers of its own, where its kind has any; who makes plans of it keeps them alive
+    trainable : whether training changes its parameters
     """
 
     in_features: int
@@ -67,6 +71,7 @@ class Layer(NamedTuple):
     sources: tuple[int, ...] = ()
     attributes: tuple[float, ...] = ()
     table: np.ndarray | None = None
+    trainable: bool = True
 
     @property
     def sizes(self) -> Sizes:
@@ -142,7 +147,20 @@ def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
         row[[W, DW]] = place
         row[[B, DB]] = place + depth * across * itemsize if layer.bias else ABSENT
         place += layer.parameters * itemsize
+    plan[:, FLAGS] |= frozen_flags(layers)
     return plan
+
+
+def frozen_flags(layers: Sequence[Layer]) -> list[int]:
+    """Return of each row FROZEN and ABOVE_FROZEN, where they hold."""
+    changes: list[bool] = []  # whether training changes parameters of a row, or of those that it reads
+    found = []
+    for i, layer in enumerate(layers):
+        rows = [source for source in sources_of(layer, i) if source != BATCH_ROWS]
+        below = any(changes[source] for source in rows)
+        changes.append(below or (layer.trainable and layer.parameters > 0))
+        found.append((0 if layer.trainable else FROZEN) | (ABOVE_FROZEN if rows and not below else 0))
+    return found
 
 
 def sources_of(layer: Layer, i: int) -> tuple[int, ...]:
