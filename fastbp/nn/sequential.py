@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp._base import check, memory
 from fastbp._base.calls import Calls
@@ -24,7 +24,7 @@ from fastbp.nn.activation_layers import Activation, ParametricActivation
 from fastbp.nn.dense import Dense
 from fastbp.nn.derivatives import Derivable
 from fastbp.nn.embedding import Embedding
-from fastbp.nn.layer import Layer, made
+from fastbp.nn.layer import Layer, in_dtype, made
 from fastbp.nn.layers import MADE
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
 from fastbp.nn.periodic import Periodic
@@ -74,10 +74,17 @@ class Sequential(Derivable):
     ['0.weight', '0.bias', '1.weight', '1.bias']
     """
 
+    _whole: "Sequential | None" = None  # the model that this is a part of
+
     _compiled: ClassVar = ("forward", "__call__", "call", "backward", "predict", "in_features", "out_features")
 
     def __init__(self, *layers: Layer) -> None:
         super().__init__(*layers)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Be ready to compute with the layers that are held."""
+        layers = self.layers
         self._local = threading.local()
         self._pass: PlannedPass | None = None
         self._pass_freezes = 0
@@ -268,6 +275,62 @@ class Sequential(Derivable):
             saved = int(layout[CAPACITY]), plan, memory.zeros(int(layout[SIZE]), self.dtype)
             setattr(self._local, name, saved)
         return saved
+
+    def __getitem__(self, i: int | slice) -> Any:
+        """Return layer i; or of a slice a `Sequential` of these layers, on the same memory.
+
+        ``model[:2]`` has no parameters of its own: what is trained or written in it is so in the model, and the other
+        way round. The layers go on to belong to the model, whose memory it keeps. A file, a pickle or a copy of it is a
+        model by itself.
+        """
+        if not isinstance(i, slice):
+            return self.layers[i]
+        chosen = range(len(self.layers))[i]
+        if len(chosen) == 0 or (len(chosen) > 1 and chosen.step != 1):
+            raise ValueError(f"Sequential expects a slice of layers that follow each other, got {i} of {len(self)}")
+        sizes = [layer._size for layer in self.layers]
+        start, stop = sum(sizes[: chosen[0]]), sum(sizes[: chosen[-1] + 1])
+        part = Sequential.__new__(Sequential)
+        layers = self.layers[chosen[0] : chosen[-1] + 1]
+        part._hold(layers, self._params[start:stop], self._grads[start:stop], self._freezes)
+        part._begin()
+        part._whole = self  # the layers know it weakly
+        return part
+
+    def astype(self, dtype: DTypeLike) -> "Sequential":
+        """Return a copy of the model in another dtype, its parameters rounded where they have to be.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+
+        Returns
+        -------
+        Sequential
+            With the metadata of this one, and its layers as `trainable`.
+
+        Raises
+        ------
+        TypeError
+            If it is another dtype.
+        ValueError
+            If float32 cannot hold a parameter.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> fastbp.mlp([4, 3], rng=0).astype("float64")
+        Sequential(Dense(4, 3, activation='identity', dtype='float64'))
+        """
+        name = check.float_dtype(dtype, "astype").name
+        twin = Sequential(*(made(in_dtype(config, name)) for config in self._config()))
+        with np.errstate(over="ignore"):
+            twin._params[...] = self._params
+        if (np.isinf(twin._params) & np.isfinite(self._params)).any():
+            most = np.abs(self._params[np.isfinite(self._params)]).max()
+            raise ValueError(f"astype expects parameters that {name} can hold, got one of size {most:g}")
+        twin.metadata = copy.deepcopy(self.metadata)
+        return twin
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file; `fastbp.load` reads it.

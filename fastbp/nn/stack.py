@@ -1,6 +1,6 @@
 """What a model is: layers that follow each other, all parameters in one flat buffer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,8 +23,8 @@ Array = NDArray[Any]
 class Stack(Guarded):
     """The layers of a `Sequential`, their names, shapes and parameters."""
 
-    layers: Final[tuple[Any, ...]]
-    dtype: Final[np.dtype[Any]]
+    layers: Final[tuple[Any, ...]]  # type: ignore[misc]
+    dtype: Final[np.dtype[Any]]  # type: ignore[misc]
     metadata: dict[str, Any]
 
     def __init__(self, *layers: Layer) -> None:
@@ -32,20 +32,24 @@ class Stack(Guarded):
         if width is None or dtype is None:
             raise ValueError(f"Sequential expects a layer that has in_features of its own, got {layers}")
         settle(layers, width, dtype)
-        self.layers = tuple(layers)
-        self._codes = layers[0]._codes
-        self._in_features, self._out_features = width, self._rows()[-1].out_features
-        self.dtype = dtype
-        self.metadata = {}
-        self._freezes = [0]  # how often a layer's `trainable` has changed
         size = sum(layer._size for layer in layers)
-        self._params, self._grads = memory.zeros(size, self.dtype), memory.zeros(size, self.dtype)
+        self._hold(layers, memory.zeros(size, dtype), memory.zeros(size, dtype), [0])
         start = 0
         for layer in layers:
             end = start + layer._size
             layer._move(self._params[start:end], self._grads[start:end])
             layer._adopt(self)
             start = end
+
+    def _hold(self, layers: Sequence[Layer], params: Array, grads: Array, freezes: list[int]) -> None:
+        """Take layers that know their sizes, flat memory for them, and how often one's `trainable` has changed."""
+        self.layers = tuple(layers)  # type: ignore[misc]
+        self._codes = layers[0]._codes
+        self._in_features: int = self.layers[0].in_features
+        self._out_features = self._rows()[-1].out_features
+        self.dtype = params.dtype  # type: ignore[misc]
+        self.metadata = {}
+        self._params, self._grads, self._freezes = params, grads, freezes
 
     def _trainable_changed(self) -> None:
         """Note that a layer's `trainable` has changed."""
@@ -173,9 +177,6 @@ class Stack(Guarded):
 
     def __len__(self) -> int:
         return len(self.layers)
-
-    def __getitem__(self, i: int) -> Any:
-        return self.layers[i]
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
