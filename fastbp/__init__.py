@@ -23,6 +23,7 @@ with _imports:
     from fastbp.nn.activation_layers import Activation, ParametricActivation
     from fastbp.nn.dense import Dense
     from fastbp.nn.embedding import Embedding
+    from fastbp.nn.from_torch import from_torch
     from fastbp.nn.functional import FUNCTIONS as _functions
     from fastbp.nn.functional import (
         binary_cross_entropy_with_logits,
@@ -86,6 +87,7 @@ __all__ = [
     "config",
     "cross_entropy",
     "entropy",
+    "from_torch",
     "gaussian_nll_loss",
     "get_num_threads",
     "gradcheck",

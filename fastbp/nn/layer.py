@@ -35,6 +35,8 @@ class Layer(Guarded):
     # Whether columns of what it reads hold codes; in a model it is the first layer then, and `_codes` says which
     _reads_codes: ClassVar[bool] = False
     _codes: Codes | None = None
+    # The class of PyTorch, in ``torch.nn`` or `torch_modules`, that takes the same arguments and computes the same
+    _torch: ClassVar[str] = ""
     _owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in
     _trainable: bool = True
 

@@ -149,6 +149,7 @@ def publish(kind: Kind) -> type[OfKind]:
         "_public": public,
         "_parameters": {parameter.name: parameter for parameter in parameters},
         "_draws": kind.draws,
+        "_torch": public.torch,
     }
     made: type[OfKind] = type(public.name, (WeightedOfKind if weighted else OfKind,), body)
     globals()[public.name] = made  # pickle looks there

@@ -18,6 +18,7 @@ from fastbp._base.threads import get_num_threads
 from fastbp.kernels import entries
 from fastbp.kernels.code import Code
 from fastbp.kernels.compile.expected import Needed, expect
+from fastbp.kernels.compile.forks import imports
 from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.run.plan import CAPACITY, EFFORT, SIZE, set_stored
 from fastbp.nn.activation_layers import Activation, ParametricActivation
@@ -331,6 +332,26 @@ class Sequential(Derivable):
             raise ValueError(f"astype expects parameters that {name} can hold, got one of size {most:g}")
         twin.metadata = copy.deepcopy(self.metadata)
         return twin
+
+    def to_torch(self) -> Any:
+        """Return a ``torch.nn.Sequential`` that computes the same, with copies of the parameters.
+
+        A `Dense` layer becomes a Linear, and its activation a module behind it; so the names of the parameters are
+        those of ``torch.nn.Sequential(Linear, ReLU, Linear)``. Layers that PyTorch has no class for are those of
+        `fastbp.torch`: `Residual`, `Scale`, `ParametricActivation`. Parameters of layers that are not `trainable` have
+        no ``requires_grad``. It is in training mode, as every new module: call ``eval()`` to predict.
+        `fastbp.from_torch` is the way back, and has an example.
+
+        Raises
+        ------
+        ImportError
+            If PyTorch is not there.
+        TypeError
+            If PyTorch has no module for a layer: an activation or a kind of layer of your own.
+        """
+        with imports:
+            from fastbp.nn.in_torch import sequence_of
+        return sequence_of(self.layers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file; `fastbp.load` reads it.

@@ -10,7 +10,7 @@ operation, for empty batches, and for gradients that are to be differentiated on
 do where they are as fast or faster: for a small layer that stands alone, with no activation or with (leaky) relu, for a
 chain of many weights and a single row, and for a small loss.
 
-`Residual`, `Scale` and `ParametricActivation` are plain modules for fastbp's layers that PyTorch has not.
+`Residual`, `Scale` and `ParametricActivation` are plain modules, for what ``fastbp.Sequential.to_torch`` gives.
 
 A chain of layers saves its input, its output and all of its parameters for the backward pass. If one is changed in
 place before that, it is PyTorch's error, also where PyTorch's own layers would not have needed that one.

@@ -11,6 +11,7 @@ from torch.nn.modules import module as _module
 from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp.kernels.activations import ACTIVATIONS, IDENTITY, LEAKY_RELU
+from fastbp.nn.in_torch import FROM_TORCH, SEQUENCES, dense_of
 from fastbp.torch.activations import PLAIN_CODES, code_of
 from fastbp.torch.chains import is_small, run, run_eagerly
 from fastbp.torch.conditions import compiling, eager
@@ -114,6 +115,11 @@ class Sequential(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         """Run the children one after another, chains of them at once."""
         return run_children(list(self._modules.values()), input)
+
+
+# What `fastbp.from_torch` makes of these two
+SEQUENCES.add(Sequential)
+FROM_TORCH[Linear] = lambda module: dense_of(module, module.activation or "identity")
 
 
 def run_children(children: Sequence[Any], input: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastbp
 from fastbp import (
@@ -84,6 +86,34 @@ def test_frozen_parameters_and_their_state_stay_and_all_others_change(optimizer,
         assert moments[:, start : start + value.size].any() != (name in names(model, FROZEN))
         start += value.size
     assert all(not model.gradients()[name].any() for name in names(model, FROZEN))
+
+
+@settings(max_examples=15)
+@given(st.sets(st.integers(0, 8)), st.sampled_from([7, 40, 1100]), st.booleans(), st.booleans())
+def test_losses_and_parameters_are_pytorchs(torch, which, batch, by_rows, clips):
+    model = freeze(example("float64", p=0.0), which)
+    module, (x, y) = model.to_torch(), data(batch, seed=batch)
+    x = x.astype(np.float64)
+    optimizer = torch.optim.AdamW(module.parameters(), 1e-2, weight_decay=0.1)
+    small, columns.SMALL = columns.SMALL, 1 << 40 if by_rows else 0
+    try:
+        trainer = Trainer(
+            model, optimizer=fastbp.AdamW(1e-2, weight_decay=0.1), clip_norm=0.5 if clips else None, rng=0
+        )
+        for _ in range(3):
+            loss = torch.nn.functional.cross_entropy(module(torch.tensor(x)), torch.tensor(y))
+            np.testing.assert_allclose(trainer.step(x, y), loss.item(), rtol=1e-9)
+            if not any(p.requires_grad for p in module.parameters()):
+                continue
+            optimizer.zero_grad()
+            loss.backward()
+            if clips:
+                torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+            optimizer.step()
+    finally:
+        columns.SMALL = small
+    for found, exact in zip(model.parameters().values(), module.parameters(), strict=True):
+        np.testing.assert_allclose(found, exact.detach().numpy(), rtol=0, atol=1e-7)
 
 
 def test_nothing_is_computed_below_the_last_trainable_layer():
