@@ -43,9 +43,11 @@ with _imports:
     from fastbp.nn.residual import Residual
     from fastbp.nn.saving import load
     from fastbp.nn.sequential import Sequential
-    from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
+    from fastbp.train.callbacks import Callback, Checkpoint, LambdaCallback
     from fastbp.train.config import config, show_config, warmup
     from fastbp.train.history import History
+    from fastbp.train.loggers import CSVLogger, TensorBoard
+    from fastbp.train.monitors import EarlyStopping, ModelCheckpoint
     from fastbp.train.not_finite import NotFiniteError
     from fastbp.train.optimizers import MADE as _optimizers
     from fastbp.train.optimizers import SGD, Adam, AdamW, RMSprop
@@ -58,6 +60,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BCEWithLogitsLoss",
+    "CSVLogger",
     "Callback",
     "Checkpoint",
     "CrossEntropyLoss",
@@ -68,7 +71,9 @@ __all__ = [
     "GaussianNLLLoss",
     "GradcheckResult",
     "History",
+    "LambdaCallback",
     "MSELoss",
+    "ModelCheckpoint",
     "NotFiniteError",
     "OwnActivation",
     "ParametricActivation",
@@ -79,6 +84,7 @@ __all__ = [
     "Scaled",
     "Scaler",
     "Sequential",
+    "TensorBoard",
     "Trainer",
     "TrainerView",
     "__version__",

@@ -18,7 +18,8 @@ from fastbp.data.preprocessing import Scaler
 from fastbp.data.tables import SUFFIXES
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.mlp import mlp
-from fastbp.train.callbacks import Callback, Checkpoint, EarlyStopping
+from fastbp.train.callbacks import Callback, Checkpoint
+from fastbp.train.monitors import EarlyStopping
 from fastbp.train.not_finite import NotFiniteError
 from fastbp.train.progress import Progress
 from fastbp.train.trainer import Trainer

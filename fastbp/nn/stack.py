@@ -136,6 +136,14 @@ class Stack(Guarded):
         for name, array in checked.items():
             current[name][...] = array
 
+    def _kept(self) -> dict[str, Array]:
+        """Return a copy of all that training changes, by name: for `_bring_back`."""
+        return {"params": self._params.copy()}
+
+    def _bring_back(self, kept: Mapping[str, Array]) -> None:
+        """Set what `_kept` returned."""
+        self._params[...] = kept["params"]
+
     def summary(self) -> str:
         """Return a table of the layers, their output shapes and numbers of parameters.
 

@@ -1,19 +1,20 @@
-"""Callbacks: what `Trainer.fit` calls between steps and epochs; early stopping and checkpoints."""
+"""Callbacks: what `Trainer.fit` calls between steps and epochs; checkpoints, and functions as callbacks."""
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp._base import check
 from fastbp._base.files import check_target
-from fastbp._base.interrupts import held_back
 from fastbp.train.view import TrainerView
 
-__all__ = ["Callback", "Checkpoint", "EarlyStopping"]
+__all__ = ["Callback", "Checkpoint", "LambdaCallback"]
+
+
+Figures = MutableMapping[str, float]
 
 
 class Callback:
@@ -35,6 +36,8 @@ class Callback:
         at no other. What a callback does then comes at the same steps in each run of the same seed, one that was
         interrupted and resumed too, and to the same bits. None, the default, leaves it to the clock. `fit` reads this
         when it begins.
+    adds : tuple of str
+        Names of figures that it adds after each epoch, for callbacks behind it that monitor one; none by default.
 
     Examples
     --------
@@ -48,6 +51,7 @@ class Callback:
 
     monitor: str | None = None
     every: int | None = None
+    adds: tuple[str, ...] = ()
 
     def on_fit_begin(self, trainer: TrainerView) -> None:
         """Run before the first epoch."""
@@ -55,8 +59,12 @@ class Callback:
     def on_steps_end(self, trainer: TrainerView) -> None:
         """Run after each compiled call: some steps, about 50 ms (a longer step is a call of its own); see `every`."""
 
-    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> bool | None:
-        """Run after each epoch, counted from 1, with its figures; return True to stop."""
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Figures) -> bool | None:
+        """Run after each epoch, counted from 1, with its figures; return True to stop.
+
+        Figures that it adds to the dictionary are kept in the history, and callbacks after it see them. Those that the
+        run has recorded stay as they are.
+        """
         return None
 
     def on_fit_end(self, trainer: TrainerView) -> None:
@@ -68,6 +76,9 @@ class Callback:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gave, after `on_fit_begin`."""
+
+    def _check_monitor(self, recorded: bool) -> None:
+        """Raise ValueError if it cannot read the figure that it monitors, which the run records or may record."""
 
     def _kept(self) -> list[str]:
         """Return sentences about what there is to go back to from a run that failed."""
@@ -82,86 +93,86 @@ def checked_callbacks(callbacks: Iterable[Callback], figures: Sequence[str], mor
     if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
         raise TypeError(f"fit expects callbacks to be a list of them, got {type(callbacks).__name__}")
     checked = list(callbacks)
+    known = list(figures)
     for callback in checked:
         who = type(callback).__name__
         if not isinstance(callback, Callback):
             raise TypeError(f"fit expects callbacks to be Callback objects, got {who}")
         may_come = more and str(callback.monitor).startswith("val_")
-        if callback.monitor is not None and callback.monitor not in figures and not may_come:
-            raise KeyError(f"{who} expects the figure {callback.monitor!r}; this run has {', '.join(figures)}")
+        if callback.monitor is not None:
+            if callback.monitor not in known and not may_come:
+                raise KeyError(f"{who} expects the figure {callback.monitor!r}; this run has {', '.join(known)}")
+            callback._check_monitor(callback.monitor in known)
         if callback.every is not None:
             check.integer(callback.every, who, "every")
+        known += callback.adds
     return checked
 
 
-class EarlyStopping(Callback):
-    """Stop when a figure no longer gets better, and bring the best parameters back.
+class LambdaCallback(Callback):
+    """A callback of functions, each called as the method of that name is, with the trainer first (unlike Keras's).
 
     Parameters
     ----------
-    monitor : str, default "val_loss"
-        A figure of the history. Smaller is better, except for accuracies.
-    patience : int, default 5
-        Epochs without improvement to wait.
-    min_delta : float, default 0.0
-        What counts as an improvement.
-    restore_best : bool, default True
-        Whether the model ends with the parameters of its best epoch.
+    on_fit_begin, on_steps_end, on_fit_end : callable, optional
+        ``function(trainer)``.
+    on_epoch_end : callable, optional
+        ``function(trainer, epoch, figures)``; it stops the run if it returns True itself, no other value.
+    every : int, optional
+        See `Callback`.
 
     Raises
     ------
-    KeyError
-        From `fit`, if there is no figure of that name.
+    TypeError
+        If one of them cannot be called.
 
     Examples
     --------
     >>> import fastbp
-    >>> stop = fastbp.EarlyStopping(patience=3)
+    >>> x, y = fastbp.load_digits()
+    >>> def rate(trainer, epoch, figures):
+    ...     figures["rate"] = trainer.optimizer.lr
+    >>> trainer = fastbp.Trainer(fastbp.mlp([64, 10], rng=0))
+    >>> asked = {"callbacks": [fastbp.LambdaCallback(on_epoch_end=rate)], "progress": False}
+    >>> trainer.fit(x, y, epochs=2, rng=0, **asked)["rate"]
+    [0.001, 0.001]
     """
 
     def __init__(
-        self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, restore_best: bool = True
+        self,
+        *,
+        on_fit_begin: Callable[[TrainerView], object] | None = None,
+        on_steps_end: Callable[[TrainerView], object] | None = None,
+        on_epoch_end: Callable[[TrainerView, int, Figures], object] | None = None,
+        on_fit_end: Callable[[TrainerView], object] | None = None,
+        every: int | None = None,
     ) -> None:
-        self.monitor: str = monitor
-        self.patience = check.integer(patience, "EarlyStopping", "patience")
-        self.min_delta = check.number(min_delta, "EarlyStopping", "min_delta")
-        self.restore_best = restore_best
-        self._forget()
+        self._functions = {
+            "on_fit_begin": on_fit_begin,
+            "on_steps_end": on_steps_end,
+            "on_epoch_end": on_epoch_end,
+            "on_fit_end": on_fit_end,
+        }
+        for name, function in self._functions.items():
+            if function is not None and not callable(function):
+                raise TypeError(f"LambdaCallback expects {name} to be a function, got {function!r}")
+        self.every: int | None = every
 
-    def _forget(self) -> None:
-        self.best = float("inf")
-        self.best_epoch = 0
-        self._best_params: NDArray[Any] | None = None
+    def _call(self, name: str, *arguments: Any) -> bool:
+        function = self._functions[name]
+        return function is not None and function(*arguments) is True
 
     def on_fit_begin(self, trainer: TrainerView) -> None:  # noqa: D102
-        self._forget()
+        self._call("on_fit_begin", trainer)
 
-    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
-        value = figures[self.monitor]
-        if self.monitor.endswith("accuracy"):
-            value = -value
-        if self._best_params is None or value < self.best - self.min_delta or (np.isnan(self.best) and value == value):
-            params = np.array(trainer.model._params)
-            with held_back():  # else, after Ctrl-C between them, the best value would be of other parameters
-                self.best, self.best_epoch, self._best_params = value, epoch, params
-        return epoch - self.best_epoch >= self.patience
+    def on_steps_end(self, trainer: TrainerView) -> None:  # noqa: D102
+        self._call("on_steps_end", trainer)
+
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Figures) -> bool | None:  # noqa: D102
+        return self._call("on_epoch_end", trainer, epoch, figures)
 
     def on_fit_end(self, trainer: TrainerView) -> None:  # noqa: D102
-        if self.restore_best and self._best_params is not None:
-            trainer.model._params[...] = self._best_params
-
-    def _kept(self) -> list[str]:
-        if not self.restore_best or self._best_params is None:
-            return []
-        return [f"EarlyStopping has the parameters of epoch {self.best_epoch}: its on_fit_end(trainer) sets them."]
-
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        params = {} if self._best_params is None else {"best_params": self._best_params}
-        return {"best": self.best, "best_epoch": self.best_epoch, **params}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: D102
-        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
-        self._best_params = state.get("best_params")
+        self._call("on_fit_end", trainer)
 
 
 class Checkpoint(Callback):
@@ -253,7 +264,7 @@ class Checkpoint(Callback):
         if self.every_seconds is not None and time.monotonic() - self._saved >= self.every_seconds:
             self.save(trainer)
 
-    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> bool | None:  # noqa: D102
+    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Figures) -> bool | None:  # noqa: D102
         if self.every_epochs is not None and epoch % self.every_epochs == 0:
             self.save(trainer)
         return None

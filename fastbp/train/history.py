@@ -15,7 +15,8 @@ __all__ = ["History"]
 class History(Guarded, dict[str, list[float]]):
     """The figures of each epoch by name: ``history["loss"]``, ``history["val_loss"]``, ``history["accuracy"]`` ...
 
-    A dictionary, so that ``pandas.DataFrame(history)`` has a row an epoch; it grows by `append` alone.
+    A dictionary, so that ``pandas.DataFrame(history)`` has a row an epoch; it grows by `append` alone. What a callback
+    adds to the figures of `Callback.on_epoch_end` is in it.
 
     Parameters
     ----------
@@ -56,15 +57,29 @@ class History(Guarded, dict[str, list[float]]):
             dict.setdefault(self, name, [float("nan")] * self._epochs).append(value)
         self._epochs += 1
 
+    def _last(self, epochs: int) -> "History":
+        """Return the figures of so many epochs at the end."""
+        return History({name: column[self._epochs - epochs :] for name, column in self.items()})
+
+    def _add(self, figures: Mapping[str, float]) -> None:
+        """Add figures to the last epoch."""
+        for name, value in figures.items():
+            dict.setdefault(self, name, [float("nan")] * self._epochs)[-1] = value
+
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a line an epoch, with a header."""
+        write_atomically(path, self._csv(header=True).encode())
+
+    def _csv(self, *, header: bool, first: int = 1) -> str:
+        """Return a line an epoch from the `first` on, counted from 1, with a header or without."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["epoch", *self])
+        if header:
+            writer.writerow(["epoch", *self])
         writer.writerows(
-            [epoch, *(repr(column[epoch - 1]) for column in self.values())] for epoch in range(1, self.epochs + 1)
+            [epoch, *(repr(column[epoch - 1]) for column in self.values())] for epoch in range(first, self.epochs + 1)
         )
-        write_atomically(path, text.getvalue().encode())
+        return text.getvalue()
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("History grows by append alone; dict(history) is a copy to change")

@@ -1,10 +1,15 @@
 """The callbacks of a run: which are due when, and what each was told."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from fastbp._base.interrupts import held_back
 from fastbp.train.callbacks import Callback
+from fastbp.train.history import History
 from fastbp.train.state import CallbackState, RunState
 from fastbp.train.view import TrainerView
 
@@ -90,7 +95,12 @@ class Listeners:
                 figures = {name: column[-1] for name, column in run.history.items()}
                 try:
                     listener.state.told = True  # before the call, because the callback may save a checkpoint
-                    run.stopped |= bool(listener.callback.on_epoch_end(self._trainer, run.history.epochs, figures))
+                    stop = bool(listener.callback.on_epoch_end(self._trainer, run.history.epochs, figures))
+                    added = _added(figures, run.history, listener.state.kind)
+                    with held_back():
+                        run.stopped |= stop
+                        for history in (run.history, self._trainer.history):
+                            history._add(added)
                 except BaseException:
                     listener.state.told = False
                     raise
@@ -98,3 +108,14 @@ class Listeners:
     def fallbacks(self) -> list[str]:
         """Return what the callbacks have to go back to when the run fails, a sentence each."""
         return [text for listener in self._listeners for text in listener.callback._kept()]
+
+
+def _added(figures: Mapping[str, Any], history: History, who: str) -> dict[str, float]:
+    """Return the figures of the last epoch that a callback added: those that it does not have, or that are NaN."""
+    added = {}
+    for name, value in figures.items():
+        if name not in history or math.isnan(history[name][-1]):
+            if not isinstance(name, str) or np.ndim(value) or np.asarray(value).dtype.kind not in "fiub":
+                raise TypeError(f"{who} should add figures that are numbers by name, got {name!r}: {value!r}")
+            added[name] = float(value)
+    return added
