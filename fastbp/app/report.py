@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,8 @@ from fastbp._base.program import ended_at_once
 from fastbp._base.threads import get_num_threads
 from fastbp.app.run import Result, Run
 from fastbp.kernels.compile.progress import Line, shown_by
-from fastbp.train.progress import EpochBar
+from fastbp.train.progress import EpochBar, LogLines, Progress
 
-MOST_LINES = 50
 MOST_CLASSES = 20
 
 
@@ -36,39 +36,34 @@ def say(console: Console, text: str) -> None:
     console.print(visible(text), markup=False, soft_wrap=True)
 
 
-class RunProgress(EpochBar):
-    """The bar on a terminal, about a line an epoch elsewhere; it times the training alone.
+class RunProgress(Progress):
+    """The bar on a terminal, lines elsewhere; it times the training alone.
 
     `seconds` are those of each epoch that was wholly made here: of a resumed one some steps, or all, were made before.
     """
 
     def __init__(self, console: Console) -> None:
-        super().__init__(console)
+        self.console = console
+        self._shown = EpochBar(console) if console.is_terminal else LogLines(partial(say, console))
         self.seconds: list[float] = []
 
     @contextmanager
     def fit(self, epochs: int, samples: int, flops: float, ended: float = 0) -> Iterator[None]:  # noqa: D102
-        self.epochs, self.samples, self.flops = epochs, samples, flops
+        self.samples, self.flops = samples, flops
         self._first = math.ceil(ended) + 1
-        with super().fit(epochs, samples, flops, ended):
+        with self._shown.fit(epochs, samples, flops, ended):
             self._began = time.perf_counter()
             yield
 
     def advance(self, samples: int, loss: float) -> None:  # noqa: D102
         self._ended = time.perf_counter()
-        super().advance(samples, loss)
+        self._shown.advance(samples, loss)
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:  # noqa: D102
-        speed = ""
         if epoch >= self._first:
             self.seconds.append(self._ended - self._began)
-            rate = self.samples / self.seconds[-1]
-            speed = f"{thousands(rate)} samples/s  {rate * self.flops / 1e9:.1f} GFLOP/s"
-        super().epoch(epoch, {"loss": figures["loss"]})  # all of them would leave no room for the bar
-        every = -(-self.epochs // MOST_LINES)
-        if not self.console.is_terminal and (epoch % every == 0 or epoch in (1, self.epochs)):
-            shown = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
-            say(self.console, f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}  {shown}  {speed}".rstrip())
+        # all of them would leave no room for the bar
+        self._shown.epoch(epoch, {"loss": figures["loss"]} if self.console.is_terminal else figures)
         self._began = time.perf_counter()
 
 
@@ -123,6 +118,11 @@ def pairs(rows: Mapping[str, str], title: str | None = None) -> Table:
 NAMES = {"loss": "loss", "accuracy": "accuracy", "rmse": "RMSE", "r2": "R2"}
 
 
+def written(name: str) -> str:
+    """Return the name of a figure as it is written."""
+    return NAMES.get(name, name.replace("_", " "))
+
+
 def number(name: str, value: float) -> str:
     """Return a figure as it is written: accuracies in per cent."""
     return f"{value:.2%}" if name == "accuracy" else f"{value:.4f}" if name != "rmse" else f"{value:.5g}"
@@ -135,7 +135,7 @@ def figures(columns: Mapping[str, Mapping[str, float]]) -> Table:
     for part in columns:
         table.add_column(part, justify="right", overflow="fold", style="bold" if part == "test" else "")
     for name in next(iter(columns.values())):
-        table.add_row(NAMES[name], *(number(name, values[name]) for values in columns.values()))
+        table.add_row(written(name), *(number(name, values[name]) for values in columns.values()))
     return table
 
 

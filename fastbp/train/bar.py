@@ -31,15 +31,15 @@ class Count(ProgressColumn):
 
 
 class Figures(Count):
-    """What was reached, how fast, and since when: the fields ``figures`` and ``speed`` of a task, and its time."""
+    """What was reached, how fast, since when and for how long: a task's fields, and its time."""
 
     def render(self, task: Task) -> Text:
-        """Return what fits; the time goes after the speed, the first figure last."""
-        figures, speed = task.fields["figures"], task.fields["speed"]
+        """Return what fits; the times go after the speed, the first figure last."""
+        figures, speed, left = task.fields["figures"], task.fields["speed"], task.fields["left"]
         time = str(timedelta(seconds=int((task.finished_time if task.finished else task.elapsed) or 0)))
-        shown = [*figures, *speed, time]
+        shown = [*figures, *speed, time, *left]
         room = self.console.width - len(self.text(task)) - SHORTEST - 2
-        for least in [*reversed(speed), time, *reversed(figures)]:
+        for least in [*reversed(speed), time, *left, *reversed(figures)]:
             if len("  ".join(shown)) <= room:
                 break
             shown.remove(least)

@@ -10,7 +10,7 @@ from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.losses import CrossEntropyLoss
 from fastbp.nn.own_losses import takes_weight
 from fastbp.nn.sequential import Sequential
-from fastbp.train.metrics import METRICS, entry_of, names
+from fastbp.train.metrics import METRICS, entry_of, metric_names
 from fastbp.train.outputs import Classes, forms_of, judged, true_of
 from fastbp.train.steps import Samples
 
@@ -58,7 +58,7 @@ def chosen_metrics(metrics: Iterable[MetricLike], loss: Loss, samples: Samples, 
 def _named(name: str, loss: Loss, targets: Targets, outputs: int, who: str) -> Chosen:
     entry, behind = entry_of(name)
     if entry is None:
-        raise ValueError(f"{who} expects metrics to be functions or among {names()}; got {name!r}")
+        raise ValueError(f"{who} expects metrics to be functions or among {metric_names()}; got {name!r}")
     forms = [form for form in entry.takes if form in forms_of(loss, outputs)]
     if not forms:
         raise ValueError(f"{who} expects no {name} with the loss {loss._who}: its outputs are {loss._says}")

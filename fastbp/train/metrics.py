@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastbp.train.outputs import Classes, Labels, Numbers
 
-__all__ = ["METRICS", "Metric", "larger_is_better", "names"]
+__all__ = ["METRICS", "Metric", "larger_is_better", "metric_names"]
 
 Array = NDArray[Any]
 Weight = NDArray[np.float64]
@@ -184,7 +184,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def names() -> str:
+def metric_names() -> str:
     """Return the names of the table, for messages and docstrings."""
     behind = {int: "_<k>", float: "_<q>"}
     return ", ".join(name + (behind[entry.number] if entry.number else "") for name, entry in METRICS.items())

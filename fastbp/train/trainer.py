@@ -1,7 +1,6 @@
 """The trainer: a compiled call a step, many steps a call in `fit`."""
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,6 @@ from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
 from fastbp._base.inputs import Readable, gathered, is_mapped
 from fastbp._base.sparse import StoredRows
-from fastbp.kernels.compile.progress import shown_by
 from fastbp.kernels.losses import SOFTMAX_LABELS
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import LOSSES
@@ -25,9 +23,10 @@ from fastbp.train.epoch import make_epoch
 from fastbp.train.evaluation import MetricLike, chosen_metrics, figures_of
 from fastbp.train.history import History
 from fastbp.train.listeners import Listeners
-from fastbp.train.metrics import names
+from fastbp.train.metrics import metric_names
 from fastbp.train.optimizers import KINDS, OPTIMIZERS, Optimizer, optimizer_of
-from fastbp.train.progress import Progress, what_shows
+from fastbp.train.progress import Progress
+from fastbp.train.shown import compiling, what_shows
 from fastbp.train.state import RunState
 from fastbp.train.steps import INT64, RUN, STEP, VALIDATED, Part, Samples
 from fastbp.train.validation import Validation
@@ -209,7 +208,7 @@ class Trainer(ByHand):
         metrics: Iterable[MetricLike] = (),
         sample_weight: ArrayLike | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: bool | Progress = True,
+        progress: bool | Progress | None = None,
         resume: bool = False,
     ) -> History:
         """Train for some epochs.
@@ -237,8 +236,11 @@ class Trainer(ByHand):
             see it of the training rows as well, let a callback add what `evaluate` returns to its figures.
         callbacks : iterable of Callback
             Called between steps and epochs, and may change what trains; see `fastbp.Callback`.
-        progress : bool, default True
-            Whether to show a progress bar, on a terminal, and there or in a notebook how much is compiled at first.
+        progress : bool, optional
+            Without it a bar with figures, speed and the time left is shown on a terminal or in a notebook, on the
+            standard error, and there how much is compiled at first; elsewhere, in a log file for instance, nothing.
+            With True plain lines are written there: one an epoch, some 50 in all of many epochs, and one each 30 s of a
+            long epoch. With False nothing is shown.
         resume : bool, default False
             Go on with the last run, of this trainer or of the checkpoint that it was loaded from: in the middle of an
             epoch too, in the same order, to the same bits. `epochs` counts those of the whole run, so a run at its end
@@ -281,7 +283,7 @@ class Trainer(ByHand):
                 "loop of your own, or pass a Callback"
             )
         shows = what_shows(progress)
-        with shown_by(None) if progress is False else nullcontext():
+        with compiling(progress):
             validation = Validation(validation_data, validation_split, metrics)
             samples = self._inputs(x, y, sample_weight, VALIDATED if validation else RUN)
             samples = samples._replace(targets=samples.targets.as_classes())
@@ -347,7 +349,7 @@ class Trainer(ByHand):
                 self._end_epoch(figures)
                 progress.epoch(run.history.epochs, figures)
 
-    @with_lists(metrics=names())
+    @with_lists(metrics=metric_names())
     def evaluate(
         self,
         x: ArrayLike | Readable,

@@ -1,6 +1,7 @@
 """How much of what has to be compiled is there: one line for who waits."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -44,11 +45,33 @@ class Line:
             self.stream.flush()
 
 
+class Lines(Line):
+    """Lines of a log: at first, when some seconds have passed, and at the end."""
+
+    SECONDS = 5.0
+
+    def begin(self, total: int) -> None:
+        self._said = -math.inf
+        super().begin(total)
+
+    def _write(self, text: str, end: str = "") -> None:
+        now = time.perf_counter()
+        if end or now - self._said > self.SECONDS:
+            self._said = now
+            with contextlib.suppress(OSError, ValueError):  # closed
+                print(text, file=self.stream, flush=True)
+
+
+def in_notebook(stream: IO[str]) -> bool:
+    """Whether a stream is one that a notebook shows."""
+    return type(stream).__module__.startswith("ipykernel.")
+
+
 def _line() -> Shows | None:
     """Return what shows it where nobody has said: nothing, unless somebody looks at the standard error."""
     stream = sys.stderr
     with contextlib.suppress(ValueError):  # closed
-        if stream is not None and (stream.isatty() or type(stream).__module__.startswith("ipykernel.")):
+        if stream is not None and (stream.isatty() or in_notebook(stream)):
             return Line(stream)
     return None
 
@@ -57,9 +80,10 @@ _choose: ContextVar[Callable[[], Shows | None]] = ContextVar("choose", default=_
 
 
 @contextlib.contextmanager
-def shown_by(shows: Shows | None) -> Iterator[None]:
-    """Inside, let `shows` show what this thread compiles; None shows nothing."""
-    before = _choose.set(lambda: shows)
+def shown_by(shows: Shows | None, *, unless_said: bool = False) -> Iterator[None]:
+    """Inside, let `shows` show what this thread compiles; None shows nothing. What is outside of it may have said."""
+    said = _choose.get()
+    before = _choose.set(said if unless_said and said is not _line else lambda: shows)
     try:
         yield
     finally:

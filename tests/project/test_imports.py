@@ -35,6 +35,7 @@ ALLOWED = {
     "bench._jax": BASE | {"jax"},
     "bench._sklearn": BASE | {"sklearn"},
     "data.tables": BASE | {"pyarrow"},
+    "train.notebook": BASE | {"IPython"},  # imported in a notebook alone, which has it
     "sklearn": BASE | {"sklearn", "scipy", "joblib"},
     "torch": BASE | {"torch"},
     "nn.in_torch": BASE | {"torch"},
