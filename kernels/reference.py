@@ -14,6 +14,7 @@ from . import losses as _losses
 from . import optimizers as _updates
 from .activations import ACTIVATIONS, IDENTITY
 from .losses.gaussian_nll import variance_twin
+from .optimizers.settle import settled_twin
 from .run import frame as _frame
 from .run.plan import ABSENT, ACTIVATION, IN, OUT, B, W
 
@@ -144,6 +145,9 @@ def update(code, params, grads, state, hyper, n, ld, rows, cols):
     numbers = _updates.Hyper(*hyper)
     numbers.eps = max(numbers.eps, math.sqrt(np.finfo(params.dtype).tiny))
     rule.twin(block(params), block(grads), *(block(state[k * n :]) for k in range(rule.states)), numbers)
+    if numbers.averaging:
+        average, keep = block(state[rule.states * n :]), numbers.averaging if numbers.steps > 1 else 0.0
+        average[...] = settled_twin(keep * average + (1 - keep) * block(params))
 
 
 # A whole network

@@ -140,7 +140,7 @@ class EarlyStopping(Monitor):
 
     def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Figures) -> bool | None:  # noqa: D102
         if self._is_better(figures):
-            kept = trainer.model._kept()
+            kept = trainer._kept()
             with held_back():  # else, after Ctrl-C between them, the best value would be of other parameters
                 self._note(epoch, figures)
                 self._best = kept
@@ -148,7 +148,7 @@ class EarlyStopping(Monitor):
 
     def on_fit_end(self, trainer: TrainerView) -> None:  # noqa: D102
         if self.restore_best and self._best:
-            trainer.model._bring_back(self._best)
+            trainer._bring_back(self._best)
 
     def _kept(self) -> list[str]:
         if not self.restore_best or not self._best:
@@ -167,8 +167,9 @@ class EarlyStopping(Monitor):
 class ModelCheckpoint(Monitor):
     """Save the model after each epoch, or after those that are the best so far.
 
-    `fastbp.load` reads the file, which is whole or not there at any moment. It is the model alone: a run that is to go
-    on needs `Checkpoint`. No model is saved while a parameter is NaN or infinite.
+    `fastbp.load` reads the file, which is whole or not there at any moment. It is the model alone, with the averages of
+    its parameters where a trainer has them (`ema`): a run that is to go on needs `Checkpoint`. None is saved while
+    a parameter is NaN or infinite.
 
     Parameters
     ----------
@@ -224,7 +225,7 @@ class ModelCheckpoint(Monitor):
 
     def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Figures) -> bool | None:  # noqa: D102
         if np.isfinite(trainer.model._params).all() and (self.monitor is None or self._is_better(figures)):
-            trainer.model.save(self.path)
+            trainer._evaluated_model().save(self.path)
             if self.monitor is not None:
                 with held_back():
                     self._note(epoch, figures)

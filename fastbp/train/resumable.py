@@ -74,6 +74,7 @@ class Resumable(Steps):
             self.loss,
             self.optimizer,
             (self.clip_norm, self.clip_value),
+            self.ema,
             self._state,
             self._hyper[CARRIED],
             int(self._settings[SEED]),
@@ -178,6 +179,7 @@ class Resumable(Steps):
         """
         state = read_checkpoint(path, loss, activations)
         with damaged(path):
-            trainer = cls(state.model, state.loss, state.optimizer, *state.clips)
+            more = {} if state.ema is None else {"ema": state.ema}
+            trainer = cls(state.model, state.loss, state.optimizer, *state.clips, **more)
             trainer._take(state)
         return trainer

@@ -134,8 +134,8 @@ class TrainerState:
     """All of a trainer that a checkpoint holds.
 
     model, loss, optimizer : as in `Trainer`
-    clips : its `clip_norm` and `clip_value`
-    optimizer_state : the optimizer's arrays, as long as the parameters each, one after the other
+    clips, ema : its `clip_norm` and `clip_value`, and its `ema`
+    optimizer_state : the optimizer's arrays, as long as the parameters each, one after the other, and their averages
     powers : what the steps have made of the optimizer's numbers, for the next one (CARRIED of ``hyper``)
     seed : of Dropout
     steps : updates made, without those of an epoch that has not ended
@@ -147,6 +147,7 @@ class TrainerState:
     loss: Loss
     optimizer: Optimizer
     clips: tuple[float | None, float | None]
+    ema: float | None
     optimizer_state: Array
     powers: Array
     seed: int

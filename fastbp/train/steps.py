@@ -1,6 +1,7 @@
 """Compiled training steps of one model: the arrays they need, and the calls."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,7 @@ from fastbp.kernels.run.plan import SIZE, set_stored
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Alone
+from fastbp.train.averages import evaluated
 from fastbp.train.groups import group_table
 from fastbp.train.optimizers import Optimizer
 
@@ -58,7 +60,7 @@ def needs_of(
     """Return what the first steps take, see `Steps._expect`."""
     model, loss = steps.model, losses.BY_CODE.get(code)
     rows = model._rows_for(sparse=sparse, train=True)
-    codes = [*codes_of(rows, train=True), update(updates.BY_CODE[steps._code]), *readers]
+    codes = [*codes_of(rows, train=True), update(updates.BY_CODE[steps._code], steps.ema is not None), *readers]
     if loss is None:
         calls = (*_BY_HAND, "read_rows") if readers else _BY_HAND
     else:
@@ -118,18 +120,23 @@ class Steps(Guarded):
         optimizer: Optimizer,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        ema: float | None = None,
         rng: Any = None,
     ) -> None:
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._target_width = loss.target_width(model.out_features)
         self._code = optimizer.code
         dtype, size = model.dtype, model._params.size
-        self._state = memory.zeros(updates.STATE_ARRAYS[self._code] * size, dtype)
+        arrays = updates.STATE_ARRAYS[self._code]
+        self._state = memory.zeros((arrays + (ema is not None)) * size, dtype)
         if begins := optimizer.numbers()[updates.INITIAL]:
-            self._state[:] = begins
+            self._state[: arrays * size] = begins
+        if ema is not None:  # the averages are the last array
+            self._state[arrays * size :] = model._params
         self._hyper = np.zeros(updates.HYPER_SIZE)
         self._hyper[[updates.FIRST_POWER, updates.SECOND_POWER, updates.MOMENTUM_POWER]] = 1.0
         self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]] = clip_value or 0.0, clip_norm or 0.0
+        self._hyper[updates.AVERAGING] = ema or 0.0
         self._groups = group_table(optimizer.groups, model, type(optimizer).__name__)
         self._options = loss.options()
         self._class_weight = np.empty(0, dtype)
@@ -181,6 +188,28 @@ class Steps(Guarded):
     def clip_value(self) -> float | None:
         """The largest gradient that an update takes, or None."""
         return float(self._hyper[updates.CLIP_VALUE]) or None
+
+    @property
+    def ema(self) -> float | None:
+        """What the averages of the parameters keep of themselves in a step, or None where there are none."""
+        return float(self._hyper[updates.AVERAGING]) or None
+
+    @property
+    def _averages(self) -> Array | None:
+        """The averages of the parameters, once there are any."""
+        if not self._hyper[updates.AVERAGING] or not self._hyper[updates.STEPS]:
+            return None
+        return self._state[-self._model._params.size :]
+
+    def _kept(self) -> dict[str, Array]:
+        """Return a copy of what is evaluated, by name: for `_bring_back`."""
+        return self._model._kept() | {"params": evaluated(self._model, self._averages)}
+
+    def _bring_back(self, kept: Mapping[str, Array]) -> None:
+        """Set what `_kept` returned, the averages of the parameters to these where there are any."""
+        self._model._bring_back(kept)
+        if self._averages is not None:
+            self._averages[...] = self._model._params
 
     def _reserve(self, batch: int, sparse: bool) -> None:
         """Make room for batches of this many rows, sparse or dense ones."""
@@ -281,7 +310,8 @@ class Steps(Guarded):
             fill(self._plan, self._model.dtype, train=True, to_batch=False)
             self._settings[OPTIMIZER] = self._code
             clips = self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]].any()
-            fill_update(self._settings, self._model.dtype, clips=bool(clips))
+            averages = self.ema is not None
+            fill_update(self._settings, self._model.dtype, clips=bool(clips), averages=averages)
             self._filled = True
         optimizer = self._optimizer
         if optimizer.code != self._code or not self._known(optimizer):

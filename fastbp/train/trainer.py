@@ -1,5 +1,6 @@
 """The trainer: a compiled call a step, many steps a call in `fit`."""
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from fastbp.nn.losses import LOSSES
 from fastbp.nn.own_losses import FunctionLoss, loss_of
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Once
+from fastbp.train.averages import evaluated
 from fastbp.train.by_hand import ByHand
 from fastbp.train.callbacks import Callback, checked_callbacks
 from fastbp.train.epoch import make_epoch
@@ -66,7 +68,11 @@ class Trainer(ByHand):
         Before each update all gradients are scaled to a norm of at most this, as by PyTorch's ``clip_grad_norm_``.
     clip_value : float, optional
         Before that, each gradient is moved into ``[-clip_value, clip_value]``, as by ``clip_grad_value_``.
-
+    ema : float, optional
+        Keep moving averages of the parameters, such as 0.999: after each update ``average <- ema average + (1 - ema)
+        W``, beginning with the W after the first one. `evaluate` takes the averages then, and so do the figures of
+        validation data, and `EarlyStopping`, which brings the best averages back. ``model`` keeps the parameters that
+        are trained, with ``model.predict`` and ``model.save``; `averaged_model` is the other one.
     rng : int or numpy.random.Generator, optional
         Seed of Dropout, which `step` and `forward` draw from; each `fit` begins with one from its own `rng`. Without it
         they differ from run to run.
@@ -101,6 +107,7 @@ class Trainer(ByHand):
         clip_norm: float | None = None,
         clip_value: float | None = None,
         *,
+        ema: float | None = None,
         rng: int | np.random.Generator | None = None,
     ) -> None:
         if not isinstance(model, Sequential):
@@ -119,7 +126,9 @@ class Trainer(ByHand):
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if limit is not None and check.number(limit, "Trainer", name) == 0:
                 raise ValueError(f"Trainer expects {name} greater than 0, or None for no clipping, got 0")
-        super().__init__(model, loss, optimizer, clip_norm, clip_value, rng)
+        if ema is not None and check.number(ema, "Trainer", "ema", 0.0, 1.0, open_high=True) == 0:
+            raise ValueError("Trainer expects ema greater than 0, or None for no averages, got 0")
+        super().__init__(model, loss, optimizer, clip_norm, clip_value, ema, rng)
         self._one_fit = Once()
 
     def _inputs(
@@ -385,7 +394,44 @@ class Trainer(ByHand):
         TypeError, ValueError
             If an argument does not fit, or there is no such metric of these outputs and targets.
         """
-        return figures_of(self.model, self.loss, self._inputs(x, y, sample_weight), y, metrics, "evaluate")
+        samples = self._inputs(x, y, sample_weight)
+        return figures_of(self._evaluated_model(), self.loss, samples, y, metrics, "evaluate")
+
+    def averaged_model(self) -> Sequential:
+        """Return a copy of the model with the averages of its parameters; what is no parameter is as it is now.
+
+        Returns
+        -------
+        Sequential
+            Before the first step, with the parameters themselves.
+
+        Raises
+        ------
+        ValueError
+            If the trainer was made without ``ema``.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp
+        >>> model = fastbp.mlp([2, 1], bias=False, rng=0)
+        >>> trainer = fastbp.Trainer(model, "mse", fastbp.SGD(0.1), ema=0.75)
+        >>> weights = []
+        >>> for _ in range(2):
+        ...     loss = trainer.step(np.eye(2), [1.0, 2.0])
+        ...     weights.append(model[0].weight.copy())
+        >>> average = 0.75 * weights[0] + 0.25 * weights[1]
+        >>> bool(np.allclose(trainer.averaged_model()[0].weight, average))
+        True
+        """
+        if self.ema is None:
+            raise ValueError("averaged_model expects a Trainer with averages: give it ema, such as 0.999")
+        with self._alone:
+            model = copy.deepcopy(self._model)
+            model._params[...] = evaluated(self._model, self._averages)
+        return model
+
+    def _evaluated_model(self) -> Sequential:
+        return self.model if self._averages is None else self.averaged_model()
 
     def __repr__(self) -> str:
         sizes = "-".join(str(n) for n in (self.model.in_features, *(layer.out_features for layer in self.model)))

@@ -1,10 +1,10 @@
 """What a callback sees of a trainer."""
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp.nn.loss import Loss
 from fastbp.nn.sequential import Sequential
@@ -57,6 +57,15 @@ class TrainerView(Protocol):
         metrics: Iterable[str | Callable[..., float]] = (),
     ) -> dict[str, float]:
         """Return the loss over all rows, the accuracy, and metrics; see `Trainer.evaluate`."""
+
+    def _evaluated_model(self) -> Sequential:
+        """Return what `evaluate` takes: the model, or where parameters are averaged a copy that has the averages."""
+
+    def _kept(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of what `evaluate` takes and training changes, by name: for `_bring_back`."""
+
+    def _bring_back(self, kept: Mapping[str, NDArray[Any]]) -> None:
+        """Set what `_kept` returned, the averages of the parameters to these where there are any."""
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write the trainer to a file; see `Trainer.save_checkpoint`."""

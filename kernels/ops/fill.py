@@ -83,9 +83,12 @@ def fill_loss(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
     settings[RUN_LOSS] = op_of_loss(loss).address(dtype)
 
 
-def fill_update(settings: np.ndarray, dtype: np.dtype, *, clips: bool) -> None:
-    """Write what the optimizer of a trainer's settings is to kernels, and whether gradients are clipped before."""
-    settings[UPDATE] = update(optimizers.BY_CODE[settings[OPTIMIZER]]).address(dtype)
+def fill_update(settings: np.ndarray, dtype: np.dtype, *, clips: bool, averages: bool = False) -> None:
+    """Write what the optimizer of a trainer's settings is to kernels.
+
+    clips, averages : whether gradients are clipped before, and whether parameters are averaged
+    """
+    settings[UPDATE] = update(optimizers.BY_CODE[settings[OPTIMIZER]], averages).address(dtype)
     settings[SPLIT] = clips
     settings[HOOK] = CLIP.address(dtype) if clips else 0
 
@@ -97,6 +100,7 @@ def all_codes() -> list[Code]:
     passes = [code for activation, with_slope in kinds for code in passes_of(activation, with_slope)]
     of_losses = [*map(op_of_loss, losses.LOSSES.values())]
     of_losses += [other_op_of_loss(loss, what) for loss in losses.LOSSES.values() for what in loss.others]
-    others = [*of_losses, *map(update, optimizers.RULES.values()), CLIP]
+    updates = [update(rule, averages) for rule, averages in product(optimizers.RULES.values(), (False, True))]
+    others = [*of_losses, *updates, CLIP]
     readers = map(reader, ELEMENTS.values())
     return list({(code.module, code.name): code for code in [*ops, *passes, *others, *readers]}.values())

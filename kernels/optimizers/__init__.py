@@ -5,6 +5,7 @@ Each formula is PyTorch's of that name, in its order of operations. The machine 
 
 from ..registry import load_folder
 from .registry import (
+    AVERAGING,
     BY_CODE,
     CARRIED,
     CLIP_NORM,
@@ -34,10 +35,10 @@ from .registry import (
 )
 
 __all__ = [
-    "ADAM", "ADAMW", "AMSGRAD", "AMSGRADW", "BY_CODE", "CARRIED", "CLIP_NORM", "CLIP_VALUE", "DECAY", "EPS", "FIRST",
-    "FIRST_POWER", "GROUP_HYPER", "GROUP_SIZE", "HYPER_SIZE", "INITIAL", "LR", "LR_DECAY", "LR_FACTOR", "MOMENTUM",
-    "MOMENTUM_DECAY", "MOMENTUM_POWER", "NESTEROV", "RMSPROP", "RULES", "SECOND", "SECOND_POWER", "SGD", "START",
-    "STATE_ARRAYS", "STEPS", "WEIGHT_DECAY", "Hyper", "Rule",
+    "ADAM", "ADAMW", "AMSGRAD", "AMSGRADW", "AVERAGING", "BY_CODE", "CARRIED", "CLIP_NORM", "CLIP_VALUE", "DECAY",
+    "EPS", "FIRST", "FIRST_POWER", "GROUP_HYPER", "GROUP_SIZE", "HYPER_SIZE", "INITIAL", "LR", "LR_DECAY", "LR_FACTOR",
+    "MOMENTUM", "MOMENTUM_DECAY", "MOMENTUM_POWER", "NESTEROV", "RMSPROP", "RULES", "SECOND", "SECOND_POWER", "SGD",
+    "START", "STATE_ARRAYS", "STEPS", "WEIGHT_DECAY", "Hyper", "Rule",
 ]  # fmt: skip
 
 load_folder(__name__, __path__, RULES, leave=["compiled", "functions"])

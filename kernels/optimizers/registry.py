@@ -12,11 +12,12 @@ from ..registry import Number, Public, add
 # NAdam's momentum that warms up is multiplied by in each step (0: there is none), INITIAL what the state begins with.
 # Then what the steps have made of them, which `advance` goes on with: powers, and STEPS, how many there were.
 # CLIP_VALUE is the largest gradient and CLIP_NORM the largest norm of all of them together, 0 for no limit; FACTOR is
-# written: what they are multiplied by.
+# written: what they are multiplied by. AVERAGING is what averages of the parameters keep of themselves in a step; 0:
+# there are none.
 (
     LR, WEIGHT_DECAY, FIRST, SECOND, EPS, LR_DECAY, MOMENTUM_DECAY, INITIAL, FIRST_POWER, SECOND_POWER, MOMENTUM_POWER,
-    STEPS, CLIP_VALUE, CLIP_NORM, FACTOR, HYPER_SIZE,
-) = range(16)  # fmt: skip
+    STEPS, CLIP_VALUE, CLIP_NORM, FACTOR, AVERAGING, HYPER_SIZE,
+) = range(17)  # fmt: skip
 CARRIED = slice(FIRST_POWER, CLIP_VALUE)  # what one step leaves for the next
 # Columns of the table of groups of parameters, float64. A row is for the parameters from a place on, START, in bytes
 # from the first one: LR_FACTOR, what their learning rate is multiplied by; DECAY, their weight decay, negative for that
@@ -44,6 +45,7 @@ class Hyper:
     clip_value: float
     clip_norm: float
     factor: float
+    averaging: float
 
 
 @dataclass(frozen=True, eq=False)

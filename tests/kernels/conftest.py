@@ -35,8 +35,9 @@ class Training:
     """
 
     def __init__(
-        self, layers, dtype, *, loss=losses.SOFTMAX_LABELS, optimizer=updates.SGD, samples=23, batch=8, seed=0
-    ):
+        self, layers, dtype, *, loss=losses.SOFTMAX_LABELS, optimizer=updates.SGD, averages=False, samples=23, batch=8,
+        seed=0,
+    ):  # fmt: skip
         rng = np.random.default_rng(seed)
         dtype = np.dtype(dtype)
         ins, outs = layers[0][0], layers[-1][1]
@@ -51,17 +52,18 @@ class Training:
         self.settings[[frame.LOSS, frame.OPTIMIZER, frame.BATCH]] = loss, optimizer, batch
         self.settings[[frame.LAST_STEP, frame.TASKS]] = steps, 1
         fill_loss(self.settings, outs, dtype)
-        fill_update(self.settings, dtype, clips=False)
+        fill_update(self.settings, dtype, clips=False, averages=averages)
         n = sum(plan.parameter_count(i, o, bias) for i, o, _, bias in layers)
         self.params = rng.uniform(-1, 1, n).astype(dtype)
         for i, _, _, _ in layers[:1]:
             self.params /= max(1, i) ** 0.5
         self.grads = np.zeros(n, dtype)
-        self.state = np.zeros(updates.STATE_ARRAYS[optimizer] * n, dtype)
+        self.state = np.zeros((updates.STATE_ARRAYS[optimizer] + averages) * n, dtype)
         self.hyper = np.zeros(updates.HYPER_SIZE)
         self.hyper[: updates.FIRST_POWER] = 0.05, 0.01, 0.9, 0.99, 1e-3, 0.1, 0.8, 0.0
         self.hyper[[updates.FIRST_POWER, updates.SECOND_POWER, updates.MOMENTUM_POWER]] = 1.0
         self.hyper[[CLIP_NORM, FACTOR]] = 1.0
+        self.hyper[updates.AVERAGING] = 0.75 * averages
         # What no step has written must not matter.
         self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
         self.rows = np.full((3, samples), np.nan)

@@ -64,8 +64,9 @@ def test_training_equals_its_twin(layers, training):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_every_optimizer_equals_its_twin(optimizer, training):
-    problem = training(TWO_LAYERS, np.float64, optimizer=optimizer)
-    assert_close(problem.run(network), problem.run(reference), RTOL)
+    for averages in (False, True):
+        problem = training(TWO_LAYERS, np.float64, optimizer=optimizer, averages=averages)
+        assert_close(problem.run(network), problem.run(reference), RTOL)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
