@@ -617,7 +617,8 @@ class TestErrors:
             ((model, "hinge"), ValueError, "loss to be one of softmax_cross_entropy, mse.*'hinge'"),
             ((model, fastbp.MSELoss(reduction="none")), ValueError, "reduction 'mean' or 'sum'"),
             ((model, "gaussian_nll"), ValueError, "2 outputs for each target column, got out_features 3"),
-            ((model, "mse", "adam"), TypeError, "optimizer to be an optimizer, got str"),
+            ((model, "mse", "adamm"), ValueError, "optimizer to be one of sgd, .*adagrad; got 'adamm'"),
+            ((model, "mse", 3), TypeError, "optimizer to be an optimizer, got int"),
         ]:
             with pytest.raises(error, match=message):
                 fastbp.Trainer(*arguments)
