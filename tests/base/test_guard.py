@@ -65,7 +65,7 @@ class TestUnknownAttributes:
             ("Trainer", "label_smoothing", "did you mean loss.label_smoothing?"),
             ("Adam", "learning_rate", "did you mean lr?"),
             ("SGD", "nestrov", "did you mean nesterov?"),
-            ("Dense", "trainable", "it has activation, bias, "),
+            ("Dense", "frozen", "it has activation, bias, "),
             ("Dense", "wieght", "did you mean weight?"),
             ("Sequential", "training", "it has dtype, "),
         ],
