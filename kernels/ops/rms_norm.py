@@ -125,8 +125,8 @@ def rms_norm_input_gradient(x, frame, row, span, pieces, piece):
                 dx_added(of_dz, w, of_x, d, d, r, along, n)
             else:
                 dx_of(of_dz, w, of_x, d, r, along, n)
-    if row[FLAGS] & LAST:
-        apply_slope_of(x, frame, row, SOURCE, start, rows)
+        if row[FLAGS] & LAST:
+            apply_slope_of(x, frame, row, SOURCE, start + block, count)
 
 
 @op
