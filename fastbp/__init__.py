@@ -20,7 +20,7 @@ with _imports:
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
     from fastbp.data.preprocessing import Scaler
     from fastbp.data.scaled import Scaled
-    from fastbp.nn.activation_layers import Activation, ParametricActivation
+    from fastbp.nn.activation_layers import Activation, ParametricActivation, PReLU
     from fastbp.nn.dense import Dense
     from fastbp.nn.embedding import Embedding
     from fastbp.nn.from_torch import from_torch
@@ -76,6 +76,7 @@ __all__ = [
     "ModelCheckpoint",
     "NotFiniteError",
     "OwnActivation",
+    "PReLU",
     "ParametricActivation",
     "Periodic",
     "RMSprop",

@@ -43,15 +43,14 @@ class OfKind(Layer):
 
     def _begin(self, given: dict[str, Any]) -> None:
         """Take the constructor's arguments."""
-        who, kind = type(self).__name__, self._kind
+        who = type(self).__name__
         self._arguments = dict(given)
-        for number in (*kind.numbers, *([kind.begins] if kind.begins else [])):
+        for number in self._kind.numbers:
             value = given[number.name]
             if value is not None or number.none is None:
                 found = checked(number, value, who)
-                self._arguments[number.name] = found if len(found) > 1 else found[0]
-        for number in kind.numbers:
-            setattr(self, number.name, self._arguments[number.name])
+                self._arguments[number.name] = value = found if len(found) > 1 else found[0]
+            setattr(self, number.name, value)
         self._take_features()
 
     @property
@@ -114,7 +113,7 @@ class WeightedOfKind(Weighted, OfKind):
         given |= {name: n, "dtype": self.dtype.name} | ({"bias": biased} if self._kind.bias else {})
         size = n * (1 + biased)
         self._bind(memory.zeros(size, self.dtype), memory.zeros(size, self.dtype), (n,))
-        self._w[...] = given[self._kind.begins.name] if self._kind.begins else 1
+        self._w[...] = 1
 
     def _settle(self, width: int, dtype: np.dtype[Any]) -> None:
         """Do nothing: it has its own."""
@@ -161,8 +160,6 @@ def _parameters(kind: Kind, public: Public, weighted: bool) -> list[inspect.Para
     either, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     found = [inspect.Parameter(public.features, either)] if weighted else []
     found += [inspect.Parameter(number.name, either, default=number.default) for number in kind.numbers]
-    if kind.begins:
-        found.append(inspect.Parameter(kind.begins.name, either, default=kind.begins.default))
     if kind.bias:
         found.append(inspect.Parameter("bias", either, default=True))
     if weighted:
@@ -192,8 +189,6 @@ def _docstring(kind: Kind, public: Public, weighted: bool) -> str:
     said = {"Parameters": parameters_of(kind.numbers)}
     if weighted:
         said["Parameters"].insert(0, (f"{public.features} : int or sequence of one int", "Features of a row."))
-    if kind.begins:
-        said["Parameters"] += parameters_of([kind.begins])
     if kind.bias:
         text = "Whether there is a bias; it begins at zero, and weight at one."
         said["Parameters"].append(("bias : bool, default True", text))

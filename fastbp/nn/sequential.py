@@ -21,7 +21,7 @@ from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.compile.forks import imports
 from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.run.plan import CAPACITY, EFFORT, SIZE, set_stored
-from fastbp.nn.activation_layers import Activation, ParametricActivation
+from fastbp.nn.activation_layers import Activation, ParametricActivation, PReLU
 from fastbp.nn.dense import Dense
 from fastbp.nn.derivatives import Derivable
 from fastbp.nn.embedding import Embedding
@@ -40,7 +40,7 @@ Array = NDArray[Any]
 PREDICT_BYTES = 1 << 22
 FEWEST_PREDICT_ROWS = 256
 # The library's layers
-KINDS: tuple[type[Layer], ...] = (Dense, Activation, ParametricActivation, *MADE, Residual, Embedding, Periodic)
+KINDS: tuple[type[Layer], ...] = (Dense, Activation, ParametricActivation, PReLU, *MADE, Residual, Embedding, Periodic)
 
 
 @with_lists(layers=listed(kind.__name__ for kind in KINDS))

@@ -75,7 +75,6 @@ class Kind:
         `effort` are not looked at then
     sources : how many outputs of rows above it reads, at most two
     numbers : its own, at most two, which users choose; a layer in a plan has them as its attributes
-    begins : the number that all weights begin as, where users choose it; else they begin as 1
     bias : whether it may have b
     draws : whether its numbers in training are random
     activates : whether it applies an activation to its output
@@ -96,7 +95,6 @@ class Kind:
     sizes: Callable[[Any], Sizes] | None = None
     sources: int = 1
     numbers: tuple[Number, ...] = ()
-    begins: Number | None = None
     bias: bool = False
     draws: bool = False
     activates: bool = False

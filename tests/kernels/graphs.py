@@ -11,7 +11,7 @@ from fastbp.kernels.ops.kinds.embedding import COLUMN, coded_of, embedding_table
 from fastbp.kernels.ops.registry import Draw
 from fastbp.kernels.run import frame, plan, predict, train
 
-RESIDUAL, ACTIVATION, BLEND = KINDS["residual"], KINDS["activation"], KINDS["blend"]
+RESIDUAL, ACTIVATION, BLEND, PRELU = (KINDS[name] for name in ("residual", "activation", "blend", "prelu"))
 # Those that users have a class of
 PUBLIC = [kind for kind in KINDS.values() if kind.public]
 
@@ -60,6 +60,10 @@ def activation(width, name, of=()):
 
 def blend(width, one, two):
     return plan.Layer(width, width, kind=BLEND, sources=(one, two))
+
+
+def prelu(width, slopes, of=()):
+    return plan.Layer(width, width, kind=PRELU, sources=of, table=np.array([slopes]))
 
 
 def in_torch(torch, kind, width, numbers, bias):
@@ -211,6 +215,8 @@ class Network:
                 a = inputs[0] @ w + (b if layer.bias else 0)
             elif layer.kind is RESIDUAL:
                 a = inputs[0] + inputs[1]
+            elif layer.kind is PRELU:
+                a = F.prelu(inputs[0], w[0])
             elif layer.table is not None:
                 a = embedded_in_torch(torch, inputs[0], w, layer.table)
             elif layer.kind.name == "periodic":

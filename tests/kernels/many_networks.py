@@ -15,6 +15,7 @@ OPTIMIZERS = (
 )  # fmt: skip
 WEIGHTED = (
     fastbp.RMSNorm, fastbp.Scale, fastbp.PReLU,
+    lambda features, dtype: fastbp.PReLU(dtype=dtype),
     lambda features, dtype: fastbp.ParametricActivation(features, "mish", 0.5, dtype=dtype),
 )  # fmt: skip
 

@@ -22,6 +22,7 @@ from tests.kernels.graphs import (
     layer_norm,
     of_kind,
     periodic,
+    prelu,
     residual,
 )
 
@@ -55,6 +56,10 @@ NETWORKS = {
     "blends": [
         activation(20, "mish"), blend(20, 0, -1), dense(20, 48), activation(48, "relu"), blend(48, 3, 2),
         blend(48, 4, 4), dense(48, 7),
+    ],
+    "slopes": [
+        prelu(20, 1), prelu(20, 20), dense(20, 48, "tanh"), prelu(48, 48), prelu(48, 1), residual(48, 4, 2),
+        dense(48, 7), prelu(7, 1),
     ],
     "twice the same": [dense(20, 9, "tanh"), residual(9, 0, 0), dense(9, 7)],
 } | {
@@ -148,7 +153,7 @@ def test_phases_by_hand_keep_the_bits_of_a_step(layers):
     assert other.grads.tobytes() == network.grads.tobytes()
 
 
-LAYERS = st.sampled_from(["dense", "residual", "activation", "blend", *PUBLIC])
+LAYERS = st.sampled_from(["dense", "residual", "activation", "blend", "prelu", *PUBLIC])
 
 
 @st.composite
@@ -162,6 +167,8 @@ def graphs(draw):
             layers.append(dense(width, width, draw(st.sampled_from(sorted(ACTIVATIONS))), of=(source,)))
         elif kind == "activation":
             layers.append(activation(width, draw(st.sampled_from(sorted(ACTIVATIONS))), of=(source,)))
+        elif kind == "prelu":
+            layers.append(prelu(width, draw(st.sampled_from([1, width])), of=(source,)))
         elif kind in ("residual", "blend"):
             layers.append((residual if kind == "residual" else blend)(width, source, draw(above)))
         else:

@@ -119,6 +119,46 @@ def test_rms_norm_takes_the_epsilon_of_its_dtype_or_one_that_is_given(dtype):
     assert RMSNorm(3, 0.0)._attributes == (0.0,)
 
 
+@pytest.mark.parametrize("slopes", [1, 6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_prelu_has_one_slope_or_one_of_each_feature(slopes, dtype, tmp_path):
+    x, y = data()
+    model = Sequential(
+        Dense(6, 6, rng=0, dtype=dtype), PReLU(slopes, 0.5, dtype=dtype), Dense(6, 3, rng=1, dtype=dtype)
+    )
+    assert model.parameters()["1.weight"].shape == (slopes,)
+    assert model[1].in_features == 6
+    z = x.astype(dtype) @ model[0].weight.T
+    np.testing.assert_allclose(model.predict(x), np.where(z > 0, z, z / 2) @ model[2].weight.T, rtol=1e-4, atol=1e-6)
+    assert fastbp.gradcheck(model, "mse", x[:6], y[:6]).ok
+    trainer = fastbp.Trainer(model, "mse", fastbp.Adam(1e-2))
+    trainer.step(x, y)
+    assert (model[1].weight != 0.5).all()
+    trainer.save_checkpoint(tmp_path / "c")
+    model.save(tmp_path / "m")
+    for twin in (
+        fastbp.load(tmp_path / "m"), fastbp.Trainer.load_checkpoint(tmp_path / "c").model,
+        pickle.loads(pickle.dumps(model)), copy.deepcopy(model),
+    ):  # fmt: skip
+        assert repr(twin) == repr(model)
+        assert twin.predict(x).tobytes() == model.predict(x).tobytes()
+    assert repr(pickle.loads(pickle.dumps(model[1]))) == repr(PReLU(slopes, 0.5, dtype=dtype))
+
+
+@pytest.mark.parametrize("batch", [5, 300, 5000])
+def test_bits_of_one_slope_do_not_depend_on_threads(batch, request):
+    before = fastbp.get_num_threads()
+    request.addfinalizer(lambda: fastbp.set_num_threads(before))
+    x, y = data(batch)
+    found = set()
+    for threads in (1, 2, 3, 16):
+        fastbp.set_num_threads(min(threads, before))
+        model = Sequential(Dense(6, 200, rng=0), PReLU(), Dense(200, 3, rng=1))
+        fastbp.Trainer(model, "mse", fastbp.Adam(1e-2)).fit(x, y, epochs=2, batch_size=batch, rng=0, progress=False)
+        found.add(model._params.tobytes())
+    assert len(found) == 1
+
+
 def test_prelu_is_pytorchs_at_special_values(torch):
     x = np.array([[np.inf, -np.inf, 0.0, -0.0, np.nan, -2.0]])
     weight = np.array([0.5, -0.5, 0.5, 0.5, 0.5, np.inf])
@@ -140,6 +180,9 @@ def test_prelu_is_pytorchs_at_special_values(torch):
         (lambda: ParametricActivation(3, "relu", np.nan), ValueError, "ParametricActivation expects init"),
         (lambda: ParametricActivation(3, "relu", dtype="f2"), TypeError, "ParametricActivation expects dtype"),
         (lambda: PReLU(3, init=np.inf), ValueError, "PReLU expects init"),
+        (lambda: PReLU(0), ValueError, "PReLU expects num_parameters of at least 1"),
+        (lambda: Sequential(Dense(3, 4), PReLU(3)), ValueError, "expects in_features 4 at position 1"),
+        (lambda: Sequential(Dense(3, 4), PReLU(dtype="float64")), TypeError, "expects dtype float32 at position 1"),
         (lambda: RMSNorm(3, eps=-1), ValueError, "RMSNorm expects eps at least 0"),
         (lambda: LayerNorm(3, eps=None), TypeError, "LayerNorm expects eps to be a number, got None"),
         (lambda: setattr(Activation("relu"), "activation", "tanh"), AttributeError, "activation stays as it was made"),

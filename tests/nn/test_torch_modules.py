@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
-from fastbp import Activation, Dense, Dropout, ParametricActivation, Residual, Sequential, Trainer, from_torch
+from fastbp import Activation, Dense, Dropout, ParametricActivation, PReLU, Residual, Sequential, Trainer, from_torch
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.nn.layer import LAYERS
 from fastbp.nn.layers import MADE
@@ -33,6 +33,8 @@ def layers_of(draw, kind, width, dtype, depth=1):
         return Activation(draw(NAMES)), width
     if kind is ParametricActivation:
         return ParametricActivation(width, draw(NAMES), draw(st.floats(-1, 2)), dtype=dtype), width
+    if kind is PReLU:
+        return PReLU(draw(st.sampled_from([1, width])), draw(st.floats(-1, 2)), dtype=dtype), width
     if kind is Residual:
         inner = draw(st.sampled_from([k for k in KINDS if depth or k is not Residual]))
         layer, outs = draw(layers_of(inner, width, dtype, depth - 1))
@@ -104,6 +106,7 @@ def test_every_kind_of_layer_has_a_module_and_comes_back(kind, torch):
         Dense: Dense(3, 4, "tanh", bias=False),
         Activation: Activation("gelu_tanh"),
         ParametricActivation: ParametricActivation(3, "selu", 0.25),
+        PReLU: PReLU(init=0.5),
         Residual: Residual(Dense(3, 3, "relu")),
     }
     layer = examples.get(kind) or made(kind, 3, "float32")
@@ -188,7 +191,7 @@ def refused(torch):
         (nn.LayerNorm(3, elementwise_affine=False), (TypeError, ValueError), "from_torch expects"),
         (nn.LayerNorm((3, 4)), ValueError, "to be one number"),
         (nn.ReLU(), ValueError, "in_features of its own"),
-        (nn.Sequential(nn.Linear(3, 8), nn.PReLU()), ValueError, "expects in_features 8 at position 1"),
+        (nn.Sequential(nn.Linear(3, 8), nn.PReLU(4)), ValueError, "expects in_features 8 at position 1"),
         (fastbp.mlp([2, 3]), TypeError, "from_torch expects a torch.nn.Module, got Sequential"),
     ]
 
