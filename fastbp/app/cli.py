@@ -15,12 +15,13 @@ from fastbp.app import report
 from fastbp.app.answers import check_ending, write_answers
 from fastbp.app.errors import OneLineErrors
 from fastbp.app.folder import RunFolder
-from fastbp.app.options import DTYPES, RATES, SCALINGS, SCHEDULES, Options
+from fastbp.app.options import DTYPES, RATES, SCALINGS, SCHEDULES, WATCHED, Options
 from fastbp.app.pipeline import Pipeline
 from fastbp.app.run import Run
 from fastbp.app.session import train_in
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.compile.prebuilt import prebuilt
+from fastbp.train.metrics import metric_names
 
 BENCH_ROUNDS = 9
 SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
@@ -87,9 +88,11 @@ def train(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How often to go through the training rows.")] = 60,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 64,
+    metric: Annotated[list[str] | None, typer.Option(help=f"Evaluate it too, each: {metric_names()}.")] = None,
     patience: Annotated[
         int, typer.Option(min=0, help="Stop after so many epochs without a better validation loss; 0: never.")
     ] = 0,
+    monitor: Annotated[str, typer.Option(help="With --patience the figure to watch, such as val_f1_macro.")] = WATCHED,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; the result does not depend on them.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the validation rows, the weights and the order.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; runs/NAME without it.")] = None,
@@ -124,6 +127,8 @@ def train(
         validation_fraction=validation_fraction,
         scaling=scaling,
         seed=seed,
+        metric=tuple(metric or ()),
+        monitor=monitor,
     )
     if resume and force:
         raise ValueError("train expects --resume or --force, not both")
@@ -171,7 +176,7 @@ def evaluate(
     console.print(
         report.pairs(
             {"model": str(model), "data": data, "rows": f"{thousands(len(x))}, {which}"}
-            | {report.NAMES[name]: report.number(name, value) for name, value in figures.items()}
+            | {report.written(name): report.number(name, value) for name, value in figures.items()}
         )
     )
     if 0 < len(pipeline.classes) <= report.MOST_CLASSES:

@@ -16,6 +16,8 @@ SCHEDULES = ("linear", "constant")
 SCALINGS = ("auto", "none", "scale", "standardize")
 DTYPES = ("float32", "float64")
 LABEL_SMOOTHING = 0.1
+WATCHED = "val_loss"
+UNSAID: dict[str, Any] = {"metric": (), "monitor": WATCHED}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Options:
     validation_fraction: float
     scaling: str
     seed: int
+    metric: tuple[str, ...] = ()
+    monitor: str = WATCHED
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before any data is read."""
@@ -61,7 +65,10 @@ class Options:
         return named_optimizer(self.optimizer, "train", lr=lr, **decay)
 
     def resolve(self, data: Dataset) -> dict[str, Any]:
-        """Return all options with their values for this data, as the model's file keeps them."""
+        """Return all options with their values for this data, as the model's file keeps them.
+
+        Which metrics and figure to watch is among them where it was said.
+        """
         if data.task == "regression" and self.label_smoothing:
             raise ValueError("train expects no --label-smoothing for a regression: there are no classes")
         smoothing = self.label_smoothing
@@ -70,6 +77,13 @@ class Options:
         scaling = self.scaling
         if scaling == "auto":  # pixels share a unit; columns of other data may not
             scaling = "scale" if data.feature_names == () and not data.name.endswith(".npz") else "standardize"
+        if self.metric and not self.validation_fraction:
+            raise ValueError("train expects no --metric with --validation-fraction 0: they are of the validation rows")
+        if self.monitor != WATCHED and not self.patience:
+            raise ValueError("train expects --patience with --monitor: without it nothing is watched")
+        figures = [WATCHED, *(f"val_{name}" for name in (*(["accuracy"] if data.classes else []), *self.metric))]
+        check.choice(self.monitor, figures, "train", "--monitor")
         chosen = self.make_optimizer()
         settled = {"lr": chosen.lr, "weight_decay": chosen.weight_decay}
-        return asdict(self) | settled | {"label_smoothing": smoothing, "scaling": scaling}
+        options = asdict(self) | settled | {"label_smoothing": smoothing, "scaling": scaling}
+        return {name: value for name, value in options.items() if name not in UNSAID or value != UNSAID[name]}

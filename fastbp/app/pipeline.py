@@ -18,6 +18,8 @@ from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
+from fastbp.train.evaluation import chosen_metrics, scores
+from fastbp.train.steps import Samples
 
 Array = NDArray[Any]
 ROWS_AT_ONCE = 4096  # of which a digest is made
@@ -105,11 +107,14 @@ class Pipeline:
         return y if self.target_scaler is None else self.target_scaler.transform(y)
 
     def evaluate(self, x: Array, y: Array, name: str) -> dict[str, float]:
-        """Return the loss, and the accuracy, or the root mean squared error and the explained part of the variance."""
+        """Return the loss, the accuracy or the error and the explained part of the variance, and the metrics asked for.
+
+        Errors of quantities are in the units of the targets.
+        """
         z = self.outputs(x, name)
         loss = self.loss.value(z, self.targets(y))
         if self.classes:
-            return {"loss": loss, "accuracy": float((z.argmax(axis=1) == y).mean())}
+            return {"loss": loss} | self.metrics(z, y)
         wrong = self.quantities(z) - y
         spread = y - y.mean(axis=0, dtype=np.float64)
         figures = {"loss": loss}
@@ -117,7 +122,13 @@ class Pipeline:
             figures["rmse"] = float(np.sqrt((wrong**2).mean()))
         with np.errstate(divide="ignore", invalid="ignore"):
             figures["r2"] = float((1 - (wrong**2).sum(axis=0) / (spread**2).sum(axis=0)).mean())
-        return figures
+        return figures | (self.metrics(self.quantities(z), y) | figures)
+
+    def metrics(self, z: Array, y: Array) -> dict[str, float]:
+        """Return of outputs, or quantities, the accuracy if there are classes, and the metrics that were asked for."""
+        asked, loss = self.model.metadata["options"].get("metric", ()), self.loss
+        samples = Samples(z, loss.targets(y, len(y), z.shape[1], z.dtype), np.empty(0))
+        return scores(chosen_metrics(asked, loss, samples, z.shape[1], "train"), loss, samples, z)
 
     def load_rows(self, source: str, target: str | None) -> tuple[Array, Array, str]:
         """Load rows to evaluate on, and say which: what training held out of the same source, or else all there are."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.app.folder import Table, changed, difference, reason
-from fastbp.app.options import Options
+from fastbp.app.options import WATCHED, Options
 from fastbp.app.pipeline import Array, Pipeline, checksum, fingerprint
 from fastbp.data.datasets import load_dataset, train_validation_split
 from fastbp.data.preprocessing import Scaler
@@ -174,6 +174,8 @@ class Run:
             trainer = Trainer(model, loss, options.make_optimizer())
         self.trainer = trainer
         self.pipeline = Pipeline(trainer.model, scaler, target_scaler)
+        y = self.parts.get("validation", self.parts["train"])[1]
+        self.pipeline.metrics(np.zeros((len(y), trainer.model.out_features), trainer.model.dtype), y)  # checks them
 
     @classmethod
     def resumed(cls, checkpoint: Path, typed: Mapping[str, Any]) -> "Run":
@@ -181,7 +183,8 @@ class Run:
         trainer = Trainer.load_checkpoint(checkpoint)
         meta = trainer.model.metadata
         try:
-            before = Options(**meta["options"] | {"hidden": tuple(meta["options"]["hidden"])})
+            listed = {name: tuple(meta["options"].get(name, ())) for name in ("hidden", "metric")}
+            before = Options(**meta["options"] | listed)
             asked = {"data": meta["source"]["path"], "target": meta["target"], "task": meta["task"]}
             _ = meta["source"]["train_rows"], meta["data"]["name"], meta["data"]["test_rows"]
         except (KeyError, TypeError):
@@ -234,7 +237,8 @@ class Run:
         }
         schedule = Schedule(options["lr"], options["epochs"], options["schedule"])
         saves = Saves(checkpoint, tell)
-        stopping = EarlyStopping(patience=options["patience"]) if options["patience"] else None
+        watched, patience = options.get("monitor", WATCHED), options["patience"]
+        stopping = EarlyStopping(watched, patience) if patience else None
         interrupted = diverged = None
         try:
             trainer.fit(
@@ -243,6 +247,7 @@ class Run:
                 batch_size=options["batch_size"],
                 rng=np.random.default_rng(options["seed"]),
                 validation_data=ready.get("validation"),
+                metrics=options.get("metric", ()),
                 # Saved at its end before the best parameters come back: a run goes on from the last ones.
                 callbacks=[schedule, saves, *([stopping] if stopping else [])],
                 progress=progress,

@@ -160,6 +160,67 @@ def test_patience_stops_early_and_keeps_the_best_parameters(succeeds, tmp_path):
     assert float(loss_line.split()[2]) == pytest.approx(min(losses), abs=1e-4)
 
 
+def test_metrics_are_in_the_history_and_the_report_and_one_may_be_watched(succeeds, fastbp_command, tmp_path):
+    asked = [
+        "--threads",
+        1,
+        "--lr",
+        0.01,
+        "--hidden",
+        16,
+        "--metric",
+        "f1_macro",
+        "--metric",
+        "top_3",
+        "--out",
+        tmp_path,
+    ]
+    output = succeeds("train", *asked, "--patience", 2, "--monitor", "val_f1_macro")
+    history = read_csv(tmp_path / "history.csv")
+    assert list(history[0])[-4:] == ["val_loss", "val_accuracy", "val_f1_macro", "val_top_3"]
+    values = [float(row["val_f1_macro"]) for row in history]
+    best = int(np.argmax(values))
+    assert len(values) == best + 3
+    assert f"parameters of epoch {best + 1}" in output
+    (line,) = [line for line in output.splitlines() if line.strip().startswith("f1 macro  ")]
+    assert float(line.split()[3]) == pytest.approx(values[best], abs=1e-4)
+    evaluated = succeeds("evaluate", tmp_path / "model.safetensors", "digits")
+    assert figure(evaluated, "f1 macro") == float(line.split()[4])
+    assert figure(evaluated, "top 3") > 0.9
+    for more, match in (
+        (["--metric", "f3"], "among accuracy, top_<k>"),
+        (["--metric", "f1"], "take f1_macro or f1_micro"),
+        (
+            ["--metric", "auc", "--patience", 2, "--monitor", "val_f1"],
+            "one of val_loss, val_accuracy, val_auc; got 'val_f1'",
+        ),
+        (["--monitor", "val_accuracy"], "expects --patience with --monitor"),
+        (["--metric", "auc", "--validation-fraction", 0], "no --metric with --validation-fraction 0"),
+        (
+            ["--metric", "auc", "--patience", 2, "--monitor", "val_auc"],
+            "holds another run (--metric f1_macro,top_3, here auc)",
+        ),
+        ([], "holds another run (--patience 2, here 0)"),
+        (["--patience", 2], "holds another run (--metric f1_macro,top_3, here (not given))"),
+    ):
+        result = fastbp_command("train", *asked[:6], "--out", tmp_path, *more)
+        assert result.exit_code == 2
+        assert match in " ".join(result.output.split())
+    again = ["train", "--resume", "--out", tmp_path, "--monitor"]
+    assert "--resume expects --monitor val_f1_macro as" in fastbp_command(*again, "val_accuracy").output
+    assert "nothing is left to train" in " ".join(succeeds(*again, "val_f1_macro").split())
+
+
+def test_metrics_of_quantities_are_in_their_units(succeeds, table, tmp_path):
+    csv_files = pytest.importorskip("pyarrow.csv")
+    numbers = csv_files.read_csv(table / "flowers.csv").select(["length", "width", "price"])
+    csv_files.write_csv(numbers, tmp_path / "prices.csv")
+    asked = ["--target", "price", "--threads", 1, "--epochs", 20, "--metric", "mae", "--metric", "pinball_0.9"]
+    output = succeeds("train", tmp_path / "prices.csv", *asked, "--out", tmp_path)
+    assert 0.5 < figure(output, "mae") <= figure(output, "RMSE")
+    assert figure(output, "pinball 0.9") < figure(output, "mae")
+
+
 def test_without_matplotlib_one_line_says_how_to_get_it_and_the_run_succeeds(succeeds, tmp_path, monkeypatch):
     for name in [m for m in sys.modules if m.split(".")[0] == "matplotlib"] + ["matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
