@@ -11,18 +11,19 @@ import numpy as np
 from ..optimizers.registry import GROUP_SIZE
 
 # Entries of a frame: addresses of a trainer's arrays, and how many elements those of unknown size have. DX is where the
-# gradient of the batch goes, 0 where it is not wanted. NUMBERS is where the optimizer's numbers of each step are,
-# (steps, FIRST_POWER) float64, as HYPER begins with them; 0 where they are the same for all. X_INPUT and TARGETS_INPUT
-# are the addresses of the inputs that steps read x and targets from (see `inputs`), 0 where they are arrays of the
-# model's elements, row after row, which steps are given beside the frame. STORED is the address of the table of a
-# sparse x (see `stored`), 0 for a dense one. GROUPS is the address of a table, of GROUP_COUNT rows, with numbers of the
-# optimizer where these are not the same for all parameters (see `optimizers.registry`). CODES is the address of what
-# says which columns of x hold codes (see `codes`), 0 where none do.
+# gradient of the batch goes, 0 where it is not wanted. NUMBERS is where numbers of each step are, (steps, NUMBERED)
+# float64 from the first step of a call on; PLACES has the address of each, where a step writes it before all else: in
+# HYPER, or among a row's attributes in PLAN. NUMBERED is 0 where all numbers are the same for all steps. X_INPUT and
+# TARGETS_INPUT are the addresses of the inputs that steps read x and targets from (see `inputs`), 0 where they are
+# arrays of the model's elements, row after row, which steps are given beside the frame. STORED is the address of the
+# table of a sparse x (see `stored`), 0 for a dense one. GROUPS is the address of a table, of GROUP_COUNT rows, with
+# numbers of the optimizer where these are not the same for all parameters (see `optimizers.registry`). CODES is the
+# address of what says which columns of x hold codes (see `codes`), 0 where none do.
 (
     PLAN, LAYERS, LAYOUT, SETTINGS, HYPER, OPTIONS, PARAMS, PARAMETERS, GRADS, STATE, WORK, ROWS, ROOM_ROWS,
-    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, NUMBERS, X_INPUT, TARGETS_INPUT, STORED, GROUPS, GROUP_COUNT,
-    CODES, FRAME_SIZE,
-) = range(26)  # fmt: skip
+    CLASS_WEIGHT, CLASS_WEIGHTS, BATCH_LABELS, RECORD, DX, NUMBERS, PLACES, NUMBERED, X_INPUT, TARGETS_INPUT, STORED,
+    GROUPS, GROUP_COUNT, CODES, FRAME_SIZE,
+) = range(28)  # fmt: skip
 # Entries of `settings`: what a training step is. LOSS and OPTIMIZER are the codes of the loss and of the update rule,
 # RUN_LOSS and UPDATE the addresses of their compiled functions; TERMS is how many terms a row's loss has in a mean,
 # LABELLED whether the targets are class labels, HITS whether rows have a class.

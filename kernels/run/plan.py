@@ -1,7 +1,7 @@
 """A network as data: one row of integers for each op, and where its arrays stand in the workspace."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class Layer(NamedTuple):
     """A layer as the planner sees it.
 
     sources : the rows of the plan that it reads, BATCH_ROWS for the batch; without any, the one above
-    attributes : the numbers of its own that its kind has
+    attributes : the numbers of its own that its kind has; in place of one that differs from step to step, what
+        says it: the plan has NaN there until a step writes it (NUMBERS in `frame`)
     table : the integers of its own, where its kind has any; who makes plans of it keeps them alive
     trainable : whether training changes its parameters
     """
@@ -69,7 +70,7 @@ class Layer(NamedTuple):
     bias: bool = False
     kind: Kind = DENSE
     sources: tuple[int, ...] = ()
-    attributes: tuple[float, ...] = ()
+    attributes: tuple[Any, ...] = ()
     table: np.ndarray | None = None
     trainable: bool = True
 
@@ -142,7 +143,8 @@ def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
         row[[KIND, ACTIVATION, FLAGS, SAVED]] = kind.code, layer.activation.code, ROOMY, ABSENT
         row[[EFFORT, EXCHANGED]] = effort, kind.exchanged * row[LD]
         row[[SOURCE, SOURCE2]] = *sources_of(layer, i), *[BATCH_ROWS] * (2 - kind.sources)
-        row[ATTRIBUTES : ATTRIBUTES + len(layer.attributes)].view(np.float64)[:] = layer.attributes
+        attributes = [value if isinstance(value, (int, float, np.number)) else np.nan for value in layer.attributes]
+        row[ATTRIBUTES : ATTRIBUTES + len(attributes)].view(np.float64)[:] = attributes
         row[TABLE] = 0 if layer.table is None else layer.table.ctypes.data
         row[[W, DW]] = place
         row[[B, DB]] = place + depth * across * itemsize if layer.bias else ABSENT

@@ -19,7 +19,7 @@ from ..losses.registry import IGNORE_INDEX
 from ..losses.scales import row_scales, total_loss
 from ..ops.call import ROWS as SPAN_ROWS
 from ..ops.call import call_op, new_span, row_at
-from ..optimizers.registry import FACTOR, FIRST_POWER
+from ..optimizers.registry import FACTOR
 from ..simd.rows import added_up
 from .codes import first_wrong_of_batch
 from .frame import (
@@ -38,9 +38,11 @@ from .frame import (
     LAST_STEP,
     LAYERS,
     LAYOUT,
+    NUMBERED,
     NUMBERS,
     OPTIONS,
     PARAMETERS,
+    PLACES,
     RECORD,
     RECORD_COUNTED,
     RECORD_DIVISOR,
@@ -81,6 +83,14 @@ Samples = record(
     "Samples", x=POINTER, count=INT, labels=INTS, targets=POINTER, width=INT, weight=POINTER, weights=INT, order=INTS,
     ordered=INT,
 )  # fmt: skip
+
+
+@kernel
+def set_numbers(frame, step):
+    """Write the numbers of a step where the optimizer and the layers read them; `step` counts those of the call."""
+    places, numbers, count = pointer_to(frame, frame[PLACES]), doubles_at(frame[NUMBERS]), frame[NUMBERED]
+    for i in range(count):
+        doubles_at(places[i])[0] = numbers[step * count + i]
 
 
 @kernel
@@ -129,10 +139,6 @@ def goes_on(frame, rows, batch, divisor, record, step):
     value = total_loss(rows, batch, divisor)
     if pointer_to(frame, frame[SETTINGS])[FINITE] and not math.isfinite(value) and any_counts(rows, batch):
         return False
-    hyper = doubles_at(frame[HYPER])
-    if frame[NUMBERS] != 0:
-        for i in range(FIRST_POWER):
-            hyper[i] = doubles_at(frame[NUMBERS])[step * FIRST_POWER + i]
     begin_update(frame)
     record[RECORD_LOSS, step], record[RECORD_DIVISOR, step] = value, divisor
     return True
@@ -215,6 +221,7 @@ def train(samples, frame, record, steps):
     if not gathers:
         first_step, last_step = 0, 1
     for step in range(first_step, last_step):
+        set_numbers(frame, step - first_step)
         start, count = 0, samples.count
         if gathers:
             start = step * settings[BATCH]
