@@ -15,6 +15,7 @@ with _imports:
     from typing import TYPE_CHECKING as _TYPE_CHECKING
     from typing import Any as _Any
 
+    from fastbp import schedules
     from fastbp._base.threads import get_num_threads, set_num_threads
     from fastbp._base.version import __version__
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
@@ -106,6 +107,7 @@ __all__ = [
     "mlp",
     "mse_loss",
     "row_loss",
+    "schedules",
     "set_num_threads",
     "show_config",
     "softmax_cross_entropy",

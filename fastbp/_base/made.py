@@ -1,36 +1,43 @@
 """What the classes and functions have in common that are made from the kernels' tables: checks and docstrings."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastbp._base import check
 from fastbp._base.docs import LINE
+from fastbp._base.schedule import Schedule, checked_number
 from fastbp.kernels.registry import Number
 
 
-def checked(number: Number, value: Any, who: str) -> tuple[float, ...]:
-    """Return the number that a user chose, or the two of a pair; ValueError or TypeError if one is out of range."""
+def checked(number: Number, value: Any, who: str, varies: bool = False) -> tuple[Any, ...]:
+    """Return the number that a user chose, or the two of a pair; ValueError or TypeError if one is out of range.
+
+    varies : whether it may be a schedule
+    """
     if not isinstance(number.default, tuple):
-        return (_checked(number, value, who, number.name),)
+        return (_checked(number, value, who, number.name, varies),)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{who} expects {number.name} to be two numbers, got {value!r}")
-    return tuple(_checked(number, each, who, f"{number.name}[{i}]") for i, each in enumerate(value))
+    return tuple(_checked(number, each, who, f"{number.name}[{i}]", varies) for i, each in enumerate(value))
 
 
-def _checked(number: Number, value: Any, who: str, name: str) -> float:
+def _checked(number: Number, value: Any, who: str, name: str, varies: bool) -> float | Schedule:
     high = min(number.below, number.most)
-    found = check.number(value, who, name, number.least, high, open_high=number.below == high)
+    checks = checked_number if varies else check.number
+    found = checks(value, who, name, number.least, high, open_high=number.below == high)
     if number.positive and found == 0:
         raise ValueError(f"{who} expects {name} greater than 0, got {value!r}")
     return found
 
 
-def parameters_of(numbers: Iterable[Number]) -> list[tuple[str, str]]:
-    """Return the numbers as `docstring` takes parameters."""
+def parameters_of(numbers: Iterable[Number], varies: Container[str] = ()) -> list[tuple[str, str]]:
+    """Return the numbers as `docstring` takes parameters; those of the names `varies` may be schedules."""
     found = []
     for number in numbers:
-        kind = "(float, float)" if isinstance(number.default, tuple) else "float"
+        kind = "float or schedule" if number.name in varies else "float"
+        if isinstance(number.default, tuple):
+            kind = f"({kind}, {kind})"
         default = "optional" if number.default is None else f"default {number.default}"
         found.append((f"{number.name} : {kind}, {default}", number.text))
     return found

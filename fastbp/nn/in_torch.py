@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp._base.schedule import Schedule
 from fastbp.nn.activation_layers import Activation, ParametricActivation
 from fastbp.nn.dense import Dense
 from fastbp.nn.layer import LAYERS, Layer
@@ -57,6 +58,9 @@ def _module_like(layer: Layer) -> list[nn.Module]:
     if not layer._torch:
         raise TypeError(f"to_torch expects layers that PyTorch has a module for, got {layer}")
     arguments = {name: value for name, value in layer._config().items() if name != "kind"}
+    for name, value in arguments.items():
+        if isinstance(value, Schedule):
+            raise ValueError(f"to_torch expects numbers, got {name}={value} of {type(layer).__name__}")
     if "dtype" in arguments:
         arguments["dtype"] = DTYPES[arguments["dtype"]]
     return [_with_parameters(module_class(layer._torch)(**arguments), layer)]

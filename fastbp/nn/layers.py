@@ -45,10 +45,11 @@ class OfKind(Layer):
         """Take the constructor's arguments."""
         who = type(self).__name__
         self._arguments = dict(given)
+        varies = self._kind.only_training  # what predicts has to have its numbers without a trainer
         for number in self._kind.numbers:
             value = given[number.name]
             if value is not None or number.none is None:
-                found = checked(number, value, who)
+                found = checked(number, value, who, varies)
                 self._arguments[number.name] = value = found if len(found) > 1 else found[0]
             setattr(self, number.name, value)
         self._take_features()
@@ -186,7 +187,8 @@ def _constructor(name: str, parameters: list[inspect.Parameter]) -> Callable[...
 
 def _docstring(kind: Kind, public: Public, weighted: bool) -> str:
     """Return the docstring of the class."""
-    said = {"Parameters": parameters_of(kind.numbers)}
+    varies = [number.name for number in kind.numbers if kind.only_training]
+    said = {"Parameters": parameters_of(kind.numbers, varies)}
     if weighted:
         said["Parameters"].insert(0, (f"{public.features} : int or sequence of one int", "Features of a row."))
     if kind.bias:

@@ -7,6 +7,8 @@ import numpy as np
 
 from fastbp._base import check
 from fastbp._base.guard import Guarded
+from fastbp._base.schedule import Schedule
+from fastbp._base.schedule_file import Functions, from_file, to_file
 from fastbp.kernels import activations as kernels
 from fastbp.kernels.ops import by_hand
 
@@ -108,8 +110,8 @@ def activations_by_name(activations: Iterable[Any], who: str) -> Mapping[str, Ow
 
 
 def with_labels(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a layer's description with the names of activations in place of the user's own, as files have it."""
-    found = dict(config)
+    """Return a layer's description as files have it: names in place of the user's activations, schedules as data."""
+    found = {name: to_file(value) if isinstance(value, Schedule) else value for name, value in config.items()}
     if isinstance(config.get("activation"), OwnActivation):
         found["activation"] = config["activation"].name
     if "layers" in config:
@@ -117,15 +119,15 @@ def with_labels(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def without_labels(config: dict[str, Any], own: Mapping[str, OwnActivation]) -> dict[str, Any]:
-    """Return a file's description of a layer with the user's own activations in place of their names."""
-    found, name = dict(config), config.get("activation")
+def without_labels(config: dict[str, Any], own: Mapping[str, OwnActivation], functions: Functions) -> dict[str, Any]:
+    """Return a file's description of a layer with activations of the user's in place of their names, and schedules."""
+    found, name = {key: from_file(value, functions) for key, value in config.items()}, config.get("activation")
     if isinstance(name, str) and name not in kernels.ACTIVATIONS:
         if name not in own:
             raise ValueError(f"it has an activation {name!r}, which is none of fastbp's: pass yours, activations=[...]")
         found["activation"] = own[name]
     if "layers" in config:
-        found["layers"] = [without_labels(inner, own) for inner in config["layers"]]
+        found["layers"] = [without_labels(inner, own, functions) for inner in config["layers"]]
     return found
 
 

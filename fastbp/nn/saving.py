@@ -1,10 +1,11 @@
 """Reading a model back."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastbp._base import check
+from fastbp._base.schedule_file import Functions, functions_by_name
 from fastbp.nn.layer import made, shapes_of
 from fastbp.nn.modelfile import MODEL, read_tensors
 from fastbp.nn.own_activations import OwnActivation, activations_by_name, without_labels
@@ -13,7 +14,11 @@ from fastbp.nn.sequential import Sequential
 __all__ = ["build", "load", "parameter_shapes"]
 
 
-def load(path: str | os.PathLike[str], activations: Iterable[OwnActivation] = ()) -> Sequential:
+def load(
+    path: str | os.PathLike[str],
+    activations: Iterable[OwnActivation] = (),
+    schedules: Iterable[Callable[[float], float]] = (),
+) -> Sequential:
     """Read a model that `Sequential.save` wrote.
 
     Parameters
@@ -21,6 +26,8 @@ def load(path: str | os.PathLike[str], activations: Iterable[OwnActivation] = ()
     path : str or path
     activations : iterable of OwnActivation, default ()
         Those of your own that the model has: the file has their names alone.
+    schedules : iterable of callable, default ()
+        Functions of your own that its schedules are by (`fastbp.schedules.function`), likewise.
 
     Returns
     -------
@@ -42,7 +49,7 @@ def load(path: str | os.PathLike[str], activations: Iterable[OwnActivation] = ()
     >>> fastbp.load(path).predict([[0, 0, 0, 0]])
     array([[0., 0., 0.]], dtype=float32)
     """
-    own = activations_by_name(activations, "load")
+    own, functions = activations_by_name(activations, "load"), functions_by_name(schedules, "load")
     header, tensors = read_tensors(path, MODEL, "load")
     try:
         layers, metadata = header.get("layers"), header.get("metadata")
@@ -50,7 +57,7 @@ def load(path: str | os.PathLike[str], activations: Iterable[OwnActivation] = ()
             if name not in tensors:
                 raise ValueError(f"damaged, its layers have {name} and its tensors do not")
             check.exact_shape(tensors[name], shape, "load", name)
-        model = build(layers, metadata, own)
+        model = build(layers, metadata, own, functions)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error.args[0] if error.args else error}") from None
@@ -67,10 +74,13 @@ def parameter_shapes(layers: Any) -> dict[str, tuple[int, ...]]:
     return {f"{i}.{name}": shape for i, config in enumerate(layers) for name, shape in shapes_of(config).items()}
 
 
-def build(layers: Any, metadata: Any, own: Mapping[str, OwnActivation]) -> Sequential:
-    """Make a model as a header describes it, its parameters zero; `own` are activations of the user's by name."""
+def build(layers: Any, metadata: Any, own: Mapping[str, OwnActivation], functions: Functions) -> Sequential:
+    """Make a model as a header describes it, its parameters zero.
+
+    own, functions : activations of the user's, and functions that schedules are by, by name
+    """
     if not isinstance(metadata, dict):
         raise ValueError("damaged, the metadata is no table")
-    model = Sequential(*(made(without_labels(config, own)) for config in layers))
+    model = Sequential(*(made(without_labels(config, own, functions)) for config in layers))
     model.metadata = metadata
     return model

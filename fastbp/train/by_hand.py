@@ -120,6 +120,8 @@ class ByHand(Resumable):
                 rows = checked(x, model.in_features, model.dtype, "Trainer")
                 rows = check.apart(rows, model._params, model._grads)
             self._prepare(len(rows), isinstance(rows, StoredRows))
+            if self._varying is not None:
+                self._varying.write(*self._progress())
             tasks, _, kind = self._begin_step(len(rows))
             return self._forward(rows, tasks, kind)
 
@@ -215,6 +217,8 @@ class ByHand(Resumable):
                         "Trainer.update needs gradients: call backward before it, or write to model.gradients()"
                     )
             self._prepare(0)
+            if self._varying is not None:
+                self._varying.write(*self._progress())
             params = self._model._params
             if run is not None:
                 self._end(run)
@@ -265,7 +269,10 @@ class ByHand(Resumable):
             return super()._run(samples, part, tasks)
         x, targets, weight = samples
         steps, batch, order, record, finite = part
-        for step in steps:
+        made, total = self._progress() if self._varying is not None else (0, 0)
+        for i, step in enumerate(steps):
+            if self._varying is not None:
+                self._varying.write(made + i, total)
             chosen: Any = order[step * batch : (step + 1) * batch] if order.size else slice(None)
             rows = x[chosen]
             if isinstance(rows, StoredRows):

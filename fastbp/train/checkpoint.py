@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from inspect import isfunction
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._base import check
+from fastbp._base.schedule import Schedule
+from fastbp._base.schedule_file import Functions, from_file, functions_by_name, to_file
 from fastbp._base.version import __version__
 from fastbp.kernels.compile.outside import digest_of
 from fastbp.kernels.run.frame import RECORD_ROWS
@@ -45,6 +47,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
         "ema": state.ema,
         "seed": state.seed,
         "steps": state.steps,
+        "total_steps": state.total_steps,
         "history": list(state.history),
         "position": None,
     }
@@ -57,29 +60,34 @@ def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
 
 
 def read_checkpoint(
-    path: str | os.PathLike[str], loss: Any = None, activations: Iterable[OwnActivation] = ()
+    path: str | os.PathLike[str],
+    loss: Any = None,
+    activations: Iterable[OwnActivation] = (),
+    schedules: Iterable[Callable[[float], float]] = (),
 ) -> TrainerState:
     """Read the state that was written. Its parts fit each other, but for the sizes of the optimizer's arrays.
 
-    loss, activations : those of the user's own that it was written with, if there were any
+    loss, activations, schedules : those of the user's own that it was written with, if there were any
     """
+    functions = functions_by_name(schedules, "load_checkpoint")
     own = activations_by_name(activations, "load_checkpoint")
     header, arrays = read_tensors(path, CHECKPOINT, "load_checkpoint")
     loss = loss_from_file(path, header.get("loss"), loss)
     with damaged(path):
         if sum(map(math.prod, parameter_shapes(header["layers"]).values())) != arrays["params"].size:
             raise ValueError(f"its layers do not have the {arrays['params'].size} parameters that are there")
-        model = build(header["layers"], header["metadata"], own)
+        model = build(header["layers"], header["metadata"], own, functions)
         fill(model._params, arrays["params"], "params")
         run = None
         if header["position"] is not None:
             begin = "position."
             rest = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
             run = _run_from_file(header["position"], rest)
+        total = header.get("total_steps")
         return TrainerState(
             model,
-            loss or _made(header["loss"], _LOSSES),
-            _made(header["optimizer"], _OPTIMIZERS),
+            loss or _made(header["loss"], _LOSSES, functions),
+            _made(header["optimizer"], _OPTIMIZERS, functions),
             tuple(header.get("clips", (None, None))),
             header.get("ema"),
             arrays["state"],
@@ -88,6 +96,7 @@ def read_checkpoint(
             check.integer(header["steps"], "load_checkpoint", "steps", 0),
             _history(header["history"], arrays["history"]),
             run,
+            None if total is None else check.integer(total, "load_checkpoint", "total_steps"),
         )
 
 
@@ -152,12 +161,14 @@ def _described(thing: Any, kinds: Mapping[str, type[Any]]) -> Table:
     }
 
 
-def _made(description: Table, kinds: Mapping[str, type[Any]]) -> Any:
+def _made(description: Table, kinds: Mapping[str, type[Any]], functions: Functions) -> Any:
     kind = check.choice(description["kind"], kinds, "load_checkpoint", "kind")
-    options = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in description["options"].items()
-    }
-    return kind(**options)
+    return kind(**{name: _option(value, functions) for name, value in description["options"].items()})
+
+
+def _option(value: Any, functions: Functions) -> Any:
+    """Return an option as it was: lists were tuples, and schedules are described."""
+    return tuple(_option(each, functions) for each in value) if isinstance(value, list) else from_file(value, functions)
 
 
 def _powers_of_old(hyper: Array) -> Array:
@@ -243,7 +254,9 @@ def _generator(state: Table) -> np.random.Generator:
 
 
 def _plain(value: Any) -> Any:
-    """Return tables, lists, arrays and numbers of NumPy's as Python's, which JSON can hold; floats stay exact."""
+    """Return tables, lists, arrays, numbers of NumPy's and schedules as JSON can hold them; floats stay exact."""
+    if isinstance(value, Schedule):
+        return _plain(to_file(value))
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

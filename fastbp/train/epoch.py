@@ -50,7 +50,7 @@ def make_epoch(
         listeners.tell_of_steps(done, call=True)
     if math.isnan(np.maximum.reduce(trainer.model._params)):  # the loss of the next step would tell too late
         raise nan_after(run.history.epochs + 1, done, trainer.model.parameters(), listeners.fallbacks())
-    return run.figures(trainer.loss.reduction, samples.targets.labelled)
+    return run.figures(trainer.loss.reduction, samples.targets.labelled) | trainer._rate_figure()
 
 
 def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:

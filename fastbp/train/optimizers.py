@@ -1,8 +1,10 @@
 """Optimizers: what they are called and their numbers. The arithmetic is in ``kernels/optimizers/``.
 
 An optimizer holds no state of a run, so one object may serve several trainers; its numbers may change between steps.
+Those up to the decay rates may be schedules (`fastbp.schedules`), which say them for each step.
 """
 
+from copy import copy
 from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +12,7 @@ from fastbp._base import check
 from fastbp._base.docs import with_lists
 from fastbp._base.guard import Guarded
 from fastbp._base.made import checked, docstring, parameters_of
+from fastbp._base.schedule import Schedule, checked_number
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.registry import Number
 from fastbp.train.groups import TEXT, Groups, check_groups
@@ -28,14 +31,18 @@ __all__ = [
 ]
 
 
+# Places of the numbers that schedules may say
+VARYING = (updates.LR, updates.WEIGHT_DECAY, updates.FIRST, updates.SECOND)
+
+
 class Optimizer(Guarded):
     """What the optimizers have in common: a kernel, and the numbers it reads.
 
     A subclass may add to it or have other defaults, but not override what the kernels compute.
     """
 
-    lr: float
-    weight_decay: float
+    lr: Any  # a float or a schedule
+    weight_decay: Any
     groups: Groups | None
 
     # "step" is PyTorch's name, "apply_gradients" and "update_step" are Keras's.
@@ -46,24 +53,34 @@ class Optimizer(Guarded):
         """The kernel's code in ``kernels.updates``."""
         raise NotImplementedError
 
-    def _decay(self) -> tuple[float, float, float]:
+    def _decay(self) -> tuple[float | Schedule, float | Schedule, float]:
         """Return the first and second decay rates, and eps."""
         raise NotImplementedError
 
-    def numbers(self) -> tuple[float, ...]:
-        """Return the numbers as the kernel takes them, those before ``updates.FIRST_POWER``."""
+    def numbers(self) -> tuple[float | Schedule, ...]:
+        """Return the numbers as the kernel takes them, those before ``updates.FIRST_POWER``; schedules among them."""
         return (self.lr, self.weight_decay, *self._decay(), *[0.0] * (updates.FIRST_POWER - updates.EPS - 1))
 
     def check(self) -> None:
         """Raise ValueError or TypeError if a number is out of range."""
         who = type(self).__name__
-        check.number(self.lr, who, "lr")
-        check.number(self.weight_decay, who, "weight_decay")
+        checked_number(self.lr, who, "lr")
+        checked_number(self.weight_decay, who, "weight_decay")
         self._check_groups()
 
     def _check_groups(self) -> None:
         decays = not {"decay", "keep"}.isdisjoint(updates.BY_CODE[self.code].numbers)
         check_groups(self.groups, decays, type(self).__name__)
+
+    def check_value(self, schedule: Schedule, value: float) -> None:
+        """Raise ValueError if a number that a schedule of this optimizer says is out of range."""
+        probe = copy(self)
+        for name, given in vars(self).items():
+            if isinstance(given, (tuple, list)):
+                vars(probe)[name] = tuple(value if each is schedule else each for each in given)
+            elif given is schedule:
+                vars(probe)[name] = value
+        probe.check()
 
     def __post_init__(self) -> None:
         self.check()
@@ -82,13 +99,13 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    lr : float, default 0.01
-        Learning rate.
-    momentum : float, default 0.0
+    lr : float or schedule, default 0.01
+        Learning rate. It, and what is said to be one below, may be a schedule: see `fastbp.schedules`.
+    momentum : float or schedule, default 0.0
         With ``m <- momentum m + dW`` the step is ``-lr m``.
     nesterov : bool, default False
         Step by ``-lr (dW + momentum m)`` instead.
-    weight_decay : float, default 0.0
+    weight_decay : float or schedule, default 0.0
         Adds ``weight_decay W`` to the gradient.
     groups : dict, optional
         {groups}
@@ -105,15 +122,15 @@ class SGD(Optimizer):
     SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
     """
 
-    lr: float = 0.01
-    momentum: float = 0.0
+    lr: float | Schedule = 0.01
+    momentum: float | Schedule = 0.0
     nesterov: bool = False
-    weight_decay: float = 0.0
+    weight_decay: float | Schedule = 0.0
     groups: Groups | None = None
 
     def check(self) -> None:  # noqa: D102
         super().check()
-        check.number(self.momentum, "SGD", "momentum")
+        checked_number(self.momentum, "SGD", "momentum")
         if self.nesterov and self.momentum == 0:
             raise ValueError("SGD expects momentum greater than 0 with nesterov=True, got 0")
 
@@ -123,7 +140,7 @@ class SGD(Optimizer):
             return updates.SGD
         return updates.NESTEROV if self.nesterov else updates.MOMENTUM
 
-    def _decay(self) -> tuple[float, float, float]:
+    def _decay(self) -> tuple[float | Schedule, float | Schedule, float]:
         return self.momentum, 0.0, 0.0
 
 
@@ -134,14 +151,15 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    lr : float, default 1e-3
+    lr : float or schedule, default 1e-3
         Learning rate.
-    betas : (float, float), default (0.9, 0.999)
-        Decay rates of the mean gradient and of the mean squared gradient.
+    betas : (float or schedule, float or schedule), default (0.9, 0.999)
+        Decay rates of the mean gradient and of the mean squared gradient. Where they change, the bias of the means is
+        corrected by the product of those that were used; PyTorch takes the last one to the power of the steps.
     eps : float, default 1e-8
         Added to the root of the mean squared gradient; greater than 0, where PyTorch takes 0 too. Squares below the
         normal numbers count as 0 here, so eps counts as at least their root: 1.1e-19 in float32, 1.5e-154 in float64.
-    weight_decay : float, default 0.0
+    weight_decay : float or schedule, default 0.0
         Adds ``weight_decay W`` to the gradient.
     amsgrad : bool, default False
         Divide by the root of the largest mean squared gradient so far (Reddi, Kale and Kumar, 2018). Like the kind of
@@ -161,10 +179,10 @@ class Adam(Optimizer):
     (0.9, 0.999)
     """
 
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    lr: float | Schedule = 1e-3
+    betas: tuple[float | Schedule, float | Schedule] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: float | Schedule = 0.0
     amsgrad: bool = False
     groups: Groups | None = None
 
@@ -176,7 +194,7 @@ class Adam(Optimizer):
         if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
             raise TypeError(f"{who} expects betas to be two numbers, got {self.betas!r}")
         for i, beta in enumerate(self.betas):
-            check.number(beta, who, f"betas[{i}]", 0.0, 1.0, open_high=True)
+            checked_number(beta, who, f"betas[{i}]", 0.0, 1.0, open_high=True)
         _check_eps(self.eps, who)
         check.flag(self.amsgrad, who, "amsgrad")
 
@@ -184,7 +202,7 @@ class Adam(Optimizer):
     def code(self) -> int:  # noqa: D102
         return self._codes[bool(self.amsgrad)]
 
-    def _decay(self) -> tuple[float, float, float]:
+    def _decay(self) -> tuple[float | Schedule, float | Schedule, float]:
         return (*self.betas, self.eps)
 
 
@@ -202,7 +220,7 @@ class AdamW(Adam):
     0.01
     """
 
-    weight_decay: float = 0.01
+    weight_decay: float | Schedule = 0.01
 
     _codes: ClassVar[tuple[int, int]] = updates.ADAMW, updates.AMSGRADW
 
@@ -214,14 +232,14 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    lr : float, default 0.01
+    lr : float or schedule, default 0.01
         Learning rate.
-    alpha : float, default 0.99
+    alpha : float or schedule, default 0.99
         Decay rate of the mean squared gradient.
     eps : float, default 1e-8
         Added to the root of the mean squared gradient; greater than 0, where PyTorch takes 0 too. Squares below the
         normal numbers count as 0 here, so eps counts as at least their root: 1.1e-19 in float32, 1.5e-154 in float64.
-    weight_decay : float, default 0.0
+    weight_decay : float or schedule, default 0.0
         Adds ``weight_decay W`` to the gradient.
     groups : dict, optional
         {groups}
@@ -238,22 +256,22 @@ class RMSprop(Optimizer):
     0.99
     """
 
-    lr: float = 0.01
-    alpha: float = 0.99
+    lr: float | Schedule = 0.01
+    alpha: float | Schedule = 0.99
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: float | Schedule = 0.0
     groups: Groups | None = None
 
     def check(self) -> None:  # noqa: D102
         super().check()
-        check.number(self.alpha, "RMSprop", "alpha", 0.0, 1.0, open_high=True)
+        checked_number(self.alpha, "RMSprop", "alpha", 0.0, 1.0, open_high=True)
         _check_eps(self.eps, "RMSprop")
 
     @property
     def code(self) -> int:  # noqa: D102
         return updates.RMSPROP
 
-    def _decay(self) -> tuple[float, float, float]:
+    def _decay(self) -> tuple[float | Schedule, float | Schedule, float]:
         return 0.0, self.alpha, self.eps
 
 
@@ -270,17 +288,17 @@ class _OfRule(Optimizer):
 
     def check(self) -> None:
         for number in self._chosen:
-            checked(number, getattr(self, number.name), type(self).__name__)
+            checked(number, getattr(self, number.name), type(self).__name__, number.place in VARYING)
         self._check_groups()
 
     @property
     def code(self) -> int:
         return self._rule
 
-    def numbers(self) -> tuple[float, ...]:
-        found = [0.0] * updates.FIRST_POWER
+    def numbers(self) -> tuple[float | Schedule, ...]:
+        found: list[float | Schedule] = [0.0] * updates.FIRST_POWER
         for number in self._chosen:
-            own = checked(number, getattr(self, number.name), type(self).__name__)
+            own = checked(number, getattr(self, number.name), type(self).__name__, number.place in VARYING)
             if number.kept is not None:
                 own = tuple(map(number.kept, own))
             found[number.place : number.place + len(own)] = own
@@ -323,9 +341,10 @@ def publish(rule: updates.Rule) -> type[Optimizer]:
     public = rule.public
     if public is None:
         raise ValueError(f"publish expects a rule with public names, got {rule.name!r} without")
+    varies = [number.name for number in rule.chosen if number.place in VARYING]
     chosen = [(number.name, type(number.default), number.default) for number in rule.chosen]
     said = {
-        "Parameters": [*parameters_of(rule.chosen), ("groups : dict, optional", TEXT)],
+        "Parameters": [*parameters_of(rule.chosen, varies), ("groups : dict, optional", TEXT)],
         "Raises": [("ValueError", "If a number is out of range.")],
     }
     shown = ", ".join(f"{number.name}={number.default}" for number in rule.chosen)

@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 
 from fastbp._base.guard import set_unguarded
 from fastbp._base.interrupts import held_back
+from fastbp._base.schedule import Schedule
 from fastbp.kernels.optimizers import CARRIED
 from fastbp.kernels.run.frame import SEED
 from fastbp.nn.loss import Loss
@@ -30,11 +31,30 @@ class Resumable(Steps):
         self._steps = 0  # without those of an epoch that has not ended
         self._last_run: RunState | None = None
         self._listeners: Listeners | None = None  # the callbacks of that run, while it goes on
+        self._run_steps = 0  # of that run, while it goes on
 
     @property
     def steps(self) -> int:
         """Updates made so far."""
         return self._steps + (self._last_run.done if self._last_run else 0)
+
+    def _progress(self) -> tuple[int, int]:
+        if self._total_steps is not None:
+            return self.steps, self._total_steps
+        if self._run_steps and self._last_run is not None:
+            return self._last_run.step(self._last_run.done), self._run_steps
+        raise ValueError(
+            "Trainer expects total_steps, the updates that its schedules span, for steps outside of fit: pass it to "
+            "Trainer"
+        )
+
+    def _rate_figure(self) -> dict[str, float]:
+        """Return the learning rate of the last step, where a schedule says it, as a figure of an epoch."""
+        lr = self._optimizer.lr
+        if not isinstance(lr, Schedule):
+            return {}
+        made, total = self._progress()
+        return {"lr": float(lr.values(total, max(made - 1, 0), 1)[0])}
 
     def _run_to_resume(self) -> RunState | None:
         """Return the last run; None if there is none."""
@@ -62,6 +82,7 @@ class Resumable(Steps):
 
     def _end_run(self) -> None:
         """Keep the callbacks' states, and let go of the callbacks, which belong to the caller."""
+        self._run_steps = 0
         self._collect()
         self._listeners = None
 
@@ -81,20 +102,21 @@ class Resumable(Steps):
             self._steps,
             self.history,
             self._last_run,
+            self._total_steps,
         )
 
     def _take(self, state: TrainerState) -> None:
         """Take the state of a trainer of the same model, loss and optimizer."""
         fill(self._state, state.optimizer_state, "state")
         fill(self._hyper[CARRIED], state.powers, "powers")
-        self._steps, self._last_run = state.steps, state.run
+        self._steps, self._last_run, self._total_steps = state.steps, state.run, state.total_steps
         self._set_draws(state.seed, self.steps)
         set_unguarded(self, "history", state.history)
 
     def __getstate__(self) -> dict[str, Any]:
         self._collect()
         # a resumed run brings callbacks of its own
-        return {**super().__getstate__(), "_listeners": None, "_seed": int(self._settings[SEED])}
+        return {**super().__getstate__(), "_listeners": None, "_run_steps": 0, "_seed": int(self._settings[SEED])}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         rest = dict(state)
@@ -145,6 +167,7 @@ class Resumable(Steps):
         path: str | os.PathLike[str],
         loss: Loss | Callable[..., tuple[float, Any]] | None = None,
         activations: Iterable[OwnActivation] = (),
+        schedules: Iterable[Callable[[float], float]] = (),
     ) -> Self:
         """Read a trainer that `save_checkpoint` wrote; ``fit(..., resume=True)`` goes on with its run.
 
@@ -157,6 +180,8 @@ class Resumable(Steps):
 
         activations : iterable of OwnActivation, default ()
             Those of your own that the model has, likewise.
+        schedules : iterable of callable, default ()
+            Functions of your own that schedules are by (`fastbp.schedules.function`), likewise.
 
         Returns
         -------
@@ -177,7 +202,7 @@ class Resumable(Steps):
         --------
         See `save_checkpoint`.
         """
-        state = read_checkpoint(path, loss, activations)
+        state = read_checkpoint(path, loss, activations, schedules)
         with damaged(path):
             more = {} if state.ema is None else {"ema": state.ema}
             trainer = cls(state.model, state.loss, state.optimizer, *state.clips, **more)

@@ -141,6 +141,7 @@ class TrainerState:
     steps : updates made, without those of an epoch that has not ended
     history : of all epochs
     run : the last run of `fit`, if there was one
+    total_steps : as in `Trainer`
     """
 
     model: Sequential
@@ -154,3 +155,4 @@ class TrainerState:
     steps: int
     history: History
     run: RunState | None
+    total_steps: int | None

@@ -13,6 +13,7 @@ from fastbp._base.guard import Guarded, refuse_overrides
 from fastbp._base.inputs import Input
 from fastbp._base.interrupts import held_back
 from fastbp._base.pace import Pace
+from fastbp._base.schedule import Schedule
 from fastbp._base.sparse import StoredRows, spoiled
 from fastbp._base.threads import get_num_threads, tasks_for
 from fastbp.kernels import entries, losses
@@ -25,6 +26,8 @@ from fastbp.kernels.optimizers.functions import update
 from fastbp.kernels.run.frame import (
     CODES,
     COUNTER,
+    NUMBERED,
+    NUMBERS,
     OPTIMIZER,
     RECORD_ROWS,
     SEED,
@@ -36,12 +39,13 @@ from fastbp.kernels.run.frame import (
     X_INPUT,
     Frame,
 )
-from fastbp.kernels.run.plan import SIZE, set_stored
+from fastbp.kernels.run.plan import ATTRIBUTES, SECOND_ATTRIBUTE, SIZE, set_stored
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Alone
 from fastbp.train.averages import evaluated
 from fastbp.train.groups import group_table
+from fastbp.train.numbers import StepNumbers, places_of_layers, places_of_optimizer
 from fastbp.train.optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -122,6 +126,7 @@ class Steps(Guarded):
         clip_value: float | None = None,
         ema: float | None = None,
         rng: Any = None,
+        total_steps: int | None = None,
     ) -> None:
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._target_width = loss.target_width(model.out_features)
@@ -146,6 +151,8 @@ class Steps(Guarded):
             self._draw_seed(generator)
         self._record = np.zeros((RECORD_ROWS, 1))
         self._numbers: dict[str, Any] = {}  # the optimizer's, as the kernels have them
+        self._total_steps = total_steps
+        self._varying: StepNumbers | None = None  # numbers that schedules say
         self._usual: np.dtype[Any] | None = None  # of the targets of the last `step`, if the settings are its own
         # Floating-point operations of a step for one row; the first layer's input needs no gradient.
         self._step_work = 3 * model._work - model.layers[0]._work
@@ -211,14 +218,25 @@ class Steps(Guarded):
         if self._averages is not None:
             self._averages[...] = self._model._params
 
+    @property
+    def total_steps(self) -> int | None:
+        """How many updates the schedules of this trainer span, or None: those of each `fit`."""
+        return self._total_steps
+
+    def _progress(self) -> tuple[int, int]:
+        """Return how many steps the schedules have behind them, and of how many."""
+        raise NotImplementedError
+
     def _reserve(self, batch: int, sparse: bool) -> None:
         """Make room for batches of this many rows, sparse or dense ones."""
         plan, layout = self.model._plan(batch, train=True, target_width=self._target_width, sparse=sparse)
         # All is made before any replaces the old: a MemoryError leaves the trainer as it was.
         buffers = memory.zeros(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
+        places = places_of_layers(self.model._rows(), plan)
         with held_back():
             self._plan, self._layout = plan, layout
             self._work, self._rows, self._labels = buffers
+            self._layer_places = places
             self._filled = False
             self._plan_to_batch: Array | None = None
             self._room, self._sparse, self._usual = batch, sparse, None
@@ -255,14 +273,17 @@ class Steps(Guarded):
         self._addresses = self._frame.addresses()
         if self._model._codes is not None:
             self._addresses[CODES] = self._model._codes.table.ctypes.data
+        self._enter_numbers()
 
     def __getstate__(self) -> dict[str, Any]:
         # Workspace, plan and addresses are not part of the state: a copy makes its own.
         own = (
             "_frame", "_addresses", "_plan", "_layout", "_settings", "_work", "_rows", "_labels", "_room", "_pace",
-            "_calls", "_updates", "_table", "_plan_to_batch",
+            "_calls", "_updates", "_table", "_plan_to_batch", "_layer_places",
         )  # fmt: skip
-        return {name: value for name, value in vars(self).items() if name not in own}
+        # A copy that does not know the optimizer's numbers writes them, and finds where its schedules do.
+        state = {name: value for name, value in vars(self).items() if name not in own}
+        return state | {"_varying": None, "_numbers": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Kernels write to these arrays without a check; a state's may be read-only (joblib's) or another trainer's.
@@ -312,14 +333,13 @@ class Steps(Guarded):
             clips = self._hyper[[updates.CLIP_VALUE, updates.CLIP_NORM]].any()
             averages = self.ema is not None
             fill_update(self._settings, self._model.dtype, clips=bool(clips), averages=averages)
-            self._filled = True
+            self._filled, self._numbers = True, {}
         optimizer = self._optimizer
         if optimizer.code != self._code or not self._known(optimizer):
             self._check_optimizer()
-            numbers = optimizer.numbers()
             if optimizer.groups != self._numbers.get("groups"):
                 self._group(optimizer)
-            self._hyper[: len(numbers)] = numbers
+            self._set_numbers(optimizer)
             # A list may change without becoming another: it is never taken for the one before. So may groups.
             known = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(optimizer).items()}
             self._numbers = known | {"groups": copy.deepcopy(optimizer.groups)}
@@ -330,6 +350,25 @@ class Steps(Guarded):
         with held_back():
             self._groups = table
             self._bind()
+
+    def _set_numbers(self, optimizer: Optimizer) -> None:
+        """Write the optimizer's numbers for the kernels, and say to them where those go that schedules say."""
+        numbers: Any = optimizer.numbers()
+        places = self._layer_places
+        if any([isinstance(number, Schedule) for number in numbers]):  # a list is quicker
+            places = [*places_of_optimizer(optimizer, numbers, self._hyper), *places]
+            numbers = tuple(0.0 if isinstance(number, Schedule) else number for number in numbers)
+        self._numbers = {}
+        self._hyper[: len(numbers)] = numbers
+        self._varying = StepNumbers(places) if places else None
+        self._enter_numbers()
+
+    def _enter_numbers(self) -> None:
+        """Say to the kernels where numbers go that schedules say."""
+        if self._varying is None:
+            self._addresses[NUMBERED] = 0
+        else:
+            self._varying.enter(self._addresses)
 
     def _known(self, optimizer: Optimizer) -> bool:
         """Whether the kernels have the optimizer's numbers."""
@@ -349,6 +388,9 @@ class Steps(Guarded):
         if self._plan_to_batch is None:
             self._plan_to_batch = self._plan.copy()
             fill(self._plan_to_batch, self._model.dtype, train=True)
+        if self._layer_places:
+            own = [ATTRIBUTES, SECOND_ATTRIBUTE]
+            self._plan_to_batch[:, own] = self._plan[:, own]
         return self._plan_to_batch
 
     def _run(self, samples: Samples, part: Part, tasks: int) -> int:
@@ -403,6 +445,8 @@ class Steps(Guarded):
                 self._class_weight = targets.class_weight
                 self._bind()
         steps = part.steps
+        if self._varying is not None:
+            self._addresses[NUMBERS] = self._varying.address(*self._progress(), len(steps))
         self._settings[:TERMS] = targets.code, self._code, part.batch, steps.start, steps.stop, tasks, part.finite
         fill_loss(self._settings, self._model.out_features, self._model.dtype)
 
@@ -436,6 +480,8 @@ class Steps(Guarded):
         """
         tasks, began, kind = self._begin_step(len(x))
         self._settings[TASKS] = tasks
+        if self._varying is not None:
+            self._addresses[NUMBERS] = self._varying.address(*self._progress(), 1)
         make = entries.train_on_labels if y.dtype is INT64 else entries.train_on_targets
         if make(self._addresses, x, y) != -1:
             return False

@@ -11,6 +11,7 @@ from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides, set_unguarded
 from fastbp._base.inputs import Readable, gathered, is_mapped
+from fastbp._base.schedule import Schedule
 from fastbp._base.sparse import StoredRows
 from fastbp.kernels.losses import SOFTMAX_LABELS
 from fastbp.nn.loss import Loss
@@ -76,6 +77,12 @@ class Trainer(ByHand):
     rng : int or numpy.random.Generator, optional
         Seed of Dropout, which `step` and `forward` draw from; each `fit` begins with one from its own `rng`. Without it
         they differ from run to run.
+    total_steps : int, optional
+        How many updates the schedules of the optimizer and of layers span (see `fastbp.schedules`): an update has the
+        progress ``steps / total_steps``, whichever method makes it, and from there on the last number stays. Without
+        it a schedule spans the steps of each `fit`, steps an epoch times `epochs`; a run that is resumed with other
+        epochs goes on along the curve of all of them; `step` and `update` are refused but in callbacks, where they have
+        the numbers of the run's next step.
 
     Attributes
     ----------
@@ -109,6 +116,7 @@ class Trainer(ByHand):
         *,
         ema: float | None = None,
         rng: int | np.random.Generator | None = None,
+        total_steps: int | None = None,
     ) -> None:
         if not isinstance(model, Sequential):
             raise TypeError(f"Trainer expects model to be a Sequential, got {type(model).__name__}")
@@ -128,7 +136,9 @@ class Trainer(ByHand):
                 raise ValueError(f"Trainer expects {name} greater than 0, or None for no clipping, got 0")
         if ema is not None and check.number(ema, "Trainer", "ema", 0.0, 1.0, open_high=True) == 0:
             raise ValueError("Trainer expects ema greater than 0, or None for no averages, got 0")
-        super().__init__(model, loss, optimizer, clip_norm, clip_value, ema, rng)
+        if total_steps is not None:
+            total_steps = check.integer(total_steps, "Trainer", "total_steps")
+        super().__init__(model, loss, optimizer, clip_norm, clip_value, ema, rng, total_steps)
         self._one_fit = Once()
 
     def _inputs(
@@ -260,7 +270,7 @@ class Trainer(ByHand):
         -------
         History
             Of the epochs of this run. "loss" and "accuracy" are means over an epoch's rows, as they count, each row's
-            before the update of its batch.
+            before the update of its batch. "lr" is the learning rate of an epoch's last step, where a schedule says it.
 
         Raises
         ------
@@ -317,8 +327,9 @@ class Trainer(ByHand):
                 run.chosen = chosen
                 listeners = Listeners(self, callbacks, run)
                 self._begin_run(run)
-                listeners.begin()
                 try:
+                    self._run_steps = epochs * run.steps
+                    listeners.begin()
                     self._listeners = listeners
                     self._go_on(samples, run, listeners, epochs, validation, shows)
                     listeners.end()
@@ -330,6 +341,7 @@ class Trainer(ByHand):
         """Return the names of what a run records of each epoch, and whether there may be more on other rows."""
         loss, outputs = self._loss, self._model.out_features
         names = ["loss", *(one.name for one in chosen_metrics((), loss, samples, outputs, "fit"))]
+        names += ["lr"] if isinstance(self._optimizer.lr, Schedule) else []
         names += validation.names(samples, self._inputs, loss, outputs)
         own = type(self).evaluate is Trainer.evaluate  # what that of a subclass adds is known after an epoch
         if not own:

@@ -18,7 +18,7 @@ ROWS = [
     ["__init__"],
     ["train"],
     ["nn", "initializers"],
-    ["data"],
+    ["data", "schedules"],
     ["_base"],
     ["kernels"],
 ]

@@ -84,8 +84,8 @@ class TestMadeFromAnEntry:
         assert losses.named_loss("bent") == bent()
 
     def test_say_what_they_are(self, kinds):
-        for kind, name in zip(kinds, ("knee", "mu"), strict=True):
-            assert f"\n{name} : float, default" in kind.__doc__
+        for kind, name in zip(kinds, ("knee : float", "mu : float or schedule"), strict=True):
+            assert f"\n{name}, default" in kind.__doc__
             assert ">>> import fastbp\n" in kind.__doc__
 
     def test_are_copied_and_pickled(self, kinds):

@@ -70,7 +70,7 @@ DROPOUT = kind(
         more="A prediction goes without it. Which numbers are dropped depends on the seed of the trainer (see the "
         "`rng` of `Trainer` and of its `fit`), on how many steps were made, on the layer's place in the model, and on "
         "a number's row of the batch and column: not on threads, and a run that is resumed drops what it would have "
-        "dropped.",
+        "dropped. Where p is a schedule, each step has a p of its own, see `fastbp.schedules`.",
         torch="Dropout",
     ),
 )
