@@ -52,6 +52,7 @@ with _imports:
     from fastbp.train.not_finite import NotFiniteError
     from fastbp.train.optimizers import MADE as _optimizers
     from fastbp.train.optimizers import SGD, Adam, AdamW, RMSprop
+    from fastbp.train.plateau import ReduceLROnPlateau
     from fastbp.train.trainer import Trainer
     from fastbp.train.view import TrainerView
 
@@ -81,6 +82,7 @@ __all__ = [
     "ParametricActivation",
     "Periodic",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Residual",
     "RowLoss",
     "Scaled",

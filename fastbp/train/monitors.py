@@ -19,6 +19,12 @@ __all__ = ["EarlyStopping", "ModelCheckpoint", "Monitor"]
 MODES = ("auto", "min", "max")
 
 
+def unknown_mode(callback: Callback) -> ValueError:
+    """Return the error about a figure of which it is not known what is better."""
+    who = type(callback).__name__
+    return ValueError(f"{who} expects mode 'min' or 'max' for {callback.monitor}: what is better is not known")
+
+
 class Monitor(Callback):
     """Base of callbacks that look for the best value of a figure.
 
@@ -54,9 +60,7 @@ class Monitor(Callback):
 
     def _check_monitor(self, recorded: bool) -> None:
         if recorded and self.mode == "auto" and larger_is_better(str(self.monitor)) is None:
-            raise ValueError(
-                f"{type(self).__name__} expects mode 'min' or 'max' for {self.monitor}: what is better is not known"
-            )
+            raise unknown_mode(self)
 
     def _is_better(self, figures: Mapping[str, float]) -> bool:
         """Whether the figure is better than the best so far; so is the first one, and any number than NaN."""
