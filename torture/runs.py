@@ -35,7 +35,8 @@ def draw(rng):
         "--hidden", rng.choice(["", "7", "32", "64,32"]),
         "--batch-size", batch, "--epochs", 40_000 // (1300 // batch + 40),
         "--optimizer", rng.choice(["adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop"]),
-        "--schedule", rng.choice(["linear", "constant"]), "--dtype", rng.choice(["float32", "float64"]),
+        "--schedule", rng.choice(["linear", "constant", "cosine", "one_cycle"]),
+        "--dtype", rng.choice(["float32", "float64"]),
         "--validation-fraction", validation, "--patience", rng.choice([0, 0, 5, 50]) if validation else 0,
         "--seed", int(rng.integers(100)), "--threads", int(rng.integers(1, 3)),
     ]  # fmt: skip

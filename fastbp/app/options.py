@@ -7,12 +7,14 @@ from fastbp._base import check
 from fastbp.data.datasets import Dataset
 from fastbp.nn.losses import CrossEntropyLoss
 from fastbp.nn.mlp import mlp
+from fastbp.schedules import CURVES
 from fastbp.train.optimizers import OPTIMIZERS, Optimizer, named_optimizer
 
 # Learning rates where none are given, of optimizers whose own is another
 _RATES = {"adam": 3e-3, "adamw": 3e-3, "sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "rmsprop": 1e-3}
 RATES = {name: _RATES.get(name, kind.lr) for name, (kind, _) in OPTIMIZERS.items()}
-SCHEDULES = ("linear", "constant")
+# "linear" goes by epochs here; those behind "constant" by steps, see `fastbp.schedules`.
+SCHEDULES = tuple(dict.fromkeys(["linear", "constant", *CURVES]))
 SCALINGS = ("auto", "none", "scale", "standardize")
 DTYPES = ("float32", "float64")
 LABEL_SMOOTHING = 0.1

@@ -148,7 +148,7 @@ def describe(run: Run) -> dict[str, str]:
     loss = "softmax cross-entropy" if data.classes else "mean squared error of standardised targets"
     if options["label_smoothing"]:
         loss += f", label smoothing {options['label_smoothing']:g}"
-    falling = " falling to 0" if options["schedule"] == "linear" else ""
+    falling = {"linear": " falling to 0", "constant": ""}.get(options["schedule"], f" by {options['schedule']}")
     decay = f", weight decay {options['weight_decay']:g}" if options["weight_decay"] else ""
     return {
         "data": f"{data.name}, {kind}, {model.in_features} features ({options['scaling']})",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp import schedules
 from fastbp.app.folder import Table, changed, difference, reason
 from fastbp.app.options import WATCHED, Options
 from fastbp.app.pipeline import Array, Pipeline, checksum, fingerprint
@@ -28,15 +29,17 @@ from fastbp.train.view import TrainerView
 CHECKPOINT_SECONDS = 30
 
 
-class Schedule(Callback):
-    """Lowers the learning rate to 0, epoch by epoch."""
+class Rates(Callback):
+    """Sets the learning rate: "linear" lowers it to 0 epoch by epoch; other curves are schedules of all steps."""
 
     def __init__(self, lr: float, epochs: int, kind: str) -> None:
         self.lr, self.epochs, self.kind = lr, epochs, kind
 
-    def rate(self, epoch: int) -> float:
-        """Return the rate after so many epochs."""
-        return self.lr * (1 - epoch / self.epochs) if self.kind == "linear" else self.lr
+    def rate(self, epoch: int) -> Any:
+        """Return the rate after so many epochs, or the schedule."""
+        if self.kind == "linear":
+            return self.lr * (1 - epoch / self.epochs)
+        return self.lr if self.kind == "constant" else schedules.named(self.kind, self.lr)
 
     def on_fit_begin(self, trainer: TrainerView) -> None:
         """Set the rate: a run that goes on may do so for another number of epochs."""
@@ -212,8 +215,12 @@ class Run:
             raise ValueError(f"--resume expects --epochs of more than the {done} that are done, got {epochs}")
         meta["options"]["epochs"] = epochs
         meta["continued"] = [*meta.get("continued", []), [done, was]]
-        rate = Schedule(self.options["lr"], epochs, self.options["schedule"]).rate(done)
-        how = f"falls from {rate:g} to 0" if self.options["schedule"] == "linear" else f"stays {rate:g}"
+        kind = self.options["schedule"]
+        rate = Rates(self.options["lr"], epochs, kind).rate(done)
+        if kind == "linear":
+            how = f"falls from {rate:g} to 0"
+        else:
+            how = f"stays {rate:g}" if kind == "constant" else f"goes along {rate} of all of them"
         return f"{done} of {was} epochs are done: goes on to {epochs}, and the learning rate {how} until then."
 
     def compile(self) -> None:
@@ -235,7 +242,7 @@ class Run:
         ready = {
             name: (pipeline.inputs(x), pipeline.targets(y)) for name, (x, y) in self.parts.items() if name != "test"
         }
-        schedule = Schedule(options["lr"], options["epochs"], options["schedule"])
+        rates = Rates(options["lr"], options["epochs"], options["schedule"])
         saves = Saves(checkpoint, tell)
         watched, patience = options.get("monitor", WATCHED), options["patience"]
         stopping = EarlyStopping(watched, patience) if patience else None
@@ -249,7 +256,7 @@ class Run:
                 validation_data=ready.get("validation"),
                 metrics=options.get("metric", ()),
                 # Saved at its end before the best parameters come back: a run goes on from the last ones.
-                callbacks=[schedule, saves, *([stopping] if stopping else [])],
+                callbacks=[rates, saves, *([stopping] if stopping else [])],
                 progress=progress,
                 resume=True,
             )

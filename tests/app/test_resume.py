@@ -290,6 +290,23 @@ def test_a_longer_run_goes_on_from_its_last_parameters_and_not_from_the_best(tmp
     assert (tmp_path / "watched" / HISTORY).read_bytes() == (tmp_path / "plain" / HISTORY).read_bytes()
 
 
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_a_schedule_by_name_spans_all_epochs_of_a_run_and_goes_on(tmp_path, stop, schedule):
+    options = [*QUICK, "--schedule", schedule, "--lr", 0.01]
+    assert f"lr 0.01 by {schedule}" in succeeds(*options, "--out", tmp_path / "straight")
+    stop(33)
+    train(*options, "--out", tmp_path / "stopped")
+    stop(None)
+    succeeds("--resume", "--out", tmp_path / "stopped")
+    assert results(tmp_path / "straight") == results(tmp_path / "stopped")
+    header, *lines = (tmp_path / "straight" / HISTORY).read_text().splitlines()
+    rates = [float(line.split(",")[header.split(",").index("lr")]) for line in lines]
+    steps = -(-len(fastbp.load_dataset("digits").x_train) * 9 // 10 // 64)
+    expected = fastbp.schedules.named(schedule, 0.01).values(3 * steps)[steps - 1 :: steps]
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
+    assert f"goes along {schedule}(0.01) of all" in succeeds("--resume", "--epochs", 5, "--out", tmp_path / "stopped")
+
+
 def test_no_fewer_epochs_than_are_done_and_none_after_an_early_stop(tmp_path):
     succeeds(*QUICK, "--out", tmp_path / "three")
     assert "more than the 3 that are done, got 2" in refused("--resume", "--epochs", 2, "--out", tmp_path / "three")
