@@ -46,6 +46,7 @@ with _imports:
     from fastbp.nn.sequential import Sequential
     from fastbp.train.callbacks import Callback, Checkpoint, LambdaCallback
     from fastbp.train.config import config, show_config, warmup
+    from fastbp.train.find_lr import RangeTest, find_lr
     from fastbp.train.history import History
     from fastbp.train.loggers import CSVLogger, TensorBoard
     from fastbp.train.monitors import EarlyStopping, ModelCheckpoint
@@ -82,6 +83,7 @@ __all__ = [
     "ParametricActivation",
     "Periodic",
     "RMSprop",
+    "RangeTest",
     "ReduceLROnPlateau",
     "Residual",
     "RowLoss",
@@ -97,6 +99,7 @@ __all__ = [
     "config",
     "cross_entropy",
     "entropy",
+    "find_lr",
     "from_torch",
     "gaussian_nll_loss",
     "get_num_threads",

@@ -36,6 +36,7 @@ ALLOWED = {
     "bench._sklearn": BASE | {"sklearn"},
     "data.tables": BASE | {"pyarrow"},
     "train.notebook": BASE | {"IPython"},  # imported in a notebook alone, which has it
+    "train.find_lr": BASE | {"matplotlib"},
     "sklearn": BASE | {"sklearn", "scipy", "joblib"},
     "torch": BASE | {"torch"},
     "nn.in_torch": BASE | {"torch"},
