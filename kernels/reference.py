@@ -73,13 +73,13 @@ def loss_and_gradient(code, z, labels, targets, class_weight, options, sample_we
 def _loss(code, z, labels, targets, class_weight, options, sample_weight, rows, gradient):
     """Return L and what its mean divided by; ``rows`` receives scales, losses and hits."""
     batch, n = z.shape
-    classes = code == _losses.SOFTMAX_LABELS
+    classes = _LOSSES[code].labelled
     kept = labels != options[_losses.IGNORE_INDEX] if classes else np.ones(batch, bool)
     scales = np.where(kept, sample_weight[:batch] if sample_weight.size else 1, 0).astype(z.dtype)
     divisor = 1.0
-    if options[_losses.REDUCTION] == _losses.MEAN:
+    if options[_losses.REDUCTION] in (_losses.MEAN, _losses.MEAN_OF_ROWS):
         weighted = scales
-        if classes and class_weight.size:
+        if classes and class_weight.size and options[_losses.REDUCTION] == _losses.MEAN:
             weighted = scales * class_weight[np.where(kept, labels, 0)]
         divisor = weighted.sum() * _LOSSES[code].terms(n)
         with np.errstate(divide="ignore", invalid="ignore"):  # weights that cancel divide by 0
@@ -201,7 +201,7 @@ def train_steps(frame, x, labels, targets, sample_weight, order, record):
         if settings[_frame.FINITE] and not np.isfinite(value) and (frame.rows[0, : len(chosen)] != 0).any():
             return
         record[:2, step] = value, divisor
-        if code in (_losses.SOFTMAX_LABELS, _losses.SOFTMAX_ONE_HOT):
+        if _LOSSES[code].hits:
             ignored = step_labels == options[_losses.IGNORE_INDEX]
             counted = len(chosen) - ignored.sum()
             record[2:, step] = frame.rows[2, : len(chosen)].sum(), counted

@@ -24,10 +24,11 @@ E = TypeVar("E", bound=Entry)
 class Number:
     """A number that users choose for a loss, an update rule or a layer, or a pair of numbers.
 
-    name, default : as users see them; the default of a pair is a pair
+    name, default : as users see them; the default of a pair is a pair, that of 1 or 0 for yes or no True or False
     text : what it says in the docstring
     least, below, most : each number is at least `least`, less than `below` and at most `most`
     positive : whether 0 is refused too
+    whole : whether numbers between whole ones are
     none : a layer's dtype to what None stands for; without it None is refused
     place : in `hyper`, for an update rule; the second of a pair stands behind. A loss's stand in order from OWN on,
         a layer's among its attributes
@@ -37,12 +38,13 @@ class Number:
     name: str
     default: float | tuple[float, float] | None
     text: str
+    least: float = 0.0
     below: float = math.inf
     most: float = math.inf
     positive: bool = False
+    whole: bool = False
     place: int = 0
     kept: Callable[[float], float] | None = None
-    least: float = 0.0
     none: Callable[[Any], float] | None = None
 
 

@@ -4,9 +4,11 @@ import textwrap
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fastbp._base import check
 from fastbp._base.docs import LINE
-from fastbp._base.schedule import Schedule, checked_number
+from fastbp._base.schedule import checked_number
 from fastbp.kernels.registry import Number
 
 
@@ -15,6 +17,8 @@ def checked(number: Number, value: Any, who: str, varies: bool = False) -> tuple
 
     varies : whether it may be a schedule
     """
+    if isinstance(number.default, bool):
+        return (float(check.flag(value, who, number.name)),)
     if not isinstance(number.default, tuple):
         return (_checked(number, value, who, number.name, varies),)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
@@ -22,12 +26,27 @@ def checked(number: Number, value: Any, who: str, varies: bool = False) -> tuple
     return tuple(_checked(number, each, who, f"{number.name}[{i}]", varies) for i, each in enumerate(value))
 
 
-def _checked(number: Number, value: Any, who: str, name: str, varies: bool) -> float | Schedule:
+def checked_each(number: Number, value: Any, who: str) -> float | tuple[float, ...]:
+    """Return the number that a user chose for all of something, or one each; errors as `checked` has them."""
+    if isinstance(value, (int, float, np.integer, np.floating, str)):
+        return float(checked(number, value, who)[0])
+    array = check.floats(value, np.dtype(np.float64), who, number.name)
+    if array.ndim == 0:
+        return float(checked(number, float(array), who)[0])
+    if array.ndim != 1 or not array.size:
+        shape = check.shape_text(array.shape)
+        raise ValueError(f"{who} expects {number.name} to be a number, or a row of them, got shape {shape}")
+    return tuple(_checked(number, float(each), who, f"{number.name}[{i}]", False) for i, each in enumerate(array))
+
+
+def _checked(number: Number, value: Any, who: str, name: str, varies: bool) -> Any:
     high = min(number.below, number.most)
     checks = checked_number if varies else check.number
-    found = checks(value, who, name, number.least, high, open_high=number.below == high)
+    found: Any = checks(value, who, name, number.least, high, open_high=number.below == high)
     if number.positive and found == 0:
         raise ValueError(f"{who} expects {name} greater than 0, got {value!r}")
+    if number.whole and found != int(found):
+        raise ValueError(f"{who} expects {name} to be a whole number, got {value!r}")
     return found
 
 
@@ -35,7 +54,11 @@ def parameters_of(numbers: Iterable[Number], varies: Container[str] = ()) -> lis
     """Return the numbers as `docstring` takes parameters; those of the names `varies` may be schedules."""
     found = []
     for number in numbers:
-        kind = "float or schedule" if number.name in varies else "float"
+        kind = "float" if number.default is None else type(number.default).__name__
+        if isinstance(number.default, tuple):
+            kind = "float"
+        if number.name in varies:
+            kind = f"{kind} or schedule"
         if isinstance(number.default, tuple):
             kind = f"({kind}, {kind})"
         default = "optional" if number.default is None else f"default {number.default}"

@@ -35,7 +35,7 @@ class Targets(NamedTuple):
     @property
     def labelled(self) -> bool:
         """Whether each row is of a class, so that there is an accuracy."""
-        return self.code in (kernels.SOFTMAX_LABELS, kernels.SOFTMAX_ONE_HOT)
+        return self.code >= 0 and kernels.BY_CODE[self.code].hits
 
     def as_classes(self) -> "Targets":
         """Return the targets, as classes where they are probabilities with a single 1 in each row."""
@@ -91,7 +91,7 @@ class Loss(Guarded):
     _who: ClassVar[str] = "Loss"
     _code: ClassVar[int]
     # What the outputs say, for metrics: "classes" (logits of one class a row), "labels" (logits of yes or no, each),
-    # "numbers" (first those that the targets are), or "any"
+    # "numbers" (first those that the targets are), "any", or other words: no metric by name judges those
     _says: ClassVar[str] = "numbers"
     _numbers: ClassVar[tuple[Number, ...]] = ()  # its own, each a field of that name
     # "forward" and "backward" are PyTorch's names, "call" is Keras's.
@@ -116,6 +116,10 @@ class Loss(Guarded):
             options = np.concatenate([np.zeros(kernels.OWN), own, options[kernels.OWN + len(own) :]])
         options[kernels.REDUCTION] = REDUCTIONS[reduction or self.reduction]
         return options
+
+    def _looks_at_targets(self) -> bool:
+        """Whether each step has to check more than the targets' shape, or class weights that are the caller's."""
+        return False
 
     def outputs_for(self, target_width: int) -> int:
         """Return how many outputs a network needs for this many target columns."""

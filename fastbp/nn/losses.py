@@ -9,9 +9,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp._base import check
 from fastbp._base.guard import guarded_record
-from fastbp._base.made import docstring, parameters_of
+from fastbp._base.made import docstring
 from fastbp.kernels import losses as kernels
 from fastbp.nn.loss import NO_LABELS, Loss, Targets, is_one_hot
+from fastbp.nn.made_losses import MadeLoss, by_output, options_of, set_by_output
 
 __all__ = [
     "LOSSES",
@@ -75,6 +76,9 @@ class CrossEntropyLoss(Loss):
                 f"{outputs}; for yes or no by one output take 'binary_cross_entropy_with_logits'"
             )
 
+    def _looks_at_targets(self) -> bool:
+        return self.weight is not None
+
     def targets(self, y: Any, batch: int, outputs: int, dtype: DTypeLike) -> Targets:  # noqa: D102
         dtype = np.dtype(dtype)
         class_weight = check.weights(self.weight, outputs, dtype, self._who, "weight", smallest=-np.inf)
@@ -132,18 +136,36 @@ class BCEWithLogitsLoss(Loss):
 
     Parameters
     ----------
+    pos_weight : float or array_like of shape (outputs,), optional
+        What a positive answer counts for beside a negative one: more than 1 finds more of them.
     reduction : {"mean", "sum", "none"}, default "mean"
         "mean" divides by the number of elements.
 
     Examples
     --------
     >>> import fastbp
-    >>> trainer = fastbp.Trainer(fastbp.mlp([4, 8, 1], rng=0), fastbp.BCEWithLogitsLoss())
+    >>> loss = fastbp.BCEWithLogitsLoss(pos_weight=9.0)
+    >>> trainer = fastbp.Trainer(fastbp.mlp([4, 8, 1], rng=0), loss)
     """
+
+    pos_weight: Any = None
 
     _who: ClassVar[str] = "binary_cross_entropy_with_logits"
     _says: ClassVar[str] = "labels"
     _code: ClassVar[int] = kernels.BCE_LOGITS
+    _weighted: ClassVar[kernels.Loss] = kernels.LOSSES["bce_logits_weighted"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pos_weight is not None:
+            set_by_output(self, self._weighted)
+
+    def targets(self, y: Any, batch: int, outputs: int, dtype: DTypeLike) -> Targets:  # noqa: D102
+        targets = super().targets(y, batch, outputs, dtype)
+        if self.pos_weight is None:
+            return targets
+        weight = by_output(self, self._weighted, outputs, dtype)
+        return targets._replace(code=self._weighted.code, class_weight=weight)
 
 
 @guarded_record
@@ -198,25 +220,33 @@ LOSSES: dict[str, type[Loss]] = {
 }
 # The same by the name of the class, as checkpoints have them
 KINDS: dict[str, type[Loss]] = {kind.__name__: kind for kind in LOSSES.values()}
-DIVIDES = ('reduction : {"mean", "sum", "none"}, default "mean"', '"mean" divides by the number of elements.')
 
 
-def publish(entry: kernels.Loss) -> type[Loss]:
+def publish(entry: kernels.Loss) -> type[MadeLoss]:
     """Make the class of a loss of the kernels' table, and make a `Trainer` and checkpoints know it by its name."""
     public = entry.public
     if public is None:
         raise ValueError(f"publish expects an entry with public names, got {entry.name!r} without")
-    fields = [(number.name, float, number.default) for number in entry.numbers]
-    said = {"Parameters": [*parameters_of(entry.numbers), DIVIDES]}
-    example = f">>> trainer = fastbp.Trainer(fastbp.mlp([4, 8, 1], rng=0), fastbp.{public.name}())"
+    fields: list[tuple[str, Any, Any]] = [(each.name, type(each.default), each.default) for each in entry.numbers]
+    fields += [(number.name, Any, number.default) for number in [entry.by_output] if number]
+    fields += [("ignore_index", int, -100)] * entry.labelled
+    text = "\n\n".join([f"{public.text}; see `{public.function}`.", *[public.more] * bool(public.more)])
+    what = "elements" if entry.outputs_per_term else "rows"
+    divides = ('reduction : {"mean", "sum", "none"}, default "mean"', f'"mean" divides by the number of {what}.')
+    outputs = 1 if entry.outputs_per_term else 3
+    example = f">>> trainer = fastbp.Trainer(fastbp.mlp([4, 8, {outputs}], rng=0), fastbp.{public.name}())"
     body = {
-        "__doc__": docstring(f"{public.text}; see `{public.function}`.", said, example),
+        "__doc__": docstring(text, {"Parameters": [*options_of(entry), divides]}, example),
         "__module__": __name__,
         "_who": public.function,
         "_code": entry.code,
+        "_says": entry.says,
         "_numbers": entry.numbers,
+        "_entry": entry,
     }
-    kind: type[Loss] = make_dataclass(public.name, fields, bases=(Loss,), namespace=body, frozen=True, kw_only=True)
+    kind: type[MadeLoss] = make_dataclass(
+        public.name, fields, bases=(MadeLoss,), namespace=body, frozen=True, kw_only=True
+    )
     LOSSES[entry.name] = KINDS[public.name] = globals()[public.name] = guarded_record(kind)  # pickle looks there
     return kind
 

@@ -1,4 +1,4 @@
-"""A loss and its gradients by the phases of a step: for L-BFGS, dropout, and losses that the kernels have not."""
+"""A loss and its gradients by the phases of a step: for L-BFGS and dropout."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -152,7 +152,7 @@ class Multilayer(Stopping, CallbackSupportMixin):
     ) -> None:
         model, objective = self._bound_model(), self._objective()
         if not incremental or not hasattr(self, "_optimizer"):
-            self._new_optimizer(model, objective.compiled and not self.dropout)
+            self._new_optimizer(model, not self._steps_by_hand())
         self._begin_watching()
         held_out = None
         if self.early_stopping:

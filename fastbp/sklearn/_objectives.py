@@ -1,18 +1,18 @@
-"""What is minimized: scikit-learn's losses in the words of fastbp's kernels, beside those that it has not.
+"""What is minimized: scikit-learn's losses in the words of fastbp's kernels.
 
 scikit-learn divides the sum over a batch's rows by the sum of their weights. Its squared error is halved; over several
 outputs `loss_` is the mean, but the gradient that of the sum.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
 
+from fastbp.kernels.losses.poisson_nll import DEVIANCE, FULL
 from fastbp.nn.loss import Loss, Targets, loss_and_gradient
-from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
+from fastbp.nn.losses import LOSSES, BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
 
 Array = NDArray[Any]
 
@@ -37,7 +37,9 @@ class Objective:
     value_scale: float = 1.0
     smoothing: float = 0.0
 
-    compiled: ClassVar[bool] = True  # whether a `Trainer`'s steps know the loss
+    def options(self, reduction: str | None = None) -> NDArray[np.float64]:
+        """Return the kernels' options."""
+        return self.loss.options(reduction)
 
     def targets(self, y: Array, outputs: int, dtype: np.dtype[Any]) -> Targets:
         """Return targets as the kernels take them; a class out of many comes as a row with one 1."""
@@ -52,19 +54,18 @@ class Objective:
         """Return the sum of the rows' losses times their weights, and its gradient by the network's outputs."""
         gradient = np.empty_like(z)
         counts = (self.weight_scale * weight).astype(z.dtype, copy=False)
-        value = loss_and_gradient(z, targets, self.loss.options("sum"), counts, np.zeros((3, len(z))), gradient)
+        value = loss_and_gradient(z, targets, self.options("sum"), counts, np.zeros((3, len(z))), gradient)
         return self.value_scale * value, gradient
 
 
 class Poisson(Objective):
     """Half the Poisson deviance of ``exp(z)``."""
 
-    compiled = False
-
-    def value_and_gradient(self, z: Array, targets: Targets, weight: Array) -> tuple[float, Array]:
-        y, mean, column = targets.values, np.exp(z), weight[:, np.newaxis].astype(z.dtype, copy=False)
-        terms = xlogy(y, y / mean) - y + mean
-        return float((column * terms).sum()), column * (mean - y)
+    def options(self, reduction: str | None = None) -> NDArray[np.float64]:
+        """Return the kernels' options."""
+        options = super().options(reduction)
+        options[FULL] = DEVIANCE
+        return options
 
 
 def softmax(label_smoothing: float) -> Objective:
@@ -80,7 +81,7 @@ def logistic(label_smoothing: float) -> Objective:
 def regression(name: str, n_targets: int) -> Objective:
     """Return a regressor's loss: "squared_error", "poisson" or "gaussian_nll"."""
     if name == "poisson":
-        return Poisson(MSELoss(reduction="sum"))
+        return Poisson(LOSSES["poisson_nll"](reduction="sum"))
     if name == "gaussian_nll":
         return Objective(GaussianNLLLoss(reduction="sum"))
     return Objective(MSELoss(reduction="sum"), weight_scale=0.5, value_scale=1 / n_targets)

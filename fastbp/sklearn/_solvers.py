@@ -1,4 +1,4 @@
-"""Epochs of "sgd" and "adam": compiled steps, or layers by hand where a step has what the kernels have not.
+"""Epochs of "sgd" and "adam": compiled steps, or layers by hand where units are dropped out.
 
 scikit-learn's optimizer objects keep the learning rate and say when to stop; by hand they make the updates as well.
 Their lists of moments are empty while a `CompiledSolver` has the moments, and full otherwise: by hand, and in a state
@@ -20,7 +20,7 @@ from fastbp.kernels.run.frame import RECORD_LOSS, RECORD_ROWS
 from fastbp.kernels.run.penalty import DECAY, NUMBERS, SQUARES, STEP_EPS
 from fastbp.nn.sequential import Sequential
 from fastbp.sklearn._batches import Samples, epoch_of
-from fastbp.sklearn._by_hand import Passes, with_dropout
+from fastbp.sklearn._by_hand import with_dropout
 from fastbp.sklearn._networks import parameters_of, split, sum_of_squares, weight_blocks
 from fastbp.sklearn._objectives import Objective, subset
 from fastbp.train import optimizers
@@ -141,7 +141,7 @@ class CompiledSolver(Steps):
         self._expect(samples.targets.code, ("train_penalized",), samples.rows)
         self._prepare(batch, samples.sparse)
         epoch = epoch_of(samples, objective, order, batch, samples.targets.values.shape[1])
-        self._options[:] = objective.loss.options()  # its numbers may be others than in the call before
+        self._options[:] = objective.options()  # its numbers may be others than in the call before
         self._options[REDUCTION] = epoch.reduction
         given = Given(samples.rows, samples.targets, epoch.weight)
         return self._steps(given, order, batch, epoch.totals, alpha)
@@ -190,7 +190,7 @@ class CompiledSolver(Steps):
 
 
 class ByHandSolver:
-    """Steps layer by layer, for dropout and for losses that the kernels have not. Slower, and as exact.
+    """Steps layer by layer, for dropout. Slower, and as exact.
 
     Parameters
     ----------
@@ -213,7 +213,6 @@ class ByHandSolver:
         """Make the steps of an epoch; return the loss of each batch before its update, penalty included."""
         model = self.model
         params = parameters_of(model)
-        passes = None if self._dropout else Passes(model, batch, samples.sparse)
         losses = []
         for start in range(0, len(order), batch):
             which = order[start : start + batch]
@@ -223,11 +222,8 @@ class ByHandSolver:
                 losses.append(0.0)
                 continue
             targets, weight = subset(samples.targets, which), weight / total
-            if passes is not None:
-                value = passes.loss_and_gradients(objective, samples.rows[which], targets, weight)
-            else:
-                masks = [self._mask(len(which), layer.out_features) for layer in model.layers[:-1]]
-                value = with_dropout(model, objective, samples.dense(which), targets, weight, masks)
+            masks = [self._mask(len(which), layer.out_features) for layer in model.layers[:-1]]
+            value = with_dropout(model, objective, samples.dense(which), targets, weight, masks)
             losses.append(value + 0.5 * alpha / total * sum_of_squares(model))
             gradients = [layer._dw + alpha / total * layer._w for layer in model.layers]
             self._schedule.update_params(params, gradients + [layer._db for layer in model.layers])

@@ -101,12 +101,16 @@ class State(BaseEstimator):
             with suppress(TypeError, ValueError):  # it loads, and a call says what is wrong with them
                 self._move_in()
 
+    def _steps_by_hand(self) -> bool:
+        """Whether steps are made layer by layer."""
+        return bool(self.dropout)
+
     def _new_optimizer(self, model: Sequential, compiled: bool) -> None:
         self._optimizer = schedule_of(self, [] if compiled else parameters_of(model))
 
     def _solver_of(self, model: Sequential, objective: Objective) -> CompiledSolver | ByHandSolver:
         """Return what makes a model's steps: the one that made the last, or another that goes on with its moments."""
-        compiled = objective.compiled and not self.dropout
+        compiled = not self._steps_by_hand()
         old = self.__dict__.get("_solver")
         if isinstance(old, CompiledSolver) and old.has_moments_of(self._optimizer):
             if compiled and old.model is model:

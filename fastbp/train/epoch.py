@@ -30,7 +30,7 @@ def make_epoch(
         trainer._prepare(batch, isinstance(samples.x, StoredRows))
         now = staging.at(done)
         taken = now.samples
-        if getattr(trainer.loss, "weight", None) is not None:
+        if taken.targets.class_weight.size and trainer.loss._looks_at_targets():
             taken = taken._replace(targets=_with_class_weight(trainer, taken.targets))
         most = trainer._most_tasks(batch)
         if pace is None or pace.tasks != most:

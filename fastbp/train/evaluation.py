@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.kernels.losses import IGNORE_INDEX
 from fastbp.nn.loss import Loss, Targets
-from fastbp.nn.losses import CrossEntropyLoss
 from fastbp.nn.own_losses import takes_weight
 from fastbp.nn.sequential import Sequential
 from fastbp.train.metrics import METRICS, entry_of, metric_names
@@ -113,8 +113,8 @@ def figures_of(
 def scores(chosen: Iterable[Chosen], loss: Loss, samples: Samples, z: Array) -> dict[str, float]:
     """Return what metrics say of outputs, without the rows of the ignored label; NaN where no row counts."""
     targets, weight = samples.targets, samples.weight
-    if isinstance(loss, CrossEntropyLoss) and targets.labels.size:
-        counted = targets.labels != loss.ignore_index
+    if targets.labels.size:
+        counted = targets.labels != loss.options()[IGNORE_INDEX]
         if not counted.all():
             z, targets = z[counted], targets._replace(labels=targets.labels[counted])
             weight = weight[counted] if weight.size else weight

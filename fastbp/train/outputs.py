@@ -108,7 +108,8 @@ def forms_of(loss: Loss, outputs: int) -> tuple[type, ...]:
         return Classes, Numbers
     if loss._says == "labels":
         return (Classes,) if outputs == 1 else (Labels,)
-    return (Classes,) if loss._says == "classes" else (Numbers,)
+    forms: dict[str, tuple[type, ...]] = {"classes": (Classes,), "numbers": (Numbers,)}
+    return forms.get(loss._says, ())
 
 
 def true_of(form: type, targets: Targets, outputs: int) -> Array:

@@ -207,8 +207,7 @@ class Trainer(ByHand):
                 self._run(samples, Part(_ONE, batch, _NO_ORDER, self._record), tasks)
                 if kind is not None:
                     kind.end(tasks, began, batch)
-                # A class weight is looked at anew each time, as it is the caller's.
-                given = not sparse and targets.code >= 0 and getattr(self._loss, "weight", None) is None
+                given = not sparse and targets.code >= 0 and not self._loss._looks_at_targets()
                 self._usual = (INT64 if targets.labels.size else self._model.dtype) if given else None
             set_unguarded(self, "_steps", self._steps + 1)
             return float(self._record[0, 0])

@@ -16,6 +16,7 @@ from .registry import (
     LABEL_SMOOTHING,
     LOSSES,
     MEAN,
+    MEAN_OF_ROWS,
     NARROW,
     NONE,
     OPTIONS_SIZE,
@@ -30,7 +31,7 @@ from .registry import (
 
 __all__ = [
     "BCE_LOGITS", "BY_CODE", "CONSTANT", "DONE", "GAUSSIAN_NLL", "IGNORE_INDEX", "LABEL_SMOOTHING", "LOSSES", "MEAN",
-    "MSE", "NARROW", "NONE", "OPTIONS_SIZE", "OWN", "REDUCTION", "SOFTMAX_LABELS", "SOFTMAX_ONE_HOT",
+    "MEAN_OF_ROWS", "MSE", "NARROW", "NONE", "OPTIONS_SIZE", "OWN", "REDUCTION", "SOFTMAX_LABELS", "SOFTMAX_ONE_HOT",
     "SOFTMAX_PROBABILITIES", "SUM", "UNUSABLE", "VARIANCE_EPS", "Loss", "own_loss",
 ]  # fmt: skip
 

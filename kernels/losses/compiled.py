@@ -9,7 +9,7 @@ from numba import carray
 
 from ..compile.functions import kernel
 from ..compile.pointers import at, doubles_at, lanes_of, pointer_to, read_only
-from ..compile.records import DOUBLES, INT, INTS, POINTER, record
+from ..compile.records import DOUBLES, INT, INTS, POINTER, method, record
 from ..compile.sources import function_of
 from ..linalg.matrix import Matrix, through
 from ..linalg.tasks import share
@@ -17,19 +17,11 @@ from ..ops.call import FIRST, LABELS, PLACE, ROWS, TARGETS, WIDTH, Op, op_types
 from ..run import frame as _frame
 from ..run.frame import CLASS_WEIGHT, CLASS_WEIGHTS, OPTIONS, ROOM_ROWS, WORK
 from ..run.plan import APPLY_SLOPE, FLAGS, LD, OUT, ROOMY, SLOPE, A, D
-from ..simd.rows import log, summed
-from .gaussian_nll import gaussian_log_variance
+from ..simd.rows import summed
 from .narrow import columns_summed, numbers_narrow
-from .planes import softmax_labels_planes, softmax_labels_planes_value
-from .registry import CONSTANT, IGNORE_INDEX, NARROW, OWN, VARIANCE_EPS, Loss
-from .softmax import (
-    labels_of_rows,
-    labels_of_rows_value,
-    one_hot_of_rows,
-    probabilities_of_rows,
-    probabilities_of_rows_value,
-    scale_row,
-)
+from .planes import planes_of
+from .registry import IGNORE_INDEX, NARROW, OWN, Loss
+from .softmax import scale_row
 
 # exp, a logarithm and the sums of one element cost about as much as this many multiplications and additions.
 ELEMENT_WORK = 30
@@ -42,6 +34,15 @@ Rows = record(
     targets=POINTER, width=INT, class_weight=POINTER, classes=INT, options=DOUBLES, scales=DOUBLES, losses=DOUBLES,
     hits=DOUBLES,
 )  # fmt: skip
+
+
+@method(Rows)
+def of_equal_classes(r):
+    """The same rows, where no class weighs more than another."""
+    return Rows(
+        r.z, r.d, r.slope, r.ld, r.n, r.stored, r.start, r.stop, r.labels, r.targets, r.width, r.class_weight, 0,
+        r.options, r.scales, r.losses, r.hits,
+    )  # fmt: skip
 
 
 @kernel
@@ -95,10 +96,12 @@ def no_hits(r):
     carray(at(r.hits, r.start), r.stop - r.start)[:] = 0.0
 
 
-def numbers_of_rows(formula: Callable[..., Any], numbers: int) -> Any:
+def numbers_of_rows(loss: Loss, gradient: bool) -> Any:
     """Return the kernel of a loss that is one formula of outputs and targets, for some rows."""
-    by_row = summed(formula, reads=2, writes=1, numbers=1, doubles=numbers)
-    narrow = numbers_narrow(columns_summed(formula, numbers))
+    formula, numbers, by_output = loss.formula, len(loss.numbers), loss.by_output is not None
+    assert formula is not None
+    narrow = numbers_narrow(columns_summed(formula, numbers, by_output=by_output, gradient=gradient), gradient)
+    by_row = summed(formula, reads=2 + by_output, writes=1, numbers=1, doubles=numbers, keeps=gradient)
 
     @kernel
     def of_rows(r):
@@ -108,24 +111,15 @@ def numbers_of_rows(formula: Callable[..., Any], numbers: int) -> Any:
             return
         for i in range(r.start, r.stop):
             z, t, d = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld)
-            r.losses[i] = by_row(z, t, d, real(r.scales[i]), at(r.options, OWN), r.n)
+            scale, own, total = real(r.scales[i]), at(r.options, OWN), 0.0
+            if by_output:
+                for c in range(0, r.n, r.width):  # the targets are repeated
+                    total += by_row(at(z, c), t, at(r.class_weight, c), at(d, c), scale, own, r.width)
+            else:
+                total = by_row(z, t, d, scale, own, r.n)
+            r.losses[i] = total
 
     return of_rows
-
-
-gaussian_row = summed(gaussian_log_variance, reads=3, writes=2, numbers=3)
-
-
-@kernel
-def gaussian_of_rows(r):
-    """Means, then log-variances: the losses of some rows and their gradients."""
-    real = carray(r.z, 1).dtype.type
-    half = r.n // 2
-    smallest, constant = real(log(r.options[VARIANCE_EPS])), real(r.options[CONSTANT])
-    for i in range(r.start, r.stop):
-        z, t, d = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld)
-        scale = real(r.scales[i])
-        r.losses[i] = gaussian_row(z, at(z, half), t, d, at(d, half), scale, smallest, constant, half)
 
 
 def own_of_rows(row: Callable[..., Any]) -> Any:
@@ -148,12 +142,6 @@ def own_of_rows(row: Callable[..., Any]) -> Any:
     return of_rows
 
 
-_OF_ROWS = {
-    "softmax_labels": labels_of_rows,
-    "softmax_probabilities": probabilities_of_rows,
-    "softmax_one_hot": one_hot_of_rows,
-    "gaussian_nll": gaussian_of_rows,
-}
 # How an op of a loss begins; what follows writes each row's loss, hit and gradient.
 _SOURCE = """
 def {name}(x, frame, row, span, pieces, piece):
@@ -168,29 +156,25 @@ def {name}(x, frame, row, span, pieces, piece):
 @functools.cache
 def op_of_loss(loss: Loss, name: str) -> Op:
     """Return the op of a loss. It writes `losses`, `hits` and dz of the plan's last row; a piece is some rows."""
-    of_rows = _OF_ROWS.get(loss.name)
-    if loss.row is not None:
-        of_rows = own_of_rows(loss.row)
-    elif loss.formula is not None and of_rows is None:
-        of_rows = numbers_of_rows(loss.formula, len(loss.numbers))
     source = _SOURCE.format(
         name=name,
         hits="pass" if loss.hits else "no_hits(r)",
         ignored="blank_ignored(r, row[APPLY_SLOPE])" if loss.labelled else "pass",
     )
     scope = {
-        "rows_of_loss": rows_of_loss, "of_rows": of_rows, "no_hits": no_hits, "APPLY_SLOPE": APPLY_SLOPE,
+        "rows_of_loss": rows_of_loss, "of_rows": rows_of(loss, True), "no_hits": no_hits, "APPLY_SLOPE": APPLY_SLOPE,
         "through_activation": through_activation, "blank_ignored": blank_ignored,
     }  # fmt: skip
     return Op(function_of(source, name, loss.twin, scope), op_types)
 
 
-_OTHERS = {
-    ("softmax_labels", "value"): labels_of_rows_value,
-    ("softmax_labels", "planes"): softmax_labels_planes,
-    ("softmax_labels", "value_of_planes"): softmax_labels_planes_value,
-    ("softmax_probabilities", "value"): probabilities_of_rows_value,
-}
+def rows_of(loss: Loss, gradient: bool) -> Any:
+    """Return the kernel of a loss for some rows: their losses, and their gradients where there are to be any."""
+    if loss.rows is not None:
+        return loss.rows(gradient)
+    return own_of_rows(loss.row) if loss.row is not None else numbers_of_rows(loss, gradient)
+
+
 _OTHER_SOURCE = """
 def {name}(x, frame, row, span, pieces, piece):
     of_rows(rows_of_loss(x, frame, row, span, pieces, piece))
@@ -200,5 +184,9 @@ def {name}(x, frame, row, span, pieces, piece):
 @functools.cache
 def other_op_of_loss(loss: Loss, what: str, name: str) -> Op:
     """Return another op of a loss, see `functions`; the last layer has no activation."""
-    scope = {"rows_of_loss": rows_of_loss, "of_rows": _OTHERS[loss.name, what]}
+    if what == "value":
+        of_rows = rows_of(loss, False)
+    else:
+        of_rows = planes_of(what == "planes")
+    scope = {"rows_of_loss": rows_of_loss, "of_rows": of_rows}
     return Op(function_of(_OTHER_SOURCE.format(name=name), name, loss.twin, scope), op_types)

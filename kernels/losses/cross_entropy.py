@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .registry import LABEL_SMOOTHING, loss
+from .registry import LABEL_SMOOTHING, loss, made_in
 from .weighing import weigh, weigh_twin
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def target_gradient(v: Lanes, e: Vec, q: Vec, w: Vec, factor: Vec, keep: Vec, sp
     return v.fma(-scale, w * v.fma(keep, q, spread), e * factor)
 
 
-def _log_softmax(z):
+def log_softmax(z):
     shifted = z - z.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
@@ -58,7 +58,7 @@ def probabilities_twin(z, q, class_weight, options):
     wq = (1 - smoothing) * q + smoothing / z.shape[1]
     if class_weight.size:
         wq = wq * class_weight
-    log_p = _log_softmax(z)
+    log_p = log_softmax(z)
     # 0 log 0 is 0; but where the logits make no distribution, there is no loss
     value = np.where(np.isnan(log_p).any(axis=1), np.nan, -weigh_twin(wq, log_p).sum(axis=1))
     return value, wq.sum(axis=1, keepdims=True) * np.exp(log_p) - wq
@@ -69,7 +69,15 @@ def labels_twin(z, labels, class_weight, options):
 
 
 SOFTMAX_LABELS = loss(
-    "softmax_labels", 0, labels_twin, labelled=True, hits=True, others=("value", "planes", "value_of_planes")
+    "softmax_labels",
+    0,
+    labels_twin,
+    rows=made_in("softmax", "labels_of_rows"),
+    labelled=True,
+    hits=True,
+    others=("value", "planes", "value_of_planes"),
 )
-SOFTMAX_PROBABILITIES = loss("softmax_probabilities", 1, probabilities_twin, others=("value",))
-SOFTMAX_ONE_HOT = loss("softmax_one_hot", 5, probabilities_twin, hits=True)
+SOFTMAX_PROBABILITIES = loss(
+    "softmax_probabilities", 1, probabilities_twin, rows=made_in("softmax", "probabilities_of_rows")
+)
+SOFTMAX_ONE_HOT = loss("softmax_one_hot", 5, probabilities_twin, rows=made_in("softmax", "one_hot_of_rows"), hits=True)

@@ -25,8 +25,8 @@ def value_op_of_loss(loss: Loss) -> Code:
 def other_op_of_loss(loss: Loss, what: str) -> Code:
     """Return another op of a loss, one of its `others`, to be called by hand.
 
-    "value" writes `losses` alone: the same, without a gradient. "planes" is the op for planes, see `planes`, of at most
-    NARROW classes and without smoothing; "value_of_planes" is that without a gradient.
+    "value" writes `losses` alone, to the same bits, without a gradient. "planes" is the op for planes, see there, of at
+    most NARROW classes and without smoothing; "value_of_planes" is that without a gradient.
     """
     name = f"{what}_{loss.name}"
     return Code(loss.twin.__module__, name, lambda: _compiled().other_op_of_loss(loss, what, name))

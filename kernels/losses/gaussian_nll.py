@@ -54,4 +54,27 @@ def twin(z, targets, class_weight, options):
     return value.sum(axis=1), np.concatenate([dmean, (1 - (mean - targets) * dmean) / 2], axis=1)
 
 
-GAUSSIAN_NLL = loss("gaussian_nll", 4, twin, outputs_per_term=2, formula=gaussian_log_variance)
+def rows(gradient):
+    """Means, then log-variances: the losses of some rows and their gradients."""
+    from numba import carray
+
+    from ..compile.functions import kernel
+    from ..compile.pointers import at
+    from ..simd.rows import log, summed
+
+    by_row = summed(gaussian_log_variance, reads=3, writes=2, numbers=3, keeps=gradient)
+
+    @kernel
+    def of_rows(r):
+        real = carray(r.z, 1).dtype.type
+        half = r.n // 2
+        smallest, constant = real(log(r.options[VARIANCE_EPS])), real(r.options[CONSTANT])
+        for i in range(r.start, r.stop):
+            z, t, d = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld)
+            scale = real(r.scales[i])
+            r.losses[i] = by_row(z, at(z, half), t, d, at(d, half), scale, smallest, constant, half)
+
+    return of_rows
+
+
+GAUSSIAN_NLL = loss("gaussian_nll", 4, twin, outputs_per_term=2, rows=rows)

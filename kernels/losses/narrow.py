@@ -22,10 +22,10 @@ from .registry import IGNORE_INDEX, NARROW, OWN
 
 
 def _softmax(gradient: bool) -> Any:
-    """Make the code of `softmax_columns`, or of `softmax_columns_value` without a gradient."""
+    """Make the code of `softmax_columns`."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-        panel, classes, labels, own, loss, *rest = args
+        panel, classes, labels, own, loss, scale, hit = args
         lanes = Lanes(b, signature.args[0].dtype)
         wide = lanes.widened()
         label, own = lanes.load(labels), lanes.load(own)
@@ -58,7 +58,6 @@ def _softmax(gradient: bool) -> Any:
         lanes.store(lanes.select(counts, value, 0.0), loss)
         if not gradient:
             return context.get_dummy_value()
-        scale, hit = rest
         found = b.and_(counts, label.equals(first.get()))
         lanes.store(lanes.select(found, 1.0, 0.0), hit)
         share = lanes.load(scale) * own
@@ -73,34 +72,36 @@ def _softmax(gradient: bool) -> Any:
     return codegen
 
 
-# softmax_columns(panel, classes, labels, own, loss, scale, hit): panel[c * width + i] holds the logit of class c in row
-# i, and receives its gradient times scale[i]; labels[i] is a class, or -1 for a row that does not count; own[i] is the
-# weight of that class. loss[i] and hit[i] are written: the row's loss, and 1 where its label is the first of the
-# largest. softmax_columns_value writes the losses alone, and their bits are the same.
-softmax_columns, softmax_columns_value = (
-    make_intrinsic(
-        name,
-        ["panel", "classes", "labels", "own", "loss", "scale", "hit"][:parameters],
+def softmax_columns(gradient: bool) -> Any:
+    """Make ``f(panel, classes, labels, own, loss, scale, hit)``, the cross-entropy of a panel of logits.
+
+    ``panel[c * width + i]`` holds the logit of class c in row i, and receives its gradient times ``scale[i]``;
+    ``labels[i]`` is a class, or -1 for a row that does not count; ``own[i]`` is the weight of that class. ``loss[i]``
+    and ``hit[i]`` are written: the row's loss, and 1 where its label is the first of the largest. Without a `gradient`
+    the losses alone are, and their bits are the same.
+    """
+    return make_intrinsic(
+        "softmax_columns",
+        ["panel", "classes", "labels", "own", "loss", "scale", "hit"],
         lambda p, n, *rest: types.void(p, types.int64, *[p] * len(rest)),
         _softmax(gradient),
     )
-    for name, parameters, gradient in (("softmax_columns", 7, True), ("softmax_columns_value", 5, False))
-)
 
 
-def columns_summed(formula: Callable[..., Any], doubles: int) -> Any:
-    """Make ``f(z, targets, scale, own, columns, count, sums)`` of a loss of two numbers.
+def columns_summed(formula: Callable[..., Any], doubles: int, *, by_output: bool, gradient: bool) -> Any:
+    """Make ``f(z, targets, each, scale, own, columns, width, count, sums)`` of a loss of two numbers.
 
     The formula is ``formula(lanes, z, target, scale, *own)`` and returns the loss and the gradient, as in
-    `simd.rows.summed`.
+    `simd.rows.summed`; `by_output` it takes a number of the column before scale.
 
-    z, targets : panels of `columns` vectors; z receives the gradient
+    z, targets : panels of `columns` and `width` vectors; z receives the gradient, if there is to be one
+    each : a number for each column, read `by_output`; the targets are repeated then, until there is one for each
     scale, sums : float64, one number for each of the first `count` lanes, read and written: each row's factor and sum
     own : so many `doubles`, the loss's own numbers
     """
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
-        z, targets, scale, own, columns, count, sums = args
+        z, targets, each, scale, own, columns, width, count, sums = args
         lanes = Lanes(b, signature.args[0].dtype)
         wide = lanes.widened()
         rows = wide.first_lanes(count)
@@ -110,17 +111,21 @@ def columns_summed(formula: Callable[..., Any], doubles: int) -> Any:
         with count_loop(b, I64(0), columns, 1) as c:
             offset = b.mul(c, I64(lanes.width))
             place = b.gep(z, [offset])
+            if by_output:
+                offset = b.mul(b.urem(c, width), I64(lanes.width))
             target = lanes.load(b.gep(targets, [offset]))
-            term, gradient = formula(lanes, lanes.load(place), target, factor, *numbers)
-            lanes.store(gradient, place)
+            of_column = [lanes.splat(b.load(b.gep(each, [c])))] if by_output else []
+            term, slope = formula(lanes, lanes.load(place), target, *of_column, factor, *numbers)
+            if gradient:
+                lanes.store(slope, place)
             total.set(total.get() + lanes.widen(term))
         wide.store(total.get(), sums, rows)
         return context.get_dummy_value()
 
     return make_intrinsic(
         f"columns_{formula.__name__}",
-        ["z", "targets", "scale", "own", "columns", "count", "sums"],
-        lambda p, q, rows, *rest: types.void(p, p, rows, rows, types.int64, types.int64, rows),
+        ["z", "targets", "each", "scale", "own", "columns", "width", "count", "sums"],
+        lambda p, q, e, rows, *rest: types.void(p, p, p, rows, rows, types.int64, types.int64, types.int64, rows),
         codegen,
     )
 
@@ -143,66 +148,60 @@ def load_labels(r, first, count, block, width):
         lanes[2, i] = real(r.scales[row])
 
 
-@kernel
-def softmax_block(r, first, count, block, panel, width):
-    """The losses, hits and gradients of a block of rows whose logits are in the panel, a lane a row."""
-    load_labels(r, first, count, block, width)
-    lanes = carray(block, (5, width))
-    softmax_columns(
-        panel, r.n, block, at(block, width), at(block, 3 * width), at(block, 2 * width), at(block, 4 * width)
-    )
-    for i in range(count):
-        r.losses[first + i], r.hits[first + i] = lanes[3, i], lanes[4, i]
+def softmax_block(gradient: bool) -> Any:
+    """Make the kernel of a block of rows whose logits are in a panel, a lane a row: losses, and hits and gradients."""
+    of_columns = softmax_columns(gradient)
+
+    @kernel
+    def of_block(r, first, count, block, panel, width):
+        load_labels(r, first, count, block, width)
+        lanes = carray(block, (5, width))
+        of_columns(
+            panel, r.n, block, at(block, width), at(block, 3 * width), at(block, 2 * width), at(block, 4 * width)
+        )
+        for i in range(count):
+            r.losses[first + i] = lanes[3, i]
+            if gradient:
+                r.hits[first + i] = lanes[4, i]
+
+    return of_block
 
 
-@kernel
-def softmax_block_value(r, first, count, block, panel, width):
-    """The losses alone of a block of rows whose logits are in the panel, a lane a row."""
-    load_labels(r, first, count, block, width)
-    lanes = carray(block, (5, width))
-    softmax_columns_value(panel, r.n, block, at(block, width), at(block, 3 * width))
-    for i in range(count):
-        r.losses[first + i] = lanes[3, i]
-
-
-@kernel
-def softmax_labels_narrow(r):
-    """The softmax cross-entropy of class labels, of at most NARROW classes, unsmoothed, for some rows."""
-    width = lanes_of(r.z)
-    block = narrow_scratch(r.z)
-    panel = at(block, 5 * width)
-    for first in range(r.start, r.stop, width):
-        count = min(width, r.stop - first)
-        turn(at(r.z, first * r.ld), r.ld, r.stored, count, panel, width)
-        softmax_block(r, first, count, block, panel, width)
-        turn_back(at(r.d, first * r.ld), r.ld, r.stored, count, panel, width)
-
-
-@kernel
-def softmax_labels_narrow_value(r):
-    """The losses alone."""
-    width = lanes_of(r.z)
-    block = narrow_scratch(r.z)
-    panel = at(block, 5 * width)
-    for first in range(r.start, r.stop, width):
-        count = min(width, r.stop - first)
-        turn(at(r.z, first * r.ld), r.ld, r.stored, count, panel, width)
-        softmax_block_value(r, first, count, block, panel, width)
-
-
-def numbers_narrow(by_columns: Any) -> Any:
-    """Make the kernel of a loss of numbers, of at most NARROW columns, for some rows; see `columns_summed`."""
+def labels_narrow(gradient: bool) -> Any:
+    """Make the kernel of class labels, of at most NARROW classes, unsmoothed, for some rows."""
+    of_block = softmax_block(gradient)
 
     @kernel
     def narrow(r):
         width = lanes_of(r.z)
-        panel = narrow_scratch(r.z)
-        given = at(panel, (NARROW + WIDEST_LANES) * width)
+        block = narrow_scratch(r.z)
+        panel = at(block, 5 * width)
         for first in range(r.start, r.stop, width):
             count = min(width, r.stop - first)
-            turn(at(r.z, first * r.ld), r.ld, r.n, count, panel, width)
-            turn(at(r.targets, first * r.width), r.width, r.n, count, given, width)
-            by_columns(panel, given, at(r.scales, first), at(r.options, OWN), r.n, count, at(r.losses, first))
-            turn_back(at(r.d, first * r.ld), r.ld, r.n, count, panel, width)
+            turn(at(r.z, first * r.ld), r.ld, r.stored, count, panel, width)
+            of_block(r, first, count, block, panel, width)
+            if gradient:
+                turn_back(at(r.d, first * r.ld), r.ld, r.stored, count, panel, width)
+
+    return narrow
+
+
+def numbers_narrow(by_columns: Any, gradient: bool) -> Any:
+    """Make the kernel of a loss of numbers, of at most NARROW columns, for some rows; see `columns_summed`."""
+
+    @kernel
+    def narrow(r):
+        lanes = lanes_of(r.z)
+        panel = narrow_scratch(r.z)
+        given = at(panel, (NARROW + WIDEST_LANES) * lanes)
+        scales, own = r.scales, at(r.options, OWN)
+        for first in range(r.start, r.stop, lanes):
+            count = min(lanes, r.stop - first)
+            turn(at(r.z, first * r.ld), r.ld, r.n, count, panel, lanes)
+            turn(at(r.targets, first * r.width), r.width, r.width, count, given, lanes)
+            sums = at(r.losses, first)
+            by_columns(panel, given, r.class_weight, at(scales, first), own, r.n, r.width, count, sums)
+            if gradient:
+                turn_back(at(r.d, first * r.ld), r.ld, r.n, count, panel, lanes)
 
     return narrow

@@ -3,7 +3,7 @@
 from ..compile.functions import kernel
 from ..compile.pointers import at
 from ..simd.rows import weighted
-from .registry import IGNORE_INDEX, MEAN, REDUCTION
+from .registry import IGNORE_INDEX, MEAN, MEAN_OF_ROWS, REDUCTION
 
 
 @kernel
@@ -15,10 +15,13 @@ def row_scales(terms, labels, counts, class_weight, options, sample_weight, scal
     counts : how many rows are not ignored
 
     Mean: for class labels the weighted mean over the rows that are not ignored, divided by the sum of their classes'
-    weights; else over all terms of a row. Sample weights weigh the mean as well.
+    weights, but for MEAN_OF_ROWS; else over all terms of a row. Sample weights weigh the mean as well.
     """
-    mean, labelled, ignored = options[REDUCTION] == MEAN, labels.size > 0, options[IGNORE_INDEX]
-    if sample_weight.size == 0 and not (labelled and class_weight.size > 0):
+    labelled, ignored = labels.size > 0, options[IGNORE_INDEX]
+    mean, weighs = options[REDUCTION] == MEAN, labelled and class_weight.size > 0
+    if options[REDUCTION] == MEAN_OF_ROWS:
+        mean, weighs = True, False
+    if sample_weight.size == 0 and not weighs:
         # All rows count the same: loops without a sum that waits for itself.
         total = float(counts * terms) if mean else 1.0
         share = 1.0 / total if total > 0.0 else 0.0
@@ -34,7 +37,7 @@ def row_scales(terms, labels, counts, class_weight, options, sample_weight, scal
         if labelled:
             if labels[i] == ignored:
                 scales[i] = weight = 0.0
-            elif class_weight.size > 0:
+            elif weighs:
                 weight *= class_weight[labels[i]]
         total += weight
         counts_any |= weight != 0.0

@@ -1,5 +1,7 @@
 """Rows of the softmax cross-entropy, put together from passes over the row: its maximum, exp and sum, the gradient."""
 
+from typing import Any
+
 from numba import carray
 
 from ..compile.functions import kernel
@@ -7,10 +9,9 @@ from ..compile.pointers import at, stack_block
 from ..simd.lanes import lanewise
 from ..simd.rows import exp_rows, exp_shifted, log, row_max, summed
 from . import cross_entropy
-from .narrow import softmax_labels_narrow, softmax_labels_narrow_value
+from .narrow import labels_narrow
 from .registry import IGNORE_INDEX, LABEL_SMOOTHING, NARROW
 
-exp_row = summed(exp_shifted, reads=1, writes=1, numbers=1)
 scale_row = lanewise(cross_entropy.scaled, reads=1, writes=1, numbers=1)
 smooth_row = lanewise(cross_entropy.smoothed, reads=2, writes=1, numbers=2)
 weighted_gap = summed(cross_entropy.weighted_gap, reads=2, writes=0, numbers=1)
@@ -21,8 +22,6 @@ target_gradient = lanewise(cross_entropy.target_gradient, reads=3, writes=1, num
 
 # Rows of at most SHORT numbers are taken ABREAST at a time: they and their gradients fit into a first-level cache.
 ABREAST, SHORT = 4, 512
-exp_of_row, exp_of_rows = (exp_rows(rows, kept=True) for rows in (1, ABREAST))
-sum_of_row, sums_of_rows = (exp_rows(rows, kept=False) for rows in (1, ABREAST))
 few_numbers = stack_block(2 * ABREAST * 8)
 
 
@@ -72,19 +71,6 @@ def softmax_labels_row(r, i, top, total, total_weight, smoothing):
 
 
 @kernel
-def softmax_probabilities_row(z, q, class_weight, smoothing, scale, d, n):
-    """``-sum_c w_c q_c log softmax(z)_c``; its gradient times `scale` into d."""
-    real = carray(z, 1).dtype.type
-    keep, spread = real(1.0) - smoothing, smoothing / real(n)
-    top = row_max(z, n)
-    total = real(exp_row(z, d, top, n))
-    mass = real(target_mass(q, class_weight, keep, spread, n))
-    gap = target_gap(z, q, class_weight, top, keep, spread, n)
-    target_gradient(d, q, class_weight, d, scale * mass / total, keep, spread, scale, n)
-    return mass * log(total) + gap
-
-
-@kernel
 def hits_one_hot(z, q, n):
     """Return 1 where the first of the largest logits is that of the class whose target is 1, else 0."""
     top = row_max(z, n)
@@ -106,90 +92,76 @@ def total_of(class_weight, classes):
     return total
 
 
-@kernel
-def labels_of_rows(r):
-    """Class labels: the losses of some rows and their gradients."""
-    real = carray(r.z, 1).dtype.type
-    smoothing = real(r.options[LABEL_SMOOTHING])
-    if r.n <= NARROW and smoothing == real(0.0):
-        softmax_labels_narrow(r)
-        return
-    total_weight = real(total_of(r.class_weight, r.classes))
-    tops = few_numbers(r.z)
-    sums = at(tops, ABREAST)
-    first = r.start
-    while first < r.stop:
-        z, d, rows = at(r.z, first * r.ld), at(r.d, first * r.ld), rows_at_once(r, first)
-        if rows == ABREAST:
-            exp_of_rows(z, d, r.ld, r.n, tops, sums)
-        else:
-            exp_of_row(z, d, r.ld, r.n, tops, sums)
-        for k in range(rows):
-            i = first + k
-            if r.labels[i] == r.options[IGNORE_INDEX]:
-                carray(at(r.d, i * r.ld), r.n)[:] = real(0.0)  # whatever the logits are
-                r.losses[i], r.hits[i] = 0.0, 0.0
+def labels_of_rows(gradient: bool) -> Any:
+    """Make the kernel of class labels: the losses of some rows, and with a `gradient` that and their hits."""
+    exp_of_row, exp_of_rows = (exp_rows(rows, kept=gradient) for rows in (1, ABREAST))
+    narrow = labels_narrow(gradient)
+
+    @kernel
+    def of_rows(r):
+        real = carray(r.z, 1).dtype.type
+        smoothing = real(r.options[LABEL_SMOOTHING])
+        if r.n <= NARROW and smoothing == real(0.0):
+            narrow(r)
+            return
+        total_weight = real(total_of(r.class_weight, r.classes))
+        tops = few_numbers(r.z)
+        sums = at(tops, ABREAST)
+        first = r.start
+        while first < r.stop:
+            z, d, rows = at(r.z, first * r.ld), at(r.d, first * r.ld), rows_at_once(r, first)
+            if rows == ABREAST:
+                exp_of_rows(z, d, r.ld, r.n, tops, sums)
             else:
-                r.losses[i], r.hits[i] = softmax_labels_row(r, i, tops[k], sums[k], total_weight, smoothing)
-        first += rows
+                exp_of_row(z, d, r.ld, r.n, tops, sums)
+            for k in range(rows):
+                i, loss, hit = first + k, 0.0, 0.0
+                if r.labels[i] != r.options[IGNORE_INDEX]:
+                    if gradient:
+                        loss, hit = softmax_labels_row(r, i, tops[k], sums[k], total_weight, smoothing)
+                    else:
+                        loss = float(label_loss(r, i, tops[k], sums[k], total_weight, smoothing)[0])
+                elif gradient:
+                    carray(at(r.d, i * r.ld), r.n)[:] = real(0.0)  # whatever the logits are
+                r.losses[i] = loss
+                if gradient:
+                    r.hits[i] = hit
+            first += rows
+
+    return of_rows
 
 
-@kernel
-def probabilities_of_rows(r):
-    """Probabilities: the losses of some rows and their gradients."""
-    real = carray(r.z, 1).dtype.type
-    smoothing = real(r.options[LABEL_SMOOTHING])
-    for i in range(r.start, r.stop):
-        z, q, d = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld)
-        value = softmax_probabilities_row(z, q, r.class_weight, smoothing, real(r.scales[i]), d, r.n)
-        r.losses[i] = float(value)
+def probabilities_of_rows(gradient: bool) -> Any:
+    """Make the kernel of probabilities: ``-sum_c w_c q_c log softmax(z)_c`` of some rows, and the gradients."""
+    exp_row = summed(exp_shifted, reads=1, writes=1, numbers=1, keeps=gradient)
+
+    @kernel
+    def of_rows(r):
+        real = carray(r.z, 1).dtype.type
+        smoothing, n, w = real(r.options[LABEL_SMOOTHING]), r.n, r.class_weight
+        keep, spread = real(1.0) - smoothing, smoothing / real(n)
+        for i in range(r.start, r.stop):
+            z, q, d, scale = at(r.z, i * r.ld), at(r.targets, i * r.width), at(r.d, i * r.ld), real(r.scales[i])
+            top = row_max(z, n)
+            total = real(exp_row(z, d, top, n))
+            mass = real(target_mass(q, w, keep, spread, n))
+            gap = target_gap(z, q, w, top, keep, spread, n)
+            if gradient:
+                target_gradient(d, q, w, d, scale * mass / total, keep, spread, scale, n)
+            r.losses[i] = float(mass * log(total) + gap)
+
+    return of_rows
 
 
-@kernel
-def one_hot_of_rows(r):
-    """Probabilities that are rows with a single 1: the same, and whether they are hit."""
-    for i in range(r.start, r.stop):
-        r.hits[i] = hits_one_hot(at(r.z, i * r.ld), at(r.targets, i * r.width), r.n)
-    probabilities_of_rows(r)
+def one_hot_of_rows(gradient: bool) -> Any:
+    """Make the kernel of probabilities that are rows with a single 1: the same, and whether they are hit."""
+    probabilities = probabilities_of_rows(gradient)
 
+    @kernel
+    def of_rows(r):
+        if gradient:
+            for i in range(r.start, r.stop):
+                r.hits[i] = hits_one_hot(at(r.z, i * r.ld), at(r.targets, i * r.width), r.n)
+        probabilities(r)
 
-@kernel
-def labels_of_rows_value(r):
-    """Class labels: the losses alone."""
-    real = carray(r.z, 1).dtype.type
-    smoothing = real(r.options[LABEL_SMOOTHING])
-    if r.n <= NARROW and smoothing == real(0.0):
-        softmax_labels_narrow_value(r)
-        return
-    total_weight = real(total_of(r.class_weight, r.classes))
-    tops = few_numbers(r.z)
-    sums = at(tops, ABREAST)
-    first = r.start
-    while first < r.stop:
-        z, rows = at(r.z, first * r.ld), rows_at_once(r, first)
-        if rows == ABREAST:
-            sums_of_rows(z, z, r.ld, r.n, tops, sums)
-        else:
-            sum_of_row(z, z, r.ld, r.n, tops, sums)
-        for k in range(rows):
-            i = first + k
-            loss = real(0.0)
-            if r.labels[i] != r.options[IGNORE_INDEX]:
-                loss, _ = label_loss(r, i, tops[k], sums[k], total_weight, smoothing)
-            r.losses[i] = float(loss)
-        first += rows
-
-
-@kernel
-def probabilities_of_rows_value(r):
-    """Probabilities: the losses alone."""
-    real = carray(r.z, 1).dtype.type
-    smoothing = real(r.options[LABEL_SMOOTHING])
-    keep, spread = real(1.0) - smoothing, smoothing / real(r.n)
-    top = few_numbers(r.z)
-    total = at(top, 1)
-    for i in range(r.start, r.stop):
-        z, q = at(r.z, i * r.ld), at(r.targets, i * r.width)
-        sum_of_row(z, z, r.ld, r.n, top, total)
-        mass = real(target_mass(q, r.class_weight, keep, spread, r.n))
-        r.losses[i] = float(mass * log(total[0]) + target_gap(z, q, r.class_weight, top[0], keep, spread, r.n))
+    return of_rows

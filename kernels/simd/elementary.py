@@ -185,6 +185,12 @@ def exp_and_rest(v: Lanes, x: Vec) -> tuple[Vec, Vec]:
     return v.fma(power, p, power), v.fma(-power, p, 2.0**scale - power)
 
 
+def power(v: Lanes, x: Vec, y: Vec | float) -> Vec:
+    """Return x**y for 0 <= x <= 1 and y >= 0, to about y |log x| roundings."""
+    y = v.lift(y)
+    return v.select(x.equals(0.0), v.select(y.equals(0.0), 1.0, 0.0), exp(v, y * log(v, x)))
+
+
 def log1p(v: Lanes, x: Vec, one: float = 1.0) -> Vec:
     """Return log(1 + x / one) for 0 <= x <= one, as 2 atanh(x / (2 + x))."""
     return _twice_atanh(v, x / (2 * one + x))

@@ -24,6 +24,7 @@ def summed(
     doubles: int | None = None,
     sums: int = 1,
     in_float64: bool = True,
+    keeps: bool = True,
 ) -> Any:
     """Make the intrinsic ``f(*read pointers, *write pointers, *numbers, count) -> sum``.
 
@@ -31,7 +32,7 @@ def summed(
     one Vec for each written pointer. Lanes are summed apart, in float64, and folded in a fixed tree, so the sum depends
     on the row alone. Where `doubles` is given, a pointer to so many float64 comes before the count: they are more
     numbers of the formula's. With several `sums` the tuple begins with as many, which may be widened, and a tuple of
-    sums is returned. Without `in_float64` they are made in the element type.
+    sums is returned. Without `in_float64` they are made in the element type. Without `keeps` nothing is written.
     """
     pointers = reads + writes
     scalars_end = pointers + numbers
@@ -47,7 +48,7 @@ def summed(
         def body(offset: ir.Value, mask: ir.Value | None) -> None:
             inputs = [lanes.load(b.gep(p, [offset]), mask) for p in args[:reads]]
             found = formula(lanes, *inputs, *scalars)
-            for result, pointer in zip(found[sums:], args[reads:pointers], strict=True):
+            for result, pointer in zip(found[sums:], args[reads:pointers] if keeps else [], strict=keeps):
                 lanes.store(result, b.gep(pointer, [offset]), mask)
             for total, term in zip(totals, found[:sums], strict=True):
                 term = term if mask is None else term.lanes.select(mask, term, 0.0)
@@ -104,6 +105,22 @@ def _log_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[i
 
 # log(x) of one positive number, by the vector formula
 log = make_intrinsic("log", ["x"], lambda x: x(x), _log_codegen)
+
+
+def of_one(formula: Callable[..., Any], numbers: int, results: int) -> Any:
+    """Make the intrinsic ``f(*numbers) -> results`` that applies a formula of vectors to numbers of its type."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
+        lanes = Lanes(b, signature.args[0])
+        found = [lanes.extract_first(result) for result in formula(lanes, *(lanes.splat(a) for a in args))]
+        return context.make_tuple(b, signature.return_type, found)
+
+    return make_intrinsic(
+        formula.__name__,
+        [f"s{i}" for i in range(numbers)],
+        lambda x, *rest: types.UniTuple(x, results)(*[x] * numbers),
+        codegen,
+    )
 
 
 def exp_shifted(v: Lanes, z: Vec, top: Vec) -> tuple[Vec, Vec]:

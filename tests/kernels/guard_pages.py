@@ -7,6 +7,7 @@ import sys
 import numpy as np
 from conftest import Training
 from fences import fenced, kept
+from loss_problems import class_weight_of, options_of, targets_of
 
 from fastbp.kernels import entries, losses
 from fastbp.kernels import optimizers as updates
@@ -74,19 +75,18 @@ def all_losses():
         for code in sorted(loss.code for loss in losses.LOSSES.values()):
             if code == losses.GAUSSIAN_NLL and n % 2:
                 continue
-            width = {losses.SOFTMAX_LABELS: 0, losses.GAUSSIAN_NLL: n // 2}.get(code, n)
-            labels = np.arange(batch) % n if width == 0 else np.zeros(0, np.int64)
-            softmax = code in (losses.SOFTMAX_LABELS, losses.SOFTMAX_PROBABILITIES, losses.SOFTMAX_ONE_HOT)
+            loss, rng = losses.BY_CODE[code], np.random.default_rng(n)
+            labels, targets = targets_of(loss, rng, batch, n)
+            class_weight = class_weight_of(loss, rng, n).astype(np.float32)
             for smoothing in (0.0, 0.1):
-                options = np.array([losses.MEAN, -100, smoothing, 1e-6, 0.0])
+                options = options_of(loss, losses.MEAN, smoothing)
                 same(
                     lambda z, labels, targets, class_weight, options, sample_weight, rows, gradient, code=code:
                     loss_and_gradient(
                         code, z, labels, targets, class_weight, options, sample_weight, rows, 3, gradient
                     ),
-                    numbers(batch, n), labels, np.abs(numbers(batch if width else 0, width)),
-                    np.ones(n if softmax else 0, np.float32), options, np.ones(batch, np.float32), np.zeros((3, batch)),
-                    numbers(batch, n),
+                    numbers(batch, n), labels, targets.astype(np.float32), class_weight, options,
+                    np.ones(batch, np.float32), np.zeros((3, batch)), numbers(batch, n),
                 )  # fmt: skip
         for what in ("value", "planes", "value_of_planes") if n <= losses.NARROW else ("value",):
             op = other_op_of_loss(losses.BY_CODE[losses.SOFTMAX_LABELS], what).address(np.dtype(np.float32))
@@ -96,7 +96,7 @@ def all_losses():
                     op, z, z.ctypes.data, len(labels), n, apart, labels.ctypes.data, -100, 0, 0, options.ctypes.data,
                     kept, gradient.ctypes.data, value.ctypes.data, 2,
                 ),
-                numbers(rows * n), np.arange(rows) % n, np.array([losses.NONE, -100, 0, 1e-6, 0.0]),
+                numbers(rows * n), np.arange(rows) % n, options_of(losses.LOSSES["softmax_labels"], losses.NONE),
                 np.zeros((3, rows)), numbers(rows * n), np.zeros(rows, np.float32),
             )  # fmt: skip
         same(

@@ -8,7 +8,6 @@ import pytest
 
 from fastbp.kernels import entries, losses, reference
 from fastbp.kernels.losses import (
-    BCE_LOGITS,
     GAUSSIAN_NLL,
     MEAN,
     NONE,
@@ -18,38 +17,24 @@ from fastbp.kernels.losses import (
     SUM,
     by_hand,
 )
+from tests.kernels.loss_problems import IGNORED, class_weight_of, options_of, targets_of
 
 CODES = {name: loss.code for name, loss in losses.LOSSES.items() if loss.code != SOFTMAX_ONE_HOT}  # see below
 REDUCTIONS = {"mean": MEAN, "sum": SUM, "none": NONE}
-IGNORED = -100
 ALL = pytest.mark.parametrize("code", CODES.values(), ids=CODES.keys())
 
 
 def problem(code, batch, n, dtype, *, reduction=MEAN, smoothing=0.0, weighted=False, sample_weighted=False, seed=0):
     """Return the arguments of `loss_and_gradient` by name; n is even for GAUSSIAN_NLL."""
-    rng = np.random.default_rng(seed)
-    softmax = code in (SOFTMAX_LABELS, SOFTMAX_PROBABILITIES)
-    targets = {
-        SOFTMAX_LABELS: np.zeros((0, 0)),
-        SOFTMAX_PROBABILITIES: rng.dirichlet(np.ones(n), batch),
-        BCE_LOGITS: rng.uniform(0, 1, (batch, n)),
-        GAUSSIAN_NLL: rng.standard_normal((batch, n // 2)),
-    }
-    targets = targets[code] if code in targets else rng.standard_normal((batch, n))
-    weights = rng.uniform(0.5, 2, n) if weighted else np.ones(n)
-    options = np.zeros(losses.OPTIONS_SIZE)
-    options[losses.REDUCTION], options[losses.IGNORE_INDEX] = reduction, IGNORED
-    options[losses.LABEL_SMOOTHING], options[losses.VARIANCE_EPS], options[losses.CONSTANT] = smoothing, 1e-6, 0.9
-    for place, number in enumerate(losses.BY_CODE[code].numbers, losses.OWN):
-        options[place] = number.default
+    rng, loss = np.random.default_rng(seed), losses.BY_CODE[code]
+    labels, targets = targets_of(loss, rng, batch, n)
     return SimpleNamespace(
         code=code,
         z=(2 * rng.standard_normal((batch, n))).astype(dtype),
-        labels=rng.integers(0, n, batch) if code == SOFTMAX_LABELS else np.zeros(0, np.int64),
+        labels=labels,
         targets=targets.astype(dtype),
-        # smoothing and probabilities read a weight of each class
-        class_weight=weights.astype(dtype) if softmax else np.zeros(0, dtype),
-        options=options,
+        class_weight=class_weight_of(loss, rng, n, weighted).astype(dtype),
+        options=options_of(loss, reduction, smoothing),
         sample_weight=(rng.uniform(0, 2, batch) if sample_weighted else np.zeros(0)).astype(dtype),
         rows=np.full((3, batch), np.nan),
     )
@@ -82,7 +67,8 @@ def bounds(p):
         gradients = np.tile((1 + np.ptp(z, axis=1, keepdims=True)) * p.class_weight.max(), n)
         sizes = gradients / n  # targets weigh the terms, and sum to 1
     elif losses.BY_CODE[p.code].sizes is not None:
-        sizes, gradients = losses.BY_CODE[p.code].sizes(z, t)
+        of = p.labels if losses.BY_CODE[p.code].labelled else t
+        sizes, gradients = losses.BY_CODE[p.code].sizes(z, of)
     else:
         mean, log_var = z[:, : n // 2], z[:, n // 2 :]
         square = (np.abs(mean) + np.abs(t)) ** 2 * np.exp(-log_var) * (1 + np.abs(log_var))
@@ -110,9 +96,10 @@ def check(p):
 @ALL
 @pytest.mark.parametrize("reduction", REDUCTIONS.values(), ids=REDUCTIONS.keys())
 def test_loss_and_gradient_equal_their_twin(code, reduction, dtype):
-    softmax = code in (SOFTMAX_LABELS, SOFTMAX_PROBABILITIES)
+    softmax, loss = code in (SOFTMAX_LABELS, SOFTMAX_PROBABILITIES), losses.BY_CODE[code]
+    weights = (False, True) if softmax or loss.by_output else (False,)
     for smoothing, weighted, sample_weighted in itertools.product(
-        (0.0, 0.1) if softmax else (0.0,), (False, True) if softmax else (False,), (False, True)
+        (0.0, 0.1) if softmax else (0.0,), weights, (False, True)
     ):
         for batch, n in [(1, 2), (3, 4), (7, 10), (5, 16), (4, 48), (3, 66)]:
             p = problem(
@@ -120,7 +107,7 @@ def test_loss_and_gradient_equal_their_twin(code, reduction, dtype):
                 sample_weighted=sample_weighted,
             )  # fmt: skip
             check(p)
-            if code == SOFTMAX_LABELS and batch > 1:
+            if loss.labelled and batch > 1:
                 p.labels[1] = IGNORED
                 check(p)
 

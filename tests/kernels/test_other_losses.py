@@ -6,6 +6,7 @@ import pytest
 from fastbp.kernels import entries, losses
 from fastbp.kernels.losses import MEAN, NARROW, NONE, SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, SUM, by_hand
 from fastbp.kernels.losses.functions import op_of_loss, other_op_of_loss
+from tests.kernels.loss_problems import class_weight_of, options_of, targets_of
 
 IGNORED, GUARD = -100, -7.0
 WIDTHS = [1, 2, 7, 10, 17, NARROW, NARROW + 1, 100, 130, 512, 513]
@@ -84,6 +85,26 @@ def test_addresses_and_a_loss_without_a_gradient_have_the_bits_of_a_step(n, dtyp
                     assert found_rows.tobytes() == rows.tobytes()
                     if not what:
                         assert written.tobytes() == gradient.tobytes()
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("n", [2, 10, NARROW + 2])
+def test_every_loss_has_the_same_bits_without_its_gradient(name, n, dtype):
+    loss, rng = losses.LOSSES[name], np.random.default_rng(n)
+    labels, targets = targets_of(loss, rng, 37, n)
+    labels[1::5] = IGNORED
+    z, weight = (2 * rng.standard_normal((37, n))).astype(dtype), rng.uniform(0, 2, 37).astype(dtype)
+    results = []
+    for op in (op_of_loss(loss), other_op_of_loss(loss, "value")):
+        rows, gradient = np.full((3, 37), GUARD), np.full_like(z, GUARD)
+        value = entries.loss_of_rows(
+            op.address(z.dtype), loss.terms(n), z, labels, targets.astype(dtype),
+            class_weight_of(loss, rng, n, weighted=False).astype(dtype), options_of(loss), weight, rows, 2, gradient,
+        )  # fmt: skip
+        results.append((value, rows[:2].tobytes()))
+    assert results[0] == results[1]
+    assert (gradient == GUARD).all()
+    assert (rows[2] == GUARD).all()
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 33, NARROW])

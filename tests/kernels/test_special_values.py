@@ -15,6 +15,7 @@ from fastbp.kernels.run.chunks import CHUNK_ROWS
 from fastbp.kernels.run.plan import gradient_chunks
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
+from tests.kernels.loss_problems import class_weight_of, options_of, targets_of
 
 SPECIALS = [np.nan, np.inf, -np.inf]
 LANES = isa().lanes(4)
@@ -128,14 +129,16 @@ LOSSES = {name: loss.code for name, loss in losses.LOSSES.items() if loss.code !
 @pytest.mark.parametrize("n", [2, LANES + 2, 70], ids="{} columns".format)
 @pytest.mark.parametrize("code", LOSSES.values(), ids=LOSSES.keys())
 def test_each_loss_and_its_gradient_have_them_where_the_twin_has_them(code, n):
-    batch = 2 * LANES + 1
-    options = np.array([losses.SUM, -100, 0.0, 1e-6, 0.0])
-    labels = np.arange(batch) % n if code == losses.SOFTMAX_LABELS else np.zeros(0, np.int64)
-    width = {losses.SOFTMAX_LABELS: 0, losses.GAUSSIAN_NLL: n // 2}.get(code, n)
+    batch, loss, rng = 2 * LANES + 1, losses.BY_CODE[code], np.random.default_rng(7)
+    options = options_of(loss, losses.SUM, constant=0.0)
+    labels, targets = targets_of(loss, rng, batch, n)
+    targets, width = targets.astype(np.float32), targets.shape[1]
     z = integers(6, batch, n)
-    targets = np.random.default_rng(7).random((batch if width else 0, width), np.float32)
-    targets[: batch // 2] = np.rint(targets[: batch // 2])  # certain ones too
-    class_weight = np.ones(n if code == losses.SOFTMAX_PROBABILITIES else 0, np.float32)
+    if code in (losses.SOFTMAX_PROBABILITIES, losses.BCE_LOGITS):
+        targets[: batch // 2] = np.rint(targets[: batch // 2])  # certain ones too
+    class_weight = class_weight_of(loss, rng, n, weighted=False).astype(np.float32)
+    if code == losses.SOFTMAX_LABELS:
+        class_weight = class_weight[:0]
     none = np.zeros(0, np.float32)
     cases = [(scattered(z, special, along=1), targets) for special in SPECIALS]
     if width:

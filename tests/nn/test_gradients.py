@@ -7,6 +7,13 @@ from numpy.testing import assert_array_equal
 import fastbp
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.nn import losses
+from tests.kernels.loss_problems import targets_of
+
+
+def made_targets(loss, rng):
+    labels, targets = targets_of(loss, rng, 5, 4)
+    return labels if loss.labelled else targets
+
 
 LOSSES = {
     "labels": ("softmax_cross_entropy", lambda rng: rng.integers(0, 4, 5)),
@@ -16,7 +23,9 @@ LOSSES = {
     "bce": ("binary_cross_entropy_with_logits", lambda rng: rng.random((5, 4))),
     "gaussian_nll": ("gaussian_nll", lambda rng: rng.standard_normal((5, 2))),
     "function": (fastbp.mse_loss, lambda rng: rng.standard_normal((5, 4))),
-    **{kind.__name__: (kind(), lambda rng: rng.standard_normal((5, 4))) for kind in losses.MADE},
+    "pos_weight": (fastbp.BCEWithLogitsLoss(pos_weight=[1, 2, 3, 4]), lambda rng: rng.uniform(0, 1, (5, 4))),
+    "quantiles": (fastbp.QuantileLoss(quantiles=(0.1, 0.8)), lambda rng: rng.standard_normal((5, 2))),
+    **{kind.__name__: (kind(), lambda rng, loss=kind._entry: made_targets(loss, rng)) for kind in losses.MADE},
 }
 
 
@@ -96,7 +105,7 @@ def test_a_part_of_a_large_model_is_checked(x):
     [
         (("model", "mse", [[0.0]], [0]), {}, TypeError, "model to be a Sequential, got str"),
         ((None, 5, [[0.0] * 3], [0]), {}, TypeError, "loss to be a loss or a function, got int"),
-        ((None, "hinge", [[0.0] * 3], [0]), {}, ValueError, "hinge"),
+        ((None, "hinges", [[0.0] * 3], [0]), {}, ValueError, "hinges"),
         ((None, "mse", [[0.0]], [0]), {}, ValueError, r"gradcheck expects x of shape \(batch, 3\)"),
         ((None, fastbp.MSELoss(reduction="none"), [[0.0] * 3], [0]), {}, ValueError, "a loss that is one number"),
         ((None, "mse", [[0.0] * 3], [0]), {"eps": 0}, ValueError, "eps greater than 0"),

@@ -17,7 +17,7 @@ try:
     from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_multilabel_classification
 
     import fastbp.sklearn as ours
-    from fastbp.sklearn import _by_hand, _networks, _objectives
+    from fastbp.sklearn import _by_hand, _networks, _objectives, _solvers
 except ImportError as error:
     sklearn_missing = error
 
@@ -284,7 +284,8 @@ def test_steps_by_hand_are_the_compiled_ones(digits, monkeypatch):
     for arguments in ({}, {"solver": "sgd", "learning_rate": "invscaling"}):
         compiled = ours.MLPClassifier(**{**FEW, **arguments}).fit(x, y, WEIGHTED)
         with monkeypatch.context() as patch:
-            patch.setattr(_objectives.Objective, "compiled", False)
+            patch.setattr(ours.MLPClassifier, "_steps_by_hand", lambda self: True)
+            patch.setattr(_solvers.ByHandSolver, "_mask", lambda self, rows, units: np.ones((rows, units)))
             by_hand = ours.MLPClassifier(**{**FEW, **arguments}).fit(x, y, WEIGHTED)
         assert_same(by_hand, compiled, x)
 

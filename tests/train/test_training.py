@@ -614,7 +614,7 @@ class TestErrors:
         model = fastbp.mlp([4, 3], rng=0)
         for arguments, error, message in [
             (("model",), TypeError, "model to be a Sequential, got str"),
-            ((model, "hinge"), ValueError, "loss to be one of softmax_cross_entropy, mse.*'hinge'"),
+            ((model, "hinges"), ValueError, "loss to be one of softmax_cross_entropy, mse.*'hinges'"),
             ((model, fastbp.MSELoss(reduction="none")), ValueError, "reduction 'mean' or 'sum'"),
             ((model, "gaussian_nll"), ValueError, "2 outputs for each target column, got out_features 3"),
             ((model, "mse", "adamm"), ValueError, "optimizer to be one of sgd, .*adagrad; got 'adamm'"),
