@@ -29,8 +29,8 @@ NUMBERS, FEWEST_ROWS = 1 << 20, 64
 class Derivable(Stack):
     """The part of a `Sequential` that differentiates what it predicts."""
 
-    def __init__(self, *layers: Any) -> None:
-        super().__init__(*layers)
+    def _begin(self) -> None:
+        """Be ready to differentiate the layers that are held."""
         self._deriving = threading.local()
         self._derive_calls = Calls()
         self._widest = max(row.out_features for row in self._rows())

@@ -81,8 +81,10 @@ class Embedding(Parted):
     dtype: Final[np.dtype[Any]]  # type: ignore[misc]
 
     _reads_codes = True
+    _torch = "Embedding"
     _compiled: ClassVar = (
         "in_features", "out_features", "dtype", "__call__", "call", "forward", "backward", "weights", "weight_grads",
+        "trainable",
     )  # fmt: skip
 
     def __init__(
@@ -148,7 +150,8 @@ class Embedding(Parted):
         assert self.out_features is not None
         assert self._codes is not None
         table = self._codes.table
-        rows.append(Row(self.in_features, self.out_features, kind=EMBEDDING, sources=(source,), table=table))
+        row = Row(self.in_features, self.out_features, kind=EMBEDDING, sources=(source,), table=table)
+        rows.append(row._replace(trainable=self._trainable))
         return len(rows) - 1
 
     def _config(self) -> dict[str, Any]:

@@ -13,7 +13,9 @@ import numpy as np
 from fastbp._base.schedule import Schedule
 from fastbp.nn.activation_layers import Activation, ParametricActivation
 from fastbp.nn.dense import Dense
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.layer import LAYERS, Layer
+from fastbp.nn.periodic import Periodic
 from fastbp.nn.residual import Residual
 
 try:
@@ -199,10 +201,22 @@ def _parametric_of(module: torch_modules.ParametricActivation) -> Layer:
     return _with_parameters_of(layer, module)
 
 
+def _embedding_of(module: torch_modules.Embedding) -> Layer:
+    layer = Embedding(module.cardinalities, module.dims, module.columns, dtype=_dtype_of(module))
+    return _with_parameters_of(layer, module)
+
+
+def _periodic_of(module: torch_modules.Periodic) -> Layer:
+    sizes = module.features, module.frequencies, module.dim
+    return _with_parameters_of(Periodic(*sizes, in_features=module.in_features, dtype=_dtype_of(module)), module)
+
+
 # Modules that are nothing but their children, one after another
 SEQUENCES: set[type[nn.Module]] = {nn.Sequential}
 FROM_TORCH |= {
     nn.Linear: dense_of,
+    torch_modules.Embedding: _embedding_of,
     torch_modules.ParametricActivation: _parametric_of,
+    torch_modules.Periodic: _periodic_of,
     torch_modules.Residual: lambda module: Residual(*layers_of(module._modules.values())),
 }

@@ -88,9 +88,10 @@ class Periodic(Parted):
     weight, weight_grad = parameter("weight"), parameter("weight", gradient=True)
     bias, bias_grad = parameter("bias"), parameter("bias", gradient=True)
 
+    _torch = "Periodic"
     _compiled: ClassVar = (
         "forward", "backward", "__call__", "call", "frequency", "frequency_grad", "phase", "phase_grad", "weight",
-        "weight_grad", "bias", "bias_grad",
+        "weight_grad", "bias", "bias_grad", "trainable",
     )  # fmt: skip
 
     def __init__(
@@ -130,7 +131,8 @@ class Periodic(Parted):
 
     def _extend(self, rows: list[Row], source: int) -> int:
         numbers = float(self.features), float(self.frequencies)
-        rows.append(Row(self.in_features, self.out_features, kind=PERIODIC, sources=(source,), attributes=numbers))
+        row = Row(self.in_features, self.out_features, kind=PERIODIC, sources=(source,), attributes=numbers)
+        rows.append(row._replace(trainable=self._trainable))
         return len(rows) - 1
 
     def _config(self) -> dict[str, Any]:

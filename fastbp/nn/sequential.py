@@ -85,6 +85,7 @@ class Sequential(Derivable):
 
     def _begin(self) -> None:
         """Be ready to compute with the layers that are held."""
+        super()._begin()
         layers = self.layers
         self._local = threading.local()
         self._pass: PlannedPass | None = None
@@ -338,8 +339,9 @@ class Sequential(Derivable):
 
         A `Dense` layer becomes a Linear, and its activation a module behind it; so the names of the parameters are
         those of ``torch.nn.Sequential(Linear, ReLU, Linear)``. Layers that PyTorch has no class for are those of
-        `fastbp.torch`: `Residual`, `Scale`, `ParametricActivation`. Parameters of layers that are not `trainable` have
-        no ``requires_grad``. It is in training mode, as every new module: call ``eval()`` to predict.
+        `fastbp.torch`: `Embedding`, `Periodic`, `Residual`, `Scale`, `ParametricActivation`. Parameters of layers that
+        are not `trainable` have no ``requires_grad``. It is in training mode, as every new module: call ``eval()`` to
+        predict.
         `fastbp.from_torch` is the way back, and has an example.
 
         Raises

@@ -1,5 +1,6 @@
 """Modules of PyTorch's kind for layers that ``torch.nn`` has not: arguments and parameters have the layers' names."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.activations.registry import Activation
 
-__all__ = ["ParametricActivation", "Residual", "Scale", "activation_module", "activation_of"]
+__all__ = ["Embedding", "ParametricActivation", "Periodic", "Residual", "Scale", "activation_module", "activation_of"]
 
 
 class Residual(nn.Sequential):
@@ -50,6 +51,69 @@ class Scale(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return str(self.features)
+
+
+class Embedding(nn.ModuleList):
+    """Columns of codes give way to rows of tables, behind the other columns, as `fastbp.Embedding`.
+
+    The children are ``torch.nn.Embedding``, one for each of these columns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbp.torch import Embedding
+    >>> Embedding([12, 7], [4, 3], [0, 2])(torch.zeros(2, 3)).shape
+    torch.Size([2, 8])
+    """
+
+    def __init__(
+        self, cardinalities: Sequence[int], dims: Sequence[int], columns: Sequence[int], device: Any = None,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
+        sizes = zip(cardinalities, dims, strict=True)
+        super().__init__(nn.Embedding(*pair, device=device, dtype=dtype) for pair in sizes)
+        self.cardinalities, self.dims, self.columns = list(cardinalities), list(dims), list(columns)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the other columns, and the rows that the codes name."""
+        others = [j for j in range(input.shape[1]) if j not in self.columns]
+        found = [table(input[:, j].long()) for table, j in zip(self, self.columns, strict=True)]
+        return torch.cat([input[:, others], *found], dim=1)
+
+
+class Periodic(nn.Module):
+    """Each feature x becomes ``[x, weight @ cos(2 pi frequency x + phase) + bias]``, as `fastbp.Periodic`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbp.torch import Periodic
+    >>> Periodic(3, frequencies=8, dim=4)(torch.ones(2, 3)).shape
+    torch.Size([2, 12])
+    """
+
+    def __init__(
+        self, features: int, frequencies: int = 16, dim: int = 4, sigma: float = 0.1, in_features: int | None = None,
+        device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.features, self.frequencies, self.dim = features, frequencies, dim
+        self.in_features = features if in_features is None else in_features
+        own: dict[str, Any] = {"device": device, "dtype": dtype}
+        edge = frequencies**-0.5
+        self.frequency = nn.Parameter(sigma * torch.randn(features, frequencies, **own))
+        self.phase = nn.Parameter(torch.empty(features, frequencies, **own).uniform_(-torch.pi, torch.pi))
+        self.weight = nn.Parameter(torch.empty(features, dim - 1, frequencies, **own).uniform_(-edge, edge))
+        self.bias = nn.Parameter(torch.empty(features, dim - 1, **own).uniform_(-edge, edge))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input, and the first number of every feature, the second, and so on."""
+        angles = 2 * torch.pi * self.frequency * input[:, : self.features, None] + self.phase
+        numbers = torch.einsum("rik,ijk->rji", torch.cos(angles), self.weight) + self.bias.T
+        return torch.cat([input, numbers.flatten(1)], dim=1)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"{self.features}, frequencies={self.frequencies}, dim={self.dim}, in_features={self.in_features}"
 
 
 class ParametricActivation(nn.Module):

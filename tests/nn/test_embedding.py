@@ -173,6 +173,29 @@ def test_steps_by_hand_are_those_of_step():
     assert bits(one) == bits(other)
 
 
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_layer_that_is_not_trainable_stays(frozen, tmp_path):
+    (x, y), model = data(64), example()
+    model[frozen].trainable = False
+    before = model.state_dict()
+    Trainer(model, rng=0).fit(x, y, batch_size=16, rng=0, progress=False)
+    changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
+    assert changed == {name for name in before if not name.startswith(f"{frozen}.")}
+    model.save(tmp_path / "m")
+    assert [layer.trainable for layer in fastbp.load(tmp_path / "m")] == [i != frozen for i in range(5)]
+
+
+def test_a_part_of_a_model_computes_what_it_has():
+    model, (x, _) = example(), data(9)
+    first, rest = model[:2], model[2:]
+    np.testing.assert_array_equal(rest.predict(first.predict(x)), model.predict(x))
+    along = np.einsum("rki,rij->rkj", rest.jacobian(first.predict(x)), first.jacobian(x))
+    np.testing.assert_allclose(model.jacobian(x), along, rtol=0, atol=1e-5)
+    x[0, 0] = 3
+    with pytest.raises(ValueError, match=r"codes in 0\.\.2 in column 0 of x, got 3.0 in row 0"):
+        first.predict(x)
+
+
 # Codes
 
 

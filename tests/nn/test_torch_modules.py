@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
-from fastbp import Activation, Dense, Dropout, ParametricActivation, PReLU, Residual, Sequential, Trainer, from_torch
+from fastbp import (
+    Activation,
+    Dense,
+    Dropout,
+    Embedding,
+    ParametricActivation,
+    Periodic,
+    PReLU,
+    Residual,
+    Sequential,
+    Trainer,
+    from_torch,
+)
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.nn.layer import LAYERS
 from fastbp.nn.layers import MADE
@@ -19,6 +31,7 @@ from fastbp.nn.sequential import KINDS
 from tests.nn.test_kinds import made
 
 NAMES = st.sampled_from(sorted(ACTIVATIONS))
+ANYWHERE = [kind for kind in KINDS if not kind._reads_codes]
 
 
 @st.composite
@@ -35,8 +48,11 @@ def layers_of(draw, kind, width, dtype, depth=1):
         return ParametricActivation(width, draw(NAMES), draw(st.floats(-1, 2)), dtype=dtype), width
     if kind is PReLU:
         return PReLU(draw(st.sampled_from([1, width])), draw(st.floats(-1, 2)), dtype=dtype), width
+    if kind is Periodic:
+        layer = Periodic(draw(st.integers(1, width)), draw(st.integers(1, 5)), 3, 0.5, in_features=width, dtype=dtype)
+        return layer, layer.out_features
     if kind is Residual:
-        inner = draw(st.sampled_from([k for k in KINDS if depth or k is not Residual]))
+        inner = draw(st.sampled_from([k for k in ANYWHERE if depth or k is not Residual]))
         layer, outs = draw(layers_of(inner, width, dtype, depth - 1))
         return Residual(layer, Dense(outs, width, dtype=dtype, rng=3)), width
     return made(kind, width, dtype, draw(st.booleans())), width
@@ -46,8 +62,12 @@ def layers_of(draw, kind, width, dtype, depth=1):
 def models(draw, dtype):
     first = last = draw(st.integers(1, 30))
     layers = []
+    if draw(st.booleans()):
+        columns = draw(st.lists(st.integers(0, first - 1), min_size=1, max_size=3, unique=True))
+        layers.append(Embedding([5] * len(columns), [draw(st.integers(1, 9)) for _ in columns], columns, dtype=dtype))
+        last += layers[0]._widens
     for _ in range(draw(st.integers(1, 5))):
-        layer, last = draw(layers_of(draw(st.sampled_from(KINDS)), last, dtype))
+        layer, last = draw(layers_of(draw(st.sampled_from(ANYWHERE)), last, dtype))
         layers.append(layer)
     model = Sequential(*layers, Dense(last, 4, dtype=dtype, rng=5))
     assert model.in_features == first
@@ -58,11 +78,19 @@ def models(draw, dtype):
     return model
 
 
+def rows_for(model, rng, batch):
+    """Return rows of x for a model: numbers, and codes where it wants them."""
+    x = rng.standard_normal((batch, model.in_features))
+    if model._codes is not None:
+        x[:, model._codes.columns] = rng.integers(0, 5, (batch, len(model._codes.columns)))
+    return x
+
+
 @settings(max_examples=60)
 @given(models("float64"), st.integers(1, 20), st.integers(0, 99))
 def test_random_models_are_the_same_in_pytorch_and_back(torch, model, batch, seed):
     rng = np.random.default_rng(seed)
-    x, y = rng.standard_normal((batch, model.in_features)), rng.integers(0, 4, batch)
+    x, y = rows_for(model, rng, batch), rng.integers(0, 4, batch)
     module = model.to_torch().eval()  # of dropout a prediction goes without
     out = module(torch.tensor(x))
     np.testing.assert_allclose(model.predict(x), out.detach().numpy(), rtol=0, atol=1e-9 * (1 + out.abs().max().item()))
@@ -90,7 +118,7 @@ def test_random_models_are_the_same_in_pytorch_and_back(torch, model, batch, see
 @settings(max_examples=20)
 @given(models("float32"))
 def test_float32_models_agree_within_their_rounding(torch, model):
-    x = np.random.default_rng(0).standard_normal((9, model.in_features)).astype(np.float32)
+    x = rows_for(model, np.random.default_rng(0), 9).astype(np.float32)
     module, exact = model.to_torch().eval(), model.astype("float64").predict(x)
     # a model's own errors, of both, magnified alike: near a kink or a norm of one column no bound is small
     slack = 1e-4 * (1 + np.abs(exact).max()) + 8 * np.abs(model.predict(x) - exact).max()
@@ -108,6 +136,8 @@ def test_every_kind_of_layer_has_a_module_and_comes_back(kind, torch):
         ParametricActivation: ParametricActivation(3, "selu", 0.25),
         PReLU: PReLU(init=0.5),
         Residual: Residual(Dense(3, 3, "relu")),
+        Embedding: Embedding([3, 4], [2, 5], [1, 0]),
+        Periodic: Periodic(2, 5, 3, in_features=4),
     }
     layer = examples.get(kind) or made(kind, 3, "float32")
     (back,) = in_torch.layers_of(in_torch.modules_of(layer))
