@@ -34,7 +34,7 @@ from .operands import (
     rows_at,
     rows_of_piece,
     sums_of,
-    update_of,
+    update_block,
     wants_gradient,
     weights_of,
 )
@@ -135,6 +135,5 @@ def embedding_weight_gradient(x, frame, row, span, pieces, piece):
                 carray(own, n)[:] = 0
             add_rows_of_codes(codes, k, dz.cols_of(j, j + dim), low, high, dw)
             if span[UPDATES]:
-                update = update_of(x, frame, row[W], 0, True).moved(coded[PLACE] + low * dim, 0)
-                update.run(Matrix(own, n, 1, n, 0))
+                update_block(x, frame, row[W], coded[PLACE] + low * dim, Matrix(own, n, 1, n, 0))
         first, stop, j = first - coded[CARDINALITY], stop - coded[CARDINALITY], j + dim

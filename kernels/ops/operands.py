@@ -5,7 +5,7 @@ from ..compile.pointers import address_of, at, doubles_at, pointer_to
 from ..linalg.matrix import Finish, Matrix, through
 from ..linalg.tasks import share
 from ..run.frame import DX, GRADS, PARAMETERS, PARAMS, SETTINGS, STATE, UPDATE, WORK
-from ..run.groups import hyper_of
+from ..run.groups import bytes_alike, hyper_of
 from ..run.plan import (
     ACROSS,
     APPLY_SLOPE,
@@ -85,6 +85,26 @@ def update_of(x, frame, place, mode, updates):
     after = pointer_to(frame, frame[SETTINGS])[UPDATE] if updates else 0
     params, state = pointer_to(x, frame[PARAMS] + place), pointer_to(x, frame[STATE] + place)
     return Finish(mode, params, after, params, state, hyper_of(frame, place), frame[PARAMETERS])
+
+
+@kernel
+def update_block(x, frame, place, first, block):
+    """Update parameters from element `first` on of what stands at a place; `block` has their gradients, laid out alike.
+
+    Several parameters may stand there, each with an optimizer's numbers of its own.
+    """
+    size = address_of(at(x, 1)) - address_of(x)
+    start = place + first * size
+    if bytes_alike(frame, start) >= ((block.rows - 1) * block.ld + block.cols) * size:
+        update_of(x, frame, start, 0, True).run(block)
+        return
+    for i in range(block.rows):
+        j = 0
+        while j < block.cols:
+            there = start + (i * block.ld + j) * size
+            count = min(block.cols - j, bytes_alike(frame, there) // size)
+            update_of(x, frame, there, 0, True).run(block.part(i, i + 1, j, j + count))
+            j += count
 
 
 @kernel

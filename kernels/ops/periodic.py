@@ -29,7 +29,7 @@ from .operands import (
     rows_at,
     rows_of_piece,
     sums_of,
-    update_of,
+    update_block,
     wants_gradient,
     weights_of,
 )
@@ -225,4 +225,4 @@ def periodic_weight_gradient(x, frame, row, span, pieces, piece):
         du = dz.element(i, source.cols + j0)
         add_dw_of_row(source.element(i, j0), du, w, saved, dw.data, n, dw.cols, waves, outputs)
     if span[UPDATES]:
-        update_of(x, frame, row[W], 0, True).moved(j0, 0).run(dw)
+        update_block(x, frame, row[W], j0, dw)

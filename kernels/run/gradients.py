@@ -23,7 +23,7 @@ from ..ops.call import (
     new_span,
     row_at,
 )
-from ..ops.operands import update_of
+from ..ops.operands import update_block
 from ..optimizers.registry import FACTOR
 from ..simd.columns import column_sums
 from ..simd.lanes import Lanes, Vec, lanewise
@@ -147,4 +147,4 @@ def update_part(x, frame, grads_at, params_at, first, block, factor):
         number = carray(x, 1).dtype.type(factor)
         for i in range(block.rows):
             scale(at(grads, i * block.ld), at(grads, i * block.ld), number, block.cols)
-    update_of(x, frame, params_at, 0, True).moved(first, 0).run(Matrix(grads, block.ld, block.rows, block.cols, 0))
+    update_block(x, frame, params_at, first, Matrix(grads, block.ld, block.rows, block.cols, 0))

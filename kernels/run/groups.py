@@ -31,3 +31,14 @@ def hyper_of(frame, place):
     while row + 1 < frame[GROUP_COUNT] and at(table, (row + 1) * GROUP_SIZE)[START] <= place:
         row += 1
     return at(table, row * GROUP_SIZE + GROUP_HYPER)
+
+
+@kernel
+def bytes_alike(frame, place):
+    """Return for how many bytes from a place on the optimizer's numbers are the same; those of the last have no end."""
+    table = doubles_at(frame[GROUPS])
+    for row in range(frame[GROUP_COUNT]):
+        start = int(at(table, row * GROUP_SIZE)[START])
+        if start > place:
+            return start - place
+    return 1 << 62

@@ -1,6 +1,7 @@
 """Embedding and Periodic in models: as PyTorch's, in training and files, codes looked at wherever x is taken."""
 
 import copy
+import fnmatch
 import pickle
 
 import numpy as np
@@ -171,6 +172,35 @@ def test_steps_by_hand_are_those_of_step():
         other.backward(gradient)
         other.update()
     assert bits(one) == bits(other)
+
+
+GROUPS = {
+    "0.0.weight": {"lr_factor": 2.0}, "0.2.*": {"lr_factor": 0.0}, "1.phase": {"lr_factor": 0.5},
+    "1.weight": {"weight_decay": 0.1}, "*.bias": {"lr_factor": 3.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [64, 3000])
+@pytest.mark.parametrize("cardinalities", [CARDINALITIES, (60_000, 3, 7)], ids=["by rows", "op after op"])
+@pytest.mark.parametrize("clip_norm", [None, 1e9])
+def test_each_parameter_has_the_numbers_of_its_group(batch, cardinalities, clip_norm):
+    x, y = data(batch)
+    trainer = Trainer(
+        example(cardinalities=cardinalities), "softmax_cross_entropy", fastbp.SGD(0.5, groups=GROUPS), clip_norm
+    )
+    before = trainer.model.state_dict()
+    trainer.step(x, y)
+    for name, gradient in trainer.model.gradients().items():
+        options = {
+            key: value
+            for pattern, group in GROUPS.items()
+            if fnmatch.fnmatch(name, pattern)
+            for key, value in group.items()
+        }
+        step = 0.5 * options.get("lr_factor", 1.0) * (gradient + options.get("weight_decay", 0.0) * before[name])
+        found = trainer.model.parameters()[name]
+        np.testing.assert_allclose(found, before[name] - step, rtol=1e-6, atol=1e-7, err_msg=name)
+        assert gradient.any()
 
 
 @pytest.mark.parametrize("frozen", [0, 1])
