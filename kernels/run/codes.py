@@ -1,6 +1,9 @@
 """Codes: columns of a batch whose numbers have to be 0, 1 … below a cardinality; a step looks at them first."""
 
+from numba import types
+
 from ..compile.functions import entry, kernel
+from ..compile.outlined import outlined
 from ..compile.pointers import at, pointer_to
 from ..compile.signature import Int, Ints, Reals2
 from ..inputs.call import Reading, read
@@ -52,13 +55,24 @@ def first_wrong_of_batch(frame, samples, start, rows):
     return -1
 
 
+def _types(dtype):
+    i = types.int64
+    return i(types.CPointer(dtype), types.CPointer(i), i, i)
+
+
+@outlined(_types)
+def first_wrong_of_rows(x, codes, rows, features):
+    """`first_wrong_code`, on pointers."""
+    for i in range(rows):
+        if is_wrong(at(x, i * features), codes):
+            return i
+    return -1
+
+
 @entry
 def first_wrong_code(codes: Ints, x: Reals2) -> Int:
     """Return the first row of x, (rows, features), that has a number which is no code; -1 if there is none.
 
     codes : the integers of an embedding, see `ops.kinds.embedding`
     """
-    for i in range(x.shape[0]):
-        if is_wrong(at(x, i * x.shape[1]), at(codes, 0)):
-            return i
-    return -1
+    return first_wrong_of_rows(at(x, 0), at(codes, 0), x.shape[0], x.shape[1])

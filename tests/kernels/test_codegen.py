@@ -27,6 +27,7 @@ from fastbp.kernels.losses.by_hand import loss_and_gradient
 from fastbp.kernels.losses.functions import op_of_loss
 from fastbp.kernels.ops import by_hand
 from fastbp.kernels.ops.fill import all_codes
+from fastbp.kernels.ops.kinds.embedding import embedding_table
 from fastbp.kernels.run import chain_plan, penalty
 from fastbp.kernels.run.plan import Layer
 from fastbp.kernels.simd.isa import isa
@@ -207,6 +208,7 @@ def compiled_entries(training):
     table = numbers_table(z)
     table[READ] = reader(ELEMENTS["f4"]).address(z.dtype)
     entries.read_rows(table, labels, 0, z.copy(), 1)
+    entries.first_wrong_code(embedding_table(2, [3], [1], [0]), z)
     network = SparseNetwork([Layer(2, 2, bias=True)], np.float32, z)
     network.predict()
     entries.first_wrong_row(network.table, 3, 2, network.stored.data.size)
@@ -222,6 +224,7 @@ def compiled_entries(training):
     entries.forward_batch(table, z, z.copy(), 1)
     entries.backward_batch(table, z, z, 1)
     entries.update_parameters(table, problem.params, 1)
+    entries.input_gradients(table, z, z, z.copy(), 1)
     kept, passing, places, size, turns = chain_plan.make_chain(layers_of([(2, 2, 0, True)]), 4)
     chain_plan.fill_chain(kept, passing, np.dtype(real))
     work = np.zeros(chain_plan.chain_room(1, 4) + 3 * (size + turns), real)
