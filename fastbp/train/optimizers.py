@@ -45,6 +45,7 @@ class Optimizer(Guarded):
     weight_decay: Any
     groups: Groups | None
 
+    _decays: ClassVar[bool] = True  # whether the formula has a weight decay
     # "step" is PyTorch's name, "apply_gradients" and "update_step" are Keras's.
     _compiled: ClassVar = ("code", "numbers", "step", "update", "apply_gradients", "update_step", "__call__")
 
@@ -69,8 +70,7 @@ class Optimizer(Guarded):
         self._check_groups()
 
     def _check_groups(self) -> None:
-        decays = not {"decay", "keep"}.isdisjoint(updates.BY_CODE[self.code].numbers)
-        check_groups(self.groups, decays, type(self).__name__)
+        check_groups(self.groups, self._decays, type(self).__name__)
 
     def check_value(self, schedule: Schedule, value: float) -> None:
         """Raise ValueError if a number that a schedule of this optimizer says is out of range."""
@@ -354,6 +354,7 @@ def publish(rule: updates.Rule) -> type[Optimizer]:
         "__module__": __name__,
         "_rule": rule.code,
         "_chosen": rule.chosen,
+        "_decays": not {"decay", "keep"}.isdisjoint(rule.numbers),
     }
     kind: type[Optimizer] = make_dataclass(
         public.name, [*chosen, ("groups", Any, None)], bases=(_OfRule,), namespace=body, repr=False

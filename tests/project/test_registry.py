@@ -81,6 +81,8 @@ class TestMadeFromAnEntry:
         assert repr(heavy(0.1)) == "Heavy(lr=0.1, mu=0.9)"
         assert heavy(0.1).numbers() == (0.1, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0)
         assert optimizers.named_optimizer("heavy", mu=0.5) == heavy(mu=0.5)
+        with pytest.raises(ValueError, match="Heavy expects no weight_decay in groups"):
+            heavy(groups={"*": {"weight_decay": 0.0}})
         assert losses.named_loss("bent") == bent()
 
     def test_say_what_they_are(self, kinds):
