@@ -48,6 +48,7 @@ with _imports:
     from fastbp.train.config import config, show_config, warmup
     from fastbp.train.find_lr import RangeTest, find_lr
     from fastbp.train.history import History
+    from fastbp.train.lbfgs import fit_lbfgs
     from fastbp.train.loggers import CSVLogger, TensorBoard
     from fastbp.train.monitors import EarlyStopping, ModelCheckpoint
     from fastbp.train.not_finite import NotFiniteError
@@ -100,6 +101,7 @@ __all__ = [
     "cross_entropy",
     "entropy",
     "find_lr",
+    "fit_lbfgs",
     "from_torch",
     "gaussian_nll_loss",
     "get_num_threads",

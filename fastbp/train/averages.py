@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.nn.sequential import Sequential
+from fastbp.train.frozen import frozen_parts
 
 Array = NDArray[Any]
 
@@ -17,10 +18,7 @@ def evaluated(model: Sequential, averages: Array | None) -> Array:
     """
     if averages is None:
         return np.array(model._params)
-    found, first = averages.copy(), model._params.ctypes.data
-    for layer in model.layers:
-        for each in layer._each():
-            if not each.trainable and each._params.size:
-                start = (each._params.ctypes.data - first) // found.itemsize
-                found[start : start + each._params.size] = each._params
+    found = averages.copy()
+    for part in frozen_parts(model):
+        found[part] = model._params[part]
     return found
