@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples"
 
@@ -49,6 +50,19 @@ def test_slopes_teach_more_than_values_alone(capsys):
     assert found["apart"] < 1e-6
     assert found["errors"]["values and slopes"] < 0.5 * found["errors"]["values alone"]
     assert "root mean square error" in capsys.readouterr().out
+
+
+def test_optimizers_go_where_the_picture_shows(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    found = example("optimizers").main(tmp_path / "optimizers.png")
+    assert (tmp_path / "optimizers.png").stat().st_size > 50_000
+    assert set(found) == {"bowl", "two_minima", "saddle"}
+    ends = {on: {name: places[-1] for name, places in paths.items()} for on, paths in found.items()}
+    assert ends["two_minima"]["sgd"][0] > 1
+    assert ends["two_minima"]["momentum"][0] < -1  # it rolls over the hill
+    assert all(abs(end[1]) > 1 for end in ends["saddle"].values())  # all leave it
+    assert all(np.hypot(*end) < 0.5 for name, end in ends["bowl"].items() if name not in ("rmsprop", "lion"))
+    assert "saddle ends at" in capsys.readouterr().out
 
 
 def test_a_torch_script_learns_the_same_with_the_import_changed(torch, capsys):
