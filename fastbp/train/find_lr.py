@@ -76,9 +76,9 @@ class RangeTest(Guarded):
             at = int(np.argmin(np.abs(self.rates - self.suggestion)))
             label = f"suggestion {self.suggestion:.2g}"
             ax.plot(self.suggestion, self.smoothed[at], "o", color="#D55E00", label=label)
-        low, high = self.smoothed.min(), self.smoothed[: max(1, len(self.smoothed) // 2)].max()
-        room = 0.3 * (high - low) or 1.0
-        ax.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - room, high + 2 * room))
+        low, high = self.losses.min(), self.losses[: max(1, len(self.losses) // 2)].max()
+        room = 0.1 * (high - low) or 1.0
+        ax.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - room, high + 4 * room))
         ax.legend(frameon=False)
         return ax
 
