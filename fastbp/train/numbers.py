@@ -49,36 +49,47 @@ def places_of_layers(layers: Sequence[Layer], plan: Array) -> list[Place]:
     return found
 
 
+class Computed(NamedTuple):
+    """Numbers of steps from `first` on of `total`: a row each of the table, which stands at `address`."""
+
+    table: Array
+    address: int
+    first: int
+    total: int
+
+
 class StepNumbers:
     """The numbers of steps at some places, computed for many steps at once."""
 
     def __init__(self, places: Sequence[Place]) -> None:
         self._places = places
         self._addresses = np.array([place.here.ctypes.data for place in places], np.int64)
-        self._table, self._first, self._total = np.empty((0, len(places))), 0, 0
+        self._computed = Computed(np.empty((0, len(places))), 0, 0, 0)
 
     def enter(self, addresses: Array) -> None:
         """Write into a frame's addresses where the numbers go."""
         addresses[[PLACES, NUMBERED]] = self._addresses.ctypes.data, len(self._places)
 
-    def rows(self, first: int, total: int, count: int) -> Array:
-        """Return the numbers of steps from `first` on of `total`, (count, places); kept until the next call."""
-        start = first - self._first
-        if total != self._total or start < 0 or start + count > len(self._table):
-            start, size = 0, max(count, min(AHEAD, total - first))
-            table = np.empty((size, len(self._places)))
-            for column, place in zip(table.T, self._places, strict=True):
-                column[:] = place.schedule.values(total, first, size)
-                for extreme in (column.min(), column.max()):
-                    place.check(float(extreme))
-            self._table, self._first, self._total = table, first, total
-        return self._table[start : start + count]
-
     def address(self, first: int, total: int, count: int) -> int:
-        """Return where `rows` stand in memory."""
-        return int(self.rows(first, total, count).ctypes.data)
+        """Return where the numbers of steps from `first` on of `total` stand, (count, places), until the next call."""
+        found = self._compute(first, total, count)
+        return found.address + (first - found.first) * found.table.strides[0]
 
-    def write(self, first: int, total: int) -> None:
+    def write(self, step: int, total: int) -> None:
         """Write the numbers of a step to their places."""
-        for place, number in zip(self._places, self.rows(first, total, 1)[0], strict=True):
+        found = self._compute(step, total, 1)
+        for place, number in zip(self._places, found.table[step - found.first], strict=True):
             place.here[0] = number
+
+    def _compute(self, first: int, total: int, count: int) -> Computed:
+        """Return the numbers of steps, these among them."""
+        found = self._computed
+        if total == found.total and 0 <= first - found.first <= len(found.table) - count:
+            return found
+        table = np.empty((max(count, min(AHEAD, total - first)), len(self._places)))
+        for column, place in zip(table.T, self._places, strict=True):
+            column[:] = place.schedule.values(total, first, len(table))
+            for extreme in (column.min(), column.max()):
+                place.check(float(extreme))
+        self._computed = Computed(table, table.ctypes.data, first, total)
+        return self._computed
