@@ -34,15 +34,16 @@ def some_data(dtype="float32"):
 
 
 def everything(dropout=None, **more):
-    """Return a trainer all of whose numbers are scheduled."""
+    """Return a trainer all of whose numbers are scheduled, with clipping, groups and averages of the parameters."""
     layers = [fastbp.Dense(FEATURES, 16, "relu", rng=0), fastbp.Dense(16, 3, rng=1)]
     layers.insert(1, fastbp.Residual(fastbp.Dropout(schedules.flat_cosine(0.4) if dropout is None else dropout)))
     optimizer = fastbp.AdamW(
         schedules.cosine(2e-2, warmup=0.1),
         (schedules.one_cycle(0.85, div_factor=0.85 / 0.95, final_div_factor=1), schedules.linear(0.9, 0.999)),
         weight_decay=schedules.function(half),
+        groups={"*.bias": {"weight_decay": 0.0, "lr_factor": 0.5}},
     )
-    return fastbp.Trainer(fastbp.Sequential(*layers), optimizer=optimizer, clip_norm=0.5, rng=3, **more)
+    return fastbp.Trainer(fastbp.Sequential(*layers), optimizer=optimizer, clip_norm=0.5, ema=0.9, rng=3, **more)
 
 
 # The curves
@@ -596,7 +597,7 @@ def test_files_have_functions_by_name_and_digest(tmp_path):
 
 def test_a_fit_with_schedules_allocates_as_much_for_many_steps_as_for_few():
     """But for the order of the rows and the record of the steps: 8 bytes a row, and 32 a step."""
-    batch, few, many = 8, 1_000, 4_000
+    batch, few, many = 8, 500, 2_000
     x, y = np.zeros((many * batch, 2), np.float32), np.zeros((many * batch, 1), np.float32)
     peaks = []
     for steps in (few, few, many):
