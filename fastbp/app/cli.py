@@ -79,9 +79,7 @@ def train(
         float | None,
         typer.Option(help=f"Learning rate; else {_names(f'{n} {rate:g}' for n, rate in RATES.items())}."),
     ] = None,
-    schedule: Annotated[
-        str, typer.Option(help=f"Of lr, {_names(SCHEDULES)}. linear: by epochs to 0; others: step by step.")
-    ] = "linear",
+    schedule: Annotated[str, typer.Option(help=f"Of lr: {_names(SCHEDULES)}. linear: to 0 by epochs.")] = "linear",
     weight_decay: Annotated[
         float | None, typer.Option(help="Weight decay as the optimizer means it; else adamw 0.01, others 0.")
     ] = None,
