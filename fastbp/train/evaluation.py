@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.kernels.losses import IGNORE_INDEX
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.own_losses import takes_weight
 from fastbp.nn.sequential import Sequential
@@ -114,13 +113,13 @@ def scores(chosen: Iterable[Chosen], loss: Loss, samples: Samples, z: Array) -> 
     """Return what metrics say of outputs, without the rows of the ignored label; NaN where no row counts."""
     targets, weight = samples.targets, samples.weight
     if targets.labels.size:
-        counted = targets.labels != loss.options()[IGNORE_INDEX]
-        if not counted.all():
+        counted = targets.labels != loss.ignore_index  # type: ignore[attr-defined]  # losses of labels have it
+        if np.count_nonzero(counted) < len(counted):
             z, targets = z[counted], targets._replace(labels=targets.labels[counted])
             weight = weight[counted] if weight.size else weight
-    weights = weight.astype(np.float64) if weight.size else np.ones(len(z))
-    if not weights.any():
+    if not len(z) or (weight.size and not weight.any()):
         return {one.name: np.nan for one in chosen}
+    weights = weight.astype(np.float64) if weight.size else np.ones(len(z))
     return {
         one.name: _of_function(one, targets, z, weight)
         if one.form is None

@@ -21,7 +21,7 @@ Judged = Any  # Classes, Labels or Numbers
 class Metric:
     """An entry of the table.
 
-    function : (judged, weight) -> float, `weight` (rows,) float64; with `number` a third argument
+    function : (judged, weight) -> float, `weight` (rows,) float64, not all 0; with `number` a third argument
     takes : the forms of outputs that it judges
     larger : whether larger is better
     number : what the number behind the name is, as in ``top_5``: its type, for ``int("5")``
@@ -38,8 +38,7 @@ class Metric:
 
 
 def _mean(values: Array, weight: Weight) -> float:
-    with np.errstate(invalid="ignore"):  # no row counts: NaN
-        return float((weight @ values) / weight.sum())
+    return float(np.dot(weight, values) / np.add.reduce(weight))  # quicker than @ and sum() of a few rows
 
 
 def accuracy(judged: Classes | Labels, weight: Weight) -> float:
@@ -146,10 +145,9 @@ def r2(judged: Numbers, weight: Weight) -> float:
     true, said = judged.true, judged.said
     if len(true) < 2:
         return np.nan
-    with np.errstate(invalid="ignore"):
-        spread = weight @ (true - (weight @ true) / weight.sum()) ** 2
-        spread[(true == true[0]).all(axis=0)] = 0.0  # whatever rounding made of the mean
-        wrong = weight @ (true - said) ** 2
+    spread = weight @ (true - (weight @ true) / weight.sum()) ** 2
+    spread[(true == true[0]).all(axis=0)] = 0.0  # whatever rounding made of the mean
+    wrong = weight @ (true - said) ** 2
     part = np.divide(wrong, spread, out=(wrong != 0).astype(float), where=spread != 0)
     return float((1 - part).mean())
 

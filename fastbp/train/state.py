@@ -19,6 +19,7 @@ Array = NDArray[Any]
 # The divisor, in the record, of a step that is not made yet. The kernels write finite divisors only, so the record
 # itself says how far an epoch is, at whatever moment an exception came.
 NOT_MADE = math.nan
+_NO_ROWS, _NO_STEPS = np.empty(0, np.int64), np.empty((RECORD_ROWS, 0))
 
 
 @dataclass(eq=False)
@@ -60,10 +61,10 @@ class RunState:
     split_seed: int = 0
     history: History = field(default_factory=History)
     stopped: bool = False
-    order: Array = field(default_factory=lambda: np.empty(0, np.int64))
-    record: Array = field(default_factory=lambda: np.empty((RECORD_ROWS, 0)))
+    order: Array = field(default_factory=lambda: _NO_ROWS)
+    record: Array = field(default_factory=lambda: _NO_STEPS)
     callbacks: list[CallbackState] = field(default_factory=list)
-    chosen: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    chosen: Array = field(default_factory=lambda: _NO_ROWS)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

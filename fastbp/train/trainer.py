@@ -357,7 +357,7 @@ class Trainer(ByHand):
         progress: Progress,
     ) -> None:
         """Go on with a run from where it is to the end of its last epoch."""
-        with progress.fit(epochs, len(samples.x), self._step_work, run.history.epochs + run.done / run.steps):
+        with progress.fit(epochs, run.rows, self._step_work, run.history.epochs + run.done / run.steps):
             # Of an epoch or of a multiple of `every` whose end some callbacks were not told of before an interruption
             listeners.tell_of_steps(run.done, call=False)
             while True:
@@ -388,8 +388,12 @@ class Trainer(ByHand):
             How much each row counts: the means become weighted means. Class weights of the loss count in it as in
             training, and in nothing else.
         metrics : iterable of str or callable, default ()
-            Names: {metrics}. They mean what they do in scikit-learn, of one output (k is the number of outputs whose
-            largest is the class that it says, q a quantile). A binary one takes two classes, or a single logit.
+            Names: {metrics}.
+            They mean what they mean in scikit-learn, and of several columns their mean. "f1", "precision" and "recall"
+            take two classes, or a single logit; "auc" is the second's of two classes, and of more the mean of each
+            against the rest. k says how many of the largest outputs may be the class, q is a quantile, 0.5 without it.
+            Whether outputs are classes, labels of yes or no, or numbers is known of the loss, and with one of your own
+            the metric says it.
             Or functions ``(targets, outputs) -> number``: targets are the class labels (rows,), else the numbers (rows,
             columns); outputs are what `Sequential.predict` returns, logits where there are classes. A function is named
             by its ``__name__``, and is given weights if it has a parameter `sample_weight`.

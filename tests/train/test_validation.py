@@ -5,6 +5,7 @@ import pytest
 
 import fastbp
 from fastbp.data.split import split_rows
+from fastbp.train.progress import Progress
 
 
 @pytest.fixture
@@ -103,6 +104,22 @@ def test_a_resumed_run_holds_out_the_same_rows_and_ends_with_the_same_bits(rng, 
     for split, match in ((0.3, "got 0.3"), (None, "got None")):
         with pytest.raises(ValueError, match="validation_split 0.2 as in the run that it resumes, " + match):
             trainer.fit(x, y, resume=True, **asked | {"validation_split": split, "metrics": []})
+
+
+def test_progress_counts_the_rows_that_are_trained_on(rng):
+    noted = []
+
+    class Notes(Progress):
+        def fit(self, epochs, samples, flops, ended=0):
+            noted.append(samples)
+            return super().fit(epochs, samples, flops, ended)
+
+        def advance(self, samples, loss):
+            noted.append(samples)
+
+    x, y = rng.standard_normal((70, 4)), rng.integers(0, 3, 70)
+    make().fit(x, y, batch_size=9, validation_split=0.2, progress=Notes())
+    assert (noted[0], noted[-1]) == (56, 56)
 
 
 def test_the_row_of_an_error_is_that_of_the_data(rng):
