@@ -91,7 +91,7 @@ class Loss(Guarded):
     _who: ClassVar[str] = "Loss"
     _code: ClassVar[int]
     # What the outputs say, for metrics: "classes" (logits of one class a row), "labels" (logits of yes or no, each),
-    # "numbers" (first those that the targets are), "any", or other words: no metric by name judges those
+    # "numbers" (as many as targets), "means and variances", "any", or other words: no metric by name judges those
     _says: ClassVar[str] = "numbers"
     _numbers: ClassVar[tuple[Number, ...]] = ()  # its own, each a field of that name
     # "forward" and "backward" are PyTorch's names, "call" is Keras's.

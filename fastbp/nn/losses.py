@@ -195,6 +195,7 @@ class GaussianNLLLoss(Loss):
     eps: float = 1e-6
 
     _who: ClassVar[str] = "gaussian_nll"
+    _says: ClassVar[str] = "means and variances"
     _code: ClassVar[int] = kernels.GAUSSIAN_NLL
 
     def __post_init__(self) -> None:

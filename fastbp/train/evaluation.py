@@ -60,7 +60,9 @@ def _named(name: str, loss: Loss, targets: Targets, outputs: int, who: str) -> C
         raise ValueError(f"{who} expects metrics to be functions or among {metric_names()}; got {name!r}")
     forms = [form for form in entry.takes if form in forms_of(loss, outputs)]
     if not forms:
-        raise ValueError(f"{who} expects no {name} with the loss {loss._who}: its outputs are {loss._says}")
+        each = outputs // (loss.target_width(outputs) or outputs)
+        says = loss._says + (f", {each} for each of the targets" if each > 1 else "")
+        raise ValueError(f"{who} expects no {name} with the loss {loss._who}: its outputs are {says}")
     try:
         true_of(forms[0], targets, outputs)
     except ValueError as error:

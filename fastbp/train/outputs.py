@@ -104,11 +104,13 @@ class Numbers(NamedTuple):
 
 def forms_of(loss: Loss, outputs: int) -> tuple[type, ...]:
     """Return the forms that the outputs of a network with this loss have; a user's loss may mean any of them."""
-    if loss._says == "any":
-        return Classes, Numbers
-    if loss._says == "labels":
-        return (Classes,) if outputs == 1 else (Labels,)
-    forms: dict[str, tuple[type, ...]] = {"classes": (Classes,), "numbers": (Numbers,)}
+    forms: dict[str, tuple[type, ...]] = {
+        "any": (Classes, Numbers),
+        "classes": (Classes,),
+        "labels": (Classes,) if outputs == 1 else (Labels,),
+        "means and variances": (Numbers,),
+        "numbers": (Numbers,) if outputs == loss.target_width(outputs) else (),  # several quantiles are none
+    }
     return forms.get(loss._says, ())
 
 

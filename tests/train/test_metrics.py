@@ -289,3 +289,18 @@ def test_the_table_says_what_is_better():
 def test_a_network_that_is_not_finite_has_no_area_and_no_top():
     judged = Classes(np.array([0, 1, 2]), np.array([[0.0, 1, 2], [np.nan, 1, 2], [0, 1, 2]]))
     assert np.isnan([METRICS["auc"].function(judged, np.ones(3)), METRICS["top"].function(judged, np.ones(3), 2)]).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (fastbp.QuantileLoss(quantiles=(0.1, 0.9)), "numbers, 2 for each of the targets"),
+        (fastbp.PoissonNLLLoss(), "rates or their logarithms"),
+    ],
+)
+def test_outputs_that_are_not_those_of_the_targets_have_no_metrics_but_functions(x, loss, says):
+    trainer = fastbp.Trainer(fastbp.mlp([4, 2], rng=0), loss)
+    y = abs(x[:, : loss.target_width(2)])
+    with pytest.raises(ValueError, match=f"no mae with the loss {loss._who}: its outputs are {says}"):
+        trainer.evaluate(x, y, metrics=["mae"])
+    assert trainer.evaluate(x, y, metrics=[mine])["mine"] == 0.0
