@@ -117,6 +117,12 @@ def test_certain_rows_do_not_draw():
     assert METRICS["auc"].function(Classes(y, z), np.ones(6)) == pytest.approx(np.mean(areas))
 
 
+def test_a_column_that_does_not_vary_has_no_spread_whatever_its_mean_is_rounded_to():
+    true = np.full((3, 1), 0.1)
+    assert METRICS["r2"].function(Numbers(true, true + 1e-3), np.ones(3)) == 0.0
+    assert METRICS["r2"].function(Numbers(true, true), np.ones(3)) == 1.0
+
+
 def trainer_of(loss, inputs, outputs):
     return fastbp.Trainer(fastbp.mlp([inputs, outputs], dtype="float64", rng=0), loss, fastbp.SGD(0.1))
 

@@ -158,7 +158,7 @@ def left(folder):
     return [(folder / name).read_bytes() for name in ("best", "last", "history.csv")]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("how", [stop, interrupt, kill])
 def test_files_are_those_of_a_straight_run_after_a_stop_at_any_step(tmp_path, how, seed):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
@@ -213,6 +213,11 @@ def test_a_csv_file_has_a_line_an_epoch_of_its_run(tmp_path):
         trainer.fit(X, Y, callbacks=[Adds(*range(8)), csv, count], **ASKED).to_csv(tmp_path / "own.csv")
         assert path.read_bytes() == (tmp_path / "own.csv").read_bytes()
     assert lines == [*range(2, 10)] * 2
+    with pytest.raises(InterruptedError):
+        trainer.fit(X, Y, callbacks=[Adds(*range(8)), csv, At(trainer.steps + 20, stop)], **ASKED)
+    path.unlink()
+    trainer.fit(X, Y, callbacks=[Adds(*range(8)), csv], resume=True, **ASKED).to_csv(tmp_path / "own.csv")
+    assert path.read_bytes() == (tmp_path / "own.csv").read_bytes()
     assert path.read_text().splitlines()[0] == "epoch,loss,accuracy,val_loss,val_accuracy,val_f1_macro,given,late"
 
 
