@@ -4,6 +4,7 @@ import math
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastbp._base.sparse import StoredRows
 from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS
@@ -45,12 +46,18 @@ def make_epoch(
         done += count
         if math.isnan(record[RECORD_DIVISOR, done - 1]):
             used = samples.targets._replace(class_weight=taken.targets.class_weight)
-            raise _not_finite(trainer, samples._replace(targets=used), run, listeners)
+            rows = order[run.done * batch : (run.done + 1) * batch]
+            raise not_finite(trainer, samples._replace(targets=used), rows, run, listeners)
         progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
         listeners.tell_of_steps(done, call=True)
+    return figures_of_epoch(trainer, samples.targets, run, listeners)
+
+
+def figures_of_epoch(trainer: Resumable, targets: Targets, run: RunState, listeners: Listeners) -> dict[str, float]:
+    """Return loss and accuracy over an epoch whose steps are made; an error if they made parameters NaN."""
     if math.isnan(np.maximum.reduce(trainer.model._params)):  # the loss of the next step would tell too late
-        raise nan_after(run.history.epochs + 1, done, trainer.model.parameters(), listeners.fallbacks())
-    return run.figures(trainer.loss.reduction, samples.targets.labelled) | trainer._rate_figure()
+        raise nan_after(run.history.epochs + 1, run.done, trainer.model.parameters(), listeners.fallbacks())
+    return run.figures(trainer.loss.reduction, targets.labelled) | trainer._rate_figure()
 
 
 def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:
@@ -61,10 +68,10 @@ def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:
     )
 
 
-def _not_finite(trainer: Resumable, samples: Samples, run: RunState, listeners: Listeners) -> NotFiniteError:
-    """Return the error about the step that was not made, of which the kernel left each row's loss."""
-    step, batch = run.done, run.batch_size
-    rows = run.data_order()[step * batch : (step + 1) * batch]
+def not_finite(
+    trainer: Resumable, samples: Samples, rows: NDArray[np.int64], run: RunState, listeners: Listeners
+) -> NotFiniteError:
+    """Return the error about the step that was not made, on these rows, of which the kernel left each one's loss."""
     with np.errstate(all="ignore"):
         losses = trainer._rows[0, : len(rows)] * trainer._rows[1, : len(rows)]
         total = float(losses.sum())
@@ -73,7 +80,7 @@ def _not_finite(trainer: Resumable, samples: Samples, run: RunState, listeners: 
     of_rows = {"x": x, "y": samples.targets.values, "sample_weight": samples.weight}
     return not_finite_before(
         run.history.epochs + 1,
-        step + 1,
+        run.done + 1,
         total,
         rows,
         {name: array[rows] for name, array in of_rows.items() if array.dtype.kind == "f" and array.size},

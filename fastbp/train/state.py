@@ -42,7 +42,8 @@ class CallbackState:
 class RunState:
     """How far a run of `Trainer.fit` is.
 
-    rows, batch_size, shuffle : arguments of the run, which a resumed one has to repeat
+    rows, batch_size, shuffle : arguments of the run, which a resumed one has to repeat; on an iterable of batches each
+        of them counts as one row
     generator : draws the order of each epoch
     split, split_seed : the part of the rows that is held out, if any, and what drew them
     history : the figures of its epochs
@@ -103,6 +104,13 @@ class RunState:
                 order = self.generator.permutation(self.rows) if self.shuffle else np.arange(self.rows)
                 self.order = order.astype(np.int64, copy=False)
                 self.record = np.full((RECORD_ROWS, self.steps), NOT_MADE)
+
+    def add_step(self) -> None:
+        """Make the running epoch longer by a step of one row, where nobody knows how long it will be."""
+        with held_back():
+            self.rows += 1
+            self.order = np.arange(self.rows)
+            self.record = np.column_stack([self.record, np.full(RECORD_ROWS, NOT_MADE)])
 
     def data_order(self) -> Array:
         """Return the rows of the running epoch in their order, by their numbers among those of the data."""

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from fastbp.nn.own_losses import FunctionLoss, loss_of
 from fastbp.nn.sequential import Sequential
 from fastbp.train.alone import Once
 from fastbp.train.averages import evaluated
+from fastbp.train.batches import Batches, make_epoch_of_batches, refuse
 from fastbp.train.by_hand import ByHand
 from fastbp.train.callbacks import Callback, checked_callbacks
 from fastbp.train.epoch import make_epoch
@@ -37,6 +39,7 @@ from fastbp.train.validation import Validation
 __all__ = ["Trainer"]
 
 Array = NDArray[Any]
+BATCH_SIZE = 128  # of fit
 _ONE, _NO_ORDER = range(1), np.empty(0, np.int64)  # a step alone, on its rows as they stand
 
 
@@ -141,9 +144,7 @@ class Trainer(ByHand):
         super().__init__(model, loss, optimizer, clip_norm, clip_value, ema, rng, total_steps)
         self._one_fit = Once()
 
-    def _inputs(
-        self, x: ArrayLike | Readable, y: ArrayLike, sample_weight: ArrayLike | None, calls: tuple[str, ...] = ()
-    ) -> Samples:
+    def _inputs(self, x: Any, y: ArrayLike, sample_weight: ArrayLike | None, calls: tuple[str, ...] = ()) -> Samples:
         """Check what steps take; `calls` are the entries that these will call, without any it is for an evaluation."""
         if isinstance(self._loss, FunctionLoss):
             self._loss.check_call(sample_weight)
@@ -214,17 +215,18 @@ class Trainer(ByHand):
 
     def fit(
         self,
-        x: ArrayLike | Readable,
-        y: ArrayLike,
+        x: ArrayLike | Readable | Iterable[Any],
+        y: ArrayLike | None = None,
         *,
         epochs: int = 1,
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         shuffle: bool = True,
         rng: int | np.random.Generator | None = None,
         validation_data: tuple[Any, ...] | None = None,
         validation_split: float | None = None,
         metrics: Iterable[MetricLike] = (),
         sample_weight: ArrayLike | None = None,
+        steps_per_epoch: int | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | Progress | None = None,
         resume: bool = False,
@@ -234,7 +236,9 @@ class Trainer(ByHand):
         Parameters
         ----------
         x, y, sample_weight
-            As in `step`, for all samples.
+            As in `step`, for all samples. Or x alone, an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``:
+            a list of them, a DataLoader of PyTorch's, a generator. Each is a step, in the order in which they come, and
+            all epochs have as many. `batch_size`, `shuffle` and `validation_split` are not for them.
         epochs : int, default 1
             How often to go through the samples.
         batch_size : int, default 128
@@ -252,6 +256,9 @@ class Trainer(ByHand):
         metrics : iterable of str or callable, default ()
             What is evaluated beside the loss, as "val_f1" and so on; see `evaluate`. It is of the validation rows: to
             see it of the training rows as well, let a callback add what `evaluate` returns to its figures.
+        steps_per_epoch : int, optional
+            How many batches of an iterable are an epoch; one that ends meanwhile begins anew. Without it an epoch is
+            one iteration, so a generator is good for one.
         callbacks : iterable of Callback
             Called between steps and epochs, and may change what trains; see `fastbp.Callback`.
         progress : bool, optional
@@ -263,7 +270,9 @@ class Trainer(ByHand):
             Go on with the last run, of this trainer or of the checkpoint that it was loaded from: in the middle of an
             epoch too, in the same order, to the same bits. `epochs` counts those of the whole run, so a run at its end
             does nothing more; without a run before, one begins. Pass the same data and arguments: other numbers of
-            rows, another `batch_size` or `shuffle` are refused. `rng` is not looked at, as the run has its own.
+            rows, another `batch_size` or `shuffle` are refused. `rng` is not looked at, as the run has its own. The
+            batches of an iterable that come before are gone through again: so it has to begin anew and to give the
+            same, and a generator can only begin an epoch.
 
         Returns
         -------
@@ -303,9 +312,18 @@ class Trainer(ByHand):
         shows = what_shows(progress)
         with compiling(progress):
             validation = Validation(validation_data, validation_split, metrics)
-            samples = self._inputs(x, y, sample_weight, VALIDATED if validation else RUN)
-            samples = samples._replace(targets=samples.targets.as_classes())
-            if shuffle:
+            calls, batches = VALIDATED if validation else RUN, None
+            if y is None:
+                other_size = None if batch_size == BATCH_SIZE else batch_size
+                refuse(batch_size=other_size, sample_weight=sample_weight, validation_split=validation_split)
+                batches = Batches(x, steps_per_epoch, partial(self._inputs, calls=calls))
+                samples = batches.first
+            elif steps_per_epoch is not None:
+                raise ValueError("fit expects steps_per_epoch with an iterable of batches alone, got it with x and y")
+            else:
+                samples = self._inputs(x, y, sample_weight, calls)
+                samples = samples._replace(targets=samples.targets.as_classes())
+            if shuffle and batches is None:
                 values = gathered(samples.targets.values)
                 samples = samples._replace(x=gathered(samples.x), targets=samples.targets._replace(values=values))
             epochs = check.integer(epochs, "fit", "epochs")
@@ -319,6 +337,10 @@ class Trainer(ByHand):
                 rows = len(chosen) if chosen.size else len(samples.x)
                 batch_size = min(batch_size, rows)
                 self._prepare(batch_size, isinstance(samples.x, StoredRows))
+                if batches is not None:
+                    rows, batch_size, shuffle = batches.begin(run), 1, False
+                    if self._varying is not None and self.total_steps is None:
+                        batches.expect_length()
                 if run is None:
                     self._draw_seed(generator)
                     run = RunState(rows, batch_size, bool(shuffle), generator, validation.split, seed)
@@ -327,10 +349,10 @@ class Trainer(ByHand):
                 listeners = Listeners(self, callbacks, run)
                 self._begin_run(run)
                 try:
-                    self._run_steps = epochs * run.steps
+                    self._run_steps = epochs * run.steps if batches is None or batches.steps else 0
                     listeners.begin()
                     self._listeners = listeners
-                    self._go_on(samples, run, listeners, epochs, validation, shows)
+                    self._go_on(batches or samples, run, listeners, epochs, validation, shows)
                     listeners.end()
                 finally:
                     self._end_run()
@@ -349,7 +371,7 @@ class Trainer(ByHand):
 
     def _go_on(
         self,
-        samples: Samples,
+        given: Samples | Batches,
         run: RunState,
         listeners: Listeners,
         epochs: int,
@@ -357,14 +379,18 @@ class Trainer(ByHand):
         progress: Progress,
     ) -> None:
         """Go on with a run from where it is to the end of its last epoch."""
-        with progress.fit(epochs, run.rows, self._step_work, run.history.epochs + run.done / run.steps):
+        rows = run.steps * len(given.first.x) if isinstance(given, Batches) else run.rows
+        with progress.fit(epochs, rows, self._step_work, run.history.epochs + run.done / run.steps):
             # Of an epoch or of a multiple of `every` whose end some callbacks were not told of before an interruption
             listeners.tell_of_steps(run.done, call=False)
             while True:
                 listeners.tell_of_epoch()
                 if run.stopped or run.history.epochs >= epochs:
                     break
-                figures = make_epoch(self, samples, run, listeners, progress)
+                if isinstance(given, Batches):
+                    figures = make_epoch_of_batches(self, given, run, listeners, progress)
+                else:
+                    figures = make_epoch(self, given, run, listeners, progress)
                 figures |= validation.figures(self.evaluate)
                 self._end_epoch(figures)
                 progress.epoch(run.history.epochs, figures)
