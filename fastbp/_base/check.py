@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastbp._base.frames import as_array
 from fastbp._base.inputs import Input, Readable, numbers_input
 from fastbp._base.sparse import StoredRows, is_sparse, stored_rows
 from fastbp.kernels import entries
@@ -129,23 +130,6 @@ def read_later(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array | Inp
 def _is_plain(x: Array, dtype: np.dtype[Any]) -> bool:
     """Whether rows stand in memory as kernels take arrays."""
     return x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned
-
-
-def as_array(x: Any, dtype: np.dtype[Any], who: str, name: str) -> Array:
-    """Return what comes as an array; a data frame whose columns are of several types becomes one of `dtype`.
-
-    NumPy would make an array of Python objects of it.
-    """
-    kinds = list(x.dtypes) if hasattr(x, "iloc") and getattr(x, "ndim", 0) == 2 else []
-    if len(set(kinds)) < 2 and all(isinstance(kind, np.dtype) for kind in kinds):
-        return np.asarray(x)
-    array = np.empty(x.shape, dtype)
-    for i, kind in enumerate(kinds):
-        if kind.kind not in "fiub" or getattr(kind, "itemsize", 8) > 8:  # that of a sparse column has no size
-            where = f"dtype {kind} in column {x.columns[i]!r}"
-            raise TypeError(f"{who} expects {name} of real numbers up to 64 bits, got {where}")
-        array[:, i] = x.iloc[:, i].to_numpy(dtype, na_value=np.nan)
-    return array
 
 
 def no_mask(x: Any, who: str, name: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
+from fastbp._base.frames import as_array
 from fastbp._base.guard import Guarded, guarded_record
 from fastbp._base.inputs import Readable
 from fastbp._base.sparse import is_sparse
@@ -152,7 +153,7 @@ def _numbers(x: ArrayLike) -> NDArray[Any]:
     if is_sparse(x) or isinstance(x, Readable):
         how = "; call .toarray() first" if is_sparse(x) else ", whose numbers are scaled where a model reads them"
         raise TypeError(f"Scaler expects x to be a dense array, got {type(x).__name__}{how}")
-    x = check.as_array(x, np.dtype(np.float64), "Scaler", "x")
+    x = as_array(x, np.dtype(np.float64), "Scaler", "x")
     if x.dtype.kind not in "biuf":
         raise ValueError(f"Scaler expects numbers, got dtype {x.dtype}")
     return x

@@ -172,7 +172,8 @@ class Trainer(ByHand):
         x : array_like or sparse matrix of shape (batch, in_features)
             Numbers of another dtype than the model's, or with gaps between them in memory, are converted in compiled
             code; `fit` converts a batch at a time and copies nothing whole. `fastbp.Scaled` scales them as well. Of a
-            sparse matrix the stored numbers are read, see `Sequential.predict`.
+            sparse matrix the stored numbers are read, see `Sequential.predict`. A data frame (of pandas; of polars,
+            Arrow and others by narwhals, extra ``data``) has its columns in their order, and NaN for what is missing.
         y : array_like
             For softmax_cross_entropy class indices, (batch,) or (batch, 1), whole numbers of any type, or probabilities
             (batch, classes); else numbers (batch, outputs), or (batch,) if there is one output.

@@ -34,6 +34,7 @@ ALLOWED = {
     "bench._torch_compile": BASE | {"torch"},
     "bench._jax": BASE | {"jax"},
     "bench._sklearn": BASE | {"sklearn"},
+    "_base.frames": BASE | {"narwhals", "pyarrow"},
     "data.tables": BASE | {"pyarrow"},
     "train.notebook": BASE | {"IPython"},  # imported in a notebook alone, which has it
     "train.find_lr": BASE | {"matplotlib"},
@@ -171,7 +172,7 @@ def test_private_names_of_numba_are_in_one_module():
 
 
 def test_import_of_fastbp_loads_no_optional_dependency():
-    optional = ["matplotlib", "pyarrow", "sklearn", "torch", "onnx", "mpi4py", "typer"]
+    optional = ["matplotlib", "pyarrow", "narwhals", "sklearn", "torch", "onnx", "mpi4py", "typer"]
     code = f"import sys, fastbp; print([m for m in {optional} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
