@@ -59,6 +59,8 @@ def parameters_of(numbers: Iterable[Number], varies: Container[str] = ()) -> lis
             kind = "float"
         if number.name in varies:
             kind = f"{kind} or schedule"
+        if number.none is not None and number.default is not None:
+            kind = f"{kind} or None"
         if isinstance(number.default, tuple):
             kind = f"({kind}, {kind})"
         default = "optional" if number.default is None else f"default {number.default}"

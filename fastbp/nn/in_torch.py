@@ -69,8 +69,8 @@ def _module_like(layer: Layer) -> list[nn.Module]:
 
 
 def _with_parameters(module: nn.Module, layer: Layer) -> nn.Module:
-    """Copy a layer's parameters to a module that has their names."""
-    module.load_state_dict({name: torch.tensor(np.array(value)) for name, (value, _) in layer._named().items()})
+    """Copy a layer's parameters and buffers to a module that has their names."""
+    module.load_state_dict({name: torch.tensor(np.array(value)) for name, value in layer._tensors().items()})
     return module.requires_grad_(layer.trainable)
 
 
@@ -161,8 +161,8 @@ def _layer_like(cls: type[Layer], module: nn.Module) -> Layer:
 
 
 def _dtype_of(module: nn.Module) -> str:
-    """Return the dtype of a module's parameters; float32 without any, for the error about that."""
-    found = {p.dtype for p in module.parameters()} or {torch.float32}
+    """Return the dtype of a module's numbers; float32 without any, for the error about that."""
+    found = {value.dtype for value in module.state_dict().values() if value.is_floating_point()} or {torch.float32}
     names = [name for name, dtype in DTYPES.items() if {dtype} == found]
     if not names:
         raise TypeError(f"from_torch expects parameters of float32 or float64, got {module} of {found}")
@@ -170,14 +170,14 @@ def _dtype_of(module: nn.Module) -> str:
 
 
 def _with_parameters_of(layer: Layer, module: nn.Module) -> Layer:
-    """Copy a module's parameters to a layer that has their names."""
+    """Copy a module's parameters and buffers to a layer that has their names."""
     state = module.state_dict()
-    own = layer._named()
+    own = layer._tensors()
     if state.keys() != own.keys():
         raise ValueError(
             f"from_torch expects {module} with {', '.join(own) or 'no parameters'}, got {', '.join(state) or 'none'}"
         )
-    for name, (value, _) in own.items():
+    for name, value in own.items():
         value[...] = state[name].detach().cpu().numpy()
     wanted = {p.requires_grad for p in module.parameters()}
     if len(wanted) > 1:

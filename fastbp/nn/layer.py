@@ -37,6 +37,8 @@ class Layer(Guarded):
     _codes: Codes | None = None
     # The class of PyTorch, in ``torch.nn`` or `torch_modules`, that takes the same arguments and computes the same
     _torch: ClassVar[str] = ""
+    # Whether in training a row's result depends on the rows beside it
+    _couples: ClassVar[bool] = False
     _owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in
     _trainable: bool = True
 
@@ -96,6 +98,18 @@ class Layer(Guarded):
     def _move(self, params: Array, grads: Array) -> None:
         """Move the parameters and the gradients to flat memory of `_size` numbers each."""
 
+    def _tensors(self) -> dict[str, Array]:
+        """Return parameters and `buffers` by name, in PyTorch's order: all that a file has; live views."""
+        return {name: value for name, (value, _) in self._named().items()}
+
+    @property
+    def _cells(self) -> int:
+        """How many times 8 bytes the buffers take."""
+        return 0
+
+    def _move_buffers(self, cells: Array) -> None:
+        """Move the buffers to flat memory of `_cells` int64."""
+
     def _extend(self, rows: list[Row], source: int) -> int:
         """Append the layer to a plan's rows, where it reads row `source`; return the row of its output."""
         raise NotImplementedError
@@ -121,12 +135,17 @@ class Layer(Guarded):
         raise NotImplementedError
 
     @classmethod
+    def _tensor_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Return those of `_tensors`."""
+        return cls._shapes(config)
+
+    @classmethod
     def _made(cls, config: dict[str, Any]) -> "Layer":
         """Return the layer that a description is of."""
         return cls(**{name: value for name, value in config.items() if name != "kind"})
 
     def __reduce__(self) -> tuple[Callable[..., "Layer"], tuple[Any, ...]]:
-        return rebuilt, (described(self), {name: value.copy() for name, (value, _) in self._named().items()})
+        return rebuilt, (described(self), {name: value.copy() for name, value in self._tensors().items()})
 
 
 Class = TypeVar("Class", bound=type[Layer])
@@ -159,20 +178,24 @@ def made(config: dict[str, Any]) -> Layer:
     return layer
 
 
-def shapes_of(config: Any) -> dict[str, tuple[int, ...]]:
-    """Return the shapes that a file's description of a layer gives the parameters, by name; an error if it is none."""
-    return kind_of(config, "load")._shapes(_without_trainable(config))
+def shapes_of(config: Any, *, buffers: bool = False) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that a file's description of a layer gives the parameters, by name; an error if it is none.
+
+    buffers : whether those of the buffers are wanted too
+    """
+    kind, own = kind_of(config, "load"), _without_trainable(config)
+    return kind._tensor_shapes(own) if buffers else kind._shapes(own)
 
 
 def _without_trainable(config: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name != "trainable"}
 
 
-def rebuilt(config: dict[str, Any], params: dict[str, Array]) -> Layer:
+def rebuilt(config: dict[str, Any], tensors: dict[str, Array]) -> Layer:
     """Return a layer of a pickle."""
     layer = made(config)
-    for name, (value, _) in layer._named().items():
-        value[...] = params[name]
+    for name, value in layer._tensors().items():
+        value[...] = tensors[name]
     return layer
 
 

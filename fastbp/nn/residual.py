@@ -96,6 +96,20 @@ class Residual(Layer):
             layer._move(params[start:end], grads[start:end])
             start = end
 
+    def _tensors(self) -> dict[str, Array]:
+        return {f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in layer._tensors().items()}
+
+    @property
+    def _cells(self) -> int:
+        return sum(layer._cells for layer in self.layers)
+
+    def _move_buffers(self, cells: Array) -> None:
+        start = 0
+        for layer in self.layers:
+            end = start + layer._cells
+            layer._move_buffers(cells[start:end])
+            start = end
+
     def _extend(self, rows: list[Row], source: int) -> int:
         top = source
         for layer in self.layers:
@@ -117,6 +131,15 @@ class Residual(Layer):
             raise ValueError("damaged, the header describes no Residual")
         return {
             f"{i}.{name}": shape for i, inner in enumerate(config["layers"]) for name, shape in shapes_of(inner).items()
+        }
+
+    @classmethod
+    def _tensor_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        cls._shapes(config)
+        return {
+            f"{i}.{name}": shape
+            for i, inner in enumerate(config["layers"])
+            for name, shape in shapes_of(inner, buffers=True).items()
         }
 
     @classmethod

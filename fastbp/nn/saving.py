@@ -11,7 +11,9 @@ from fastbp.nn.modelfile import MODEL, read_tensors
 from fastbp.nn.own_activations import OwnActivation, activations_by_name, without_labels
 from fastbp.nn.sequential import Sequential
 
-__all__ = ["build", "load", "parameter_shapes"]
+__all__ = ["build", "load", "parameter_shapes", "tensor_shapes"]
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 def load(
@@ -53,7 +55,7 @@ def load(
     header, tensors = read_tensors(path, MODEL, "load")
     try:
         layers, metadata = header.get("layers"), header.get("metadata")
-        for name, shape in parameter_shapes(layers).items():
+        for name, shape in tensor_shapes(layers).items():
             if name not in tensors:
                 raise ValueError(f"damaged, its layers have {name} and its tensors do not")
             check.exact_shape(tensors[name], shape, "load", name)
@@ -69,9 +71,18 @@ def parameter_shapes(layers: Any) -> dict[str, tuple[int, ...]]:
 
     To be compared with what is there before a model is made: a header may name sizes that no memory holds.
     """
+    return _shapes(layers, shapes_of)
+
+
+def tensor_shapes(layers: Any) -> dict[str, tuple[int, ...]]:
+    """Return those of parameters and buffers."""
+    return _shapes(layers, lambda config: shapes_of(config, buffers=True))
+
+
+def _shapes(layers: Any, of: Callable[[Any], Shapes]) -> Shapes:
     if not isinstance(layers, list):
         raise ValueError("damaged, the header describes no layers")
-    return {f"{i}.{name}": shape for i, config in enumerate(layers) for name, shape in shapes_of(config).items()}
+    return {f"{i}.{name}": shape for i, config in enumerate(layers) for name, shape in of(config).items()}
 
 
 def build(layers: Any, metadata: Any, own: Mapping[str, OwnActivation], functions: Functions) -> Sequential:

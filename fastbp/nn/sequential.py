@@ -93,11 +93,15 @@ class Sequential(Derivable):
         self._forward_calls, self._backward_calls, self._predict_calls = Calls(), Calls(), Calls()
         self._work = sum(layer._work for layer in layers)  # floating-point operations of a forward pass of one row
         self._drawing = sorted({type(each).__name__ for layer in layers for each in layer._each() if each._draws})
+        self._coupling = sorted(
+            {type(each).__name__ for layer in self.layers for each in layer._each() if each._couples}
+        )
+        self._fewest_rows = 2 if self._coupling else 1  # of a training batch
         self._predict_rows = self._rows_at_a_time(self._widest)
         self._read_rows = self._rows_at_a_time(max(self._widest, self.in_features))  # of what is no array of this dtype
 
     def forward(self, x: ArrayLike | Readable) -> Array:
-        """Run all layers on x and keep what `backward` needs; see `Dense.forward`.
+        """Run all layers on x, as in training, and keep what `backward` needs; see `Dense.forward`.
 
         Parameters
         ----------
@@ -118,6 +122,7 @@ class Sequential(Derivable):
         if chain is None:
             if self._codes is not None:
                 self._codes.expect(a, "Sequential")
+            self._check_batch(len(a), "Sequential.forward")
             run = self._pass = PlannedPass(self._plan_of_pass(len(a)), self._params, self._grads)
             self._pass_freezes = self._freezes[0]
             a = check.apart(a, self._grads)
@@ -159,6 +164,12 @@ class Sequential(Derivable):
         for layer, lower in zip(reversed(chain), below, strict=True):
             dz = layer._backward(dz, lower)
         return dz
+
+    def _check_batch(self, rows: int, who: str) -> None:
+        """Raise ValueError if a training batch has too few rows for a layer that couples them."""
+        if rows < self._fewest_rows:
+            names = ", ".join(self._coupling)
+            raise ValueError(f"{who} expects at least 2 rows in a training batch for {names}, got {rows}")
 
     @property
     def _chain(self) -> tuple[Dense, ...] | None:
@@ -294,7 +305,9 @@ class Sequential(Derivable):
         start, stop = sum(sizes[: chosen[0]]), sum(sizes[: chosen[-1] + 1])
         part = Sequential.__new__(Sequential)
         layers = self.layers[chosen[0] : chosen[-1] + 1]
-        part._hold(layers, self._params[start:stop], self._grads[start:stop], self._freezes)
+        cells = [layer._cells for layer in self.layers]
+        buffers = self._buffers[sum(cells[: chosen[0]]) : sum(cells[: chosen[-1] + 1])]
+        part._hold(layers, self._params[start:stop], self._grads[start:stop], buffers, self._freezes)
         part._begin()
         part._whole = self  # the layers know it weakly
         return part
@@ -326,11 +339,13 @@ class Sequential(Derivable):
         """
         name = check.float_dtype(dtype, "astype").name
         twin = Sequential(*(made(in_dtype(config, name)) for config in self._config()))
-        with np.errstate(over="ignore"):
-            twin._params[...] = self._params
-        if (np.isinf(twin._params) & np.isfinite(self._params)).any():
-            most = np.abs(self._params[np.isfinite(self._params)]).max()
-            raise ValueError(f"astype expects parameters that {name} can hold, got one of size {most:g}")
+        given = self._tensors()
+        for key, value in twin._tensors().items():
+            with np.errstate(over="ignore"):
+                value[...] = given[key]
+            if (np.isinf(value) & np.isfinite(given[key])).any():
+                most = np.abs(given[key][np.isfinite(given[key])]).max()
+                raise ValueError(f"astype expects parameters that {name} can hold, got one of size {most:g}")
         twin.metadata = copy.deepcopy(self.metadata)
         return twin
 
@@ -386,7 +401,7 @@ class Sequential(Derivable):
         write_tensors(path, MODEL, {"layers": self._labels(), "metadata": self.metadata}, tensors)
 
     def __reduce__(self) -> tuple[Callable[..., "Sequential"], tuple[Any, ...]]:
-        return _rebuild_sequential, (self._config(), self._params.copy(), copy.deepcopy(self.metadata))
+        return _rebuild_sequential, (self._config(), self._kept(), copy.deepcopy(self.metadata))
 
 
 def _needs_of_prediction(model: Sequential, readers: tuple[Code, ...], sparse: bool) -> Needed:
@@ -396,8 +411,11 @@ def _needs_of_prediction(model: Sequential, readers: tuple[Code, ...], sparse: b
     return Needed([*codes, *readers], calls, model.dtype, get_num_threads())
 
 
-def _rebuild_sequential(config: list[dict[str, Any]], params: Array, metadata: dict[str, Any]) -> Sequential:
+def _rebuild_sequential(
+    config: list[dict[str, Any]], kept: dict[str, Array] | Array, metadata: dict[str, Any]
+) -> Sequential:
     model = Sequential(*map(made, config))
-    model._params[...] = params
+    # pickles of fastbp 0.1 have the parameters alone
+    model._bring_back({"params": kept} if isinstance(kept, np.ndarray) else kept)
     model.metadata = metadata
     return model

@@ -11,7 +11,8 @@ from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded
 from fastbp.kernels.run.fused import fused
 from fastbp.kernels.run.plan import Layer as Row
-from fastbp.kernels.run.plan import make_plan, on_sparse, without_training
+from fastbp.kernels.run.plan import make_plan, on_sparse, place_buffers, without_training
+from fastbp.nn import buffers
 from fastbp.nn.layer import Layer, check_chain, described, settle
 from fastbp.nn.own_activations import with_labels
 
@@ -32,16 +33,18 @@ class Stack(Guarded):
         if width is None or dtype is None:
             raise ValueError(f"Sequential expects a layer that has in_features of its own, got {layers}")
         settle(layers, width, dtype)
-        size = sum(layer._size for layer in layers)
-        self._hold(layers, memory.zeros(size, dtype), memory.zeros(size, dtype), [0])
-        start = 0
+        size, cells = sum(layer._size for layer in layers), sum(layer._cells for layer in layers)
+        flat = memory.zeros(size, dtype), memory.zeros(size, dtype), memory.zeros(cells, np.dtype(np.int64))
+        self._hold(layers, *flat, [0])
+        start = first = 0
         for layer in layers:
-            end = start + layer._size
+            end, last = start + layer._size, first + layer._cells
             layer._move(self._params[start:end], self._grads[start:end])
+            layer._move_buffers(self._buffers[first:last])
             layer._adopt(self)
-            start = end
+            start, first = end, last
 
-    def _hold(self, layers: Sequence[Layer], params: Array, grads: Array, freezes: list[int]) -> None:
+    def _hold(self, layers: Sequence[Layer], params: Array, grads: Array, buffers: Array, freezes: list[int]) -> None:
         """Take layers that know their sizes, flat memory for them, and how often one's `trainable` has changed."""
         self.layers = tuple(layers)  # type: ignore[misc]
         self._codes = layers[0]._codes
@@ -49,7 +52,7 @@ class Stack(Guarded):
         self._out_features = self._rows()[-1].out_features
         self.dtype = params.dtype  # type: ignore[misc]
         self.metadata = {}
-        self._params, self._grads, self._freezes = params, grads, freezes
+        self._params, self._grads, self._buffers, self._freezes = params, grads, buffers, freezes
 
     def _trainable_changed(self) -> None:
         """Note that a layer's `trainable` has changed."""
@@ -87,7 +90,9 @@ class Stack(Guarded):
 
     def _plan(self, capacity: int, *, train: bool, target_width: int = 0, sparse: bool = False) -> tuple[Array, Array]:
         rows = self._rows_for(sparse=sparse, train=train)
-        return make_plan(rows, self.dtype.itemsize, capacity, train=train, target_width=target_width)
+        plan, layout = make_plan(rows, self.dtype.itemsize, capacity, train=train, target_width=target_width)
+        place_buffers(plan, self._buffers)
+        return plan, layout
 
     def parameters(self) -> dict[str, Array]:
         """Return the parameters by name: ``"0.weight"``, ``"0.bias"``, ...; live views."""
@@ -101,26 +106,47 @@ class Stack(Guarded):
         """Return parameters and gradients by name."""
         return {f"{i}.{name}": pair for i, layer in enumerate(self.layers) for name, pair in layer._named().items()}
 
+    def buffers(self) -> dict[str, Array]:
+        """Return the state of layers that is no parameter by name, such as ``"1.running_mean"``; live views.
+
+        Training writes it, and the optimizer does not know of it.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> model = fastbp.Sequential(fastbp.Dense(4, 8, "relu", rng=0), fastbp.BatchNorm(8), fastbp.Dense(8, 3, rng=1))
+        >>> list(model.buffers())
+        ['1.running_mean', '1.running_var', '1.num_batches_tracked']
+        """
+        parameters = self._named()
+        return {name: value for name, value in self._tensors().items() if name not in parameters}
+
+    def _tensors(self) -> dict[str, Array]:
+        """Return parameters and buffers by name, layer after layer: all that a file has; live views."""
+        return {f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in layer._tensors().items()}
+
     def state_dict(self) -> dict[str, Array]:
-        """Return a copy of the parameters, each C-contiguous, by name."""
-        return {name: np.array(value, order="C") for name, value in self.parameters().items()}
+        """Return a copy of the parameters and buffers, each C-contiguous, by name, as PyTorch's."""
+        return {name: np.array(value, order="C") for name, value in self._tensors().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Set all parameters.
+        """Set all parameters and buffers.
 
         Parameters
         ----------
         state_dict : mapping of str to array_like
-            An array for each name in `parameters`, of the same shape and dtype; torch tensors on the CPU will do.
+            An array for each name in `parameters` and `buffers`, of the same shape and dtype; torch tensors on the CPU
+            will do.
 
         Raises
         ------
         KeyError
             If a name is missing, or unknown.
         TypeError, ValueError
-            If a dtype or a shape differs, or a number is NaN. The model is unchanged then.
+            If a dtype or a shape differs, a number is NaN, or a variance or a count negative. The model is unchanged
+            then.
         """
-        current = self.parameters()
+        current = self._tensors()
         if missing := sorted(current.keys() - state_dict.keys()):
             raise KeyError(f"load_state_dict expects {', '.join(missing)}, which the given names lack")
         if unknown := sorted(state_dict.keys() - current.keys()):
@@ -128,21 +154,23 @@ class Stack(Guarded):
         checked = {}
         for name, value in current.items():
             check.no_mask(state_dict[name], "load_state_dict", name)
-            array = check.apart(np.asarray(state_dict[name]), self._params)
-            if array.dtype != self.dtype:
-                raise TypeError(f"load_state_dict expects {name} of dtype {self.dtype}, got {array.dtype}")
-            check.exact_shape(array, value.shape, "load_state_dict", name)
-            checked[name] = check.no_nan(array, "load_state_dict", name)
+            array = check.apart(np.asarray(state_dict[name]), self._params, self._buffers)
+            if array.dtype != value.dtype:
+                raise TypeError(f"load_state_dict expects {name} of dtype {value.dtype}, got {array.dtype}")
+            checked[name] = buffers.checked(name, array, value, "load_state_dict")
         for name, array in checked.items():
             current[name][...] = array
 
     def _kept(self) -> dict[str, Array]:
         """Return a copy of all that training changes, by name: for `_bring_back`."""
-        return {"params": self._params.copy()}
+        kept = {"params": self._params.copy()}
+        return kept | {"buffers": self._buffers.copy()} if self._buffers.size else kept
 
     def _bring_back(self, kept: Mapping[str, Array]) -> None:
-        """Set what `_kept` returned."""
+        """Set all that training changes to what `_kept` returned."""
         self._params[...] = kept["params"]
+        if self._buffers.size:
+            self._buffers[...] = kept["buffers"]
 
     def summary(self) -> str:
         """Return a table of the layers, their output shapes and numbers of parameters.

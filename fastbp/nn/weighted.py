@@ -42,7 +42,7 @@ class Weighted(Layer):
 
     def _named(self) -> dict[str, tuple[Array, Array]]:
         named = {"weight": (self._w.T, self._dw.T), "bias": (self._b, self._db)}
-        return named if self.has_bias else {"weight": named["weight"]}
+        return {name: pair for name, pair in named.items() if pair[0].size}
 
     @property
     def has_bias(self) -> bool:

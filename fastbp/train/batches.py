@@ -149,6 +149,7 @@ def make_epoch_of_batches(
         if done == run.steps:
             run.add_step()
         batch, record = len(samples.x), np.full((RECORD_ROWS, 1), NOT_MADE)
+        trainer.model._check_batch(batch, "fit")
         trainer._prepare(batch, isinstance(samples.x, StoredRows))
         tasks, began, kind = trainer._begin_step(batch)
         with held_back():  # a step that is made is one of the run

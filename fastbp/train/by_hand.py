@@ -114,10 +114,14 @@ class ByHand(Resumable):
             model = self._model
             rows: Any = x
             if not (
-                type(x) is np.ndarray and x.ndim == 2 and len(x) > 0 and self._is_plain(x, (len(x), model.in_features))
+                type(x) is np.ndarray
+                and x.ndim == 2
+                and len(x) >= self._fewest_rows
+                and self._is_plain(x, (len(x), model.in_features))
             ):
                 checked = check.inputs if is_sparse(x) else check.rows
                 rows = checked(x, model.in_features, model.dtype, "Trainer")
+                model._check_batch(len(rows), "Trainer.forward")
                 rows = check.apart(rows, model._params, model._grads)
             self._prepare(len(rows), isinstance(rows, StoredRows))
             if self._varying is not None:
@@ -287,8 +291,8 @@ class ByHand(Resumable):
             if finite and not math.isfinite(value):
                 self._rows[:2, : len(rows)] = [[1 / len(rows)], [value]]
                 break
-            self._backward(run, dout, None)
-            with held_back():
+            with held_back():  # with the gradients running statistics move
+                self._backward(run, dout, None)
                 entries.update_parameters(self._addresses, self._model._params, tasks)
                 record[:, step] = value, len(rows), 0, 0
         return -1

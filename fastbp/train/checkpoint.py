@@ -23,7 +23,7 @@ from fastbp.nn.losses import KINDS as _LOSSES
 from fastbp.nn.modelfile import CHECKPOINT, check_names, check_table, read_tensors, write_tensors
 from fastbp.nn.own_activations import OwnActivation, activations_by_name
 from fastbp.nn.own_losses import FunctionLoss, OwnLoss
-from fastbp.nn.saving import build, parameter_shapes
+from fastbp.nn.saving import build, parameter_shapes, tensor_shapes
 from fastbp.train.history import History
 from fastbp.train.optimizers import KINDS as _OPTIMIZERS
 from fastbp.train.state import NOT_MADE, CallbackState, RunState, TrainerState
@@ -53,6 +53,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: TrainerState) -> None:
     }
     arrays = {"params": model._params, "state": state.optimizer_state, "powers": state.powers}
     arrays["history"] = _columns(state.history)
+    arrays |= {f"buffers.{name}": np.array(value, order="C") for name, value in model.buffers().items()}
     if state.run is not None:
         header["position"], more = _run_to_file(state.run)
         arrays |= {f"position.{name}": array for name, array in more.items()}
@@ -74,10 +75,16 @@ def read_checkpoint(
     header, arrays = read_tensors(path, CHECKPOINT, "load_checkpoint")
     loss = loss_from_file(path, header.get("loss"), loss)
     with damaged(path):
-        if sum(map(math.prod, parameter_shapes(header["layers"]).values())) != arrays["params"].size:
+        parameters = parameter_shapes(header["layers"])
+        if sum(map(math.prod, parameters.values())) != arrays["params"].size:
             raise ValueError(f"its layers do not have the {arrays['params'].size} parameters that are there")
+        for name, shape in tensor_shapes(header["layers"]).items():
+            if name not in parameters:
+                check.exact_shape(arrays[f"buffers.{name}"], shape, "load_checkpoint", name)
         model = build(header["layers"], header["metadata"], own, functions)
         fill(model._params, arrays["params"], "params")
+        for name, value in model.buffers().items():
+            fill(value, arrays[f"buffers.{name}"], name)
         run = None
         if header["position"] is not None:
             begin = "position."

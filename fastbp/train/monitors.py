@@ -95,7 +95,7 @@ class EarlyStopping(Monitor):
     min_delta : float, default 0.0
         What counts as an improvement.
     restore_best : bool, default True
-        Whether the model ends with the parameters of its best epoch.
+        Whether the model ends with the parameters, and running statistics, of its best epoch.
     mode : {"auto", "min", "max"}, default "auto"
         Which values are better. "auto" knows it of losses and of the library's metrics; for a function's figure, or one
         that a callback adds, it has to be said.

@@ -117,6 +117,8 @@ class Part(NamedTuple):
 class Steps(Guarded):
     """What a `Trainer` is below its public methods. All arguments are checked."""
 
+    _fewest_rows: int = 1  # of a batch
+
     def __init__(
         self,
         model: Sequential,
@@ -129,6 +131,7 @@ class Steps(Guarded):
         total_steps: int | None = None,
     ) -> None:
         self._model, self._loss, self._optimizer = model, loss, optimizer
+        self._fewest_rows = model._fewest_rows
         self._target_width = loss.target_width(model.out_features)
         self._code = optimizer.code
         dtype, size = model.dtype, model._params.size
@@ -460,7 +463,7 @@ class Steps(Guarded):
                 and self._freezes == self._model._freezes[0]
                 and x.dtype is self._model.dtype
                 and x.ndim == 2
-                and 0 < len(x) == len(y) <= self._rows.shape[1]
+                and self._fewest_rows <= len(x) == len(y) <= self._rows.shape[1]
                 and x.shape[1] == self._model.in_features
                 and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
                 and x.flags.carray

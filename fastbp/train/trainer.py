@@ -203,6 +203,7 @@ class Trainer(ByHand):
             if not (sample_weight is None and self._as_before(x, y) and self._quick_step(x, y)):
                 samples = self._inputs(x, y, sample_weight, STEP)
                 targets, batch = samples.targets, len(samples.x)
+                self._model._check_batch(batch, "Trainer.step")
                 sparse = isinstance(samples.x, StoredRows)
                 self._prepare(batch, sparse)
                 tasks, began, kind = self._begin_step(batch)
@@ -337,6 +338,10 @@ class Trainer(ByHand):
                 chosen = validation.hold_out(samples, self._loss, self._model.out_features, seed)
                 rows = len(chosen) if chosen.size else len(samples.x)
                 batch_size = min(batch_size, rows)
+                if batches is None:
+                    self._check_batches(rows, batch_size)
+                else:
+                    self._model._check_batch(rows, "fit")
                 self._prepare(batch_size, isinstance(samples.x, StoredRows))
                 if batches is not None:
                     rows, batch_size, shuffle = batches.begin(run), 1, False
@@ -358,6 +363,19 @@ class Trainer(ByHand):
                 finally:
                     self._end_run()
                 return History(run.history)
+
+    def _check_batches(self, rows: int, batch_size: int) -> None:
+        """Raise ValueError if a batch of an epoch has too few rows for a layer that couples them."""
+        last = rows % batch_size or batch_size
+        if last >= self._fewest_rows:
+            return
+        fits = next((size for size in range(batch_size - 1, 1, -1) if rows % size != 1), None)
+        hint = "" if fits is None else f": choose another batch_size, such as {fits}, or leave a row out"
+        names = ", ".join(self._model._coupling)
+        raise ValueError(
+            f"fit expects batches of at least 2 rows for {names}, and {rows} rows in batches of {batch_size} end with "
+            f"one of {last}{hint}"
+        )
 
     def _figure_names(self, samples: Samples, validation: Validation) -> tuple[list[str], bool]:
         """Return the names of what a run records of each epoch, and whether there may be more on other rows."""

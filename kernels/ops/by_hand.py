@@ -27,10 +27,10 @@ def functions(code: int, dtype: np.dtype, with_slope: bool) -> np.ndarray:
     """Return what the entries take: a row of a plan with the addresses of an activation and of a dense layer."""
     row = np.full(COLUMNS, NOTHING)
     row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(BY_CODE[code], dtype, with_slope)
-    forward, *backward = DENSE.functions()
-    row[FORWARD] = forward.address(dtype)
+    ops = DENSE.functions()
+    row[FORWARD] = ops.forward.address(dtype)
     if with_slope:
-        row[[INPUT_GRADIENT, WEIGHT_GRADIENT]] = [code.address(dtype) for code in backward]
+        row[[INPUT_GRADIENT, WEIGHT_GRADIENT]] = [op.address(dtype) for op in (ops.input_gradient, ops.weight_gradient)]
     return row
 
 

@@ -6,6 +6,7 @@ They differ in each process and are in no pickle. What is not in use is not comp
 import importlib
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from ..run.plan import (
     ACTIVATE,
     ACTIVATION,
     APPLY_SLOPE,
+    DEPTH,
     DIFFERENTIATE,
     FINISH,
     FLAGS,
@@ -29,12 +31,13 @@ from ..run.plan import (
     INPUT_GRADIENT,
     KIND,
     NOTHING,
+    TRACK,
     WEIGHT_GRADIENT,
     Layer,
     frozen_flags,
 )
 from .kinds import KINDS
-from .registry import Functions, Kind, kind_of_code
+from .registry import Kind, kind_of_code
 
 _CLIPPING = "fastbp.kernels.run.clipping"
 CLIP = Code(_CLIPPING, "clip", lambda: importlib.import_module(_CLIPPING).clip)
@@ -47,31 +50,37 @@ def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool, to_batch: bool = Tru
         nothing below to be trained
     """
     for row in plan:
-        functions = _functions(kind_of_code(row[KIND]), row[FLAGS], train, to_batch)
-        row[[FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT]] = [
-            NOTHING if op is None else op.address(dtype) for op in functions
+        ops = _ops(kind_of_code(row[KIND]), row[DEPTH], row[FLAGS], train, to_batch)
+        row[[FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, TRACK]] = [
+            NOTHING if op is None else op.address(dtype) for op in ops
         ]
         row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(
             activations.BY_CODE[row[ACTIVATION]], dtype, train
         )
 
 
-def _functions(kind: Kind, flags: int, train: bool, to_batch: bool) -> Functions:
-    """Return the ops that a row with these flags of a plan has."""
-    functions = kind.functions()
-    if not train or (flags & ABOVE_FROZEN and not to_batch):
-        functions = functions._replace(input_gradient=None)
-    return functions._replace(weight_gradient=None) if not train or flags & FROZEN else functions
+def _ops(kind: Kind, depth: int, flags: int, train: bool, to_batch: bool) -> tuple[Any, Any, Any, Any]:
+    """Return the ops that a row of a plan has: forward, by the input, by the weights, and `track`; None for none."""
+    forward, input_gradient, weight_gradient, prediction, track = kind.functions()
+    if not train:
+        if kind.couples_rows and prediction is None:
+            raise ValueError(
+                f"{kind.name} expects a function of its own for predictions, as it couples rows in training"
+            )
+        return prediction or forward, None, None, None
+    if flags & ABOVE_FROZEN and not to_batch:
+        input_gradient = None
+    return forward, input_gradient, weight_gradient if depth > 0 and not flags & FROZEN else None, track
 
 
 def codes_of(layers: Sequence[Layer], *, train: bool) -> list[Code]:
     """Return the functions of the library whose addresses `fill` writes into a plan of these layers."""
     layers = [layer for layer in layers if train or not layer.kind.only_training]
     ops = [
-        code
+        op
         for layer, flags in zip(layers, frozen_flags(layers) if train else [0] * len(layers), strict=True)
-        for code in _functions(layer.kind, flags, train, False)
-        if isinstance(code, Code)
+        for op in _ops(layer.kind, layer.sizes.depth, flags, train, False)
+        if isinstance(op, Code)
     ]
     return [*ops, *(code for layer in layers for code in passes_of(layer.activation, train))]
 

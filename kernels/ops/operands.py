@@ -11,6 +11,7 @@ from ..run.plan import (
     APPLY_SLOPE,
     ATTRIBUTES,
     BATCH_ROWS,
+    BUFFERS,
     DB,
     DEPTH,
     DW,
@@ -134,3 +135,9 @@ def apply_slope_of(x, frame, row, source, first, rows):
     above = row_at(frame, row[source])
     d, a = rows_at(x, frame, above, D, first, rows), rows_at(x, frame, above, A, first, rows)
     through(above[APPLY_SLOPE], d, a.data, rows_at(x, frame, above, SLOPE, first, rows).data)
+
+
+@kernel
+def buffer_of(x, row, i):
+    """Return an op's buffer number i."""
+    return pointer_to(x, row[BUFFERS] + i * 8 * row[OUT])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,11 +17,17 @@ from ..registry import Number, Public, add
 
 
 class Functions(NamedTuple):
-    """The compiled ops of a kind, see `ops.call.op`, or their names; None for one that has nothing to do."""
+    """The compiled ops of a kind, see `ops.call.op`, or their names; None for one that has nothing to do.
+
+    prediction : what a prediction runs in the place of `forward`, where that is another function
+    track : takes what a forward pass has found of its batch into the buffers, after the way back
+    """
 
     forward: Any
     input_gradient: Any
     weight_gradient: Any = None
+    prediction: Any = None
+    track: Any = None
 
 
 def compiled(module: str, package: str, *names: str | None) -> Callable[[], Functions]:
@@ -40,6 +47,25 @@ class Sizes(NamedTuple):
     across: int
     saved: int
     effort: int
+
+
+class Buffer(NamedTuple):
+    """State of a layer that is no parameter: it has no gradient, and `Functions.track` writes it.
+
+    A layer has its buffers in memory of 8 bytes for each of its features and buffers.
+
+    name : as PyTorch's, in attributes and files
+    text : what it is, for the docstring
+    initial : what its numbers begin with
+    least : what they are at least
+    counts : whether it is one whole number, int64; else it has a number for each feature
+    """
+
+    name: str
+    text: str
+    initial: float = 0.0
+    least: float = -math.inf
+    counts: bool = False
 
 
 class Draw(NamedTuple):
@@ -73,13 +99,19 @@ class Kind:
     saved : numbers for each row of a batch that its way back takes from its forward pass
     sizes : a `plan.Layer` to its `Sizes`, for a kind in which they follow from more than columns; `depth`, `saved` and
         `effort` are not looked at then
+    saved_of_columns : rows of a batch to the float64 numbers for each feature that are kept from its forward pass on
     sources : how many outputs of rows above it reads, at most two
     numbers : its own, at most two, which users choose; a layer in a plan has them as its attributes
     bias : whether it may have b
+    affine : whether it may be without parameters, W and b both
+    buffers : its state that is no parameter
     draws : whether its numbers in training are random
     activates : whether it applies an activation to its output
     only_training : whether a prediction goes without it: its output is its input then
-    couples_rows : whether a row of its output depends on other rows of the batch
+    couples_rows : whether in training a row of its output depends on other rows of the batch. Its ops are called once
+        then, with the whole batch and as many pieces as they may share their work out to; `Functions.prediction` is as
+        other kinds' forward, and takes each row alone
+    prediction_twin : (inputs, w, b, attributes, buffers) to the output of a prediction, where that is another
     sparse : whether it reads a sparse batch, by its stored numbers, and nothing else
     public : what users see of it, where fastbp makes the layer's class from this entry
     """
@@ -93,13 +125,17 @@ class Kind:
     exchanged: int = 0
     saved: int = 0
     sizes: Callable[[Any], Sizes] | None = None
+    saved_of_columns: Callable[[int], int] = lambda rows: 0
     sources: int = 1
     numbers: tuple[Number, ...] = ()
     bias: bool = False
+    affine: bool = False
+    buffers: tuple[Buffer, ...] = ()
     draws: bool = False
     activates: bool = False
     only_training: bool = False
     couples_rows: bool = False
+    prediction_twin: Callable[..., Any] | None = None
     sparse: bool = False
     public: Public | None = None
 

@@ -52,9 +52,11 @@ from .plan import (
     ACROSS,
     BATCH_ROWS,
     BY_ROWS,
+    COUPLES,
     DEPTH,
     EFFORT,
     EXCHANGED,
+    FLAGS,
     FORWARD,
     INPUT_GRADIENT,
     NOTHING,
@@ -62,7 +64,9 @@ from .plan import (
     SOURCE,
     SOURCE2,
     TARGETS,
+    TRACK,
     WEIGHT_GRADIENT,
+    WHOLE,
     X,
 )
 
@@ -165,7 +169,7 @@ def rows_through(batch, frame, start, rows, first, tasks):
     source, labels, targets = rows_of_batch(batch, frame, start, first), at(batch.labels, start), batch.targets
     if batch.gathers or batch.ignores:
         gather(batch, batch.x, frame[X_INPUT], batch.columns, start, rows, source)
-        if batch.ignores:
+        if batch.ignores and layout[COUPLES] == 0:
             blank_ignored(source, batch.columns, labels, doubles_at(frame[OPTIONS])[IGNORE_INDEX], rows)
     if batch.gathers and batch.width > 0:
         targets = at(pointer_to(batch.x, frame[WORK] + layout[TARGETS]), first * batch.width)
@@ -272,7 +276,8 @@ def pass_over_weights(part, frame, pieces, piece):
 def backward_pass(x, frame, batch, updates, tasks):
     """From the dz of the last op: all gradients, and updates where asked, op after op.
 
-    A layer's weights are read for the dz of the layer below before they change.
+    A layer's weights are read for the dz of the layer below before they change. What an op has found of the batch it
+    takes into its buffers: here the step is known to be made.
     """
     span, parts = new_span(frame), chunks_of(batch)
     span[FIRST], span[ROWS], span[PLACE] = 0, batch, 0
@@ -281,10 +286,12 @@ def backward_pass(x, frame, batch, updates, tasks):
     for i in range(frame[LAYERS] - 1, -1, -1):
         run_input_gradient(x, frame, i, span, tasks)
         row = row_at(frame, i)
+        if row[TRACK] != NOTHING:
+            call_op(row[TRACK], x, frame, row, span, 1, 0)
         if row[WEIGHT_GRADIENT] == NOTHING:
             continue
         chunks = gradient_chunks(batch, row[DEPTH], row[ACROSS])
-        if chunks == 1:
+        if chunks == 1 or row[FLAGS] & WHOLE:
             run_row(WEIGHT_GRADIENT, x, frame, i, span, tasks)
         else:
             pieces = worth(batch * row[EFFORT], tasks)

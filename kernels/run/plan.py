@@ -28,23 +28,26 @@ from .chunks import chunks_of, is_chunked
 #   product; and the addresses of what makes them in memory, ACTIVATE and APPLY_SLOPE.
 #   ATTRIBUTES: the first of two columns with the op's own numbers, the bits of a float64 each. TABLE: the address of
 #   its own integers.
+#   TRACK: the address of what takes a batch's statistics into the op's buffers, see `ops.registry.Functions`. BUFFERS:
+#   where these are: a place in the model's buffers until `place_buffers` makes an address of it; ABSENT for none.
 (
     FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, KIND, SOURCE, SOURCE2, IN, OUT, DEPTH, ACROSS, FLAGS, EFFORT, EXCHANGED,
     W, B, DW, DB, A, SLOPE, D, SAVED, PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE,
-    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, COLUMNS,
-) = range(32)  # fmt: skip
+    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, TRACK, BUFFERS, COLUMNS,
+) = range(34)  # fmt: skip
 NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
 # FLAGS. TURNED: the weights stand as (ACROSS, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up
 # to whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
 # another row that reads the same was first; LAST and LAST2: no other comes after, so that g' of the source is applied.
 # FROZEN: its parameters stay as they are. ABOVE_FROZEN: it reads rows, and none of them, nor what they read, has
-# parameters that training changes. `ops.fill` leaves out the functions that are not wanted then.
-TURNED, ROOMY, ADD, LAST, ADD2, LAST2 = 1, 2, 4, 8, 16, 32
+# parameters that training changes. `ops.fill` leaves out the functions that are not wanted then. WHOLE: its ops take
+# the whole batch, and share out their work themselves.
+TURNED, ROOMY, ADD, LAST, ADD2, LAST2, WHOLE = 1, 2, 4, 8, 16, 32, 64
 FROZEN, ABOVE_FROZEN = 256, 512
 # Entries of a layout: places in the workspace, in bytes, of a gathered batch (of a sparse one: of where each row's
-# numbers begin and end) and of sums of squares; how many rows it holds and its size, in elements; and whether training
-# goes `BY_ROWS` (see `passes`).
-X, TARGETS, SAMPLE_WEIGHT, NORMS, CAPACITY, SIZE, BY_ROWS, ENTRIES = range(8)
+# numbers begin and end) and of sums of squares; how many rows it holds and its size, in elements; whether training
+# goes `BY_ROWS` (see `passes`); and whether an op COUPLES the rows of a batch.
+X, TARGETS, SAMPLE_WEIGHT, NORMS, CAPACITY, SIZE, BY_ROWS, COUPLES, ENTRIES = range(9)
 # The sum of squares of all gradients is made of those of so many numbers each.
 NORM_BLOCK = 1 << 14
 # Parameters of so many bytes are at home in the second-level cache of each core.
@@ -62,6 +65,7 @@ class Layer(NamedTuple):
         says it: the plan has NaN there until a step writes it (NUMBERS in `frame`)
     table : the integers of its own, where its kind has any; who makes plans of it keeps them alive
     trainable : whether training changes its parameters
+    affine : False for one without the parameters that its kind may be without
     """
 
     in_features: int
@@ -73,6 +77,7 @@ class Layer(NamedTuple):
     attributes: tuple[Any, ...] = ()
     table: np.ndarray | None = None
     trainable: bool = True
+    affine: bool = True
 
     @property
     def sizes(self) -> Sizes:
@@ -81,13 +86,19 @@ class Layer(NamedTuple):
         if kind.sizes is not None:
             return kind.sizes(self)
         assert kind.effort is not None
-        return Sizes(kind.depth(self.in_features), outs, kind.saved, kind.effort(self.in_features, outs))
+        depth = kind.depth(self.in_features) if self.affine else 0
+        return Sizes(depth, outs, kind.saved, kind.effort(self.in_features, outs))
 
     @property
     def parameters(self) -> int:
         """How many parameters it has."""
         depth, across, *_ = self.sizes
         return parameter_count(depth, across, self.bias)
+
+    @property
+    def buffers(self) -> int:
+        """How many times 8 bytes its buffers take."""
+        return len(self.kind.buffers) * self.out_features
 
 
 def leading_dimension(features: int, itemsize: int) -> int:
@@ -132,10 +143,10 @@ class _Arena:
 def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
     """Return the plan of some layers, without places in a workspace and addresses of compiled functions.
 
-    The parameters of a layer follow those of the one before: W, (depth, across), then b.
+    The parameters of a layer follow those of the one before: W, (depth, across), then b. So do the buffers.
     """
     plan = np.zeros((len(layers), COLUMNS), np.int64)
-    place = 0
+    place = place_of_buffers = 0
     for i, (row, layer) in enumerate(zip(plan, layers, strict=True)):
         kind, outs, (depth, across, _, effort) = layer.kind, layer.out_features, layer.sizes
         row[[IN, OUT, DEPTH, ACROSS]] = layer.in_features, outs, depth, across
@@ -148,9 +159,16 @@ def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
         row[TABLE] = 0 if layer.table is None else layer.table.ctypes.data
         row[[W, DW]] = place
         row[[B, DB]] = place + depth * across * itemsize if layer.bias else ABSENT
+        row[BUFFERS] = place_of_buffers if layer.buffers else ABSENT
         place += layer.parameters * itemsize
+        place_of_buffers += layer.buffers * 8
     plan[:, FLAGS] |= frozen_flags(layers)
     return plan
+
+
+def place_buffers(plan: np.ndarray, buffers: np.ndarray) -> None:
+    """Write into a plan where the buffers of its layers are; keep them alive."""
+    plan[plan[:, BUFFERS] != ABSENT, BUFFERS] += buffers.ctypes.data
 
 
 def frozen_flags(layers: Sequence[Layer]) -> list[int]:
@@ -199,8 +217,6 @@ def check_graph(layers: Sequence[Layer]) -> None:
             )
         if kind.sparse and sources != (BATCH_ROWS,):
             raise ValueError(f"{kind.name} expects to read the batch at row {i}, got {sources}")
-        if kind.couples_rows:
-            raise ValueError(f"a plan expects layers that take each row of a batch alone, got {kind.name} at row {i}")
         if len(sources) != kind.sources or not all(BATCH_ROWS <= source < i for source in sources):
             raise ValueError(f"{kind.name} expects {kind.sources} sources above row {i}, got {sources}")
         found = [layers[0].in_features if source < 0 else layers[source].out_features for source in sources]
@@ -212,6 +228,10 @@ def check_graph(layers: Sequence[Layer]) -> None:
             )
         if layer.bias and not kind.bias:
             raise ValueError(f"{kind.name} expects no bias at row {i}, got {layer}")
+        if (not layer.affine and not kind.affine) or (kind.affine and layer.affine != layer.bias):
+            raise ValueError(
+                f"{kind.name} expects weights and a bias, or neither where it may, at row {i}, got {layer}"
+            )
         read.update(sources)
     if unread := set(range(len(layers) - 1)) - read:
         raise ValueError(f"a plan expects each row but the last to be read, got none that reads {sorted(unread)}")
@@ -276,7 +296,8 @@ def make_plan(
     Returns
     -------
     plan, layout
-        int64 arrays; see the constants above. `ops.fill` has yet to write the addresses of compiled functions.
+        int64 arrays; see the constants above. `ops.fill` has yet to write the addresses of compiled functions, and
+        `place_buffers` those of buffers.
     """
     if not train:
         layers = without_training(layers)
@@ -287,14 +308,18 @@ def make_plan(
     for row, layer in zip(plan, layers, strict=True):
         if layer.sizes.saved:
             row[SAVED] = arena.take(capacity * layer.sizes.saved)
+        if train and (numbers := layer.kind.saved_of_columns(capacity)):
+            row[SAVED] = arena.take(8 // itemsize * row[OUT] * numbers)
     if train:
         for row, layer in zip(plan, layers, strict=True):
+            row[FLAGS] |= WHOLE * layer.kind.couples_rows
             row[A] = arena.take(capacity * row[LD])
             if layer.activation.stores_slope:
                 row[SLOPE] = arena.take(capacity * row[LD])
             row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[ACROSS], capacity))
         size = sum(layer.parameters for layer in layers) * itemsize
-        layout[BY_ROWS] = size <= SMALL
+        layout[COUPLES] = any(layer.kind.couples_rows for layer in layers)
+        layout[BY_ROWS] = size <= SMALL and not layout[COUPLES]
         if layout[BY_ROWS] or keeps:  # by rows all dz are there before the first weight gradient
             for row in plan:
                 row[D] = arena.take(capacity * row[LD])

@@ -73,7 +73,7 @@ from .passes import (
     sums_apart,
     worth_sharing,
 )
-from .plan import BY_ROWS, IN, OUT, SAMPLE_WEIGHT
+from .plan import BY_ROWS, COUPLES, IN, OUT, SAMPLE_WEIGHT
 from .sparse import place_rows
 
 # The samples of a run. labels: class labels, where the loss takes them; targets: `width` numbers a row, for the others.
@@ -234,7 +234,8 @@ def train(samples, frame, record, steps):
                 return samples.order[start + wrong] if gathers else wrong
             counts = counted(labels, options[IGNORE_INDEX], count)
         if frame[STORED] != 0:
-            wrong = place_rows(frame, samples, start, labels, options[IGNORE_INDEX], counts < count, count)
+            blanks = counts < count and pointer_to(frame, frame[LAYOUT])[COUPLES] == 0
+            wrong = place_rows(frame, samples, start, labels, options[IGNORE_INDEX], blanks, count)
             if wrong >= 0:
                 return -2 - wrong
         if frame[CODES] != 0:

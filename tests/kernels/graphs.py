@@ -22,12 +22,19 @@ def dense(ins, outs, activation="identity", bias=True, of=()):
 
 def of_kind(kind, width, *numbers, bias=None, of=()):
     """A layer of a kind of the table that has a class: its own numbers or the defaults, a bias where there may be."""
-    numbers = numbers or tuple(number.none("f4") if number.none else number.default for number in kind.numbers)
-    return plan.Layer(width, width, bias=kind.bias if bias is None else bias, kind=kind, sources=of, attributes=numbers)
+    if not numbers:
+        numbers = tuple(n.none("f4") if n.default is None else n.default for n in kind.numbers)
+    bias = kind.bias if bias is None else bias
+    row = plan.Layer(width, width, bias=bias, kind=kind, sources=of, attributes=numbers)
+    return row._replace(affine=bias or not kind.affine)
 
 
 def layer_norm(width, bias=True, of=()):
     return of_kind(KINDS["layer_norm"], width, bias=bias, of=of)
+
+
+def batch_norm(width, *numbers, bias=True, of=()):
+    return of_kind(KINDS["batch_norm"], width, *numbers, bias=bias, of=of)
 
 
 def dropout(width, p=0.3, of=()):
@@ -70,7 +77,7 @@ def in_torch(torch, kind, width, numbers, bias):
     """Return PyTorch's module of a layer in float64, with the parameters that it begins with."""
     options = {number.name: value for number, value in zip(kind.numbers, numbers, strict=True)}
     if kind.bias:
-        options["bias"] = bias
+        options["affine" if kind.affine else "bias"] = bias
     if kind.depth(width):
         options |= {kind.public.features: width, "dtype": torch.float64}
     return getattr(torch.nn if hasattr(torch.nn, kind.public.torch) else torch_modules(), kind.public.torch)(**options)
@@ -128,6 +135,11 @@ class Network:
         self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
         self.rows, self.record = np.full((3, batch), np.nan), np.zeros((frame.RECORD_ROWS, 1))
         self.labels, self.class_weight = np.zeros(batch, np.int64), np.zeros(0, dtype)
+        self.buffers = np.zeros(sum(layer.buffers for layer in layers), np.int64)
+        for views in self.buffers_of_layers():
+            for value, buffer in views:
+                value[...] = buffer.initial if buffer.counts else buffer.initial + 0.3 * rng.random(value.shape)
+        plan.place_buffers(self.plan, self.buffers)
         for layer, (w, b) in zip(layers, self.parameters(), strict=True):
             if layer.kind is DENSE:
                 w[...] = rng.standard_normal(w.shape) * max(1, layer.in_features) ** -0.5
@@ -161,6 +173,20 @@ class Network:
             start = end
         return found
 
+    def buffers_of_layers(self):
+        """Return the buffers of each layer as views, each beside its entry in the table."""
+        start, found = 0, []
+        for layer in self.layers:
+            cells = self.buffers[start : start + layer.buffers].reshape(-1, layer.out_features)
+            start += layer.buffers
+            found.append(
+                [
+                    (cell[:1].reshape(()) if buffer.counts else cell.view(self.dtype)[: layer.out_features], buffer)
+                    for cell, buffer in zip(cells, layer.kind.buffers, strict=False)
+                ]
+            )
+        return found
+
     def step(self, tasks=1, x=None, y=None):
         """Make a step; return the loss before its update."""
         self.settings[frame.TASKS] = tasks
@@ -179,6 +205,7 @@ class Network:
     def predict(self, tasks=1):
         table, layout = plan.make_plan(self.layers, self.dtype.itemsize, self.batch, train=False)
         fill(table, self.dtype, train=False)
+        plan.place_buffers(table, self.buffers)
         out = np.full((self.batch, self.layers[-1].out_features), np.nan, self.dtype)
         work = np.full(layout[plan.SIZE], np.nan, self.dtype)
         predict.predict(table, self.params, work, self.x, out, tasks)
@@ -190,15 +217,18 @@ class Network:
     def twin(self, training=True):
         """Return the output in float64, by the twins."""
         outputs = {-1: self.x.astype(np.float64)}
+        buffers = self.buffers_of_layers()
         for i, (layer, (w, b)) in enumerate(zip(self.layers, self.parameters(), strict=True)):
             inputs = [outputs[s] for s in plan.sources_of(layer, i)]
             w, b = w.astype(np.float64), b.astype(np.float64) if layer.bias else 0.0
             kind = layer.kind
-            a = (
-                inputs[0]
-                if kind.only_training and not training
-                else kind.twin(inputs, w, b, own_of(layer), self.draw(i))
-            )
+            if training or not (kind.only_training or kind.prediction_twin):
+                a = kind.twin(inputs, w, b, own_of(layer), self.draw(i))
+            elif kind.only_training:
+                a = inputs[0]
+            else:
+                own = [value.astype(np.float64) for value, _ in buffers[i]]
+                a = kind.prediction_twin(inputs, w, b, layer.attributes, own)
             outputs[i] = layer.activation.value(a)
         return outputs[len(self.layers) - 1]
 

@@ -1,20 +1,25 @@
 """Kinds of layers as ops: against PyTorch, their twins and differences; and the planner of graphs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fastbp
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.kernels.ops.fill import codes_of
 from fastbp.kernels.ops.kinds import KINDS
 from fastbp.kernels.ops.kinds.dropout import bits_of, philox
-from fastbp.kernels.ops.registry import Draw, Kind
+from fastbp.kernels.ops.registry import Draw, Functions
 from fastbp.kernels.run import frame, plan
 from tests.kernels.graphs import (
     PUBLIC,
     Network,
     activation,
+    batch_norm,
     blend,
     dense,
     dropout,
@@ -146,10 +151,8 @@ def test_bits_do_not_depend_on_tasks(layers, by_rows):
 def test_phases_by_hand_keep_the_bits_of_a_step(layers):
     network, other = (Network(layers, np.float32, lr=0.0) for _ in range(2))
     network.step()
-    # dz of the last op is still in the workspace
-    row = network.plan[-1]
-    rows = network.work[row[plan.D] // 4 :][: 32 * row[plan.LD]].reshape(32, -1)[:, : row[plan.OUT]]
-    other.by_hand(np.ascontiguousarray(rows))
+    out = other.by_hand(np.zeros((32, layers[-1].out_features), np.float32))
+    other.by_hand(fastbp.softmax_cross_entropy(out, other.y)[1])
     assert other.grads.tobytes() == network.grads.tobytes()
 
 
@@ -178,7 +181,7 @@ def graphs(draw):
 
 
 @settings(max_examples=25)
-@given(graphs(), st.integers(1, 40), st.booleans(), st.integers(1, 3))
+@given(graphs(), st.integers(2, 40), st.booleans(), st.integers(1, 3))
 def test_random_graphs_have_the_gradients_of_pytorch(torch, layers, batch, by_rows, tasks):
     network = Network(layers, np.float64, batch=batch, by_rows=by_rows)
     loss, gradients, _ = network.torch_gradients(torch)
@@ -279,10 +282,12 @@ def test_what_is_no_network_is_refused(layers, message):
         plan.make_plan(layers, 4, 8, train=False)
 
 
-def test_a_kind_that_couples_rows_is_refused():
-    kind = Kind("batch_norm", 99, lambda: None, lambda i, o: o, lambda *_: None, couples_rows=True)
-    with pytest.raises(ValueError, match="each row of a batch alone, got batch_norm at row 0"):
-        plan.make_plan([plan.Layer(4, 4, kind=kind)], 4, 8, train=True)
+def test_a_kind_that_couples_rows_predicts_by_a_function_of_its_own():
+    kind = replace(KINDS["batch_norm"], functions=lambda: Functions(None, None))
+    _, layout = plan.make_plan([batch_norm(4)], 4, 8, train=True)
+    assert layout[plan.COUPLES] > layout[plan.BY_ROWS]
+    with pytest.raises(ValueError, match="batch_norm expects a function of its own for predictions"):
+        codes_of([batch_norm(4)._replace(kind=kind)], train=False)
 
 
 def test_kinds_have_names_and_codes_of_their_own_and_stand_in_order():
