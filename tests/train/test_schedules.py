@@ -34,7 +34,7 @@ def some_data(dtype="float32"):
 
 
 def everything(dropout=None, **more):
-    """Return a trainer all of whose numbers are scheduled, with clipping, groups and averages of the parameters."""
+    """Return a trainer all of whose numbers are scheduled, with class weights, groups, clipping and averages."""
     layers = [fastbp.Dense(FEATURES, 16, "relu", rng=0), fastbp.Dense(16, 3, rng=1)]
     layers.insert(1, fastbp.Residual(fastbp.Dropout(schedules.flat_cosine(0.4) if dropout is None else dropout)))
     optimizer = fastbp.AdamW(
@@ -43,7 +43,8 @@ def everything(dropout=None, **more):
         weight_decay=schedules.function(half),
         groups={"*.bias": {"weight_decay": 0.0, "lr_factor": 0.5}},
     )
-    return fastbp.Trainer(fastbp.Sequential(*layers), optimizer=optimizer, clip_norm=0.5, ema=0.9, rng=3, **more)
+    loss = fastbp.CrossEntropyLoss(weight=[1.0, 2.0, 0.5])
+    return fastbp.Trainer(fastbp.Sequential(*layers), loss, optimizer, clip_norm=0.5, ema=0.9, rng=3, **more)
 
 
 # The curves
@@ -339,6 +340,19 @@ def test_bias_is_corrected_by_the_product_of_the_betas():
         mean, square = m / (1 - np.prod(first[: i + 1])), s / (1 - np.prod(second[: i + 1]))
         params -= lr * mean / (np.sqrt(square) + 1e-8)
     assert_allclose(model._params, params, rtol=1e-11)
+
+
+def test_class_weights_change_no_number():
+    """The first step with class weights gives the kernels a new table of addresses."""
+    x, y = some_data()
+    params = []
+    for lr in (schedules.constant(0.1), 0.1):
+        loss = fastbp.CrossEntropyLoss(weight=[1.0, 2.0, 0.5])
+        trainer = fastbp.Trainer(fastbp.mlp([FEATURES, 3], rng=0), loss, fastbp.SGD(lr), total_steps=9)
+        trainer.step(x, y)
+        trainer.fit(x, y, rng=0, progress=False)
+        params.append(trainer.model._params.tobytes())
+    assert params[0] == params[1]
 
 
 def test_each_step_drops_as_its_schedule_says():
