@@ -131,6 +131,43 @@ def test_the_decay_of_adamw_is_multiplied_by_the_factor_once():
     assert_allclose(model[0].weight, before * (1 - 0.05 * 0.2), rtol=1e-15)
 
 
+def layers_of_all_kinds(dtype):
+    return fastbp.Sequential(
+        fastbp.Embedding([3, 40], [2, 5], [1, 4], dtype=dtype, rng=0),
+        fastbp.Periodic(3, 4, 3, in_features=10, dtype=dtype, rng=1),
+        fastbp.LayerNorm(16, dtype=dtype),
+        fastbp.Dense(16, 3, dtype=dtype, rng=2),
+    )
+
+
+@pytest.mark.parametrize("way", ["fused", "split", "by hand"])
+@pytest.mark.parametrize("batch", [20, 1500])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_parameter_has_its_own_where_a_layer_has_several_in_one_matrix(way, batch, dtype):
+    rng = np.random.default_rng(batch)
+    x = rng.standard_normal((batch, 5))
+    x[:, 1], x[:, 4] = rng.integers(0, 3, batch), rng.integers(0, 40, batch)
+    model = layers_of_all_kinds(dtype)
+    factors = {name: float(factor) for name, factor in zip(model.parameters(), range(1, 99), strict=False)}
+    assert len(factors) >= 9
+    groups = {name: {"lr_factor": factor} for name, factor in factors.items()}
+    clip = 1e9 if way == "split" else None
+    trainer = fastbp.Trainer(model, optimizer=fastbp.SGD(0.01, groups=groups), clip_norm=clip)
+    before = {name: p.copy() for name, p in model.parameters().items()}
+    y = rng.integers(0, 3, batch)
+    if way == "by hand":
+        out = trainer.forward(x)
+        trainer.backward(fastbp.softmax_cross_entropy(out, y)[1])
+        trainer.update()
+    else:
+        trainer.step(x, y)
+    unit = np.finfo(dtype).eps
+    for name, p in model.parameters().items():
+        step = 0.01 * factors[name] * model.gradients()[name]
+        assert_allclose(p, before[name] - step, 4 * unit, 4 * unit * np.abs(step).max(), err_msg=name)
+        assert np.abs(step).max() > 0, name
+
+
 def test_of_several_patterns_the_last_one_with_an_option_counts():
     model = fastbp.mlp([2, 2, 1], dtype="float64", rng=0)
     groups = {"1.*": {"lr_factor": 3}, "*.bias": {"lr_factor": 2}, "*": {"weight_decay": 0.0}}
@@ -164,6 +201,43 @@ def test_a_run_goes_on_from_a_checkpoint_and_a_pickle_to_the_same_bits(tmp_path)
     for twin in (loaded, pickle.loads(pickle.dumps(trainer)), trainer):
         twin.fit(x, y, epochs=3, batch_size=16, resume=True, progress=False)
         assert_array_equal(twin.model._params, whole.model._params)
+
+
+def test_a_factor_multiplies_the_rates_of_a_schedule():
+    """Powers of two round nothing."""
+    x, y = data((6, 9, 4), 100)
+    results = []
+    for lr, groups in ((0.1, {"*": {"lr_factor": 2}}), (0.2, None)):
+        optimizer = fastbp.AdamW(fastbp.schedules.cosine(lr, warmup=0.2), groups=groups)
+        trainer = fastbp.Trainer(fastbp.mlp((6, 9, 4), rng=0), optimizer=optimizer)
+        trainer.fit(x, y, epochs=3, batch_size=16, rng=1, progress=False)
+        results.append(trainer.model._params)
+    assert_array_equal(*results)
+
+
+def test_all_at_once_goes_on_to_the_same_bits(tmp_path):
+    """A schedule, groups, clipping and averages, stopped in the middle of an epoch."""
+    x, y = data((6, 9, 5, 4), 100)
+
+    class Save(fastbp.Callback):
+        every = 7
+
+        def on_steps_end(self, trainer):
+            trainer.save_checkpoint(tmp_path / "c")
+            raise InterruptedError
+
+    optimizer = fastbp.AdamW(fastbp.schedules.cosine(0.02, warmup=0.2), amsgrad=True, groups=GROUPS)
+    trainer, whole = (
+        fastbp.Trainer(fastbp.mlp((6, 9, 5, 4), rng=0), optimizer=optimizer, clip_norm=0.5, ema=0.9) for _ in range(2)
+    )
+    run = {"epochs": 3, "batch_size": 16, "validation_data": (x, y), "progress": False}
+    history = whole.fit(x, y, rng=1, **run)
+    with pytest.raises(InterruptedError):
+        trainer.fit(x, y, rng=1, **run, callbacks=[Save()])
+    loaded = fastbp.Trainer.load_checkpoint(tmp_path / "c")
+    assert loaded.fit(x, y, **run, resume=True) == history
+    assert_array_equal(loaded.model._params, whole.model._params)
+    assert_array_equal(loaded.averaged_model()._params, whole.averaged_model()._params)
 
 
 @pytest.mark.parametrize("change", ["in place", "another", "none"])
