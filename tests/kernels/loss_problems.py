@@ -11,11 +11,8 @@ SOFTMAX = (losses.SOFTMAX_LABELS, losses.SOFTMAX_PROBABILITIES, losses.SOFTMAX_O
 def options_of(loss, reduction=losses.MEAN, smoothing=0.0, constant=0.9):
     """Return the options of a loss: its own numbers have their defaults."""
     options = np.zeros(losses.OPTIONS_SIZE)
-    options[losses.REDUCTION], options[losses.IGNORE_INDEX], options[losses.LABEL_SMOOTHING] = (
-        reduction,
-        IGNORED,
-        smoothing,
-    )
+    options[losses.REDUCTION], options[losses.IGNORE_INDEX] = reduction, IGNORED
+    options[losses.LABEL_SMOOTHING] = smoothing if loss.code in SOFTMAX else 0.0
     if loss.code == losses.GAUSSIAN_NLL:
         options[losses.VARIANCE_EPS], options[losses.CONSTANT] = 1e-6, constant
     for place, number in enumerate(loss.numbers, losses.OWN):

@@ -17,6 +17,7 @@ import fastbp
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.nn import losses
 from fastbp.nn.losses import named_loss
+from tests.kernels.loss_problems import targets_of
 
 LOSSES = list(losses.LOSSES)
 
@@ -32,6 +33,10 @@ def targets_for(loss, rng, batch, outputs):
         return rng.integers(0, outputs, batch)
     if loss == "gaussian_nll":
         return rng.standard_normal((batch, outputs // 2))
+    kind = losses.LOSSES[loss]
+    if kind in losses.MADE:
+        labels, targets = targets_of(kind._entry, rng, batch, outputs)
+        return labels if kind._entry.labelled else targets
     return rng.random((batch, outputs))
 
 

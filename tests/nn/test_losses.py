@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastbp
 from fastbp.nn import functional, losses
 from fastbp.nn import own_losses as losses_of_users
+from tests.kernels.loss_problems import targets_of
 
 CLASSES = 13
 
@@ -374,6 +375,9 @@ class TestValue:
             if name == "softmax_cross_entropy":
                 options = [{}, {"weight": own}, {"label_smoothing": 0.1}]
                 cases = [(kind(reduction=reduction, **each), y) for each in options for y in (labels, numbers)]
+            elif kind in losses.MADE:
+                of_classes, others = targets_of(kind._entry, rng, batch, outputs)
+                cases = [(kind(reduction=reduction), of_classes if kind._entry.labelled else others)]
             else:
                 loss = kind(reduction=reduction)
                 cases = [(loss, numbers[:, : loss.target_width(outputs)])]

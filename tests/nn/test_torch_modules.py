@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import fastbp
@@ -89,6 +89,9 @@ def rows_for(model, rng, batch):
 @settings(max_examples=60)
 @given(models("float64"), st.integers(1, 20), st.integers(0, 99))
 def test_random_models_are_the_same_in_pytorch_and_back(torch, model, batch, seed):
+    # Of one feature nothing is left but PyTorch's rounding, which an RMSNorm behind it makes large.
+    assume(not any(isinstance(layer, fastbp.LayerNorm) and layer.in_features == 1 for layer in model))
+    batch = max(batch, model._fewest_rows)
     rng = np.random.default_rng(seed)
     x, y = rows_for(model, rng, batch), rng.integers(0, 4, batch)
     module = model.to_torch().eval()  # of dropout a prediction goes without
@@ -104,7 +107,7 @@ def test_random_models_are_the_same_in_pytorch_and_back(torch, model, batch, see
     ]
     if model._drawing:
         return
-    loss = torch.nn.functional.cross_entropy(out, torch.tensor(y))
+    loss = torch.nn.functional.cross_entropy(module.train()(torch.tensor(x)), torch.tensor(y))
     if loss.requires_grad:
         loss.backward()
     trainer = Trainer(model, optimizer=fastbp.SGD(0.0))

@@ -114,7 +114,9 @@ def test_numbers_of_more_than_64_bits_are_taken_as_float64(kind):
     assert model.score(wide, y) == pytest.approx(model.score(X, Y))
     for solver in ("adam", "lbfgs"):
         models = [
-            getattr(fastbp.sklearn, kind)((4,), solver=solver, max_iter=2, random_state=0, early_stopping=early)
+            getattr(fastbp.sklearn, kind)(
+                hidden_layer_sizes=(4,), solver=solver, max_iter=2, random_state=0, early_stopping=early
+            )
             for early in (False, True)
         ]
         with warnings.catch_warnings():
@@ -147,7 +149,7 @@ def test_features_that_stand_far_apart_are_gathered_for_many_steps_at_a_time(mon
     monkeypatch.setattr(staging, "taken", lambda *each: blocks.append(len(each[1])) or taken(*each))
     models = []
     for each in (x, np.asfortranarray(x)):
-        model = getattr(fastbp.sklearn, kind)((4,), batch_size=10, max_iter=2, random_state=0)
+        model = getattr(fastbp.sklearn, kind)(hidden_layer_sizes=(4,), batch_size=10, max_iter=2, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             models.append(model.fit(each, np.arange(200) % 3, weight))

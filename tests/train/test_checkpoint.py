@@ -13,6 +13,7 @@ from fastbp.kernels.optimizers import FIRST_POWER
 from fastbp.nn import losses
 from fastbp.nn.modelfile import CHECKPOINT, read_tensors, write_tensors
 from fastbp.train import optimizers
+from tests.kernels.loss_problems import targets_of
 
 ROWS, BATCH = 22, 5  # five steps an epoch, the last one smaller
 
@@ -79,9 +80,19 @@ CASES = {
     "rmsprop": (fastbp.CrossEntropyLoss(weight=[1.0, 0.3, 2.0], label_smoothing=0.1), fastbp.RMSprop, "labels"),
     "adamw": (fastbp.MSELoss(reduction="sum"), lambda: fastbp.AdamW(0.01, weight_decay=0.1), "targets"),
     "sgd": (fastbp.CrossEntropyLoss(ignore_index=1), fastbp.SGD, "labels"),
-    **{kind.__name__: (kind(), fastbp.SGD, "targets") for kind in losses.MADE},
+    **{kind.__name__: (kind(), fastbp.SGD, kind._entry) for kind in losses.MADE},
     **{kind.__name__: (None, kind, "labels") for kind in optimizers.MADE},
 }
+
+
+def targets_of_case(kind, labels):
+    rng = np.random.default_rng(4)
+    if kind == "labels":
+        return labels
+    if kind == "targets":
+        return rng.dirichlet(np.ones(3), ROWS)
+    own_labels, targets = targets_of(kind, rng, ROWS, 3)
+    return own_labels if kind.labelled else targets
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -89,8 +100,7 @@ CASES = {
 def test_a_run_resumed_at_any_step_ends_as_if_never_interrupted(data, tmp_path, single_steps, case, shuffle):
     loss, optimizer, kind = CASES[case]
     x, y = data
-    if kind == "targets":
-        y = np.random.default_rng(4).dirichlet(np.ones(3), ROWS)
+    y = targets_of_case(kind, y)
 
     def run(trainer, *callbacks, resume=False):
         stop = fastbp.EarlyStopping("loss", patience=1, min_delta=10.0)  # after two epochs, and brings the first back
@@ -129,8 +139,7 @@ def in_read_only_memory(thing):
 def test_a_copy_in_read_only_memory_trains_on(data, case):
     loss, optimizer, kind = CASES[case]
     x, y = data
-    if kind == "targets":
-        y = np.random.default_rng(4).dirichlet(np.ones(3), ROWS)
+    y = targets_of_case(kind, y)
     asked = {"epochs": 3, "batch_size": BATCH, "progress": False}
     for step in (3, 5, 7):
         trainer, straight = (make_trainer(loss or "softmax_cross_entropy", optimizer()) for _ in range(2))
