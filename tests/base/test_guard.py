@@ -119,7 +119,7 @@ class TestUnknownAttributes:
 CHANGEABLE = {
     "Sequential": {"metadata"},
     "Trainer": {"optimizer"},
-    "Dense": {"weight", "bias", "weight_grad", "bias_grad"},
+    "Dense": {"weight", "bias", "weight_grad", "bias_grad", "trainable"},
     **{name: {field.name for field in dataclasses.fields(kind)} for name, kind in optimizers.KINDS.items()},
 }
 

@@ -159,6 +159,7 @@ def test_phases_by_hand_are_those_of_a_step():
 def test_a_chain_of_dense_layers_goes_by_hand_as_in_a_step():
     x, y = data(64)
     model = freeze(fastbp.mlp([20, 9, 8, 5], "tanh", rng=0), [1])
+    assert model._chain is None  # layers by themselves would make the gradients of the frozen one, for nothing
     twin = copy.deepcopy(model)
     Trainer(twin, optimizer=fastbp.SGD(1e-30)).step(x, y)
     _, dout = fastbp.softmax_cross_entropy(model.forward(x), y)
@@ -222,6 +223,15 @@ def test_gradients_of_before_a_change_are_not_used(when):
         before = model.state_dict()
         trainer.update()
         assert unchanged(model, before) == names(model, [8])
+
+
+def test_averages_of_frozen_parameters_are_these_parameters():
+    model, (x, y) = freeze(example(), FROZEN), data()
+    before = model.state_dict()
+    trainer = Trainer(model, rng=0, ema=0.9)
+    trainer.fit(x, y, epochs=2, batch_size=64, rng=0, progress=False)
+    assert unchanged(trainer.averaged_model(), before) == names(model, FROZEN)
+    assert unchanged(trainer.averaged_model(), model.state_dict()) == names(model, FROZEN)
 
 
 class Stop(fastbp.Callback):
