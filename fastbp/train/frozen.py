@@ -7,9 +7,11 @@ from fastbp.nn.sequential import Sequential
 
 def frozen_parts(model: Sequential) -> Iterator[slice]:
     """Yield where in the flat parameters those of layers are that are not trainable."""
-    first = model._params.ctypes.data
+    start = 0
     for layer in model.layers:
         for each in layer._each():
-            if not each.trainable and each._params.size:
-                start = (each._params.ctypes.data - first) // each._params.itemsize
-                yield slice(start, start + each._params.size)
+            if [*each._each()] == [each]:  # those of one that holds others are theirs
+                end = start + each._size
+                if not each.trainable and end > start:
+                    yield slice(start, end)
+                start = end
