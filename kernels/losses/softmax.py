@@ -115,17 +115,16 @@ def labels_of_rows(gradient: bool) -> Any:
             else:
                 exp_of_row(z, d, r.ld, r.n, tops, sums)
             for k in range(rows):
-                i, loss, hit = first + k, 0.0, 0.0
-                if r.labels[i] != r.options[IGNORE_INDEX]:
+                i = first + k
+                if r.labels[i] == r.options[IGNORE_INDEX]:
+                    r.losses[i] = 0.0
                     if gradient:
-                        loss, hit = softmax_labels_row(r, i, tops[k], sums[k], total_weight, smoothing)
-                    else:
-                        loss = float(label_loss(r, i, tops[k], sums[k], total_weight, smoothing)[0])
+                        r.hits[i] = 0.0
+                        carray(at(r.d, i * r.ld), r.n)[:] = real(0.0)  # whatever the logits are
                 elif gradient:
-                    carray(at(r.d, i * r.ld), r.n)[:] = real(0.0)  # whatever the logits are
-                r.losses[i] = loss
-                if gradient:
-                    r.hits[i] = hit
+                    r.losses[i], r.hits[i] = softmax_labels_row(r, i, tops[k], sums[k], total_weight, smoothing)
+                else:
+                    r.losses[i] = float(label_loss(r, i, tops[k], sums[k], total_weight, smoothing)[0])
             first += rows
 
     return of_rows
