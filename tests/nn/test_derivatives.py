@@ -128,6 +128,9 @@ def test_what_cannot_be_is_refused():
     for call in (model.jacobian, lambda x: model.input_gradient(x, np.ones((20, 6)))):
         with pytest.raises(TypeError, match=r"expects x to be a dense array, got a sparse matrix; call .toarray"):
             call(sparse)
+    coupled = Sequential(Dense(5, 3), fastbp.BatchNorm(3))
+    with pytest.raises(ValueError, match="jacobian expects layers whose predictions have a way back, which batch_norm"):
+        coupled.jacobian(np.zeros((4, 5)))
     x[13, 2] = 9
     with pytest.raises(ValueError, match=r"codes in 0\.\.8 in column 2 of x, got 9.0 in row 13"):
         model.jacobian(x)
