@@ -78,7 +78,7 @@ def fit_lbfgs(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, the model has Dropout, or the loss is not finite at first.
+        If an argument does not fit, the model has Dropout or BatchNorm, or the loss is not finite at first.
 
     Examples
     --------
@@ -92,6 +92,9 @@ def fit_lbfgs(
     trainer = Trainer(model, loss, "sgd")
     if model._drawing:
         raise ValueError(f"fit_lbfgs expects a loss without chance, got a model with {', '.join(model._drawing)}")
+    if model._coupling:
+        names = ", ".join(model._coupling)
+        raise ValueError(f"fit_lbfgs expects a model without {names}, whose statistics each trial would move")
     decay = check.number(weight_decay, "fit_lbfgs", "weight_decay")
     most, tol = check.integer(max_steps, "fit_lbfgs", "max_steps"), check.number(tol, "fit_lbfgs", "tol")
     steps: deque[tuple[Vector, Vector]] = deque(maxlen=check.integer(memory, "fit_lbfgs", "memory"))

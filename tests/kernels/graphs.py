@@ -261,7 +261,7 @@ class Network:
                 a = inputs[0] * torch.tensor(mask, dtype=real)
             else:
                 module = in_torch(torch, layer.kind, layer.out_features, layer.attributes, layer.bias)
-                of_module = {"weight": w[0], "bias": b} if layer.bias else {"weight": w[0]} if w.size else {}
+                of_module = {"weight": w[0], "bias": b} if layer.bias else {"weight": w[0]} if w.numel() else {}
                 a = torch.func.functional_call(module, of_module, inputs[0])
             activation = getattr(torch.nn, layer.activation.torch)(**layer.activation.torch_options)
             outputs[i] = activation(a)
