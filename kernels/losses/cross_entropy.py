@@ -78,6 +78,6 @@ SOFTMAX_LABELS = loss(
     others=("value", "planes", "value_of_planes"),
 )
 SOFTMAX_PROBABILITIES = loss(
-    "softmax_probabilities", 1, probabilities_twin, rows=made_in("softmax", "probabilities_of_rows")
+    "softmax_probabilities", 1, probabilities_twin, rows=made_in("softmax", "probabilities_of_rows"), others=("value",)
 )
 SOFTMAX_ONE_HOT = loss("softmax_one_hot", 5, probabilities_twin, rows=made_in("softmax", "one_hot_of_rows"), hits=True)

@@ -47,7 +47,8 @@ class Loss:
         by in the tests
     row : (z, target, dz) fills dz and returns the loss of one row, in plain Numba: a user's own
     labelled, hits : whether targets are class labels; whether a row has a class, so that there is an accuracy
-    others : what else there is of it beside a step's op, see `functions.other_op_of_loss`
+    others : what else there is of it beside a step's op, see `functions.other_op_of_loss`; "value" alone where that is
+        much less work, as each op costs a wheel seconds
     """
 
     name: str
@@ -67,7 +68,7 @@ class Loss:
     row: Callable[..., Any] | None = None
     labelled: bool = False
     hits: bool = False
-    others: tuple[str, ...] = ("value",)
+    others: tuple[str, ...] = ()
 
     def terms(self, outputs: int) -> int:
         """Return how many terms of the mean a row of outputs has."""
@@ -94,6 +95,6 @@ def loss(name: str, code: int, *rest: Any, **named: Any) -> Loss:
 
 def own_loss(row: Callable[..., Any]) -> Loss:
     """Return the loss of a user's function of one row; see `Loss`."""
-    found = Loss(row.__name__, next(_own_codes), row, row=row, others=())
+    found = Loss(row.__name__, next(_own_codes), row, row=row)
     BY_CODE[found.code] = found
     return found

@@ -87,9 +87,9 @@ def test_addresses_and_a_loss_without_a_gradient_have_the_bits_of_a_step(n, dtyp
                         assert written.tobytes() == gradient.tobytes()
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("name", [name for name, loss in losses.LOSSES.items() if "value" in loss.others])
 @pytest.mark.parametrize("n", [2, 10, NARROW + 2])
-def test_every_loss_has_the_same_bits_without_its_gradient(name, n, dtype):
+def test_a_loss_has_the_same_bits_without_its_gradient(name, n, dtype):
     loss, rng = losses.LOSSES[name], np.random.default_rng(n)
     labels, targets = targets_of(loss, rng, 37, n)
     labels[1::5] = IGNORED
