@@ -206,8 +206,19 @@ def entry(function: Callable[..., Any]) -> Any:
         functools.wraps(function)(scope[function.__name__])
     )
     dispatcher._cache = cache_of(function)
-    compile_here = dispatcher.compile
+    compile_here, add_overload = dispatcher.compile, dispatcher.add_overload
     dispatcher.compile = lambda sig: on_full_stack(lambda: compile_here(sig))
+
+    def add_once(result: Any) -> None:
+        """Add machine code for types that there is none for yet.
+
+        While this function is loaded, one that it calls may be missing, and all that is expected is compiled, this one
+        among it. Of two for the same types Numba would ask Python at each call which is meant, for 50 microseconds.
+        """
+        if tuple(result.signature.args) not in dispatcher.overloads:
+            add_overload(result)
+
+    dispatcher.add_overload = add_once
     return dispatcher
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp.kernels import entries
 from fastbp.kernels.compile import helpers, progress
 from fastbp.kernels.compile.expected import Needed
 from fastbp.kernels.compile.parts import size_of
@@ -298,3 +299,13 @@ def test_the_size_of_a_kernel_has_that_of_what_becomes_part_of_it():
         return inner(x)
 
     assert size_of(outer) == len(outer.__code__.co_code) + len(inner.__code__.co_code)
+
+
+def test_machine_code_that_comes_twice_is_taken_once(monkeypatch):
+    """As where a part of an entry is missing while that is loaded, and all that is expected is compiled."""
+    entry, arguments = entries.first_wrong_label, (np.array([0, 1, 5]), 2, -100)
+    assert entry(*arguments) == 2
+    for result in list(entry.overloads.values()):
+        entry.add_overload(result)
+    monkeypatch.setattr(entry, "_compile_for_args", None)  # which Numba asks where several would do
+    assert entry(*arguments) == 2
