@@ -154,7 +154,7 @@ def conversions():
 def fits():
     from fastbp.sklearn import MLPRegressor
 
-    model, y = MLPRegressor(loss="poisson", hidden_layer_sizes=(5,), random_state=0), np.ones(len(X))
+    model, y = MLPRegressor(hidden_layer_sizes=(5,), dropout=0.5, random_state=0), np.ones(len(X))  # by hand
     return lambda: model.partial_fit(X, y)
 
 
@@ -207,7 +207,7 @@ Y = np.random.default_rng(1).integers(0, 3, 20)
 # What is called again and again, with the numbers of paces that a call of it has.
 CALLERS = {
     dense: 2, by_layers: 4, by_plan: 2, prediction: 1, conversions: 1, prediction_in_parts: 3,
-    steps: 1, weighted_steps: 1, steps_in_three_calls: 1, updates: 5, losses: 1, fits: 2,
+    steps: 1, weighted_steps: 1, steps_in_three_calls: 1, updates: 5, losses: 1, fits: 5,
 }  # fmt: skip
 
 

@@ -41,7 +41,9 @@ def test_a_call_that_is_slower_is_marked_and_the_exit_code_says_so(small_calls, 
 
         return call
 
-    monkeypatch.setattr(small_calls, "CASES", {"own": lambda rows, width: [("a call", taking(ours), taking(theirs))]})
+    monkeypatch.setattr(
+        small_calls, "CASES", {"own": lambda rows, width, dtype: [("a call", taking(ours), taking(theirs))]}
+    )
     done = run(small_calls, "own", "--rows", "1", "--width", "8")
     assert done.exit_code == code, done.output
     assert ("! 2.00" in done.output) == bool(code)
@@ -51,14 +53,14 @@ def test_a_call_that_is_slower_is_marked_and_the_exit_code_says_so(small_calls, 
 def test_a_difference_that_nobody_sees_is_not_marked(small_calls, monkeypatch):
     """It is less than half a microsecond."""
     monkeypatch.setattr(small_calls, "by_turns", lambda ours, theirs: [[4e-7], [2e-7]])
-    monkeypatch.setattr(small_calls, "CASES", {"own": lambda rows, width: [("a call", time.time, time.time)]})
+    monkeypatch.setattr(small_calls, "CASES", {"own": lambda rows, width, dtype: [("a call", time.time, time.time)]})
     assert run(small_calls, "own", "--rows", "1", "--width", "8").exit_code == 0
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_both_sides_of_each_pair_predict(small_calls):
     names = []
-    for name, ours, theirs in small_calls.sklearn_cases(3, 8):
+    for name, ours, theirs in small_calls.sklearn_cases(3, 8, "float64"):
         assert ours().shape == theirs().shape
         names.append(name)
     assert names == ["MLPClassifier.predict", "MLPClassifier.predict_proba", "MLPRegressor.predict"]
@@ -66,6 +68,6 @@ def test_both_sides_of_each_pair_predict(small_calls):
 
 @pytest.mark.parametrize("kind", ["torch", "native"])
 def test_both_sides_of_each_pair_compute(small_calls, torch, kind):
-    for _, ours, theirs in small_calls.CASES[kind](3, 8):
+    for _, ours, theirs in small_calls.CASES[kind](3, 8, "float64"):
         ours()
         theirs()

@@ -11,6 +11,7 @@ from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
 from fastbp.kernels.optimizers.registry import CLIP_NORM, FACTOR
 from fastbp.kernels.run import frame, plan
 from tests.kernels.calls import layers_of
+from tests.kernels.loss_problems import class_weight_of, options_of, targets_of
 
 # What tests import, and scripts that they run in processes of their own
 collect_ignore = [
@@ -18,6 +19,7 @@ collect_ignore = [
     "fences.py",
     "graphs.py",
     "guard_pages.py",
+    "loss_problems.py",
     "many_networks.py",
     "neon_code.py",
     "other_cpu.py",
@@ -41,7 +43,9 @@ class Training:
         rng = np.random.default_rng(seed)
         dtype = np.dtype(dtype)
         ins, outs = layers[0][0], layers[-1][1]
-        width = {losses.SOFTMAX_LABELS: 0, losses.GAUSSIAN_NLL: outs // 2}.get(loss, outs)
+        entry = losses.BY_CODE[loss]
+        labels, targets = targets_of(entry, rng, samples, outs)
+        width = targets.shape[1]
         self.layers, self.outs = layers, outs
         self.plan, self.layout = plan.make_plan(
             layers_of(layers), dtype.itemsize, samples, train=True, target_width=width
@@ -68,11 +72,10 @@ class Training:
         self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
         self.rows = np.full((3, samples), np.nan)
         self.x = rng.standard_normal((samples, ins)).astype(dtype)
-        self.labels = rng.integers(0, outs, samples) if width == 0 else np.zeros(0, np.int64)
-        self.targets = rng.dirichlet(np.ones(width), samples).astype(dtype) if width else np.zeros((0, 0), dtype)
+        self.labels, self.targets = labels, targets.astype(dtype)
         self.sample_weight = np.zeros(0, dtype)
-        self.class_weight = np.ones(outs, dtype)
-        self.options = np.array([losses.MEAN, -100, 0.0, 1e-6, 0.0])
+        self.class_weight = class_weight_of(entry, rng, outs, weighted=False).astype(dtype)
+        self.options = options_of(entry, constant=0.0)
         self.order = rng.permutation(samples)
         self.batch_labels = np.zeros(samples, np.int64)
         self.record = np.zeros((frame.RECORD_ROWS, steps))

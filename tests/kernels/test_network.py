@@ -14,6 +14,7 @@ from fastbp.kernels.compile.pointers import at
 from fastbp.kernels.run import frame, passes, plan
 from fastbp.kernels.run.chunks import CHUNK_ROWS, ROWS_AT_ONCE
 from fastbp.kernels.run.predict import predict
+from tests.kernels.loss_problems import class_weight_of, options_of
 
 # (in_features, out_features, activation, bias) of each layer
 PLANS = {
@@ -76,8 +77,9 @@ def test_every_loss_equals_its_twin(loss, weighted, training):
     if weighted:
         rng = np.random.default_rng(0)
         problem.sample_weight = rng.uniform(0.1, 2, len(problem.x))
-        problem.class_weight = rng.uniform(0.5, 2, 4)
-        problem.options[losses.LABEL_SMOOTHING] = 0.1
+        entry = losses.BY_CODE[loss]
+        problem.class_weight = class_weight_of(entry, rng, 4)
+        problem.options = options_of(entry, smoothing=0.1, constant=0.0)
         if problem.labels.size:
             problem.labels[3] = -100
     assert_close(problem.run(network), problem.run(reference), RTOL)
