@@ -13,11 +13,13 @@ from fastbp.kernels import entries, losses, reference
 from fastbp.kernels import optimizers as updates
 from fastbp.kernels.activations import CODES, FIRST_STORED_SLOPE
 from fastbp.kernels.ops.fill import fill, fill_loss, fill_update
+from fastbp.kernels.optimizers.registry import FACTOR
 from fastbp.kernels.run import frame, plan
 from fastbp.kernels.simd.isa import isa
 from tests.kernels.calls import NO_NUMBERS, activate, layers_of
 from tests.kernels.calls import multiply as multiply_flat
 from tests.kernels.graphs import Network, dense, dropout, layer_norm, residual
+from tests.kernels.loss_problems import options_of
 
 
 def multiply(a, turned, b, b_turned, c, depth):
@@ -79,10 +81,13 @@ def training_step():
         fill_update(steps, dtype, clips=False)
         params, record = fenced(start.astype(real)), np.zeros((frame.RECORD_ROWS, 1))
         none = np.zeros(0, real)
+        hyper = np.zeros(updates.HYPER_SIZE)
+        hyper[[updates.LR, updates.FIRST, updates.SECOND, updates.EPS]] = 0.01, 0.9, 0.99, 1e-2
+        hyper[[updates.FIRST_POWER, updates.SECOND_POWER, FACTOR]] = 1.0
         stays = frame.Frame(
-            table, layout, steps, np.array([0.01, 0, 0.9, 0.99, 1e-2, 1, 1, 0, 0, 0, 1]),
-            np.array([losses.MEAN, -100, 0, 1e-6, 0]), params, fenced(np.zeros(n, real)), fenced(np.zeros(2 * n, real)),
-            fenced(np.full(layout[plan.SIZE], np.nan, real)), np.zeros((3, 19)), none, np.zeros(19, np.int64), record,
+            table, layout, steps, hyper, options_of(losses.LOSSES["softmax_labels"]), params, fenced(np.zeros(n, real)),
+            fenced(np.zeros(2 * n, real)), fenced(np.full(layout[plan.SIZE], np.nan, real)), np.zeros((3, 19)), none,
+            np.zeros(19, np.int64), record,
         )  # fmt: skip
         module.train_steps(
             stays if module is reference else stays.addresses(), fenced(x.astype(real)), np.arange(19) % 5,
