@@ -160,6 +160,8 @@ class Trainer(ByHand):
         if calls:
             self._expect(targets.code, calls, rows, targets.values)
         weight = check.weights(sample_weight, len(rows), dtype, "Trainer", "sample_weight")
+        if not calls:
+            return Samples(rows, targets, weight)
         written = model._params, model._grads
         targets = targets._replace(values=check.apart(targets.values, *written))
         return Samples(check.apart(rows, *written), targets, check.apart(weight, *written))
