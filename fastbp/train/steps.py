@@ -26,10 +26,12 @@ from fastbp.kernels.optimizers.functions import update
 from fastbp.kernels.run.frame import (
     CODES,
     COUNTER,
+    LOSS,
     NUMBERED,
     NUMBERS,
     OPTIMIZER,
     RECORD_ROWS,
+    RUN_LOSS,
     SEED,
     SETTINGS_SIZE,
     STORED,
@@ -450,8 +452,11 @@ class Steps(Guarded):
         steps = part.steps
         if self._varying is not None:
             self._addresses[NUMBERS] = self._varying.address(*self._progress(), len(steps))
+        if targets.code != self._settings[LOSS]:
+            self._settings[RUN_LOSS] = 0  # until the other loss is there
         self._settings[:TERMS] = targets.code, self._code, part.batch, steps.start, steps.stop, tasks, part.finite
-        fill_loss(self._settings, self._model.out_features, self._model.dtype)
+        if not self._settings[RUN_LOSS]:
+            fill_loss(self._settings, self._model.out_features, self._model.dtype)
 
     def _as_before(self, x: Any, y: Any) -> bool:
         """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
