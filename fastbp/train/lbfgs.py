@@ -26,14 +26,16 @@ __all__ = ["fit_lbfgs"]
 Vector = NDArray[np.float64]
 LEAST_FALL, LEAST_BEND = 1e-4, 0.9  # of the Wolfe conditions
 MOST_TRIES = 30  # of a search along a direction
+PHASES = ("forward_batch", "backward_batch")  # entries that are called
 
 
 class Point(NamedTuple):
-    """Parameters, the loss there, and its gradient."""
+    """Parameters, the loss there, and its gradient; and what running statistics are after that pass."""
 
     at: Vector
     value: float
     gradient: Vector
+    buffers: NDArray[Any]
 
 
 def fit_lbfgs(
@@ -57,7 +59,8 @@ def fit_lbfgs(
     Parameters
     ----------
     model : Sequential
-        Ends with the best parameters, after an exception too. Layers that are not ``trainable`` stay as they are.
+        Ends with the best parameters, and the running statistics of the steps to them, after an exception too. Layers
+        that are not ``trainable`` stay as they are.
     x, y, sample_weight
         As in `Trainer.step`.
     loss : str, loss object or callable
@@ -78,7 +81,7 @@ def fit_lbfgs(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, the model has Dropout or BatchNorm, or the loss is not finite at first.
+        If an argument does not fit, the model has Dropout, or the loss is not finite at first.
 
     Examples
     --------
@@ -92,23 +95,25 @@ def fit_lbfgs(
     trainer = Trainer(model, loss, "sgd")
     if model._drawing:
         raise ValueError(f"fit_lbfgs expects a loss without chance, got a model with {', '.join(model._drawing)}")
-    if model._coupling:
-        names = ", ".join(model._coupling)
-        raise ValueError(f"fit_lbfgs expects a model without {names}, whose statistics each trial would move")
     decay = check.number(weight_decay, "fit_lbfgs", "weight_decay")
     most, tol = check.integer(max_steps, "fit_lbfgs", "max_steps"), check.number(tol, "fit_lbfgs", "tol")
     steps: deque[tuple[Vector, Vector]] = deque(maxlen=check.integer(memory, "fit_lbfgs", "memory"))
-    samples = trainer._inputs(x, y, sample_weight)
+    samples = trainer._inputs(x, y, sample_weight, PHASES)
     rows = x if isinstance(samples.x, StoredRows) else samples.x[:]  # converted once
 
-    def loss_at(at: Vector) -> Point:
+    def loss_at(at: Vector, after: Point) -> Point:
+        model._params[...], model._buffers[...] = at, after.buffers
         return _point_of(trainer, rows, y, sample_weight, decay, at)
 
-    best = loss_at(model._params.astype(np.float64))
-    if not np.isfinite(best.value):
-        raise ValueError(f"fit_lbfgs expects a finite loss to begin with, got {best.value}")
-    history, unit = History({"loss": [best.value]}), float(np.finfo(model.dtype).eps)
+    start = model._params.astype(np.float64)
+    best = Point(start, np.nan, start, model._buffers.copy())
+    history, unit = History(), float(np.finfo(model.dtype).eps)
     try:
+        first = loss_at(start, best)
+        if not np.isfinite(first.value):
+            raise ValueError(f"fit_lbfgs expects a finite loss to begin with, got {first.value}")
+        best = first
+        history.append({"loss": best.value})
         while history.epochs <= most and np.abs(best.gradient).max() > tol:
             direction = _direction(best.gradient, steps)
             step = 1.0 if steps else min(1.0, 1.0 / float(np.abs(best.gradient).sum()))
@@ -121,20 +126,20 @@ def fit_lbfgs(
             if gain <= unit * max(abs(best.value), 1.0):
                 break
     finally:
-        model._params[...] = best.at
+        model._params[...], model._buffers[...] = best.at, best.buffers
     return history
 
 
 def _point_of(trainer: Trainer, x: Any, y: Any, sample_weight: Any, decay: float, at: Vector) -> Point:
-    """Return the loss of all rows and its gradient where the parameters are `at`."""
+    """Return the loss of all rows and its gradient, where the model's parameters are `at`."""
     model = trainer.model
-    model._params[...] = at
     value, dout = trainer.loss.evaluate(trainer.forward(x), y, sample_weight)
     trainer.backward(dout)
     weights, gradient = at.copy(), model._grads.astype(np.float64)
     for part in frozen_parts(model):
         weights[part] = gradient[part] = 0.0
-    return Point(at, float(value) + decay / 2 * _dot(weights, weights), gradient + decay * weights)
+    total = float(value) + decay / 2 * _dot(weights, weights)
+    return Point(at, total, gradient + decay * weights, model._buffers.copy())
 
 
 def _direction(gradient: Vector, steps: deque[tuple[Vector, Vector]]) -> Vector:
@@ -152,14 +157,14 @@ def _direction(gradient: Vector, steps: deque[tuple[Vector, Vector]]) -> Vector:
     return d
 
 
-def _search(loss_at: Callable[[Vector], Point], start: Point, direction: Vector, step: float) -> Point | None:
+def _search(loss_at: Callable[[Vector, Point], Point], start: Point, direction: Vector, step: float) -> Point | None:
     """Return a point along a direction where the loss has fallen, and its slope has become flatter; None without one.
 
     Between a step that is too short and one that is too long, the next one is in the middle.
     """
     slope, short, long = _dot(start.gradient, direction), 0.0, np.inf
     for _ in range(MOST_TRIES):
-        point = loss_at(start.at + step * direction)
+        point = loss_at(start.at + step * direction, start)
         if not point.value <= start.value + LEAST_FALL * step * slope:  # NaN is too long as well
             long = step
         elif _dot(point.gradient, direction) < LEAST_BEND * slope:

@@ -100,6 +100,24 @@ def test_an_exception_leaves_the_best_parameters():
     assert_allclose(((model.predict(x)[:, 0] - y) ** 2).mean(), min(losses), rtol=1e-12)
 
 
+def test_running_statistics_are_of_the_steps_alone():
+    x, y = problem()
+    layers = fastbp.Dense(5, 8, "tanh", rng=0), fastbp.BatchNorm(8), fastbp.Dense(8, 3, rng=1)
+    model, passes = fastbp.Sequential(*layers), []
+
+    def loss(outputs, targets):
+        passes.append(fastbp.softmax_cross_entropy(outputs, targets))
+        return passes[-1]
+
+    history = fastbp.fit_lbfgs(model, x, y, loss, max_steps=30)
+    assert model.state_dict()["1.num_batches_tracked"] == history.epochs < len(passes)  # not of steps that went too far
+    before = {name: value.copy() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="finite loss to begin with, got nan"):
+        fastbp.fit_lbfgs(model, np.full_like(x, np.nan), y)
+    for name, value in model.state_dict().items():
+        assert_array_equal(value, before[name])
+
+
 def test_what_it_cannot_do_is_refused():
     x, y = problem()
     with pytest.raises(ValueError, match="without chance, got a model with Dropout"):
