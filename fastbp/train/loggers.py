@@ -5,6 +5,7 @@ from typing import Any
 
 from fastbp._base.files import check_target
 from fastbp.train.callbacks import Callback, Figures
+from fastbp.train.history import History
 from fastbp.train.view import TrainerView
 
 __all__ = ["CSVLogger", "TensorBoard"]
@@ -14,8 +15,8 @@ class CSVLogger(Callback):
     """Write a line an epoch, with a header: "epoch" and the figures of the history; `History.to_csv` writes the same.
 
     A line is there as soon as its epoch ended. The file holds the epochs of one run, each once and from the first on,
-    also where that was interrupted or killed and is resumed: it is then written anew, with the lines that it had. Put
-    it behind callbacks that add figures.
+    also where that was interrupted or killed and is resumed: it is then written anew, with the lines that it had. What
+    callbacks behind it add to an epoch comes with the next line, and at the end of `fit`.
 
     Parameters
     ----------
@@ -40,23 +41,34 @@ class CSVLogger(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
-        self._written: tuple[int, list[str]] = 0, []  # up to which epoch, and which columns, in this `fit`
+        self._written: tuple[int, str] = 0, ""  # up to which epoch in this `fit`; the header and that epoch's line
 
     def on_fit_begin(self, trainer: TrainerView) -> None:  # noqa: D102
         check_target(self.path)
-        self._written = 0, []
+        self._written = 0, ""
 
     def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Figures) -> bool | None:  # noqa: D102
         run = trainer.history._last(epoch)  # `epoch` counts those of the run
-        columns = list(run)
-        if self._written == (epoch - 1, columns):
-            self._written = 0, []  # until the line is there
+        if self._written == (epoch - 1, _header_and_line(run, epoch - 1)):
+            self._written = 0, ""  # until the line is there
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(run._csv(header=False, first=epoch))
         else:
             run.to_csv(self.path)
-        self._written = epoch, columns
+        self._written = epoch, _header_and_line(run, epoch)
         return None
+
+    def on_fit_end(self, trainer: TrainerView) -> None:  # noqa: D102
+        epoch, written = self._written
+        run = trainer.history._last(epoch)
+        if epoch and written != _header_and_line(run, epoch):
+            run.to_csv(self.path)
+
+
+def _header_and_line(run: History, epoch: int) -> str:
+    """Return the columns of a run's file and the line of an epoch."""
+    header, *lines = run._csv(header=True, first=max(epoch, 1)).splitlines()
+    return "\n".join([header, *lines[:1]])
 
 
 class TensorBoard(Callback):

@@ -269,3 +269,18 @@ def test_functions_are_called_as_the_methods_of_their_names():
     assert [call[1] for call in calls if call[0] == "on_steps_end"] == list(range(4, 2 * steps + 1, 4))
     with pytest.raises(TypeError, match="LambdaCallback expects on_fit_end to be a function, got 5"):
         fastbp.LambdaCallback(on_fit_end=5)
+
+
+def test_a_log_has_what_callbacks_behind_it_add(tmp_path):
+    class Adds(fastbp.Callback):
+        def on_epoch_end(self, trainer, epoch, figures):
+            figures["added"] = epoch / 2
+
+    x, y = np.eye(4), np.arange(4) % 3
+    trainer = fastbp.Trainer(fastbp.mlp([4, 3], rng=0))
+    path, whole = tmp_path / "log.csv", tmp_path / "whole.csv"
+    for resume, epochs in ((False, 2), (True, 5)):
+        log = fastbp.CSVLogger(path)
+        trainer.fit(x, y, epochs=epochs, rng=0, resume=resume, callbacks=[log, Adds()], progress=False)
+        trainer.history.to_csv(whole)
+        assert path.read_text() == whole.read_text()
