@@ -308,6 +308,8 @@ class Sequential(Derivable):
         cells = [layer._cells for layer in self.layers]
         buffers = self._buffers[sum(cells[: chosen[0]]) : sum(cells[: chosen[-1] + 1])]
         part._hold(layers, self._params[start:stop], self._grads[start:stop], buffers, self._freezes)
+        if all(row.kind.only_training for row in part._rows()):
+            raise ValueError(f"Sequential expects a slice with a layer that predictions need, got {i}: {layers}")
         part._begin()
         part._whole = self  # the layers know it weakly
         return part

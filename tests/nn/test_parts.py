@@ -157,3 +157,10 @@ def test_what_another_dtype_cannot_hold_is_refused():
         model.astype("float32")
     with pytest.raises(TypeError, match="astype expects dtype float32 or float64, got 'int8'"):
         model.astype("int8")
+
+
+def test_a_part_that_predictions_go_without_is_refused():
+    model = fastbp.Sequential(fastbp.Dense(3, 4), fastbp.Dropout(0.5), fastbp.Dense(4, 2))
+    with pytest.raises(ValueError, match=r"a layer that predictions need, got slice\(1, 2, None\): \(Dropout"):
+        model[1:2]
+    assert model[1:].predict(np.ones((1, 4))).shape == (1, 2)
