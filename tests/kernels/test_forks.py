@@ -49,13 +49,13 @@ model.predict(x)
 machine, engines = llvm.Target.from_default_triple().create_target_machine(jit=True), []
 saving = 'call void asm sideeffect "", "~{rbx},~{r12}"()'  # registers: much to say to libgcc
 functions = "\\n".join(f"define i64 @f{i}(i64 %0) uwtable {{ {saving}\\n ret i64 %0 }}" for i in range(400))
-for i in range(30):
+for i in range(15):
     engines.append(llvm.create_mcjit_compiler(llvm.parse_assembly(functions), machine))
     engines[-1].finalize_object()
     thread = threading.Thread(target=model.predict, args=(x,))
     thread.start()
     thread.join()  # the pool's threads that it had end now
-    time.sleep(i * 6e-6)
+    time.sleep(i * 12e-6)
     child = os.fork()
     if child == 0:
         signal.alarm(5)  # else it would wait for ever

@@ -71,7 +71,7 @@ def networks(draw):
     return [*layers, BatchNorm(width, dtype="float64"), Dense(width, 4, rng=5, dtype="float64")]
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(networks(), st.sampled_from([2, 3, 31, 64, 65, 200]), st.booleans())
 def test_random_networks_train_as_in_pytorch(torch, layers, batch, by_hand):
     model = Sequential(*layers)
