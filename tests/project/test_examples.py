@@ -83,3 +83,51 @@ def test_ppo_learns_both_ways_the_same(peer, capsys):
     assert out.count("fused ") == 2
     assert out.count("seed 1") == 2
     assert out.count("median") == 2
+
+
+def test_ppo_by_hand_learns(peer, capsys):
+    peer("gymnasium")
+    found = example("ppo").main(seed=0, steps=10_000)
+    assert found["reward"] > 200  # at random 20
+    assert "after 10000 steps" in capsys.readouterr().out
+
+
+def test_ppo_by_hand_has_the_gradient_of_its_objective(peer):
+    peer("gymnasium")
+    ppo, rng = example("ppo"), np.random.default_rng(0)
+    logits, advantages = rng.normal(size=(50, 3)), rng.normal(size=50)
+    actions, rows = rng.integers(3, size=50), np.arange(50)
+    before = ppo.log_softmax(logits)[rows, actions] + rng.normal(scale=0.3, size=50)  # some ratios are clipped
+
+    def objective(logits):
+        log_p = ppo.log_softmax(logits)
+        ratio = np.exp(log_p[rows, actions] - before)
+        clipped = np.clip(ratio, 1 - ppo.CLIP, 1 + ppo.CLIP)
+        entropy = -(np.exp(log_p) * log_p).sum(axis=1)
+        return (-np.minimum(ratio * advantages, clipped * advantages) - ppo.ENTROPY * entropy).mean()
+
+    found = ppo.policy_gradient(logits, actions, before, advantages)
+    for at in np.ndindex(logits.shape):
+        nudge = np.zeros_like(logits)
+        nudge[at] = 1e-6
+        difference = (objective(logits + nudge) - objective(logits - nudge)) / 2e-6
+        np.testing.assert_allclose(found[at], difference, atol=1e-9)
+
+
+def test_ppo_by_hand_has_the_advantages_of_their_definition(peer):
+    peer("gymnasium")
+    ppo, rng = example("ppo"), np.random.default_rng(0)
+    steps, values, rewards = 6, rng.normal(size=(7, 2)), rng.normal(size=(6, 2))
+    terminated, done = np.zeros((2, 6, 2), bool)
+    terminated[2, 0] = done[2, 0] = done[3, 1] = True  # the second game's time was up
+    rollout = ppo.Rollout(None, None, None, rewards, terminated, done, None)
+    found = ppo.advantages_of(rollout, values)
+    for t, game in np.ndindex(found.shape):
+        expected, factor = 0.0, 1.0
+        for k in range(t, steps):
+            ahead = 0 if terminated[k, game] else ppo.GAMMA * values[k + 1, game]
+            expected += factor * (rewards[k, game] + ahead - values[k, game])
+            factor *= ppo.GAMMA * ppo.LAMBDA
+            if done[k, game]:
+                break
+        np.testing.assert_allclose(found[t, game], expected)
