@@ -1,9 +1,9 @@
-"""PPO by hand (examples/ppo.py) beside Stable-Baselines3: mean rewards and seconds, one thread each, by turns.
+"""PPO and DQN by hand (examples/) beside Stable-Baselines3: mean rewards and seconds, one thread each, by turns.
 
-    python benchmarks/reinforcement.py ppo [--seeds 0 1 2 3 4] [--steps 50000]
+    python benchmarks/reinforcement.py ppo|dqn [--seeds 0 1 2 3 4] [--steps 50000]
 
 Networks, numbers of environments and hyper-parameters are the example's. What is not the same: Stable-Baselines3 clips
-the gradients of both of PPO's networks together, begins with orthogonal weights, and does not count the steps that
+the gradients of both of PPO's networks together, begins with other weights, and does not count the steps of PPO that
 begin a game.
 """
 
@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 
 import torch
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import fastbp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import dqn
 import ppo
 
 
@@ -32,7 +33,17 @@ def peer_ppo(seed):
     )  # fmt: skip
 
 
-EXAMPLES = {"ppo": (ppo, peer_ppo)}
+def peer_dqn(seed):
+    return DQN(
+        "MlpPolicy", make_vec_env("CartPole-v1", 1), learning_rate=lambda left: left * dqn.RATE,
+        buffer_size=dqn.MEMORY, learning_starts=dqn.FIRST, batch_size=dqn.BATCH, gamma=dqn.GAMMA,
+        train_freq=dqn.LEARN_EVERY, gradient_steps=1, target_update_interval=dqn.RENEW_EVERY,
+        exploration_fraction=dqn.EXPLORE, exploration_final_eps=dqn.LEAST, max_grad_norm=dqn.NORM, seed=seed,
+        device="cpu", policy_kwargs={"net_arch": [128, 128]},
+    )  # fmt: skip
+
+
+EXAMPLES = {"ppo": (ppo, peer_ppo), "dqn": (dqn, peer_dqn)}
 
 
 def by_peer(make, seed, steps):

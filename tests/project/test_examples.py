@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastbp
+
 FOLDER = Path(__file__).parents[2] / "examples"
 
 
@@ -131,3 +133,41 @@ def test_ppo_by_hand_has_the_advantages_of_their_definition(peer):
             if done[k, game]:
                 break
         np.testing.assert_allclose(found[t, game], expected)
+
+
+def test_dqn_by_hand_learns(peer, capsys):
+    peer("gymnasium")
+    found = example("dqn").main(seed=0, steps=8000)
+    assert found["reward"] > 60  # at random 20, with one action 9
+    assert "after 8000 steps" in capsys.readouterr().out
+
+
+def test_dqn_by_hand_explores_less_and_less_and_forgets_the_oldest_step(peer):
+    peer("gymnasium")
+    dqn = example("dqn")
+    found = [dqn.epsilon(progress) for progress in (0, dqn.EXPLORE / 2, dqn.EXPLORE, 1)]
+    assert found == pytest.approx([1, (1 + dqn.LEAST) / 2, dqn.LEAST, dqn.LEAST])
+    dqn.MEMORY, dqn.BATCH = 5, 200
+    memory = dqn.Memory(features=2)
+    for i in range(7):
+        memory.add([i, i], i % 2, i, [i + 1, i + 1], i == 6)
+    obs, actions, rewards, after, ended = memory.draw(np.random.default_rng(0))
+    assert set(rewards) == {2, 3, 4, 5, 6}
+    np.testing.assert_array_equal(obs, rewards[:, None] + np.zeros(2))
+    np.testing.assert_array_equal(after, obs + 1)
+    np.testing.assert_array_equal(actions, rewards % 2)
+    np.testing.assert_array_equal(ended, rewards == 6)
+
+
+def test_dqn_by_hand_learns_of_the_actions_that_were_taken(peer):
+    peer("gymnasium")
+    dqn, rng = example("dqn"), np.random.default_rng(0)
+    model, target = (fastbp.mlp([4, 8, 2], rng=seed) for seed in (0, 1))
+    obs, after = rng.normal(size=(2, 30, 4)).astype(np.float32)
+    actions, rewards, ended = rng.integers(2, size=30), rng.normal(size=30, scale=2), rng.random(30) < 0.5
+    values = model.predict(obs)[np.arange(30), actions]
+    apart = values - np.where(ended, rewards, rewards + dqn.GAMMA * target.predict(after).max(axis=1))
+    slopes = np.clip(apart, -1, 1) / 30
+    dqn.update(fastbp.Trainer(model, "huber"), target, (obs, actions, rewards, after, ended))
+    found = model.gradients()["1.bias"]
+    np.testing.assert_allclose(found, [slopes[actions == a].sum() for a in range(2)], atol=1e-6)
