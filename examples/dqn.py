@@ -7,7 +7,7 @@ The network gives the value of each action: the discounted sum of the rewards th
 from a memory, towards the reward plus the discounted value of the best next action. That is computed by the target
 network, a copy which is renewed now and then. Of the outputs only that of the action which was taken has a gradient.
 
-What is learnt goes up and down, here as with other programs for DQN: another seed may end at 200 instead of 500.
+What is learnt goes up and down, here as with other programs for DQN: another seed may end at 60 instead of 500.
 """
 
 import argparse
