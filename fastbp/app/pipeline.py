@@ -19,7 +19,7 @@ from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
 from fastbp.train.evaluation import chosen_metrics, scores
-from fastbp.train.steps import Samples
+from fastbp.train.samples import Samples
 
 Array = NDArray[Any]
 ROWS_AT_ONCE = 4096  # of which a digest is made

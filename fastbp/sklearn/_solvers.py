@@ -24,9 +24,10 @@ from fastbp.sklearn._by_hand import with_dropout
 from fastbp.sklearn._networks import parameters_of, split, sum_of_squares, weight_blocks
 from fastbp.sklearn._objectives import Objective, subset
 from fastbp.train import optimizers
+from fastbp.train.samples import Part
+from fastbp.train.samples import Samples as Given
 from fastbp.train.staging import Staging
-from fastbp.train.steps import Part, Steps
-from fastbp.train.steps import Samples as Given
+from fastbp.train.steps import Steps
 
 Array = NDArray[Any]
 Schedule: TypeAlias = Any  # SGDOptimizer or AdamOptimizer, which have no types

@@ -14,8 +14,8 @@ from fastbp.train.epoch import figures_of_epoch, not_finite
 from fastbp.train.listeners import Listeners
 from fastbp.train.progress import Progress
 from fastbp.train.resumable import Resumable
+from fastbp.train.samples import Part, Samples
 from fastbp.train.state import NOT_MADE, RunState
-from fastbp.train.steps import Part, Samples
 
 ONE, IN_PLACE = range(1), np.empty(0, np.int64)
 END = object()  # in the place of a batch

@@ -18,7 +18,7 @@ from fastbp.kernels.run.frame import DX, PLAN
 from fastbp.nn.loss import Targets
 from fastbp.nn.own_losses import FunctionLoss
 from fastbp.train.resumable import Resumable
-from fastbp.train.steps import Part, Samples
+from fastbp.train.samples import Part, Samples
 
 Array = NDArray[Any]
 UPDATE_WORK = 32  # floating-point operations that the update of a parameter takes as long as

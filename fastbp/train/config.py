@@ -11,7 +11,7 @@ from fastbp.kernels.compile.prebuilt import prebuilt
 from fastbp.kernels.losses import MSE, SOFTMAX_LABELS
 from fastbp.kernels.simd.isa import cpu_name, isa
 from fastbp.nn.mlp import mlp
-from fastbp.train.steps import STEP, VALIDATED, needs_of
+from fastbp.train.needs import STEP, VALIDATED, needs_of
 from fastbp.train.trainer import Trainer
 
 __all__ = ["config", "show_config", "warmup"]

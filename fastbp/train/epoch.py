@@ -13,9 +13,9 @@ from fastbp.train.listeners import Listeners
 from fastbp.train.not_finite import NotFiniteError, nan_after, not_finite_before
 from fastbp.train.progress import Progress
 from fastbp.train.resumable import Resumable
+from fastbp.train.samples import Part, Samples
 from fastbp.train.staging import Staging
 from fastbp.train.state import RunState
-from fastbp.train.steps import Part, Samples
 
 
 def make_epoch(

@@ -11,7 +11,7 @@ from fastbp.nn.own_losses import takes_weight
 from fastbp.nn.sequential import Sequential
 from fastbp.train.metrics import METRICS, entry_of, metric_names
 from fastbp.train.outputs import Classes, forms_of, judged, true_of
-from fastbp.train.steps import Samples
+from fastbp.train.samples import Samples
 
 Array = NDArray[Any]
 MetricLike = str | Callable[..., float]

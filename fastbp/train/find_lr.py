@@ -14,7 +14,8 @@ from fastbp._base.inputs import Readable
 from fastbp._base.sparse import StoredRows
 from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS, RECORD_ROWS
 from fastbp.nn.sequential import Sequential
-from fastbp.train.steps import RUN, Part, Samples
+from fastbp.train.needs import RUN
+from fastbp.train.samples import Part, Samples
 from fastbp.train.trainer import Trainer
 
 if TYPE_CHECKING:

@@ -11,11 +11,9 @@ from fastbp.kernels.optimizers import CARRIED
 from fastbp.kernels.run.frame import SEED
 from fastbp.nn.loss import Loss
 from fastbp.nn.own_activations import OwnActivation
-from fastbp.nn.sequential import Sequential
 from fastbp.train.checkpoint import damaged, fill, read_checkpoint, write_checkpoint
 from fastbp.train.history import History
 from fastbp.train.listeners import Listeners
-from fastbp.train.optimizers import Optimizer
 from fastbp.train.state import RunState, TrainerState
 from fastbp.train.steps import Steps
 
@@ -25,8 +23,8 @@ class Resumable(Steps):
 
     history: Final[History]
 
-    def __init__(self, model: Sequential, loss: Loss, optimizer: Optimizer, *more: Any) -> None:
-        super().__init__(model, loss, optimizer, *more)
+    def __init__(self, *parts: Any, rng: Any = None) -> None:
+        super().__init__(*parts, rng=rng)
         self.history = History()
         self._steps = 0  # without those of an epoch that has not ended
         self._last_run: RunState | None = None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastbp._base.inputs import STAGED_BYTES, Input
 from fastbp._base.sparse import StoredRows
-from fastbp.train.steps import Samples
+from fastbp.train.samples import Samples
 
 Rows = NDArray[np.int64]
 ALL = np.empty(0, np.int64)

@@ -29,11 +29,13 @@ from fastbp.train.evaluation import MetricLike, chosen_metrics, figures_of
 from fastbp.train.history import History
 from fastbp.train.listeners import Listeners
 from fastbp.train.metrics import metric_names
+from fastbp.train.needs import RUN, STEP, VALIDATED
 from fastbp.train.optimizers import KINDS, OPTIMIZERS, Optimizer, optimizer_of
 from fastbp.train.progress import Progress
+from fastbp.train.samples import Part, Samples
 from fastbp.train.shown import compiling, what_shows
 from fastbp.train.state import RunState
-from fastbp.train.steps import INT64, RUN, STEP, VALIDATED, Part, Samples
+from fastbp.train.steps import INT64
 from fastbp.train.validation import Validation
 
 __all__ = ["Trainer"]
@@ -141,7 +143,7 @@ class Trainer(ByHand):
             raise ValueError("Trainer expects ema greater than 0, or None for no averages, got 0")
         if total_steps is not None:
             total_steps = check.integer(total_steps, "Trainer", "total_steps")
-        super().__init__(model, loss, optimizer, clip_norm, clip_value, ema, rng, total_steps)
+        super().__init__(model, loss, optimizer, clip_norm, clip_value, ema, total_steps, rng=rng)
         self._one_fit = Once()
 
     def _inputs(self, x: Any, y: ArrayLike, sample_weight: ArrayLike | None, calls: tuple[str, ...] = ()) -> Samples:

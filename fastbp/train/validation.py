@@ -12,7 +12,7 @@ from fastbp.data.split import split_rows
 from fastbp.nn.loss import Loss
 from fastbp.train.evaluation import MetricLike, chosen_metrics
 from fastbp.train.outputs import Classes, forms_of, true_of
-from fastbp.train.steps import Array, Samples
+from fastbp.train.samples import Array, Samples
 
 Evaluate = Callable[..., dict[str, float]]
 

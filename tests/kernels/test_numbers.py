@@ -9,7 +9,7 @@ from fastbp.kernels.ops.kinds.dropout import kept
 from fastbp.kernels.ops.registry import Draw
 from fastbp.kernels.run.frame import NUMBERED, NUMBERS, PLACES, RECORD_ROWS, SEED
 from fastbp.kernels.run.plan import ATTRIBUTES
-from fastbp.train.steps import Part, Samples
+from fastbp.train.samples import Part, Samples
 
 BATCH = 20
 
