@@ -132,6 +132,7 @@ def _groups(frame):
         hyper[_updates.LR] *= row[_updates.LR_FACTOR]
         if row[_updates.DECAY] >= 0:
             hyper[_updates.WEIGHT_DECAY] = row[_updates.DECAY]
+        hyper[_updates.WEIGHT_DECAY] *= row[_updates.DECAY_FACTOR]
         yield int(row[_updates.START]) // itemsize, int(stop), hyper
 
 

@@ -13,12 +13,17 @@ from fastbp.nn.sequential import Sequential
 
 Groups = Mapping[str, Mapping[str, float]]
 # The options of a group, with the column of the table and what stands there for parameters of no group
-_OPTIONS = {"lr_factor": (updates.LR_FACTOR, 1.0), "weight_decay": (updates.DECAY, -1.0)}
+_OPTIONS = {
+    "lr_factor": (updates.LR_FACTOR, 1.0),
+    "weight_decay": (updates.DECAY, -1.0),
+    "weight_decay_factor": (updates.DECAY_FACTOR, 1.0),
+}
 # What docstrings say of an optimizer's groups
 TEXT = (
     "Options for some parameters, by patterns of their names in ``model.parameters()``, as `fnmatch` has them: "
-    '``{"*.bias": {"weight_decay": 0}, "0.*": {"lr_factor": 6}}``. lr_factor multiplies the learning rate, and '
-    "weight_decay takes the place of that of all. Where several patterns match, the last one with an option counts."
+    '``{"*.bias": {"weight_decay": 0}, "0.*": {"lr_factor": 6}}``. lr_factor multiplies the learning rate, '
+    "weight_decay takes the place of that of all, and weight_decay_factor multiplies the weight decay, that of a "
+    "schedule too. Where several patterns match, the last one with an option counts."
 )
 
 
@@ -34,8 +39,8 @@ def check_groups(groups: Any, decays: bool, who: str) -> None:
         for name, value in options.items():
             check.choice(name, [*_OPTIONS], who, f"an option of groups[{pattern!r}]")
             check.number(value, who, f"{name} of groups[{pattern!r}]")
-            if name == "weight_decay" and not decays:
-                raise ValueError(f"{who} expects no weight_decay in groups[{pattern!r}]: it has none")
+            if name != "lr_factor" and not decays:
+                raise ValueError(f"{who} expects no {name} in groups[{pattern!r}]: it has none")
 
 
 def group_table(groups: Groups | None, model: Sequential, who: str) -> NDArray[np.float64]:

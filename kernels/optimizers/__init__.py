@@ -11,6 +11,7 @@ from .registry import (
     CLIP_NORM,
     CLIP_VALUE,
     DECAY,
+    DECAY_FACTOR,
     EPS,
     FIRST,
     FIRST_POWER,
@@ -36,9 +37,9 @@ from .registry import (
 
 __all__ = [
     "ADAM", "ADAMW", "AMSGRAD", "AMSGRADW", "AVERAGING", "BY_CODE", "CARRIED", "CLIP_NORM", "CLIP_VALUE", "DECAY",
-    "EPS", "FIRST", "FIRST_POWER", "GROUP_HYPER", "GROUP_SIZE", "HYPER_SIZE", "INITIAL", "LR", "LR_DECAY", "LR_FACTOR",
-    "MOMENTUM", "MOMENTUM_DECAY", "MOMENTUM_POWER", "NESTEROV", "RMSPROP", "RULES", "SECOND", "SECOND_POWER", "SGD",
-    "START", "STATE_ARRAYS", "STEPS", "WEIGHT_DECAY", "Hyper", "Rule",
+    "DECAY_FACTOR", "EPS", "FIRST", "FIRST_POWER", "GROUP_HYPER", "GROUP_SIZE", "HYPER_SIZE", "INITIAL", "LR",
+    "LR_DECAY", "LR_FACTOR", "MOMENTUM", "MOMENTUM_DECAY", "MOMENTUM_POWER", "NESTEROV", "RMSPROP", "RULES", "SECOND",
+    "SECOND_POWER", "SGD", "START", "STATE_ARRAYS", "STEPS", "WEIGHT_DECAY", "Hyper", "Rule",
 ]  # fmt: skip
 
 load_folder(__name__, __path__, RULES, leave=["compiled", "functions"])

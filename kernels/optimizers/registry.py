@@ -21,8 +21,9 @@ from ..registry import Number, Public, add
 CARRIED = slice(FIRST_POWER, CLIP_VALUE)  # what one step leaves for the next
 # Columns of the table of groups of parameters, float64. A row is for the parameters from a place on, START, in bytes
 # from the first one: LR_FACTOR, what their learning rate is multiplied by; DECAY, their weight decay, negative for that
-# of all; and from GROUP_HYPER on, written in each step, all of `hyper` for them.
-START, LR_FACTOR, DECAY, GROUP_HYPER = range(4)
+# of all; DECAY_FACTOR, what that is multiplied by; and from GROUP_HYPER on, written in each step, all of `hyper` for
+# them.
+START, LR_FACTOR, DECAY, DECAY_FACTOR, GROUP_HYPER = range(5)
 GROUP_SIZE = GROUP_HYPER + HYPER_SIZE
 
 

@@ -3,7 +3,17 @@
 from ..compile.functions import kernel
 from ..compile.pointers import at, doubles_at
 from ..optimizers.compiled import advance
-from ..optimizers.registry import DECAY, GROUP_HYPER, GROUP_SIZE, HYPER_SIZE, LR, LR_FACTOR, START, WEIGHT_DECAY
+from ..optimizers.registry import (
+    DECAY,
+    DECAY_FACTOR,
+    GROUP_HYPER,
+    GROUP_SIZE,
+    HYPER_SIZE,
+    LR,
+    LR_FACTOR,
+    START,
+    WEIGHT_DECAY,
+)
 from .frame import GROUP_COUNT, GROUPS, HYPER
 
 
@@ -18,8 +28,8 @@ def begin_update(frame):
         for i in range(HYPER_SIZE):
             own[i] = hyper[i]
         own[LR] = hyper[LR] * group[LR_FACTOR]
-        if group[DECAY] >= 0.0:
-            own[WEIGHT_DECAY] = group[DECAY]
+        decay = group[DECAY] if group[DECAY] >= 0.0 else hyper[WEIGHT_DECAY]
+        own[WEIGHT_DECAY] = decay * group[DECAY_FACTOR]
 
 
 @kernel

@@ -21,7 +21,7 @@ def problem(training, code, dtype):
     for start, count in blocks:
         is_bias[start : start + count] = False
     p.groups = np.zeros((2 * len(blocks), updates.GROUP_SIZE))
-    p.groups[:, updates.LR_FACTOR] = 1.0
+    p.groups[:, [updates.LR_FACTOR, updates.DECAY_FACTOR]] = 1.0
     p.groups[0::2, updates.START] = p.plan[:, plan.W]
     p.groups[1::2, updates.START] = p.plan[:, plan.B]
     p.groups[0::2, updates.DECAY] = -1.0  # that of all

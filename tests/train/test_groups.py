@@ -18,6 +18,7 @@ GROUPS = {
     "*.bias": {"weight_decay": 0.0, "lr_factor": 0.1},
     "0.*": {"lr_factor": 6.0},
     "1.weight": {"weight_decay": 0.3},
+    "2.weight": {"weight_decay_factor": 0.25},
 }
 # By rows, with the sums of chunks apart, and layer after layer
 WAYS = {"small": ((6, 9, 5, 4), 40), "chunks apart": ((5, 8, 6, 3), 3000), "large": ((700, 600, 300, 5), 50)}
@@ -27,7 +28,11 @@ EACH_WAY = pytest.mark.parametrize(("sizes", "batch"), WAYS.values(), ids=WAYS.k
 def random_groups(rng):
     groups = {}
     for pattern in rng.permutation(PATTERNS)[: rng.integers(1, 5)]:
-        options = {"lr_factor": float(rng.uniform(0, 3)), "weight_decay": float(rng.choice([0.0, 0.05]))}
+        options = {
+            "lr_factor": float(rng.uniform(0, 3)),
+            "weight_decay": float(rng.choice([0.0, 0.05])),
+            "weight_decay_factor": float(rng.choice([0.0, 0.5, 2.0])),
+        }
         groups[str(pattern)] = {name: value for name, value in options.items() if rng.random() < 0.7}
     return groups
 
@@ -59,7 +64,8 @@ def test_random_groups_give_the_updates_of_torch(torch, kind):
                 {
                     "params": [p],
                     "lr": options["lr"] * of(groups, name, "lr_factor", 1.0),
-                    "weight_decay": of(groups, name, "weight_decay", options["weight_decay"]),
+                    "weight_decay": of(groups, name, "weight_decay", options["weight_decay"])
+                    * of(groups, name, "weight_decay_factor", 1.0),
                 }
                 for name, p in params.items()
             ],
@@ -215,6 +221,22 @@ def test_a_factor_multiplies_the_rates_of_a_schedule():
     assert_array_equal(*results)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lion"])
+def test_a_factor_multiplies_the_decays_of_a_schedule(name):
+    """Powers of two round nothing."""
+    x, y = data((6, 9, 4), 100)
+    kind, _ = fastbp.train.optimizers.OPTIMIZERS[name]
+    decay, none = fastbp.schedules.flat_cosine(0.5), {"*.bias": {"weight_decay": 0}, "1.*": {"weight_decay": 0}}
+    same = {"*.bias": {"weight_decay": 0}, "1.*": {"weight_decay_factor": 0}, "0.weight": {"weight_decay_factor": 2}}
+    results = []
+    for number, groups in ((2 * decay, none), (decay, same)):
+        optimizer = kind(0.01, weight_decay=number, groups=groups)
+        trainer = fastbp.Trainer(fastbp.mlp((6, 9, 4), rng=0), optimizer=optimizer)
+        trainer.fit(x, y, epochs=3, batch_size=16, rng=1, progress=False)
+        results.append(trainer.model._params)
+    assert_array_equal(*results)
+
+
 def test_all_at_once_goes_on_to_the_same_bits(tmp_path):
     """A schedule, groups, clipping and averages, stopped in the middle of an epoch."""
     x, y = data((6, 9, 5, 4), 100)
@@ -265,9 +287,10 @@ def test_groups_may_change_between_steps(change):
     ("groups", "error", "match"),
     [
         ({"2.*": {}}, ValueError, r"Adam expects a pattern of groups to match 0.weight, 0.bias; got '2.\*'"),
-        ({"*": {"lr": 1}}, ValueError, "to be one of lr_factor, weight_decay; got 'lr'"),
+        ({"*": {"lr": 1}}, ValueError, "to be one of lr_factor, weight_decay, weight_decay_factor; got 'lr'"),
         ({"*": {"lr_factor": -1}}, ValueError, r"lr_factor of groups\['\*'\] at least 0"),
         ({"*": {"weight_decay": "1"}}, TypeError, "to be a number"),
+        ({"*": {"weight_decay_factor": -0.5}}, ValueError, r"weight_decay_factor of groups\['\*'\] at least 0"),
         ({"*": 0.1}, TypeError, "options by patterns of names"),
         ([("*", {})], TypeError, "options by patterns of names"),
     ],
