@@ -19,9 +19,14 @@ from fastbp.nn.layer import known
 from fastbp.nn.own_activations import OwnActivation, chosen_activation
 from fastbp.nn.weighted import Weighted
 
-__all__ = ["Dense"]
+__all__ = ["Dense", "usual_init"]
 
 Array = NDArray[Any]
+
+
+def usual_init(activation: str | OwnActivation) -> str:
+    """Return the name of the initial weights of a layer that an activation follows."""
+    return "he_normal" if chosen_activation(activation, "Dense").rectifies else "glorot_uniform"
 
 
 @known
@@ -107,7 +112,7 @@ class Dense(Weighted):
         self._forward_calls, self._backward_calls = Calls(), Calls()
         shape = (self.out_features, self.in_features)
         if init is None:
-            init = "he_normal" if kind.rectifies else "glorot_uniform"
+            init = usual_init(activation)
         initialize: Initializer = init if callable(init) else check.choice(init, INITIALIZERS, "Dense", "init")
         # Drawn in float64, or as a function of the user's gives them; rounded where they are stored, without a copy.
         initial = initialize(check.generator(rng, "Dense"), shape)
