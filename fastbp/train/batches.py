@@ -10,6 +10,7 @@ from fastbp._base import check
 from fastbp._base.interrupts import held_back
 from fastbp._base.sparse import StoredRows
 from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS, RECORD_ROWS
+from fastbp.nn.sequential import Sequential
 from fastbp.train.epoch import figures_of_epoch, not_finite
 from fastbp.train.listeners import Listeners
 from fastbp.train.progress import Progress
@@ -39,6 +40,8 @@ class Batches:
         Batches of an epoch; None as long as nobody knows.
     first : Samples
         The first batch that came.
+    has_length : bool
+        Whether it is known how many steps an epoch has.
     """
 
     first: Samples
@@ -61,13 +64,23 @@ class Batches:
             raise ValueError("fit expects x to give at least one batch, got none")
         self.first = self._checked(self._ahead[0])
 
-    def begin(self, run: RunState | None) -> int:
-        """Go to the batch with which a run goes on, or one begins; return the steps of an epoch as far as is known.
+    @property
+    def has_length(self) -> bool:  # noqa: D102
+        return self.steps is not None
+
+    def check(self, model: Sequential, rows: int, batch_size: int) -> None:
+        """Raise ValueError if the first batch has too few rows for a layer that couples them."""
+        model._check_batch(rows, "fit")
+
+    def begin(self, run: RunState | None, rows: int, batch_size: int) -> tuple[int, int, bool]:
+        """Go to the batch with which a run goes on, or one begins.
+
+        Return rows, batch size and order as `RunState` has them: each batch counts as a row, as far as they are known.
 
         ValueError if that would be in the middle of an iteration that cannot begin anew.
         """
         if run is None:
-            return self.steps or 1
+            return self.steps or 1, 1, False
         if self.steps is None and run.history.epochs:
             self.steps = run.rows
         if self.steps not in (None, run.rows):
@@ -81,17 +94,13 @@ class Batches:
         if self._begins_anew:
             for _ in range(run.step(run.done) if self._joined else run.done):
                 self._next()
-        return self.steps or run.rows
+        return self.steps or run.rows, 1, False
 
-    def expect_length(self) -> None:
-        """Raise ValueError if nobody knows how many batches an epoch has, for schedules, which span those of all."""
-        if self.steps is None:
-            raise ValueError(
-                "fit expects steps_per_epoch, or x with a length, where a schedule spans its steps; or a Trainer with "
-                "total_steps"
-            )
+    def rows_of(self, run: RunState) -> int:
+        """Return how many rows an epoch has, as far as is known."""
+        return run.steps * len(self.first.x)
 
-    def epoch(self, done: int) -> Iterator[Samples]:
+    def _epoch(self, done: int) -> Iterator[Samples]:
         """Yield the batches of an epoch that are left after so many; ValueError if they are not as many as expected."""
         while done != self.steps and (batch := self._next()) is not END:
             yield self._checked(batch)
@@ -131,37 +140,38 @@ class Batches:
                 raise ValueError("fit expects targets of one kind, got others than in the first batch of x")
         return samples._replace(targets=targets)
 
+    def make_epoch(
+        self, trainer: Resumable, run: RunState, listeners: Listeners, progress: Progress
+    ) -> dict[str, float]:
+        """Make the steps that are left of an epoch, one a batch; return loss and accuracy over all of it."""
+        run.begin_epoch()
+        done, rows = run.done, run.done * len(self.first.x)
+        for samples in self._epoch(done):
+            if done == run.steps:
+                run.add_step()
+            batch, record = len(samples.x), np.full((RECORD_ROWS, 1), NOT_MADE)
+            trainer.model._check_batch(batch, "fit")
+            trainer._prepare(batch, isinstance(samples.x, StoredRows))
+            tasks, began, kind = trainer._begin_step(batch)
+            with held_back():  # a step that is made is one of the run
+                wrong = trainer._run(samples, Part(ONE, batch, IN_PLACE, record, finite=True), tasks)
+                run.record[:, done] = record[:, 0]
+            if kind is not None:
+                kind.end(tasks, began, batch)
+            if wrong >= 0:
+                raise ValueError(
+                    f"fit expects targets as they were: row {wrong} is {samples.targets.labels[wrong]} now"
+                )
+            if math.isnan(record[RECORD_DIVISOR, 0]):
+                raise not_finite(trainer, samples, np.arange(batch), run, listeners)
+            done, rows = done + 1, rows + batch
+            progress.advance(min(rows, self.rows_of(run)), float(record[RECORD_LOSS, 0]))
+            listeners.tell_of_steps(done, call=True)
+        return figures_of_epoch(trainer, self.first.targets, run, listeners)
+
 
 def refuse(**given: Any) -> None:
     """Raise ValueError for arguments of `fit` that an iterable of batches leaves nothing to."""
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"fit expects no {name} with an iterable of batches, got {value!r}")
-
-
-def make_epoch_of_batches(
-    trainer: Resumable, batches: Batches, run: RunState, listeners: Listeners, progress: Progress
-) -> dict[str, float]:
-    """Make the steps that are left of an epoch, one a batch; return loss and accuracy over all of it."""
-    run.begin_epoch()
-    done, rows = run.done, run.done * len(batches.first.x)
-    for samples in batches.epoch(done):
-        if done == run.steps:
-            run.add_step()
-        batch, record = len(samples.x), np.full((RECORD_ROWS, 1), NOT_MADE)
-        trainer.model._check_batch(batch, "fit")
-        trainer._prepare(batch, isinstance(samples.x, StoredRows))
-        tasks, began, kind = trainer._begin_step(batch)
-        with held_back():  # a step that is made is one of the run
-            wrong = trainer._run(samples, Part(ONE, batch, IN_PLACE, record, finite=True), tasks)
-            run.record[:, done] = record[:, 0]
-        if kind is not None:
-            kind.end(tasks, began, batch)
-        if wrong >= 0:
-            raise ValueError(f"fit expects targets as they were: row {wrong} is {samples.targets.labels[wrong]} now")
-        if math.isnan(record[RECORD_DIVISOR, 0]):
-            raise not_finite(trainer, samples, np.arange(batch), run, listeners)
-        done, rows = done + 1, rows + batch
-        progress.advance(min(rows, run.steps * len(batches.first.x)), float(record[RECORD_LOSS, 0]))
-        listeners.tell_of_steps(done, call=True)
-    return figures_of_epoch(trainer, batches.first.targets, run, listeners)

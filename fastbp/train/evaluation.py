@@ -1,17 +1,23 @@
 """What a model reaches on rows: the loss, the accuracy where there is one, and metrics."""
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from fastbp._base.docs import with_lists
+from fastbp._base.inputs import Readable
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.own_losses import takes_weight
 from fastbp.nn.sequential import Sequential
+from fastbp.train.averages import evaluated
+from fastbp.train.given import samples_of
 from fastbp.train.metrics import METRICS, entry_of, metric_names
 from fastbp.train.outputs import Classes, forms_of, judged, true_of
 from fastbp.train.samples import Samples
+from fastbp.train.single_step import SingleStep
 
 Array = NDArray[Any]
 MetricLike = str | Callable[..., float]
@@ -137,3 +143,86 @@ def _of_function(metric: Chosen, targets: Targets, z: Array, weight: Array) -> f
     if np.ndim(value) or np.asarray(value).dtype.kind not in "fiub":
         raise TypeError(f"the metric {metric.name} should return a number, got {value!r}")
     return float(value)
+
+
+class Evaluating(SingleStep):
+    """The part of a `Trainer` that says what its model reaches on rows."""
+
+    @with_lists(metrics=metric_names())
+    def evaluate(
+        self,
+        x: ArrayLike | Readable,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: Iterable[MetricLike] = (),
+    ) -> dict[str, float]:
+        """Return the loss over all rows, for class labels and one-hot rows the accuracy, and metrics.
+
+        Parameters
+        ----------
+        x, y
+            As in `step`.
+        sample_weight : array_like of shape (samples,), optional
+            How much each row counts: the means become weighted means. Class weights of the loss count in it as in
+            training, and in nothing else.
+        metrics : iterable of str or callable, default ()
+            Names: {metrics}.
+            They mean what they mean in scikit-learn, and of several columns their mean. "f1", "precision" and "recall"
+            take two classes, or a single logit; "auc" is the second's of two classes, and of more the mean of each
+            against the rest. k says how many of the largest outputs may be the class, q is a quantile, 0.5 without it.
+            Whether outputs are classes, labels of yes or no, or numbers is known of the loss, and with one of your own
+            the metric says it.
+            Or functions ``(targets, outputs) -> number``: targets are the class labels (rows,), else the numbers (rows,
+            columns); outputs are what `Sequential.predict` returns, logits where there are classes. A function is named
+            by its ``__name__``, and is given weights if it has a parameter `sample_weight`.
+
+        Returns
+        -------
+        dict
+            ``{"loss": ..., "accuracy": ..., "f1": ...}``; rows with the ignored label count for none. Where no row
+            counts, NaN; so is an area under the curve where all rows are of one class.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit, or there is no such metric of these outputs and targets.
+        """
+        samples = samples_of(self, x, y, sample_weight)
+        return figures_of(self._evaluated_model(), self.loss, samples, y, metrics, "evaluate")
+
+    def averaged_model(self) -> Sequential:
+        """Return a copy of the model with the averages of its parameters; what is no parameter is as it is now.
+
+        Returns
+        -------
+        Sequential
+            Before the first step, with the parameters themselves.
+
+        Raises
+        ------
+        ValueError
+            If the trainer was made without ``ema``.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp
+        >>> model = fastbp.mlp([2, 1], bias=False, rng=0)
+        >>> trainer = fastbp.Trainer(model, "mse", fastbp.SGD(0.1), ema=0.75)
+        >>> weights = []
+        >>> for _ in range(2):
+        ...     loss = trainer.step(np.eye(2), [1.0, 2.0])
+        ...     weights.append(model[0].weight.copy())
+        >>> average = 0.75 * weights[0] + 0.25 * weights[1]
+        >>> bool(np.allclose(trainer.averaged_model()[0].weight, average))
+        True
+        """
+        if self.ema is None:
+            raise ValueError("averaged_model expects a Trainer with averages: give it ema, such as 0.999")
+        with self._alone:
+            model = copy.deepcopy(self._model)
+            model._params[...] = evaluated(self._model, self._averages)
+        return model
+
+    def _evaluated_model(self) -> Sequential:
+        return self.model if self._averages is None else self.averaged_model()

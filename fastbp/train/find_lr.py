@@ -14,6 +14,7 @@ from fastbp._base.inputs import Readable
 from fastbp._base.sparse import StoredRows
 from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS, RECORD_ROWS
 from fastbp.nn.sequential import Sequential
+from fastbp.train.given import samples_of
 from fastbp.train.needs import RUN
 from fastbp.train.samples import Part, Samples
 from fastbp.train.trainer import Trainer
@@ -150,7 +151,7 @@ def find_lr(
     copy = _copy_of(trainer)
     copy._draw_seed(generator)
     rates = np.geomspace(lowest, highest, steps)
-    losses = _losses(copy, copy._inputs(x, y, sample_weight, RUN), rates, batch_size, generator)
+    losses = _losses(copy, samples_of(copy, x, y, sample_weight, RUN), rates, batch_size, generator)
     if not losses.size:
         raise ValueError("find_lr expects a loss that is finite in the first step, got one that is not")
     rates, smoothed = rates[: losses.size], _smoothed(losses)

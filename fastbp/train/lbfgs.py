@@ -18,6 +18,7 @@ from fastbp._base.sparse import StoredRows
 from fastbp.nn.loss import Loss
 from fastbp.nn.sequential import Sequential
 from fastbp.train.frozen import frozen_parts
+from fastbp.train.given import samples_of
 from fastbp.train.history import History
 from fastbp.train.trainer import Trainer
 
@@ -98,7 +99,7 @@ def fit_lbfgs(
     decay = check.number(weight_decay, "fit_lbfgs", "weight_decay")
     most, tol = check.integer(max_steps, "fit_lbfgs", "max_steps"), check.number(tol, "fit_lbfgs", "tol")
     steps: deque[tuple[Vector, Vector]] = deque(maxlen=check.integer(memory, "fit_lbfgs", "memory"))
-    samples = trainer._inputs(x, y, sample_weight, PHASES)
+    samples = samples_of(trainer, x, y, sample_weight, PHASES)
     rows = x if isinstance(samples.x, StoredRows) else samples.x[:]  # converted once
 
     def loss_at(at: Vector, after: Point) -> Point:

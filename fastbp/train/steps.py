@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp._base import check
 from fastbp._base.calls import Calls, OneOrMany
 from fastbp._base.inputs import Input
 from fastbp._base.interrupts import held_back
@@ -14,13 +13,12 @@ from fastbp._base.sparse import StoredRows, spoiled
 from fastbp._base.threads import tasks_for
 from fastbp.kernels import entries
 from fastbp.kernels.ops.fill import fill_loss
-from fastbp.kernels.run.frame import LOSS, NUMBERS, RUN_LOSS, TASKS, TERMS
+from fastbp.kernels.run.frame import LOSS, NUMBERS, RUN_LOSS, TERMS
 from fastbp.nn.loss import Targets
 from fastbp.train.prepared import Prepared
 from fastbp.train.samples import Part, Samples
 
 Array = NDArray[Any]
-INT64 = np.dtype(np.int64)
 
 
 class Steps(Prepared):
@@ -98,42 +96,3 @@ class Steps(Prepared):
         self._settings[:TERMS] = targets.code, self._code, part.batch, steps.start, steps.stop, tasks, part.finite
         if not self._settings[RUN_LOSS]:
             fill_loss(self._settings, self._model.out_features, self._model.dtype)
-
-    def _as_before(self, x: Any, y: Any) -> bool:
-        """Whether a step on x and y needs nothing but the kernel: arrays like those of the step before."""
-        try:
-            return (
-                type(x) is np.ndarray
-                and type(y) is np.ndarray
-                and y.dtype is self._usual
-                and self._freezes == self._model._freezes[0]
-                and x.dtype is self._model.dtype
-                and x.ndim == 2
-                and self._fewest_rows <= len(x) == len(y) <= self._rows.shape[1]
-                and x.shape[1] == self._model.in_features
-                and (y.ndim == 1 if y.dtype is INT64 else y.shape == (len(x), self._target_width))
-                and x.flags.carray
-                and y.flags.carray
-                # y is read before anything is written
-                and (x.base is None or not check.overlaps(x, self._model._params, self._model._grads))
-                and vars(self._optimizer) == self._numbers
-                and self._optimizer.code == self._code
-            )
-        except ValueError:  # an array among the attributes of an optimizer's subclass
-            return False
-
-    def _quick_step(self, x: Any, y: Any) -> bool:
-        """Make a step in a call of few arguments; False, and nothing done, if a label or a code is wrong.
-
-        x and y are `_as_before`.
-        """
-        tasks, began, kind = self._begin_step(len(x))
-        self._settings[TASKS] = tasks
-        if self._varying is not None:
-            self._addresses[NUMBERS] = self._varying.address(*self._progress(), 1)
-        make = entries.train_on_labels if y.dtype is INT64 else entries.train_on_targets
-        if make(self._addresses, x, y) != -1:
-            return False
-        if kind is not None:
-            kind.end(tasks, began, len(x))
-        return True

@@ -447,7 +447,7 @@ def test_interrupt_in_the_first_epoch_leaves_a_checkpoint_alone(fastbp_command, 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastbp.train.trainer.make_epoch", interrupted)
+    monkeypatch.setattr("fastbp.train.rows.Rows.make_epoch", interrupted)
     monkeypatch.setattr("fastbp.app.run.Run.compile", lambda self: None)
     result = fastbp_command("train", *QUICK, "--out", tmp_path)
     assert result.exit_code == 130

@@ -367,7 +367,7 @@ def test_a_run_that_was_stopped_before_a_step_stands_in_nobodys_way(tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(run.Run, "compile", lambda self: None)
-        patch.setattr("fastbp.train.trainer.make_epoch", interrupted)
+        patch.setattr("fastbp.train.rows.Rows.make_epoch", interrupted)
         assert train(*QUICK, "--out", tmp_path).exit_code == 130
     assert set(content(tmp_path)) == {CHECKPOINT}
     succeeds(*QUICK, "--seed", 1, "--out", tmp_path)

@@ -1,0 +1,41 @@
+"""What users give for steps and evaluations, checked: rows, targets and weights."""
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from fastbp._base import check
+from fastbp._base.inputs import is_mapped
+from fastbp._base.sparse import StoredRows
+from fastbp.kernels.losses import SOFTMAX_LABELS
+from fastbp.nn.own_losses import FunctionLoss
+from fastbp.train.samples import Samples
+from fastbp.train.steps import Steps
+
+
+def samples_of(
+    trainer: Steps, x: Any, y: ArrayLike, sample_weight: ArrayLike | None, calls: tuple[str, ...] = ()
+) -> Samples:
+    """Check what a user gives for steps, or for an evaluation.
+
+    calls : the entries that the steps will call; none for an evaluation
+    """
+    model, loss, dtype = trainer.model, trainer.loss, trainer.model.dtype
+    if isinstance(loss, FunctionLoss):
+        loss.check_call(sample_weight)
+    rows = check.inputs(x, model.in_features, dtype, "Trainer")
+    if isinstance(rows, StoredRows):
+        model._rows_for(sparse=True, train=bool(calls))  # refuses where the layers cannot take it
+    if calls:  # the labels are looked at by an entry
+        trainer._expect(getattr(loss, "_code", SOFTMAX_LABELS), calls, rows)
+    if model._codes is not None and not isinstance(rows, StoredRows) and not is_mapped(rows):
+        model._codes.expect(rows, "Trainer")  # of a map a step looks at what it reads
+    targets = loss.targets(y, len(rows), model.out_features, dtype)
+    if calls:
+        trainer._expect(targets.code, calls, rows, targets.values)
+    weight = check.weights(sample_weight, len(rows), dtype, "Trainer", "sample_weight")
+    if not calls:
+        return Samples(rows, targets, weight)
+    written = model._params, model._grads
+    targets = targets._replace(values=check.apart(targets.values, *written))
+    return Samples(check.apart(rows, *written), targets, check.apart(weight, *written))

@@ -1,0 +1,108 @@
+"""Training on rows that are all at hand: compiled calls of some steps each, with callbacks between them."""
+
+import math
+import time
+
+from fastbp._base.inputs import gathered
+from fastbp._base.sparse import StoredRows
+from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS
+from fastbp.nn.loss import Targets
+from fastbp.nn.sequential import Sequential
+from fastbp.train.epoch import figures_of_epoch, not_finite
+from fastbp.train.listeners import Listeners
+from fastbp.train.progress import Progress
+from fastbp.train.resumable import Resumable
+from fastbp.train.samples import Part, Samples
+from fastbp.train.staging import Staging
+from fastbp.train.state import RunState
+
+
+class Rows:
+    """All rows of a run, as its epochs take them: batch after batch, in an order.
+
+    Parameters
+    ----------
+    samples : Samples
+    shuffle : bool
+        Whether each epoch has an order of its own.
+
+    Attributes
+    ----------
+    first : Samples
+        The rows.
+    has_length : bool
+        Whether it is known how many steps an epoch has.
+    """
+
+    has_length = True
+
+    def __init__(self, samples: Samples, shuffle: bool) -> None:
+        samples = samples._replace(targets=samples.targets.as_classes())
+        if shuffle:
+            values = gathered(samples.targets.values)
+            samples = samples._replace(x=gathered(samples.x), targets=samples.targets._replace(values=values))
+        self.first, self._shuffle = samples, shuffle
+
+    def check(self, model: Sequential, rows: int, batch_size: int) -> None:
+        """Raise ValueError if a batch of an epoch has too few rows for a layer that couples them."""
+        last = rows % batch_size or batch_size
+        if last >= model._fewest_rows:
+            return
+        fits = next((size for size in range(batch_size - 1, 1, -1) if rows % size != 1), None)
+        hint = "" if fits is None else f": choose another batch_size, such as {fits}, or leave a row out"
+        names = ", ".join(model._coupling)
+        raise ValueError(
+            f"fit expects batches of at least 2 rows for {names}, and {rows} rows in batches of {batch_size} end with "
+            f"one of {last}{hint}"
+        )
+
+    def begin(self, run: RunState | None, rows: int, batch_size: int) -> tuple[int, int, bool]:
+        """Return rows, batch size and order as `RunState` has them."""
+        return rows, batch_size, bool(self._shuffle)
+
+    def rows_of(self, run: RunState) -> int:
+        """Return how many rows an epoch has."""
+        return run.rows
+
+    def make_epoch(
+        self, trainer: Resumable, run: RunState, listeners: Listeners, progress: Progress
+    ) -> dict[str, float]:
+        """Make the steps that are left of an epoch; return loss and accuracy over all of it."""
+        samples = self.first
+        run.begin_epoch()
+        order, record, batch = run.data_order(), run.record, run.batch_size
+        staging = Staging(samples, order, batch, run.shuffle)
+        done, pace = run.done, None
+        while done < run.steps:
+            # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
+            trainer._prepare(batch, isinstance(samples.x, StoredRows))
+            now = staging.at(done)
+            taken = now.samples
+            if taken.targets.class_weight.size and trainer.loss._looks_at_targets():
+                taken = taken._replace(targets=_with_class_weight(trainer, taken.targets))
+            most = trainer._most_tasks(batch)
+            if pace is None or pace.tasks != most:
+                pace = trainer._paced(batch, most)
+            tasks, count = pace.choose(min(now.steps.stop - done, listeners.steps_until_due(done)))
+            began = time.perf_counter()
+            wrong = trainer._run(taken, Part(range(done, done + count), batch, now.order, record, finite=True), tasks)
+            pace.note(tasks, count, time.perf_counter() - began)
+            if wrong >= 0:
+                label = taken.targets.labels[wrong]
+                raise ValueError(f"fit expects targets as they were: row {now.row(wrong)} is {label} now")
+            done += count
+            if math.isnan(record[RECORD_DIVISOR, done - 1]):
+                used = samples.targets._replace(class_weight=taken.targets.class_weight)
+                rows = order[run.done * batch : (run.done + 1) * batch]
+                raise not_finite(trainer, samples._replace(targets=used), rows, run, listeners)
+            progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
+            listeners.tell_of_steps(done, call=True)
+        return figures_of_epoch(trainer, samples.targets, run, listeners)
+
+
+def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:
+    """Return targets with the class weights of now, as they are the caller's."""
+    y = targets.labels if targets.labels.size else targets.values
+    return targets._replace(
+        class_weight=trainer.loss.targets(y[:1], 1, trainer.model.out_features, trainer.model.dtype).class_weight
+    )
