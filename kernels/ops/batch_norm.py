@@ -4,31 +4,44 @@ With ``r = 1 / sqrt(var + eps)`` and ``N = (X - mean) * r``, of a column of n ro
 ``dX = w * r * (dZ - sum(dZ) / n - N * sum(dZ * N) / n)``, ``dw = sum(dZ * N)`` and ``db = sum(dZ)``.
 
 Rows are coupled by sums alone. They are made of each block of rows, and those of the blocks are added up in their order
-before the rows go on: forward ``sums of blocks | mean and variance | A``, back ``sums of blocks | their sum | dX``. An
-op is called once with the whole batch, and shares out both passes itself.
+before the rows go on.
 
 All is computed in float64 and rounded once where it is stored. The sum of squares of a block is about a mean of it that
 is known by then, less the square of what that mean is off; those of blocks are put together about the mean of all
 (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983). So numbers far from 0 lose no digits.
 """
 
-import math
 from typing import Any
 
 from llvmlite import ir
-from numba import carray, types
+from numba import carray
 
 from ..compile.functions import kernel
 from ..compile.pointers import address_of, at, doubles_at, pointer_to
-from ..compile.region import shared
-from ..linalg.tasks import share, worth
+from ..linalg.tasks import share
 from ..run.frame import WORK
-from ..run.plan import ADD, ATTRIBUTES, DEPTH, EFFORT, FLAGS, INPUT_GRADIENT, LAST, NOTHING, OUT, SAVED, SOURCE, A, D
-from ..simd.lanes import I64, Vec, count_loop
+from ..run.plan import (
+    ADD,
+    ATTRIBUTES,
+    DEPTH,
+    FLAGS,
+    INPUT_GRADIENT,
+    LAST,
+    NOTHING,
+    OUT,
+    SAVED,
+    SOURCE,
+    WEIGHT_GRADIENT,
+    A,
+    D,
+)
+from ..simd.lanes import I64, Variable, Vec, count_loop
 from ..simd.strips import Strip, by_columns
 from .call import FIRST, ROWS, op
 from .kinds import batch_norm as _kind
 from .kinds.batch_norm import (
+    ALONG,
+    APART,
     BATCHES,
     BLOCK_ROWS,
     MEAN,
@@ -37,6 +50,7 @@ from .kinds.batch_norm import (
     RUNNING_MEAN,
     RUNNING_VAR,
     SAVED_OF_COLUMNS,
+    SCALE,
     SUM,
     UNBIASED,
 )
@@ -57,12 +71,6 @@ from .operands import (
 blocks_of = kernel(_kind.blocks_of)
 # Flags of what is given: there are parameters; and a sum is added to what stands there
 AFFINE, ADDED = 1, 2
-
-
-def _scales(strip: Strip, flags: ir.Value, w: ir.Value, rstds: list[Vec]) -> list[Vec]:
-    """Return ``w * rstd``."""
-    weights = strip.read_if(flags, AFFINE, w, 1.0)
-    return [weight * r for weight, r in zip(weights, rstds, strict=True)]
 
 
 def _moments(strip: Strip, x: Any, rows: ir.Value, mean: ir.Value, squares: ir.Value) -> None:
@@ -86,6 +94,74 @@ def _moments(strip: Strip, x: Any, rows: ir.Value, mean: ir.Value, squares: ir.V
     strip.write_doubles(squared, squares)
 
 
+def _joined(
+    strip: Strip, cols: ir.Value, rows: ir.Value, flags: ir.Value, w: ir.Value, eps: ir.Value, means: ir.Value,
+    squares: ir.Value, *saved: ir.Value,
+) -> None:  # fmt: skip
+    """Write mean, ``1 / sqrt(var + eps)``, that times w and the unbiased variance of the batch from those of blocks."""
+    b, wide = strip.lanes.builder, strip.wide
+    n, k = strip.number(rows), len(strip.places)
+
+    def of_block(block: ir.Value) -> Vec:
+        left = b.sub(rows, b.mul(block, I64(BLOCK_ROWS)))
+        return strip.number(b.select(b.icmp_signed("<", left, I64(BLOCK_ROWS)), left, I64(BLOCK_ROWS)))
+
+    def weighted(block: ir.Value, sums: list[Vec]) -> list[Vec]:
+        share_of_block = of_block(block) / n
+        return [s + share_of_block * m for s, m in zip(sums, read_block(strip, means, block, cols), strict=True)]
+
+    mean = over_blocks(strip, rows, k, weighted)
+
+    def about(block: ir.Value, sums: list[Vec]) -> list[Vec]:
+        count, found = of_block(block), read_block(strip, squares, block, cols)
+        apart = [v - m for v, m in zip(read_block(strip, means, block, cols), mean, strict=True)]
+        return [s + (square + count * d * d) for s, square, d in zip(sums, found, apart, strict=True)]
+
+    total = over_blocks(strip, rows, k, about)
+    shift = wide.splat(b.load(eps))
+    rstd = [1.0 / wide.sqrt(s / n + shift) for s in total]
+    scale = [weight * r for weight, r in zip(strip.read_if(flags, AFFINE, w, 1.0), rstd, strict=True)]
+    unbiased = [s / (n - 1.0) for s in total]
+    for numbers, place in zip((mean, rstd, scale, unbiased), saved, strict=True):
+        strip.write_doubles(numbers, place)
+
+
+def _joined_back(
+    strip: Strip, cols: ir.Value, rows: ir.Value, sums: ir.Value, products: ir.Value, rstds: ir.Value, scales: ir.Value,
+    *saved: ir.Value,
+) -> None:  # fmt: skip
+    """Write the sums over the batch of dZ and of ``dZ * N``, and the numbers of `_dx` that they make."""
+    n, k = strip.number(rows), len(strip.places)
+
+    def added(block: ir.Value, totals: list[Vec]) -> list[Vec]:
+        found = [*read_block(strip, sums, block, cols), *read_block(strip, products, block, cols)]
+        return [s + v for s, v in zip(totals, found, strict=True)]
+
+    found, rstd, scale = over_blocks(strip, rows, 2 * k, added), strip.read_doubles(rstds), strip.read_doubles(scales)
+    total, projection = found[:k], [s * r for s, r in zip(found[k:], rstd, strict=True)]
+    apart = [-(f * (s / n)) for f, s in zip(scale, total, strict=True)]
+    along = [-(f * (r * p / n)) for f, r, p in zip(scale, rstd, projection, strict=True)]
+    for numbers, place in zip((total, projection, apart, along), saved, strict=True):
+        strip.write_doubles(numbers, place)
+
+
+def read_block(strip: Strip, first: ir.Value, block: ir.Value, cols: ir.Value) -> list[Vec]:
+    """Read one of the two sums of a block; `first` is that of the first block."""
+    b = strip.lanes.builder
+    return strip.read_doubles(b.gep(first, [b.mul(block, b.mul(I64(2), cols))]))
+
+
+def over_blocks(strip: Strip, rows: ir.Value, count: int, terms: Any) -> list[Vec]:
+    """Return so many sums over the blocks of a batch, in their order: ``terms(block, sums)`` adds what one has."""
+    b, wide = strip.lanes.builder, strip.wide
+    totals = [Variable(wide, wide.constant(0.0)) for _ in range(count)]
+    blocks = b.sdiv(b.add(rows, I64(BLOCK_ROWS - 1)), I64(BLOCK_ROWS))
+    with count_loop(b, I64(0), blocks, 1) as block:
+        for variable, value in zip(totals, terms(block, [variable.get() for variable in totals]), strict=True):
+            variable.set(value)
+    return [variable.get() for variable in totals]
+
+
 def _projections(
     strip: Strip, dz: Any, x: Any, rows: ir.Value, sums: ir.Value, along: ir.Value, mean: ir.Value
 ) -> None:
@@ -103,10 +179,10 @@ def _projections(
 
 
 def _normal(
-    strip: Strip, x: Any, a: Any, rows: ir.Value, flags: ir.Value, w: ir.Value, b: ir.Value, *saved: ir.Value
+    strip: Strip, x: Any, a: Any, rows: ir.Value, flags: ir.Value, b: ir.Value, mean: ir.Value, scale: ir.Value
 ) -> None:
-    """Write ``a = (x - mean) * rstd * w + b`` of rows."""
-    _apply(strip, x, a, rows, flags, w, b, *map(strip.read_doubles, saved))
+    """Write ``a = (x - mean) * scale + b`` of rows, ``scale = rstd * w``."""
+    _apply(strip, x, a, rows, flags, b, strip.read_doubles(mean), strip.read_doubles(scale))
 
 
 def _predicted(
@@ -116,45 +192,53 @@ def _predicted(
     (mean, variance, eps), wide = running, strip.wide
     shift = wide.splat(strip.lanes.builder.load(eps))
     rstds = [1.0 / wide.sqrt(v + shift) for v in strip.read(variance)]
-    _apply(strip, x, a, rows, flags, w, b, strip.read(mean), rstds)
+    scales = [weight * r for weight, r in zip(strip.read_if(flags, AFFINE, w, 1.0), rstds, strict=True)]
+    _apply(strip, x, a, rows, flags, b, strip.read(mean), scales)
 
 
 def _apply(
-    strip: Strip, x: Any, a: Any, rows: ir.Value, flags: ir.Value, w: ir.Value, b: ir.Value, means: list[Vec],
-    rstds: list[Vec],
-) -> None:  # fmt: skip
-    scales, biases = _scales(strip, flags, w, rstds), strip.read_if(flags, AFFINE, b, 0.0)
+    strip: Strip, x: Any, a: Any, rows: ir.Value, flags: ir.Value, b: ir.Value, means: list[Vec], scales: list[Vec]
+) -> None:
+    biases = strip.read_if(flags, AFFINE, b, 0.0)
     with count_loop(strip.lanes.builder, I64(0), rows, 1) as i:
         values = zip(strip.read(x(i)), means, scales, biases, strict=True)
         strip.write([strip.wide.fma(v - mean, scale, bias) for v, mean, scale, bias in values], a(i))
 
 
-def _dx(strip: Strip, dz: Any, x: Any, dx: Any, rows: ir.Value, *rest: ir.Value) -> None:
-    """Write ``dx = w * rstd * (dz - sum / n - (x - mean) * rstd * projection / n)`` of rows, or add it."""
-    (batch, flags, w, *saved), b, wide = rest, strip.lanes.builder, strip.wide
-    means, rstds, sums, projections = map(strip.read_doubles, saved)
-    scales, n = _scales(strip, flags, w, rstds), strip.number(batch)
-    apart = [-(scale * (s / n)) for scale, s in zip(scales, sums, strict=True)]
-    along = [-(scale * (r * p / n)) for scale, r, p in zip(scales, rstds, projections, strict=True)]
-    adds = strip.has(flags, ADDED)
-    with count_loop(b, I64(0), rows, 1) as i:
-        given = strip.read(dz(i)), strip.read(x(i)), strip.read(dx(i))
-        found = []
-        for d, v, before, mean, scale, one, other in zip(*given, means, scales, apart, along, strict=True):
-            found.append(wide.select(adds, before, 0.0) + wide.fma(v - mean, other, wide.fma(d, scale, one)))
-        strip.write(found, dx(i))
+def _dx(strip: Strip, dz: Any, x: Any, dx: Any, rows: ir.Value, flags: ir.Value, *saved: ir.Value) -> None:
+    """Write ``dx = dz * scale + (x - mean) * along + apart`` of rows, or add it."""
+    b, wide, numbers = strip.lanes.builder, strip.wide, [strip.read_doubles(place) for place in saved]
+
+    def each_row(before: Any) -> None:
+        with count_loop(b, I64(0), rows, 1) as i:
+            found = []
+            for d, v, s, mean, scale, apart, along in zip(
+                strip.read(dz(i)), strip.read(x(i)), before(i), *numbers, strict=True
+            ):
+                found.append(s + wide.fma(v - mean, along, wide.fma(d, scale, apart)))
+            strip.write(found, dx(i))
+
+    with b.if_else(strip.has(flags, ADDED)) as (adds, sets):
+        with adds:
+            each_row(lambda i: strip.read(dx(i)))
+        with sets:
+            each_row(lambda i: [wide.constant(0.0)] * len(strip.places))
 
 
 # moments_of(x; rows; ; mean, squares), of which the last two are written
 moments_of = by_columns("moments_of", matrices=1, ints=1, pointers=0, doubles=2, formula=_moments)
 # projections_of(dz, x; rows; ; sums, products, mean), of which the first two are written
 projections_of = by_columns("projections_of", matrices=2, ints=1, pointers=0, doubles=3, formula=_projections)
-# normal_of(x, a; rows, flags; w, b; mean, rstd)
-normal_of = by_columns("normal_of", matrices=2, ints=2, pointers=2, doubles=2, formula=_normal)
+# joined(; cols, rows, flags; w; eps, mean, squares; mean, rstd, scale, unbiased), of which the last four are written
+joined = by_columns("joined", matrices=0, ints=3, pointers=1, doubles=7, formula=_joined)
+# joined_back(; cols, rows; ; sums, products, rstd, scale; sum, projection, apart, along), likewise
+joined_back = by_columns("joined_back", matrices=0, ints=2, pointers=0, doubles=8, formula=_joined_back)
+# normal_of(x, a; rows, flags; b; mean, scale)
+normal_of = by_columns("normal_of", matrices=2, ints=2, pointers=1, doubles=2, formula=_normal)
 # predicted_of(x, a; rows, flags; w, b, mean, variance; eps), of which the last is one for all columns
 predicted_of = by_columns("predicted_of", matrices=2, ints=2, pointers=4, doubles=1, formula=_predicted)
-# dx_of(dz, x, dx; rows, batch, flags; w; mean, rstd, sum, projection)
-dx_of = by_columns("dx_of", matrices=3, ints=3, pointers=1, doubles=4, formula=_dx)
+# dx_of(dz, x, dx; rows, flags; ; mean, scale, apart, along)
+dx_of = by_columns("dx_of", matrices=3, ints=2, pointers=0, doubles=4, formula=_dx)
 
 
 @kernel
@@ -176,116 +260,59 @@ def flags_of(row, adds):
     return (AFFINE if row[DEPTH] > 0 else 0) | (ADDED if adds else 0)
 
 
-def _part_types(dtype):
-    p, i = types.CPointer(dtype), types.int64
-    ints = types.CPointer(i)
-    return types.void(p, ints, ints, ints, i, i)
+@kernel
+def blocks_of_piece(span, pieces, piece):
+    """Return which blocks of the batch's rows a piece of a span has: the first, and where they end."""
+    first, blocks = span[FIRST] // BLOCK_ROWS, blocks_of(span[ROWS])
+    return first + share(blocks, 1, pieces, piece), first + share(blocks, 1, pieces, piece + 1)
 
 
-@shared(_part_types)
-def moments_part(x, frame, row, span, pieces, piece):
-    """Mean and sum of squares about it, of one piece's blocks of rows."""
-    blocks = blocks_of(span[ROWS])
-    source = input_of(x, frame, row, SOURCE, span[FIRST], span[ROWS])
-    for block in range(share(blocks, 1, pieces, piece), share(blocks, 1, pieces, piece + 1)):
-        first = block * BLOCK_ROWS
+@kernel
+def rows_of_block(span, block):
+    """Return how many rows of a span a block has: BLOCK_ROWS, or what is left of the batch."""
+    return min(BLOCK_ROWS, span[FIRST] + span[ROWS] - block * BLOCK_ROWS)
+
+
+@kernel
+def wants_sums(frame, row):
+    """Return whether anything is made of the sums on the way back."""
+    return row[WEIGHT_GRADIENT] != NOTHING or (row[INPUT_GRADIENT] != NOTHING and wants_gradient(frame, row, SOURCE))
+
+
+@op
+def batch_norm_sums(x, frame, row, span, pieces, piece):
+    """Mean and sum of squares about it, of blocks of rows. A piece is some blocks."""
+    first, stop = blocks_of_piece(span, pieces, piece)
+    for block in range(first, stop):
+        rows = rows_of_block(span, block)
+        source = input_of(x, frame, row, SOURCE, block * BLOCK_ROWS, rows)
         mean, squares = block_of(frame, row, block)
-        rows = min(BLOCK_ROWS, span[ROWS] - first)
-        moments_of(source.element(first, 0), source.ld, row[OUT], rows, mean, squares)
+        moments_of(source.data, source.ld, row[OUT], rows, mean, squares)
 
 
-@shared(_part_types)
-def normal_part(x, frame, row, span, pieces, piece):
-    """``A`` of one piece's rows."""
-    start, rows = rows_of_piece(span, pieces, piece)
-    source, a = input_of(x, frame, row, SOURCE, start, rows), rows_at(x, frame, row, A, start, rows)
-    w, b = weights_of(x, frame, row).data, bias_of(x, frame, row)
+@op
+def batch_norm_join(x, frame, row, span, pieces, piece):
+    """Mean, ``1 / sqrt(var + eps)``, that times w and the unbiased variance, of a batch."""
+    w, eps, (means, squares) = weights_of(x, frame, row).data, eps_of(row), block_of(frame, row, 0)
     mean, rstd = saved_of(frame, row, MEAN), saved_of(frame, row, RSTD)
-    normal_of(source.data, source.ld, a.data, a.ld, row[OUT], rows, flags_of(row, 0), w, b, mean, rstd)
-
-
-@shared(_part_types)
-def projections_part(x, frame, row, span, pieces, piece):
-    """The sums of dZ and ``dZ * (X - mean)`` over one piece's blocks of rows."""
-    blocks = blocks_of(span[ROWS])
-    source = input_of(x, frame, row, SOURCE, span[FIRST], span[ROWS])
-    dz = rows_at(x, frame, row, D, span[FIRST], span[ROWS])
-    for block in range(share(blocks, 1, pieces, piece), share(blocks, 1, pieces, piece + 1)):
-        first = block * BLOCK_ROWS
-        sums, products = block_of(frame, row, block)
-        rows = min(BLOCK_ROWS, span[ROWS] - first)
-        of_x, of_dz, mean = source.element(first, 0), dz.element(first, 0), saved_of(frame, row, MEAN)
-        projections_of(of_dz, dz.ld, of_x, source.ld, row[OUT], rows, sums, products, mean)
-
-
-@shared(_part_types)
-def dx_part(x, frame, row, span, pieces, piece):
-    """``dX`` of one piece's rows, and g' where no other reader of the source comes after."""
-    start, rows = rows_of_piece(span, pieces, piece)
-    source, dz = input_of(x, frame, row, SOURCE, start, rows), rows_at(x, frame, row, D, start, rows)
-    dx, w = input_gradient_of(x, frame, row, SOURCE, start, rows), weights_of(x, frame, row).data
-    mean, rstd = saved_of(frame, row, MEAN), saved_of(frame, row, RSTD)
-    total, projection = saved_of(frame, row, SUM), saved_of(frame, row, PROJECTION)
-    given = flags_of(row, row[FLAGS] & ADD)
-    dx_of(
-        dz.data, dz.ld, source.data, source.ld, dx.data, dx.ld, row[OUT], rows, span[ROWS], given, w, mean, rstd, total,
-        projection,
-    )  # fmt: skip
-    if row[FLAGS] & LAST:
-        apply_slope_of(x, frame, row, SOURCE, start, rows)
-
-
-@kernel
-def combine_moments(frame, row, rows):
-    """Make mean, ``1 / sqrt(var + eps)`` and the unbiased variance of the batch from those of blocks."""
-    n, eps = row[OUT], attribute_of(row, 0)
-    mean, rstd = carray(saved_of(frame, row, MEAN), n), carray(saved_of(frame, row, RSTD), n)
-    unbiased = carray(saved_of(frame, row, UNBIASED), n)
-    mean[:], unbiased[:] = 0.0, 0.0
-    for block in range(blocks_of(rows)):
-        part, share_of_block = (
-            carray(block_of(frame, row, block)[0], n),
-            min(BLOCK_ROWS, rows - block * BLOCK_ROWS) / rows,
-        )
-        for j in range(n):
-            mean[j] += share_of_block * part[j]
-    for block in range(blocks_of(rows)):
-        part, squares = block_of(frame, row, block)
-        part, squares = carray(part, n), carray(squares, n)
-        count = float(min(BLOCK_ROWS, rows - block * BLOCK_ROWS))
-        for j in range(n):
-            d = part[j] - mean[j]
-            unbiased[j] += squares[j] + count * d * d
-    for j in range(n):
-        rstd[j] = 1.0 / math.sqrt(unbiased[j] / rows + eps)
-        unbiased[j] /= rows - 1.0
-
-
-@kernel
-def sum_gradient(x, frame, row, span, tasks):
-    """Write the sums over the batch of dZ and of ``dZ * N``, N what is multiplied by w."""
-    n = row[OUT]
-    projections_part(x, frame, row, span, worth(span[ROWS] * row[EFFORT], tasks), tasks)
-    total, projection = carray(saved_of(frame, row, SUM), n), carray(saved_of(frame, row, PROJECTION), n)
-    rstd = carray(saved_of(frame, row, RSTD), n)
-    total[:], projection[:] = 0.0, 0.0
-    for block in range(blocks_of(span[ROWS])):
-        sums, products = block_of(frame, row, block)
-        sums, products = carray(sums, n), carray(products, n)
-        for j in range(n):
-            total[j] += sums[j]
-            projection[j] += products[j]
-    for j in range(n):
-        projection[j] *= rstd[j]
+    scale, unbiased = saved_of(frame, row, SCALE), saved_of(frame, row, UNBIASED)
+    n, given = row[OUT], flags_of(row, 0)
+    joined(n, n, span[ROWS], given, w, eps, means, squares, mean, rstd, scale, unbiased)
 
 
 @op
 def batch_norm_forward(x, frame, row, span, pieces, piece):
-    """``A = (X - mean) / sqrt(var + eps) * w + b``, of the batch's mean and variance."""
-    tasks = worth(span[ROWS] * row[EFFORT], pieces)
-    moments_part(x, frame, row, span, tasks, pieces)
-    combine_moments(frame, row, span[ROWS])
-    normal_part(x, frame, row, span, tasks, pieces)
+    """``A = (X - mean) / sqrt(var + eps) * w + b``, of the batch's mean and variance. A piece is some rows."""
+    start, rows = rows_of_piece(span, pieces, piece)
+    source, a = input_of(x, frame, row, SOURCE, start, rows), rows_at(x, frame, row, A, start, rows)
+    b, mean, scale = bias_of(x, frame, row), saved_of(frame, row, MEAN), saved_of(frame, row, SCALE)
+    normal_of(source.data, source.ld, a.data, a.ld, row[OUT], rows, flags_of(row, 0), b, mean, scale)
+
+
+@kernel
+def eps_of(row):
+    """Return where eps stands."""
+    return doubles_at(address_of(at(row, ATTRIBUTES)))
 
 
 @op
@@ -293,25 +320,59 @@ def batch_norm_prediction(x, frame, row, span, pieces, piece):
     """``A = (X - running_mean) / sqrt(running_var + eps) * w + b``. A piece is some rows."""
     start, rows = rows_of_piece(span, pieces, piece)
     source, a = input_of(x, frame, row, SOURCE, start, rows), rows_at(x, frame, row, A, start, rows)
-    w, b = weights_of(x, frame, row).data, bias_of(x, frame, row)
+    w, b, given = weights_of(x, frame, row).data, bias_of(x, frame, row), flags_of(row, 0)
     mean, variance = buffer_of(x, row, RUNNING_MEAN), buffer_of(x, row, RUNNING_VAR)
-    given, eps = flags_of(row, 0), doubles_at(address_of(at(row, ATTRIBUTES)))
-    predicted_of(source.data, source.ld, a.data, a.ld, row[OUT], rows, given, w, b, mean, variance, eps)
+    predicted_of(source.data, source.ld, a.data, a.ld, row[OUT], rows, given, w, b, mean, variance, eps_of(row))
+
+
+@op
+def batch_norm_sums_back(x, frame, row, span, pieces, piece):
+    """The sums of dZ and ``dZ * (X - mean)`` over blocks of rows. A piece is some blocks."""
+    if not wants_sums(frame, row):
+        return
+    first, stop = blocks_of_piece(span, pieces, piece)
+    for block in range(first, stop):
+        start, rows = block * BLOCK_ROWS, rows_of_block(span, block)
+        source, dz = input_of(x, frame, row, SOURCE, start, rows), rows_at(x, frame, row, D, start, rows)
+        (sums, products), mean = block_of(frame, row, block), saved_of(frame, row, MEAN)
+        projections_of(dz.data, dz.ld, source.data, source.ld, row[OUT], rows, sums, products, mean)
+
+
+@op
+def batch_norm_join_back(x, frame, row, span, pieces, piece):
+    """The sums over the batch of dZ and of ``dZ * N``, and what they make of dX."""
+    if not wants_sums(frame, row):
+        return
+    (sums, products), rstd, scale = block_of(frame, row, 0), saved_of(frame, row, RSTD), saved_of(frame, row, SCALE)
+    total, projection = saved_of(frame, row, SUM), saved_of(frame, row, PROJECTION)
+    apart, along = saved_of(frame, row, APART), saved_of(frame, row, ALONG)
+    n = row[OUT]
+    joined_back(n, n, span[ROWS], sums, products, rstd, scale, total, projection, apart, along)
 
 
 @op
 def batch_norm_input_gradient(x, frame, row, span, pieces, piece):
-    """``dX``, added to what other readers of the source have written; and g' where none comes after."""
-    if wants_gradient(frame, row, SOURCE):
-        sum_gradient(x, frame, row, span, pieces)
-        dx_part(x, frame, row, span, worth(span[ROWS] * row[EFFORT], pieces), pieces)
+    """``dX``, added to what other readers of the source have written; and g' where none comes after.
+
+    A piece is some rows.
+    """
+    if not wants_gradient(frame, row, SOURCE):
+        return
+    start, rows = rows_of_piece(span, pieces, piece)
+    source, dz = input_of(x, frame, row, SOURCE, start, rows), rows_at(x, frame, row, D, start, rows)
+    dx, given = input_gradient_of(x, frame, row, SOURCE, start, rows), flags_of(row, row[FLAGS] & ADD)
+    mean, scale = saved_of(frame, row, MEAN), saved_of(frame, row, SCALE)
+    apart, along = saved_of(frame, row, APART), saved_of(frame, row, ALONG)
+    dx_of(
+        dz.data, dz.ld, source.data, source.ld, dx.data, dx.ld, row[OUT], rows, given, mean, scale, apart, along
+    )  # fmt: skip
+    if row[FLAGS] & LAST:
+        apply_slope_of(x, frame, row, SOURCE, start, rows)
 
 
 @op
 def batch_norm_weight_gradient(x, frame, row, span, pieces, piece):
-    """``dw`` and ``db``, which the input gradient has summed already where there is one."""
-    if row[INPUT_GRADIENT] == NOTHING or not wants_gradient(frame, row, SOURCE):
-        sum_gradient(x, frame, row, span, pieces)
+    """``dw`` and ``db``, which are sums that are joined."""
     n, real = row[OUT], carray(x, 1).dtype.type
     dw, db = sums_of(x, frame, row, span)
     dw, db = carray(dw.data, n), carray(db, n)

@@ -23,7 +23,7 @@ from ..compile.pointers import pointer_to
 from ..compile.region import shared
 from ..linalg.tasks import worth
 from ..run.frame import PLAN
-from ..run.plan import COLUMNS, EFFORT, FLAGS, NOTHING, WHOLE
+from ..run.plan import COLUMNS, EFFORT, NOTHING
 from ..simd.lanes import I64, make_intrinsic
 
 # Entries of a span. FIRST and ROWS: which rows of the workspace; PLACE: the place of the first of them in the batch.
@@ -105,9 +105,5 @@ def run_op(address, x, frame, row, span, effort, tasks):
 def run_row(column, x, frame, i, span, tasks):
     """Do what `column` of row i of the plan says, if anything."""
     row = row_at(frame, i)
-    if row[column] == NOTHING:
-        return
-    if row[FLAGS] & WHOLE:
-        call_op(row[column], x, frame, row, span, tasks, 0)
-    else:
+    if row[column] != NOTHING:
         run_op(row[column], x, frame, row, span, span[ROWS] * row[EFFORT], tasks)

@@ -29,8 +29,12 @@ from ..run.plan import (
     FORWARD,
     FROZEN,
     INPUT_GRADIENT,
+    JOIN,
+    JOIN_BACK,
     KIND,
     NOTHING,
+    SUMS,
+    SUMS_BACK,
     TRACK,
     WEIGHT_GRADIENT,
     Layer,
@@ -40,6 +44,8 @@ from .kinds import KINDS
 from .registry import Kind, kind_of_code
 
 _CLIPPING = "fastbp.kernels.run.clipping"
+# Columns of a plan with the ops of a row
+OPS = [FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, TRACK, SUMS, JOIN, SUMS_BACK, JOIN_BACK]
 CLIP = Code(_CLIPPING, "clip", lambda: importlib.import_module(_CLIPPING).clip)
 
 
@@ -51,26 +57,24 @@ def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool, to_batch: bool = Tru
     """
     for row in plan:
         ops = _ops(kind_of_code(row[KIND]), row[DEPTH], row[FLAGS], train, to_batch)
-        row[[FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, TRACK]] = [
-            NOTHING if op is None else op.address(dtype) for op in ops
-        ]
+        row[OPS] = [NOTHING if op is None else op.address(dtype) for op in ops]
         row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(
             activations.BY_CODE[row[ACTIVATION]], dtype, train
         )
 
 
-def _ops(kind: Kind, depth: int, flags: int, train: bool, to_batch: bool) -> tuple[Any, Any, Any, Any]:
-    """Return the ops that a row of a plan has: forward, by the input, by the weights, and `track`; None for none."""
-    forward, input_gradient, weight_gradient, prediction, track = kind.functions()
+def _ops(kind: Kind, depth: int, flags: int, train: bool, to_batch: bool) -> list[Any]:
+    """Return the ops that a row of a plan has in the columns OPS; None for none."""
+    forward, input_gradient, weight_gradient, prediction, *others = kind.functions()
     if not train:
         if kind.couples_rows and prediction is None:
             raise ValueError(
                 f"{kind.name} expects a function of its own for predictions, as it couples rows in training"
             )
-        return prediction or forward, None, None, None
+        return [prediction or forward, *[None] * (len(OPS) - 1)]
     if flags & ABOVE_FROZEN and not to_batch:
         input_gradient = None
-    return forward, input_gradient, weight_gradient if depth > 0 and not flags & FROZEN else None, track
+    return [forward, input_gradient, weight_gradient if depth > 0 and not flags & FROZEN else None, *others]
 
 
 def codes_of(layers: Sequence[Layer], *, train: bool) -> list[Code]:

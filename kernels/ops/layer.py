@@ -8,8 +8,9 @@ from ..compile.pointers import address_of, at
 from ..compile.records import INT, POINTER, record
 from ..compile.signature import Int, Ints, Reals, Reals2
 from ..linalg.matrix import Matrix, through
+from ..run.batch import copy_row
 from ..run.frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
-from ..run.passes import backward_pass, copy_row, run_forward
+from ..run.passes import backward_pass
 from ..run.plan import (
     ABSENT,
     ACROSS,
@@ -35,6 +36,7 @@ from ..run.plan import (
     D,
     W,
 )
+from ..run.segments import run_forward
 from .call import FIRST, PLACE, ROWS, new_span, row_at, run_row, table_of
 
 new_frame, new_rows = table_of(FRAME_SIZE), table_of(2 * COLUMNS)
@@ -80,7 +82,7 @@ def forward_of_layer(given, functions, below_functions, tasks):
     row[W], row[B] = address_of(given.w), address_of(given.b) if given.biased else ABSENT
     row[A], row[SLOPE] = address_of(given.a), address_of(given.slope)
     span[FIRST], span[ROWS], span[PLACE] = 0, given.batch, 0
-    run_forward(given.x, frame, span, tasks)
+    run_forward(given.x, frame, -1, 1, span, tasks)
 
 
 @outlined(_types)

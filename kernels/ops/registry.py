@@ -20,7 +20,10 @@ class Functions(NamedTuple):
     """The compiled ops of a kind, see `ops.call.op`, or their names; None for one that has nothing to do.
 
     prediction : what a prediction runs in the place of `forward`, where that is another function
-    track : takes what a forward pass has found of its batch into the buffers, after the way back
+    track : takes what a forward pass has found of its batch into the buffers, once the step is known to be made
+    sums, join : of a kind that couples rows, run before `forward`: `sums` for blocks of COUPLED_ROWS rows, and `join`
+        once, to put together those of all blocks
+    sums_back, join_back : the same before `input_gradient`
     """
 
     forward: Any
@@ -28,6 +31,10 @@ class Functions(NamedTuple):
     weight_gradient: Any = None
     prediction: Any = None
     track: Any = None
+    sums: Any = None
+    join: Any = None
+    sums_back: Any = None
+    join_back: Any = None
 
 
 def compiled(module: str, package: str, *names: str | None) -> Callable[[], Functions]:
@@ -108,9 +115,8 @@ class Kind:
     draws : whether its numbers in training are random
     activates : whether it applies an activation to its output
     only_training : whether a prediction goes without it: its output is its input then
-    couples_rows : whether in training a row of its output depends on other rows of the batch. Its ops are called once
-        then, with the whole batch and as many pieces as they may share their work out to; `Functions.prediction` is as
-        other kinds' forward, and takes each row alone
+    couples_rows : whether in training a row of its output depends on other rows of the batch. It has all `Functions`
+        then: `weight_gradient` is called once, after `join_back`, and `prediction` takes each row alone
     prediction_twin : (inputs, w, b, attributes, buffers) to the output of a prediction, where that is another
     sparse : whether it reads a sparse batch, by its stored numbers, and nothing else
     public : what users see of it, where fastbp makes the layer's class from this entry

@@ -17,8 +17,9 @@ from ..linalg.matrix import through
 from ..linalg.tasks import MOVED, share, worth
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at, table_of
 from ..ops.operands import rows_at
+from .batch import copy_row
 from .frame import DX, FRAME_SIZE, GRADS, LAYERS, PARAMS, PLAN, WORK
-from .passes import backward_pass, copy_row, run_forward
+from .passes import backward_pass
 from .plan import (
     ABSENT,
     APPLY_SLOPE,
@@ -36,6 +37,7 @@ from .plan import (
     D,
     W,
 )
+from .segments import run_forward
 
 new_frame = table_of(FRAME_SIZE)
 
@@ -90,7 +92,7 @@ def forward_of_chain(call, tasks):
     frame, span = new_frame(call.table), new_span(call.table)
     start_chain(frame, call)
     span[FIRST], span[ROWS], span[PLACE] = 0, call.batch, 0
-    run_forward(pointer_to(call.like, call.x), frame, span, tasks)
+    run_forward(pointer_to(call.like, call.x), frame, -1, call.layers, span, tasks)
 
 
 def _backward_types(dtype):

@@ -10,6 +10,8 @@ CHUNK_ROWS = 512
 MOST_CHUNKS = 64
 # A task takes so many rows of a chunk at a time, which stay in a cache.
 ROWS_AT_ONCE = 256
+# Where ops couple the rows of a batch, tasks have whole blocks of so many, whose sums are made together.
+COUPLED_ROWS = 64
 
 
 def chunks_of(batch):

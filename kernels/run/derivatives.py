@@ -12,10 +12,12 @@ from ..linalg.matrix import through
 from ..linalg.tasks import share, worth
 from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at, table_of
 from ..ops.operands import rows_at
+from .batch import copy_row
 from .frame import DX, FRAME_SIZE, LAYERS
-from .passes import copy_row, most_pieces, run_backward, run_forward
+from .passes import most_pieces
 from .phases import is_by_rows
 from .plan import APPLY_SLOPE, EFFORT, SLOPE, A, D
+from .segments import run_backward, run_forward
 
 new_frame = table_of(FRAME_SIZE)
 
@@ -58,11 +60,11 @@ def derive_rows(wanted, frame, tasks, pieces, piece):
     for i in range(FRAME_SIZE):
         own[i] = frame[i]
     span[FIRST], span[ROWS], span[PLACE] = first, stop - first, first
-    run_forward(wanted.x, own, span, tasks)
+    run_forward(wanted.x, own, -1, own[LAYERS], span, tasks)
     for k in range(wanted.directions):
         own[DX] = address_of(at(wanted.dx, k * wanted.rows * wanted.ins))
         start_backward(wanted, own, k, first, stop - first)
-        run_backward(wanted.x, own, span, tasks)
+        run_backward(wanted.x, own, -1, own[LAYERS], span, tasks)
 
 
 def _phase_types(dtype):
@@ -77,7 +79,7 @@ def derive(wanted, frame, tasks):
     for i in range(frame[LAYERS]):
         effort += row_at(frame, i)[EFFORT]
     if is_by_rows(frame):
-        pieces = most_pieces(wanted.rows, worth((1 + wanted.directions) * wanted.rows * effort, tasks))
+        pieces = most_pieces(frame, wanted.rows, worth((1 + wanted.directions) * wanted.rows * effort, tasks))
         derive_rows(wanted, frame, 1, pieces, tasks)
     else:
         derive_rows(wanted, frame, tasks, 1, 1)

@@ -30,7 +30,7 @@ from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.modes import ACCUMULATE
 from . import chunks as _chunks
 from .frame import GRADS, HYPER, LAYERS, WORK
-from .plan import ACROSS, DB, DEPTH, DW, NOTHING, PARTIALS, WEIGHT_GRADIENT, B, W
+from .plan import ACROSS, DB, DEPTH, DW, JOIN, NOTHING, PARTIALS, WEIGHT_GRADIENT, B, W
 
 chunks_of = kernel(_chunks.chunks_of)
 is_chunked = kernel(_chunks.is_chunked)
@@ -43,6 +43,12 @@ UPDATE_BLOCK = 1 << 12
 def gradient_chunks(batch, depth, across):
     """Return how many partial sums make a weight gradient."""
     return chunks_of(batch) if is_chunked(depth, across) else 1
+
+
+@kernel
+def is_summed(row):
+    """Return whether an op's weight gradient is a sum over rows; that of a joint is made where it is joined."""
+    return row[WEIGHT_GRADIENT] != NOTHING and row[JOIN] == NOTHING
 
 
 @kernel
@@ -88,24 +94,37 @@ def add_chunks(x, frame, row, chunks, updates):
     if row[DW] >= 0:
         dw = pointer_to(x, frame[GRADS] + row[DW])
         column_sums(partials, size, chunks, weights, dw, 0)
-        if updates:
-            update_part(partials, frame, row[DW], row[W], 0, Matrix(partials, across, depth, across, 0), 1.0)
     if row[DB] >= 0:
         db = pointer_to(x, frame[GRADS] + row[DB])
         column_sums(at(partials, weights), size, chunks, across, db, 0)
-        if updates:
-            update_part(partials, frame, row[DB], row[B], 0, Matrix(partials, across, 1, across, 0), 1.0)
+    if updates:
+        update_row(x, frame, row)
+
+
+@kernel
+def update_row(x, frame, row):
+    """Update all parameters of an op from their gradients."""
+    depth, across = row[DEPTH], row[ACROSS]
+    if row[DW] >= 0:
+        update_part(x, frame, row[DW], row[W], 0, Matrix(x, across, depth, across, 0), 1.0)
+    if row[DB] >= 0:
+        update_part(x, frame, row[DB], row[B], 0, Matrix(x, across, 1, across, 0), 1.0)
 
 
 @kernel
 def add_all_chunks(x, frame, batch, updates):
-    """End the sums over chunks of all ops that have several."""
+    """End the sums over chunks of all ops that have several; update what no pass over weights has updated."""
     for i in range(frame[LAYERS]):
         row = row_at(frame, i)
-        if row[WEIGHT_GRADIENT] != NOTHING:
-            chunks = gradient_chunks(batch, row[DEPTH], row[ACROSS])
-            if chunks > 1:
-                add_chunks(x, frame, row, chunks, updates)
+        if row[WEIGHT_GRADIENT] == NOTHING:
+            continue
+        if row[JOIN] != NOTHING:
+            if updates:
+                update_row(x, frame, row)
+            continue
+        chunks = gradient_chunks(batch, row[DEPTH], row[ACROSS])
+        if chunks > 1:
+            add_chunks(x, frame, row, chunks, updates)
 
 
 def _scaled(v: Lanes, g: Vec, factor: Vec) -> Vec:

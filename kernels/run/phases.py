@@ -11,23 +11,23 @@ from ..compile.pointers import at, pointer_to
 from ..compile.region import shared
 from ..compile.signature import Int, Ints, Reals, Reals2
 from ..linalg.matrix import through
-from ..linalg.tasks import share
-from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at
+from ..ops.call import row_at
 from ..ops.operands import rows_at
+from .batch import Batch, as_it_stands, copy_row
 from .frame import COUNTER, LAYERS, LAYOUT, SETTINGS
 from .gradients import add_all_chunks, chunks_of
 from .groups import begin_update
-from .passes import (
-    Chunks,
-    backward_pass,
-    copy_row,
-    most_pieces,
-    pass_over_weights,
-    run_backward,
-    run_forward,
-    worth_sharing,
-)
+from .passes import Chunks, backward_pass, most_pieces, pass_over_weights, worth_sharing
 from .plan import APPLY_SLOPE, BY_ROWS, SLOPE, A, D
+from .segments import (
+    BACK,
+    FORTH,
+    backward_from_last,
+    forward_to_last,
+    joint_below,
+    piece_of_rows,
+    task_of_rows,
+)
 from .train import finish_step
 
 
@@ -39,42 +39,35 @@ def is_by_rows(frame):
 
 def _types(dtype):
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, p, types.CPointer(i), i, i, i, i)
+    return types.void(Batch.of(dtype), p, types.CPointer(i), i, i, i, i)
 
 
 @shared(_types)
-def forward_rows(x, out, frame, batch, tasks, pieces, piece):
-    """One piece's rows of a batch through all ops, and a copy of the last one's output.
+def forward_rows(batch, out, frame, begin, tasks, pieces, piece):
+    """One piece's rows of a batch through the last segment, and a copy of the last op's output.
 
+    begin : the joint that the segment begins with
     tasks : into how many an operation is cut; 1 where the rows are shared out to several pieces
     """
-    first, stop = share(batch, 1, pieces, piece), share(batch, 1, pieces, piece + 1)
-    if first == stop:
-        return
-    span = new_span(frame)
-    span[FIRST], span[ROWS], span[PLACE] = first, stop - first, first
-    run_forward(x, frame, span, tasks)
-    z = rows_at(x, frame, row_at(frame, frame[LAYERS] - 1), A, first, stop - first)
+    piece_of_rows(batch, frame, begin, frame[LAYERS], FORTH, 0, batch.rows, tasks, pieces, piece)
+    first, stop = task_of_rows(frame, batch.rows, pieces, piece)
+    z = rows_at(batch.x, frame, row_at(frame, frame[LAYERS] - 1), A, first, stop - first)
     for i in range(z.rows):
         copy_row(z.element(i, 0), at(out, (first + i) * z.cols), z.cols)
 
 
 @shared(_types)
-def backward_rows(x, dout, frame, batch, tasks, pieces, piece):
-    """One piece's rows of a batch from the gradient of the output to dz of the last op, and, by rows, of all ops."""
-    first, stop = share(batch, 1, pieces, piece), share(batch, 1, pieces, piece + 1)
-    if first == stop:
-        return
+def backward_rows(batch, dout, frame, begin, tasks, pieces, piece):
+    """One piece's rows from the gradient of the output to dz of the last op, and, by rows, of the last segment."""
+    first, stop = task_of_rows(frame, batch.rows, pieces, piece)
     row = row_at(frame, frame[LAYERS] - 1)
-    d = rows_at(x, frame, row, D, first, stop - first)
+    d = rows_at(batch.x, frame, row, D, first, stop - first)
     for i in range(d.rows):
         copy_row(at(dout, (first + i) * d.cols), d.element(i, 0), d.cols)
-    a, slope = rows_at(x, frame, row, A, first, d.rows), rows_at(x, frame, row, SLOPE, first, d.rows)
+    a, slope = rows_at(batch.x, frame, row, A, first, d.rows), rows_at(batch.x, frame, row, SLOPE, first, d.rows)
     through(row[APPLY_SLOPE], d, a.data, slope.data)
     if is_by_rows(frame):
-        span = new_span(frame)
-        span[FIRST], span[ROWS], span[PLACE] = first, stop - first, first
-        run_backward(x, frame, span, tasks)
+        piece_of_rows(batch, frame, begin, frame[LAYERS], BACK, 0, batch.rows, tasks, pieces, piece)
 
 
 def _phase_types(dtype):
@@ -82,25 +75,32 @@ def _phase_types(dtype):
     return types.void(p, p, types.CPointer(i), i, i)
 
 
+@kernel
+def pieces_of(frame, batch, tasks):
+    """Return how many pieces of the rows there are, into how many tasks each op of one is cut, and those of weights."""
+    if not is_by_rows(frame):
+        return 1, tasks, tasks
+    pieces = worth_sharing(frame, batch, False, tasks)
+    return most_pieces(frame, batch, pieces), 1, pieces
+
+
 @outlined(_phase_types)
 def forward_phase(x, out, frame, batch, tasks):
     """`forward_batch`, on pointers."""
-    if is_by_rows(frame):
-        pieces = most_pieces(batch, worth_sharing(frame, batch, False, tasks))
-        forward_rows(x, out, frame, batch, 1, pieces, tasks)
-    else:
-        forward_rows(x, out, frame, batch, tasks, 1, 1)
+    whole, (pieces, inner, _) = as_it_stands(x, frame, batch), pieces_of(frame, batch, tasks)
+    begin = forward_to_last(whole, frame, 0, batch, inner, pieces, tasks)
+    forward_rows(whole, out, frame, begin, inner, pieces, tasks)
 
 
 @outlined(_phase_types)
 def backward_phase(x, dout, frame, batch, tasks):
     """`backward_batch`, on pointers."""
+    whole, (row_pieces, inner, pieces) = as_it_stands(x, frame, batch), pieces_of(frame, batch, tasks)
+    backward_rows(whole, dout, frame, joint_below(frame, frame[LAYERS]), inner, row_pieces, tasks)
     if not is_by_rows(frame):
-        backward_rows(x, dout, frame, batch, tasks, 1, 1)
         backward_pass(x, frame, batch, False, tasks)
         return
-    pieces = worth_sharing(frame, batch, False, tasks)
-    backward_rows(x, dout, frame, batch, 1, most_pieces(batch, pieces), tasks)
+    backward_from_last(whole, frame, 0, batch, inner, row_pieces, tasks)
     chunks = chunks_of(batch)
     pass_over_weights(Chunks(x, batch, chunks, 0, chunks, 0), frame, pieces, tasks)
     add_all_chunks(x, frame, batch, False)

@@ -28,21 +28,22 @@ from .chunks import chunks_of, is_chunked
 #   product; and the addresses of what makes them in memory, ACTIVATE and APPLY_SLOPE.
 #   ATTRIBUTES: the first of two columns with the op's own numbers, the bits of a float64 each. TABLE: the address of
 #   its own integers.
-#   TRACK: the address of what takes a batch's statistics into the op's buffers, see `ops.registry.Functions`. BUFFERS:
-#   where these are: a place in the model's buffers until `place_buffers` makes an address of it; ABSENT for none.
+#   SUMS, JOIN, SUMS_BACK, JOIN_BACK: addresses of what a joint has, a row whose op couples those of the batch, before
+#   FORWARD and INPUT_GRADIENT; TRACK that of what takes a batch's statistics into its buffers: see
+#   `ops.registry.Functions`. BUFFERS: where these are: a place in the model's buffers until `place_buffers` makes an
+#   address of it; ABSENT for none.
 (
     FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, KIND, SOURCE, SOURCE2, IN, OUT, DEPTH, ACROSS, FLAGS, EFFORT, EXCHANGED,
     W, B, DW, DB, A, SLOPE, D, SAVED, PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE,
-    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, TRACK, BUFFERS, COLUMNS,
-) = range(34)  # fmt: skip
+    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, SUMS, JOIN, SUMS_BACK, JOIN_BACK, TRACK, BUFFERS, COLUMNS,
+) = range(38)  # fmt: skip
 NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
 # FLAGS. TURNED: the weights stand as (ACROSS, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up
 # to whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
 # another row that reads the same was first; LAST and LAST2: no other comes after, so that g' of the source is applied.
 # FROZEN: its parameters stay as they are. ABOVE_FROZEN: it reads rows, and none of them, nor what they read, has
-# parameters that training changes. `ops.fill` leaves out the functions that are not wanted then. WHOLE: its ops take
-# the whole batch, and share out their work themselves.
-TURNED, ROOMY, ADD, LAST, ADD2, LAST2, WHOLE = 1, 2, 4, 8, 16, 32, 64
+# parameters that training changes. `ops.fill` leaves out the functions that are not wanted then.
+TURNED, ROOMY, ADD, LAST, ADD2, LAST2 = 1, 2, 4, 8, 16, 32
 FROZEN, ABOVE_FROZEN = 256, 512
 # Entries of a layout: places in the workspace, in bytes, of a gathered batch (of a sparse one: of where each row's
 # numbers begin and end) and of sums of squares; how many rows it holds and its size, in elements; whether training
@@ -312,14 +313,13 @@ def make_plan(
             row[SAVED] = arena.take(8 // itemsize * row[OUT] * numbers)
     if train:
         for row, layer in zip(plan, layers, strict=True):
-            row[FLAGS] |= WHOLE * layer.kind.couples_rows
             row[A] = arena.take(capacity * row[LD])
             if layer.activation.stores_slope:
                 row[SLOPE] = arena.take(capacity * row[LD])
             row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[ACROSS], capacity))
         size = sum(layer.parameters for layer in layers) * itemsize
         layout[COUPLES] = any(layer.kind.couples_rows for layer in layers)
-        layout[BY_ROWS] = size <= SMALL and not layout[COUPLES]
+        layout[BY_ROWS] = size <= SMALL
         if layout[BY_ROWS] or keeps:  # by rows all dz are there before the first weight gradient
             for row in plan:
                 row[D] = arena.take(capacity * row[LD])

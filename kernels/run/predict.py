@@ -9,8 +9,8 @@ from ..compile.records import INT, INTS, POINTER, record
 from ..compile.signature import Int, Ints2, Reals, Reals2
 from ..ops.call import FIRST, PLACE, ROWS, new_span, table_of
 from .frame import FRAME_SIZE, LAYERS, PARAMS, PLAN, STORED, WORK
-from .passes import run_forward
 from .plan import COLUMNS, A
+from .segments import run_forward
 
 new_frame = table_of(FRAME_SIZE)
 
@@ -33,7 +33,7 @@ def predict_rows(network, x, rows, out, tasks):
     frame[PARAMS], frame[WORK], frame[STORED] = address_of(network.params), address_of(work), network.stored
     plan[(network.layers - 1) * COLUMNS + A] = address_of(out) - address_of(work)
     span[FIRST], span[ROWS], span[PLACE] = 0, rows, 0
-    run_forward(x, frame, span, tasks)
+    run_forward(x, frame, -1, network.layers, span, tasks)
 
 
 @entry

@@ -21,6 +21,7 @@ from ..ops.call import ROWS as SPAN_ROWS
 from ..ops.call import call_op, new_span, row_at
 from ..optimizers.registry import FACTOR
 from ..simd.rows import added_up
+from .batch import Batch, rows_of_batch
 from .codes import first_wrong_of_batch
 from .frame import (
     BATCH,
@@ -61,19 +62,18 @@ from .frame import (
 from .gradients import add_all_chunks, chunks_of, update_all
 from .groups import begin_update
 from .passes import (
-    Batch,
     Chunks,
     backward_pass,
     chunks_at_once,
     most_pieces,
     pass_over_chunks,
-    pass_over_rows,
+    pass_over_sums,
     pass_over_weights,
-    rows_of_batch,
     sums_apart,
     worth_sharing,
 )
 from .plan import BY_ROWS, COUPLES, IN, OUT, SAMPLE_WEIGHT
+from .segments import ALL, FORTH, LOSS, backward_from_last, forward_to_last, pass_over_rows
 from .sparse import place_rows
 
 # The samples of a run. labels: class labels, where the loss takes them; targets: `width` numbers a row, for the others.
@@ -147,22 +147,27 @@ def goes_on(frame, rows, batch, divisor, record, step):
 @kernel
 def pass_by_rows(batch, frame, rows, divisor, record, step):
     """Make a step of a small network but for what sums of chunks leave to do; return whether it makes its update."""
-    tasks = pointer_to(frame, frame[SETTINGS])[TASKS]
+    tasks, couples = pointer_to(frame, frame[SETTINGS])[TASKS], pointer_to(frame, frame[LAYOUT])[COUPLES] != 0
     chunks, rows_apart = chunks_of(batch.rows), sums_apart(frame, batch.rows)
     pieces = worth_sharing(frame, batch.rows, rows_apart, tasks)
-    if rows_apart:
+    if rows_apart and not couples:
         pass_over_chunks(batch, frame, chunks, min(chunks, pieces), tasks)
         return goes_on(frame, rows, batch.rows, divisor, record, step)
-    together = chunks_at_once(batch.rows, chunks, pieces)
+    together = chunks if couples else chunks_at_once(batch.rows, chunks, pieces)
     for chunk in range(0, chunks, together):
         first, end = share(batch.rows, 1, chunks, chunk), share(batch.rows, 1, chunks, chunk + together)
-        row_pieces = most_pieces(end - first, pieces)
+        row_pieces = most_pieces(frame, end - first, pieces)
         inner = tasks if row_pieces == 1 and pieces > 1 else 1
-        pass_over_rows(batch, frame, first, end - first, inner, row_pieces, tasks)
+        last = forward_to_last(batch, frame, first, end - first, inner, row_pieces, tasks)
+        pass_over_rows(batch, frame, last, frame[LAYERS], ALL, first, end - first, inner, row_pieces, tasks)
         if end == batch.rows and not goes_on(frame, rows, batch.rows, divisor, record, step):
             return False
+        backward_from_last(batch, frame, first, end - first, inner, row_pieces, tasks)
         x, updates = rows_of_batch(batch, frame, first, 0), pointer_to(frame, frame[SETTINGS])[SPLIT] == 0
-        pass_over_weights(Chunks(x, batch.rows, chunks, chunk, chunk + together, updates), frame, pieces, tasks)
+        if rows_apart:
+            pass_over_sums(x, frame, batch.rows, chunks, min(chunks, pieces), tasks)
+        else:
+            pass_over_weights(Chunks(x, batch.rows, chunks, chunk, chunk + together, updates), frame, pieces, tasks)
     return True
 
 
@@ -177,7 +182,8 @@ def make_step(batch, frame, rows, divisor, record, step):
             return False
         add_all_chunks(batch.x, frame, batch.rows, fused)
     else:
-        pass_over_rows(batch, frame, 0, batch.rows, tasks, 1, 1)
+        last = forward_to_last(batch, frame, 0, batch.rows, tasks, 1, 1)
+        pass_over_rows(batch, frame, last, frame[LAYERS], FORTH | LOSS, 0, batch.rows, tasks, 1, 1)
         if not goes_on(frame, rows, batch.rows, divisor, record, step):
             return False
         backward_pass(rows_of_batch(batch, frame, 0, 0), frame, batch.rows, False, tasks)

@@ -102,11 +102,15 @@ def by_columns(name: str, *, matrices: int, ints: int, pointers: int, doubles: i
     pointers, doubles : a number of each column, of the element type and float64, each
     formula : ``formula(strip, *matrices, *the others)``; a matrix is a function of i to where row i stands
     """
+
+    def pointer_of(args: Sequence[Any]) -> Any:
+        return next(arg for arg in args if isinstance(arg, types.CPointer))
+
     parameters = [f"{what}{i}" for i in range(matrices) for what in ("matrix", "ld")] + ["cols"]
     parameters += [f"{what}{i}" for what, n in (("i", ints), ("p", pointers), ("d", doubles)) for i in range(n)]
 
-    def typing(p: Any, *rest: Any) -> Any:
-        i, double = types.int64, types.CPointer(types.float64)
+    def typing(*args: Any) -> Any:
+        p, i, double = pointer_of(args), types.int64, types.CPointer(types.float64)
         return types.void(*[p, i] * matrices, i, *[i] * ints, *[p] * pointers, *[double] * doubles)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
@@ -116,7 +120,7 @@ def by_columns(name: str, *, matrices: int, ints: int, pointers: int, doubles: i
             return lambda i: b.gep(data, [b.mul(i, ld)])
 
         found = [matrix(*pair) for pair in zip(places[::2], places[1::2], strict=True)]
-        lanes = Lanes(b, signature.args[0].dtype)
+        lanes = Lanes(b, pointer_of(signature.args).dtype)
         _each_strip(lanes, cols, lambda strip: formula(strip, *found, *others))
         return context.get_dummy_value()
 

@@ -5,13 +5,15 @@ from typing import Any
 import numpy as np
 
 from ...registry import Number, Public
+from ...run.chunks import COUPLED_ROWS
 from ..registry import Buffer, compiled, kind
 
 # Rows of a block whose sums are made together. The bits of a sum depend on it, so no machine has a say in it.
-BLOCK_ROWS = 64
-# What is saved of each column: its mean, 1 / sqrt(var + eps), and, for the buffers, its unbiased variance; on the way
-# back the sums of dZ and of dZ * N. Two sums of each block stand behind them.
-MEAN, RSTD, UNBIASED, SUM, PROJECTION, SAVED_OF_COLUMNS = range(6)
+BLOCK_ROWS = COUPLED_ROWS
+# What is saved of each column: its mean, 1 / sqrt(var + eps), that times w, and, for the buffers, its unbiased
+# variance; on the way back the sums of dZ and of dZ * N, and what they make of each row's gradient: a number, and one
+# that is multiplied by X - mean. Two sums of each block stand behind them.
+MEAN, RSTD, SCALE, UNBIASED, SUM, PROJECTION, APART, ALONG, SAVED_OF_COLUMNS = range(9)
 # The buffers in their order
 RUNNING_MEAN, RUNNING_VAR, BATCHES = range(3)
 # The attribute that stands for a momentum of None
@@ -48,6 +50,10 @@ BATCH_NORM = kind(
         "batch_norm_weight_gradient",
         "batch_norm_prediction",
         "batch_norm_track",
+        "batch_norm_sums",
+        "batch_norm_join",
+        "batch_norm_sums_back",
+        "batch_norm_join_back",
     ),
     effort=lambda in_features, out_features: 24 * out_features,
     twin=twin,
