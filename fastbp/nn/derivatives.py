@@ -17,23 +17,23 @@ from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.optimizers import HYPER_SIZE
 from fastbp.kernels.run.frame import RECORD_ROWS, SETTINGS_SIZE, Frame
 from fastbp.kernels.run.plan import EFFORT, SIZE, Layer, make_plan, without_training
-from fastbp.nn.stack import Stack
+from fastbp.nn.prediction import Predicting
 
 __all__ = ["Derivable"]
 
 Array = NDArray[Any]
-# Numbers that a call writes at a time, and rows that it takes then at least: see `PREDICT_BYTES` in `sequential`
+# Numbers that a call writes at a time, and rows that it takes then at least: see `PREDICT_BYTES`
 NUMBERS, FEWEST_ROWS = 1 << 20, 64
 
 
-class Derivable(Stack):
+class Derivable(Predicting):
     """The part of a `Sequential` that differentiates what it predicts."""
 
     def _begin(self) -> None:
         """Be ready to differentiate the layers that are held."""
+        super()._begin()
         self._deriving = threading.local()
         self._derive_calls = Calls()
-        self._widest = max(row.out_features for row in self._rows())
 
     def input_gradient(self, x: ArrayLike | Readable, dy: ArrayLike) -> Array:
         """Return the gradient by x of what `predict` returns, along dy: each row of dy times that row's Jacobian.
