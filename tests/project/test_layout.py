@@ -1,7 +1,10 @@
 """Functions are short enough to be read at once, and kernels take few arguments: operands travel as records."""
 
 import ast
+import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 MOST_LINES = 80  # of a function, its docstring not counted
@@ -50,3 +53,13 @@ def test_no_kernel_takes_many_parameters():
                     many.append(f"{path.relative_to(ROOT)}: {node.name}")
     assert many == []
     assert seen > 80  # or the decorators have other names
+
+
+@pytest.mark.parametrize("room", ["fastbp/train", "fastbp/nn", "fastbp/schedules", "kernels/compile"])
+def test_the_map_has_every_file_of_a_room(room):
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    (title,) = re.findall(rf"^### .*`{room}/`$", text, re.MULTILINE) or [f"| `{room}/` |"]
+    part = text.split(title)[1].split("\n#" if title[0] == "#" else "\n")[0]
+    named = re.findall(r"`(\w+\.py)`", part)
+    there = [path.name for path in (ROOT / room).glob("*.py") if path.name != "__init__.py"]
+    assert set(named) == set(there)
