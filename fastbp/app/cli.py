@@ -1,9 +1,9 @@
 """The command line: `fastbp train`, `evaluate`, `predict`, `bench`, `info`, `warmup`."""
 
 import time
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,17 +11,15 @@ import fastbp
 from fastbp._base.check import choice
 from fastbp._base.console import thousands, wants_no_colour
 from fastbp._base.files import check_target
-from fastbp.app import report
+from fastbp.app import arguments, report
 from fastbp.app.answers import check_ending, write_answers
 from fastbp.app.errors import OneLineErrors
 from fastbp.app.folder import RunFolder
-from fastbp.app.options import DTYPES, RATES, SCALINGS, SCHEDULES, WATCHED, Options
+from fastbp.app.options import DTYPES, Options
 from fastbp.app.pipeline import Pipeline
 from fastbp.app.run import Run
 from fastbp.app.session import train_in
-from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.compile.prebuilt import prebuilt
-from fastbp.train.metrics import metric_names
 
 BENCH_ROUNDS = 9
 SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
@@ -56,91 +54,60 @@ def _sizes(text: str, name: str = "--hidden", fewest: int = 0) -> tuple[int, ...
     return sizes
 
 
-def _names(options: Any) -> str:
-    return ", ".join(options)
-
-
 @app.command()
 def train(
     context: typer.Context,
-    data: Annotated[
-        str, typer.Argument(help="digits, a folder of IDX files (MNIST's names), or an .npz, .csv or .parquet file.")
-    ] = "digits",
-    target: Annotated[str | None, typer.Option(help="The column to predict, of a .csv or .parquet file.")] = None,
-    task: Annotated[str | None, typer.Option(help="classification or regression; else the target tells.")] = None,
-    scaling: Annotated[str, typer.Option(help=f"{_names(SCALINGS)}. auto: scale images, standardize others.")] = "auto",
-    validation_fraction: Annotated[float, typer.Option(help="The part of the training rows to watch on.")] = 0.1,
-    hidden: Annotated[str, typer.Option(help="Sizes of the hidden layers; '' for none.")] = "256,128",
-    activation: Annotated[str, typer.Option(help=f"Of the hidden layers: {_names(ACTIVATIONS)}.")] = "relu",
-    init: Annotated[str | None, typer.Option(help="Initial weights, such as he_normal; else by activation.")] = None,
-    dtype: Annotated[str, typer.Option(help=f"{_names(DTYPES)}.")] = "float32",
-    optimizer: Annotated[str, typer.Option(help=f"{_names(RATES)}.")] = "adam",
-    lr: Annotated[
-        float | None,
-        typer.Option(help=f"Learning rate; else {_names(f'{n} {rate:g}' for n, rate in RATES.items())}."),
-    ] = None,
-    schedule: Annotated[str, typer.Option(help=f"Of lr: {_names(SCHEDULES)}. linear: to 0 by epochs.")] = "linear",
-    weight_decay: Annotated[
-        float | None, typer.Option(help="Weight decay as the optimizer means it; else adamw 0.01, others 0.")
-    ] = None,
-    label_smoothing: Annotated[
-        float | None, typer.Option(help="The part of a label spread over all classes; 0.1 without it.")
-    ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="How often to go through the training rows.")] = 60,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 64,
-    metric: Annotated[list[str] | None, typer.Option(help=f"Evaluate it too, each: {metric_names()}.")] = None,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Stop after so many epochs without a better validation loss; 0: never.")
-    ] = 0,
-    monitor: Annotated[str, typer.Option(help="With --patience the figure to watch, such as val_f1_macro.")] = WATCHED,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; the result does not depend on them.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the validation rows, the weights and the order.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; runs/NAME without it.")] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with the run in that folder, as it was asked for; --epochs may be another number."
-        ),
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Begin anew, though the folder holds another run or an unfinished one.")
-    ] = False,
+    data: arguments.Data = "digits",
+    target: arguments.Target = None,
+    task: arguments.Task = None,
+    scaling: arguments.Scaling = "auto",
+    validation_fraction: arguments.ValidationFraction = 0.1,
+    hidden: arguments.Hidden = "256,128",
+    activation: arguments.Activation = "relu",
+    norm: arguments.Norm = None,
+    dropout: arguments.Dropout = 0.0,
+    init: arguments.Init = None,
+    dtype: arguments.Dtype = "float32",
+    optimizer: arguments.OptimizerName = "adam",
+    lr: arguments.Rate = None,
+    schedule: arguments.Schedule = "linear",
+    warmup: arguments.Warmup = 0.0,
+    weight_decay: arguments.WeightDecay = None,
+    no_decay: arguments.NoDecay = None,
+    clip_norm: arguments.ClipNorm = None,
+    ema: arguments.Ema = None,
+    label_smoothing: arguments.LabelSmoothing = None,
+    epochs: arguments.Epochs = 60,
+    batch_size: arguments.BatchSize = 64,
+    metric: arguments.Metric = None,
+    patience: arguments.Patience = 0,
+    monitor: arguments.MonitorName = None,
+    threads: arguments.Threads = None,
+    seed: arguments.Seed = 0,
+    out: arguments.Out = None,
+    resume: arguments.Resume = False,
+    force: arguments.Force = False,
 ) -> None:
     """Train a network; write model.safetensors, history.csv and learning_curve.png.
 
     Ctrl-C or a kill (SIGTERM) ends it at the end of a step, what is done is written, and --resume goes on from there;
     after a kill -9 from at most 30 s before.
     """
-    options = Options(
-        hidden=_sizes(hidden),
-        activation=activation,
-        init=init,
-        dtype=dtype,
-        optimizer=optimizer,
-        lr=lr,
-        schedule=schedule,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        epochs=epochs,
-        batch_size=batch_size,
-        patience=patience,
-        validation_fraction=validation_fraction,
-        scaling=scaling,
-        seed=seed,
-        metric=tuple(metric or ()),
-        monitor=monitor,
-    )
+    # All that `Options` has is an argument of that name
+    asked = {field.name: context.params[field.name] for field in fields(Options)}
+    asked |= {"hidden": _sizes(hidden), "metric": tuple(metric or ()), "no_decay": tuple(no_decay or ())}
     if resume and force:
         raise ValueError("train expects --resume or --force, not both")
+    options = None if resume else Options(**asked)
     _set_threads(threads)
     folder = RunFolder(out if out is not None else Path("runs", Path(data).resolve().name.split(".")[0]))
     if resume:
         folder.last_checkpoint()  # before a folder is made
-        asked = asdict(options) | {"data": data, "target": target, "task": task}
-        typed = {name: value for name, value in asked.items() if _typed(context, name)}
+    asked |= {"data": data, "target": target, "task": task}
+    typed = {name: value for name, value in asked.items() if _typed(context, name)}
 
     def make() -> Run:
-        if resume:
+        if options is None:
             return Run.resumed(folder.last_checkpoint(), typed)
         return Run(data, options, target=target, task=task)
 
@@ -241,7 +208,7 @@ def info() -> None:
 
 @app.command()
 def warmup(
-    dtype: Annotated[list[str] | None, typer.Option(help=f"{_names(DTYPES)}; may be given twice.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help=f"{arguments.names(DTYPES)}; may be given twice.")] = None,
 ) -> None:
     """Compile the kernels ahead, so that a first run begins at once."""
     console = report.make_console()

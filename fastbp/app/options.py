@@ -1,25 +1,29 @@
 """What `fastbp train` is asked for, and what that means for some data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatchcase
 from typing import Any
 
 from fastbp._base import check
+from fastbp._base.schedule import Warmed
 from fastbp.data.datasets import Dataset
+from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss
-from fastbp.nn.mlp import mlp
+from fastbp.nn.mlp import NORMS, mlp
+from fastbp.nn.sequential import Sequential
 from fastbp.schedules import CURVES
 from fastbp.train.optimizers import OPTIMIZERS, Optimizer, named_optimizer
+from fastbp.train.trainer import Trainer
 
 # Learning rates where none are given, of optimizers whose own is another
 _RATES = {"adam": 3e-3, "adamw": 3e-3, "sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "rmsprop": 1e-3}
 RATES = {name: _RATES.get(name, kind.lr) for name, (kind, _) in OPTIMIZERS.items()}
-# "linear" goes by epochs here; those behind "constant" by steps, see `fastbp.schedules`.
+# Without a warm-up "linear" goes by epochs here; those behind "constant" go by steps, see `fastbp.schedules`.
 SCHEDULES = tuple(dict.fromkeys(["linear", "constant", *CURVES]))
 SCALINGS = ("auto", "none", "scale", "standardize")
 DTYPES = ("float32", "float64")
 LABEL_SMOOTHING = 0.1
 WATCHED = "val_loss"
-UNSAID: dict[str, Any] = {"metric": (), "monitor": WATCHED}
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,15 @@ class Options:
     validation_fraction: float
     scaling: str
     seed: int
+    # Those that files have where they were said
+    norm: str | None = None
+    dropout: float = 0.0
+    warmup: float = 0.0
+    no_decay: tuple[str, ...] = ()
+    clip_norm: float | None = None
+    ema: float | None = None
     metric: tuple[str, ...] = ()
-    monitor: str = WATCHED
+    monitor: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before any data is read."""
@@ -51,25 +62,58 @@ class Options:
             ("--schedule", self.schedule, SCHEDULES),
             ("--scaling", self.scaling, SCALINGS),
             ("--dtype", self.dtype, DTYPES),
+            ("--norm", self.norm or "batch_norm", tuple(NORMS)),
         ):
             check.choice(value, choices, "train", name)
         check.number(self.validation_fraction, "train", "--validation-fraction", 0.0, 1.0, open_high=True)
-        if self.patience and not self.validation_fraction:
-            raise ValueError("train expects --patience 0 with --validation-fraction 0: there is nothing to watch")
-        self.make_optimizer()
+        check.number(self.dropout, "train", "--dropout", 0.0, 1.0, open_high=True)
+        for name, limit, most in (("--clip-norm", self.clip_norm, float("inf")), ("--ema", self.ema, 1.0)):
+            if limit is not None and not check.number(limit, "train", name, 0.0, most, open_high=True):
+                raise ValueError(f"train expects {name} greater than 0, got 0")
+        if (self.patience or self.monitor) and not self.validation_fraction:
+            name = "--patience 0" if self.patience else "no --monitor"
+            raise ValueError(f"train expects {name} with --validation-fraction 0: there is nothing to watch")
+        check.number(self.warmup, "train", "--warmup", 0.0, 1.0)
+        if self.warmup and not issubclass(CURVES[self.schedule], Warmed):
+            raise ValueError(f"train expects no --warmup with --schedule {self.schedule}: it has its own")
         CrossEntropyLoss(label_smoothing=self.label_smoothing or 0.0)
-        mlp([1, *self.hidden, 1], self.activation, init=self.init, rng=0)
+        self._check_no_decay(self.make_model(1, 1))
+
+    def _check_no_decay(self, model: Sequential) -> None:
+        if self.no_decay and not self.make_optimizer().weight_decay:
+            raise ValueError("train expects --weight-decay with --no-decay: there is none")
+        for pattern in self.no_decay:
+            if not any(fnmatchcase(name, pattern) for name in model.parameters()):
+                raise ValueError(f"train expects --no-decay to match {', '.join(model.parameters())}; got {pattern!r}")
+
+    def make_model(self, features: int, outputs: int) -> Sequential:
+        """Make the network."""
+        return mlp(
+            [features, *self.hidden, outputs],
+            self.activation,
+            init=self.init,
+            norm=self.norm,
+            dropout=self.dropout,
+            dtype=self.dtype,
+            rng=self.seed,
+        )
 
     def make_optimizer(self) -> Optimizer:
         """Make the optimizer, with its own learning rate and weight decay where none are given."""
-        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
+        own: dict[str, Any] = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
+        if self.no_decay:
+            own["groups"] = {pattern: {"weight_decay": 0.0} for pattern in self.no_decay}
         lr = RATES[self.optimizer] if self.lr is None else self.lr
-        return named_optimizer(self.optimizer, "train", lr=lr, **decay)
+        return named_optimizer(self.optimizer, "train", lr=lr, **own)
+
+    def make_trainer(self, model: Sequential, loss: Loss) -> Trainer:
+        """Make what trains a network."""
+        return Trainer(model, loss, self.make_optimizer(), self.clip_norm, ema=self.ema)
 
     def resolve(self, data: Dataset) -> dict[str, Any]:
         """Return all options with their values for this data, as the model's file keeps them.
 
-        Which metrics and figure to watch is among them where it was said.
+        Those with a default are among them where they were said.
         """
         if data.task == "regression" and self.label_smoothing:
             raise ValueError("train expects no --label-smoothing for a regression: there are no classes")
@@ -81,11 +125,10 @@ class Options:
             scaling = "scale" if data.feature_names == () and not data.name.endswith(".npz") else "standardize"
         if self.metric and not self.validation_fraction:
             raise ValueError("train expects no --metric with --validation-fraction 0: they are of the validation rows")
-        if self.monitor != WATCHED and not self.patience:
-            raise ValueError("train expects --patience with --monitor: without it nothing is watched")
         figures = [WATCHED, *(f"val_{name}" for name in (*(["accuracy"] if data.classes else []), *self.metric))]
-        check.choice(self.monitor, figures, "train", "--monitor")
+        check.choice(self.monitor or WATCHED, figures, "train", "--monitor")
         chosen = self.make_optimizer()
         settled = {"lr": chosen.lr, "weight_decay": chosen.weight_decay}
         options = asdict(self) | settled | {"label_smoothing": smoothing, "scaling": scaling}
-        return {name: value for name, value in options.items() if name not in UNSAID or value != UNSAID[name]}
+        usual = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in options.items() if value != usual[name]}

@@ -144,21 +144,40 @@ def describe(run: Run) -> dict[str, str]:
     data, options, model = run.data, run.options, run.pipeline.model
     rows = ", ".join(f"{thousands(len(x))} {name}" for name, (x, _) in run.parts.items())
     kind = f"{len(data.classes)} classes" if data.classes else "regression"
-    sizes = [model.in_features, *(layer.out_features for layer in model)]
     loss = "softmax cross-entropy" if data.classes else "mean squared error of standardised targets"
     if options["label_smoothing"]:
         loss += f", label smoothing {options['label_smoothing']:g}"
-    falling = {"linear": " falling to 0", "constant": ""}.get(options["schedule"], f" by {options['schedule']}")
-    decay = f", weight decay {options['weight_decay']:g}" if options["weight_decay"] else ""
     return {
         "data": f"{data.name}, {kind}, {model.in_features} features ({options['scaling']})",
         "rows": rows,
-        "network": f"{'-'.join(map(str, sizes))}, {options['activation']}, {options['dtype']}",
+        "network": _network(model.in_features, model.out_features, options),
         "parameters": thousands(sum(p.size for p in model.parameters().values())),
         "loss": loss,
-        "optimizer": f"{options['optimizer']}, lr {options['lr']:g}{falling}{decay}, batch {options['batch_size']}",
+        "optimizer": _optimizer(options),
         "threads": str(get_num_threads()),
     }
+
+
+def _network(in_features: int, out_features: int, options: Mapping[str, Any]) -> str:
+    said = ["-".join(map(str, [in_features, *options["hidden"], out_features]))]
+    said += [options["norm"]] if "norm" in options else []
+    said += [options["activation"]]
+    said += [f"dropout {options['dropout']:g}"] if "dropout" in options else []
+    return ", ".join([*said, options["dtype"]])
+
+
+def _optimizer(options: Mapping[str, Any]) -> str:
+    lr = f"lr {options['lr']:g}"
+    lr += {"linear": " falling to 0", "constant": ""}.get(options["schedule"], f" by {options['schedule']}")
+    lr += f" after a warm-up of {options['warmup']:g}" if "warmup" in options else ""
+    said = [options["optimizer"], lr]
+    if options["weight_decay"]:
+        none = f" (none of {', '.join(options['no_decay'])})" if "no_decay" in options else ""
+        said.append(f"weight decay {options['weight_decay']:g}{none}")
+    said.append(f"batch {options['batch_size']}")
+    said += [f"gradients' norm at most {options['clip_norm']:g}"] if "clip_norm" in options else []
+    said += [f"averages by {options['ema']:g}"] if "ema" in options else []
+    return ", ".join(said)
 
 
 def describe_result(result: Result, progress: RunProgress) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from fastbp.data.datasets import load_dataset, train_validation_split
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.tables import SUFFIXES
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
-from fastbp.nn.mlp import mlp
 from fastbp.train.callbacks import Callback, Checkpoint
 from fastbp.train.monitors import EarlyStopping
 from fastbp.train.not_finite import NotFiniteError
 from fastbp.train.progress import Progress
+from fastbp.train.rows import check_last_batch
 from fastbp.train.trainer import Trainer
 from fastbp.train.view import TrainerView
 
@@ -30,16 +29,20 @@ CHECKPOINT_SECONDS = 30
 
 
 class Rates(Callback):
-    """Sets the learning rate: "linear" lowers it to 0 epoch by epoch; other curves are schedules of all steps."""
+    """Sets the learning rate: schedules of all steps, but without a warm-up "linear" lowers it to 0 epoch by epoch.
 
-    def __init__(self, lr: float, epochs: int, kind: str) -> None:
-        self.lr, self.epochs, self.kind = lr, epochs, kind
+    options : those of the run, as `Options.resolve` returns them
+    """
+
+    def __init__(self, options: Table) -> None:
+        self.lr, self.epochs, self.kind = options["lr"], options["epochs"], options["schedule"]
+        self.begin = {"warmup": options["warmup"]} if "warmup" in options else {}
 
     def rate(self, epoch: int) -> Any:
         """Return the rate after so many epochs, or the schedule."""
-        if self.kind == "linear":
-            return self.lr * (1 - epoch / self.epochs)
-        return self.lr if self.kind == "constant" else schedules.named(self.kind, self.lr)
+        if self.begin or self.kind not in ("linear", "constant"):
+            return schedules.named(self.kind, self.lr, **self.begin)
+        return self.lr if self.kind == "constant" else self.lr * (1 - epoch / self.epochs)
 
     def on_fit_begin(self, trainer: TrainerView) -> None:
         """Set the rate: a run that goes on may do so for another number of epochs."""
@@ -164,18 +167,13 @@ class Run:
         scaler = Scaler.fit(x, resolved["scaling"])
         target_scaler = None if data.classes else Scaler.fit(y, "standardize")
         if trainer is None:
-            model = mlp(
-                [x.shape[1], *options.hidden, len(data.classes) or y.shape[1]],
-                options.activation,
-                init=options.init,
-                dtype=options.dtype,
-                rng=options.seed,
-            )
+            model = options.make_model(x.shape[1], len(data.classes) or y.shape[1])
             scalers = {"scaler": scaler.to_dict(), "target_scaler": target_scaler and target_scaler.to_dict()}
             model.metadata = known | scalers
             loss = CrossEntropyLoss(label_smoothing=resolved["label_smoothing"]) if data.classes else MSELoss()
-            trainer = Trainer(model, loss, options.make_optimizer())
-        self.trainer = trainer
+            trainer = options.make_trainer(model, loss)
+        check_last_batch(trainer.model, len(x), min(options.batch_size, len(x)))
+        self.trainer, self._asked = trainer, options
         self.pipeline = Pipeline(trainer.model, scaler, target_scaler)
         y = self.parts.get("validation", self.parts["train"])[1]
         self.pipeline.metrics(np.zeros((len(y), trainer.model.out_features), trainer.model.dtype), y)  # checks them
@@ -186,7 +184,7 @@ class Run:
         trainer = Trainer.load_checkpoint(checkpoint)
         meta = trainer.model.metadata
         try:
-            listed = {name: tuple(meta["options"].get(name, ())) for name in ("hidden", "metric")}
+            listed = {name: tuple(meta["options"].get(name, ())) for name in ("hidden", "metric", "no_decay")}
             before = Options(**meta["options"] | listed)
             asked = {"data": meta["source"]["path"], "target": meta["target"], "task": meta["task"]}
             _ = meta["source"]["train_rows"], meta["data"]["name"], meta["data"]["test_rows"]
@@ -215,22 +213,19 @@ class Run:
             raise ValueError(f"--resume expects --epochs of more than the {done} that are done, got {epochs}")
         meta["options"]["epochs"] = epochs
         meta["continued"] = [*meta.get("continued", []), [done, was]]
-        kind = self.options["schedule"]
-        rate = Rates(self.options["lr"], epochs, kind).rate(done)
-        if kind == "linear":
-            how = f"falls from {rate:g} to 0"
+        rate = Rates(self.options).rate(done)
+        if isinstance(rate, schedules.Schedule):
+            how = f"goes along {rate} of all of them"
         else:
-            how = f"stays {rate:g}" if kind == "constant" else f"goes along {rate} of all of them"
+            how = f"stays {rate:g}" if self.options["schedule"] == "constant" else f"falls from {rate:g} to 0"
         return f"{done} of {was} epochs are done: goes on to {epochs}, and the learning rate {how} until then."
 
     def compile(self) -> None:
         """Compile, or take from the cache, what the run calls: by a smallest network like its own."""
-        classes, dtype = bool(self.data.classes), self.pipeline.model.dtype
-        sizes = [1] * len(self.pipeline.model) + [2 if classes else 1]
-        twin = Trainer(
-            mlp(sizes, self.options["activation"], dtype=dtype, rng=0), self.trainer.loss, copy(self.trainer.optimizer)
-        )
-        x, y = [[0.0]], [0] if classes else [[0.0]]
+        classes = bool(self.data.classes)
+        small = replace(self._asked, hidden=(1,) * len(self._asked.hidden))
+        twin = small.make_trainer(small.make_model(1, 2 if classes else 1), self.trainer.loss)
+        x, y = [[0.0]] * 2, [0, 0] if classes else [[0.0]] * 2
         twin.fit(x, y, validation_data=(x, y), progress=Progress())
 
     def train(self, progress: Progress, checkpoint: Path, tell: Callable[[str], None]) -> Result:
@@ -242,10 +237,11 @@ class Run:
         ready = {
             name: (pipeline.inputs(x), pipeline.targets(y)) for name, (x, y) in self.parts.items() if name != "test"
         }
-        rates = Rates(options["lr"], options["epochs"], options["schedule"])
-        saves = Saves(checkpoint, tell)
-        watched, patience = options.get("monitor", WATCHED), options["patience"]
-        stopping = EarlyStopping(watched, patience) if patience else None
+        rates, saves = Rates(options), Saves(checkpoint, tell)
+        watched, patience = options.get("monitor"), options["patience"]
+        stopping = None
+        if watched or patience:  # without patience it stops nothing, and brings the best parameters back
+            stopping = EarlyStopping(watched or WATCHED, patience or options["epochs"])
         interrupted = diverged = None
         try:
             trainer.fit(
@@ -274,5 +270,7 @@ class Run:
             raise
         if not diverged and not np.isfinite(pipeline.model._params).all():
             diverged = f"parameters are infinite after epoch {trainer.history.epochs}"
+        if trainer.ema is not None:
+            pipeline = replace(pipeline, model=trainer.averaged_model())
         best_epoch = stopping.best_epoch if stopping else None
         return Result(pipeline, trainer, self.parts, best_epoch, interrupted, diverged, saves.failure)

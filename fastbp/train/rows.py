@@ -17,6 +17,20 @@ from fastbp.train.staging import Staging
 from fastbp.train.state import RunState
 
 
+def check_last_batch(model: Sequential, rows: int, batch_size: int) -> None:
+    """Raise ValueError if a batch of an epoch has too few rows for a layer that couples them."""
+    last = rows % batch_size or batch_size
+    if last >= model._fewest_rows:
+        return
+    fits = next((size for size in range(batch_size - 1, 1, -1) if rows % size != 1), None)
+    hint = "" if fits is None else f": choose another batch_size, such as {fits}, or leave a row out"
+    names = ", ".join(model._coupling)
+    raise ValueError(
+        f"fit expects batches of at least 2 rows for {names}, and {rows} rows in batches of {batch_size} end with "
+        f"one of {last}{hint}"
+    )
+
+
 class Rows:
     """All rows of a run, as its epochs take them: batch after batch, in an order.
 
@@ -45,16 +59,7 @@ class Rows:
 
     def check(self, model: Sequential, rows: int, batch_size: int) -> None:
         """Raise ValueError if a batch of an epoch has too few rows for a layer that couples them."""
-        last = rows % batch_size or batch_size
-        if last >= model._fewest_rows:
-            return
-        fits = next((size for size in range(batch_size - 1, 1, -1) if rows % size != 1), None)
-        hint = "" if fits is None else f": choose another batch_size, such as {fits}, or leave a row out"
-        names = ", ".join(model._coupling)
-        raise ValueError(
-            f"fit expects batches of at least 2 rows for {names}, and {rows} rows in batches of {batch_size} end with "
-            f"one of {last}{hint}"
-        )
+        check_last_batch(model, rows, batch_size)
 
     def begin(self, run: RunState | None, rows: int, batch_size: int) -> tuple[int, int, bool]:
         """Return rows, batch size and order as `RunState` has them."""

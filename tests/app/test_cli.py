@@ -194,7 +194,7 @@ def test_metrics_are_in_the_history_and_the_report_and_one_may_be_watched(succee
             ["--metric", "auc", "--patience", 2, "--monitor", "val_f1"],
             "one of val_loss, val_accuracy, val_auc; got 'val_f1'",
         ),
-        (["--monitor", "val_accuracy"], "expects --patience with --monitor"),
+        (["--monitor", "val_accuracy", "--validation-fraction", 0], "no --monitor with --validation-fraction 0"),
         (["--metric", "auc", "--validation-fraction", 0], "no --metric with --validation-fraction 0"),
         (
             ["--metric", "auc", "--patience", 2, "--monitor", "val_auc"],

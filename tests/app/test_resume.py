@@ -157,7 +157,8 @@ def test_resume_knows_data_by_its_rows(tmp_path, stop):
 OTHERS = {
     "hidden": "16,8", "activation": "tanh", "init": "he_normal", "dtype": "float64", "optimizer": "sgd", "lr": 0.5,
     "schedule": "constant", "weight-decay": 0.1, "label-smoothing": 0.2, "batch-size": 7, "patience": 2,
-    "validation-fraction": 0.3, "scaling": "none", "seed": 5, "metric": "auc",
+    "validation-fraction": 0.3, "scaling": "none", "seed": 5, "metric": "auc", "norm": "layer_norm", "dropout": 0.2,
+    "warmup": 0.1, "clip-norm": 1.0, "ema": 0.9, "monitor": "val_accuracy",
 }  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def test_a_changed_option_is_refused_by_name(unfinished, name):
 
 def test_all_options_of_a_run_are_among_those_that_are_refused():
     names = {name.replace("_", "-") for name in Options.__dataclass_fields__}
-    assert names == {*OTHERS, "epochs", "monitor"}  # which takes a run with --patience, see test_cli.py
+    assert names == {*OTHERS, "epochs", "no-decay"}  # which takes a run with a weight decay, see test_recipes.py
 
 
 def test_the_same_options_may_be_typed_again(unfinished, tmp_path):

@@ -1,0 +1,83 @@
+"""The arguments of `fastbp train` as they are typed: their types, and what ``--help`` says of them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastbp.app.options import DTYPES, LABEL_SMOOTHING, RATES, SCALINGS, SCHEDULES, WATCHED
+from fastbp.kernels.activations import ACTIVATIONS
+from fastbp.nn.mlp import NORMS
+from fastbp.train.metrics import metric_names
+
+
+def names(options: Any) -> str:
+    """Return names as help texts list them."""
+    return ", ".join(options)
+
+
+_OWN_RATES = names(f"{name} {rate:g}" for name, rate in RATES.items())
+
+# The data
+Data = Annotated[
+    str, typer.Argument(help="digits, a folder of IDX files (MNIST's names), or an .npz, .csv or .parquet file.")
+]
+Target = Annotated[str | None, typer.Option(help="The column to predict, of a .csv or .parquet file.")]
+Task = Annotated[str | None, typer.Option(help="classification or regression; else the target tells.")]
+Scaling = Annotated[str, typer.Option(help=f"{names(SCALINGS)}. auto: scale images, standardize others.")]
+ValidationFraction = Annotated[float, typer.Option(help="The part of the training rows to watch on.")]
+
+# The network
+Hidden = Annotated[str, typer.Option(help="Sizes of the hidden layers; '' for none.")]
+Activation = Annotated[str, typer.Option(help=f"Of the hidden layers: {names(ACTIVATIONS)}.")]
+Norm = Annotated[str | None, typer.Option(help=f"A layer before each of these activations: {names(NORMS)}.")]
+Dropout = Annotated[float, typer.Option(help="Probability with which a number of a hidden layer is dropped.")]
+Init = Annotated[str | None, typer.Option(help="Initial weights, such as he_normal; else by activation.")]
+Dtype = Annotated[str, typer.Option(help=f"{names(DTYPES)}.")]
+
+# The training
+OptimizerName = Annotated[str, typer.Option(help=f"{names(RATES)}.")]
+Rate = Annotated[float | None, typer.Option(help=f"Learning rate; else {_OWN_RATES}.")]
+Schedule = Annotated[
+    str, typer.Option(help=f"Of lr: {names(SCHEDULES)}. linear: to 0 by epochs, or with --warmup by steps.")
+]
+Warmup = Annotated[float, typer.Option(help="The part of the steps in which lr rises, before what --schedule says.")]
+WeightDecay = Annotated[
+    float | None, typer.Option(help="Weight decay as the optimizer means it; else adamw 0.01, others 0.")
+]
+NoDecay = Annotated[
+    list[str] | None, typer.Option(help="Parameters without weight decay, such as '*.bias'; may be repeated.")
+]
+ClipNorm = Annotated[float | None, typer.Option(help="Scale the gradients of a step to a norm of at most this.")]
+Ema = Annotated[
+    float | None,
+    typer.Option(help="Average the parameters over steps, such as 0.999; figures and the model are of the averages."),
+]
+LabelSmoothing = Annotated[
+    float | None,
+    typer.Option(help=f"The part of a label spread over all classes; {LABEL_SMOOTHING} without it."),
+]
+Epochs = Annotated[int, typer.Option(min=1, help="How often to go through the training rows.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Rows of a step.")]
+Metric = Annotated[list[str] | None, typer.Option(help=f"Evaluate it too, each: {metric_names()}.")]
+Patience = Annotated[
+    int, typer.Option(min=0, help=f"Stop after so many epochs without a better --monitor, else {WATCHED}; 0: never.")
+]
+MonitorName = Annotated[
+    str | None,
+    typer.Option(help="Keep the parameters of the epoch with the best of this figure, such as val_accuracy."),
+]
+
+# The run
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads; the result does not depend on them.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the validation rows, the weights, the order and dropout.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the results; runs/NAME without it.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with the run in that folder, as it was asked for; --epochs may be another number."
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Begin anew, though the folder holds another run or an unfinished one.")
+]
