@@ -6,12 +6,24 @@ import fastbp
 from fastbp.bench.cases import ADAM_LR, LR, Case, Run, repeated
 
 VERSION = fastbp.__version__
-KINDS = ("step", "loop", "optimizer", "cross_entropy", "dense", "predict", "epoch")
+KINDS = ("step", "layers", "loop", "optimizer", "cross_entropy", "dense", "predict", "epoch")
 
 
 def start(threads: int) -> None:
     """Set the number of threads."""
     fastbp.set_num_threads(threads)
+
+
+def network(case: Case) -> fastbp.Sequential:
+    """Return the network of a case."""
+    return fastbp.mlp(
+        case.sizes,
+        case.activation,
+        output_activation=case.output_activation,
+        norm=case.norm or None,
+        dropout=case.dropout,
+        rng=0,
+    )
 
 
 def prepare(case: Case) -> Run:
@@ -20,7 +32,7 @@ def prepare(case: Case) -> Run:
     if case.kind == "cross_entropy":
         gradient = np.empty_like(x)
         return repeated(lambda: fastbp.softmax_cross_entropy(x, y, out=gradient))
-    model = fastbp.mlp(case.sizes, case.activation, output_activation=case.output_activation, rng=0)
+    model = network(case)
     if case.kind in ("dense", "predict"):
         return repeated(lambda: model.predict(x))
     loss = {"cross_entropy": "softmax_cross_entropy", "mse": "mse"}[case.loss]

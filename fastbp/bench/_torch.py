@@ -10,7 +10,7 @@ from torch.nn import functional
 from fastbp.bench.cases import ADAM_LR, LR, Case, Run, repeated
 
 VERSION = torch.__version__
-KINDS = ("step", "loop", "cross_entropy", "dense", "predict")
+KINDS = ("step", "layers", "loop", "cross_entropy", "dense", "predict")
 ACTIVATIONS = {
     "relu": torch.nn.ReLU,
     "tanh": torch.nn.Tanh,
@@ -18,6 +18,7 @@ ACTIVATIONS = {
     "gelu": torch.nn.GELU,
     "silu": torch.nn.SiLU,
 }
+NORMS = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm, "rms_norm": torch.nn.RMSNorm}
 
 
 def start(threads: int) -> None:
@@ -29,8 +30,12 @@ def network(case: Case) -> torch.nn.Sequential:
     """Return the network of a case."""
     layers: list[torch.nn.Module] = []
     for i, (a, b) in enumerate(pairwise(case.sizes), 2):
-        name = case.activation if i < len(case.sizes) else case.output_activation
-        layers += [torch.nn.Linear(a, b), *([ACTIVATIONS[name]()] if name != "identity" else [])]
+        hidden = i < len(case.sizes)
+        name = case.activation if hidden else case.output_activation
+        layers += [torch.nn.Linear(a, b)]
+        layers += [NORMS[case.norm](b)] if hidden and case.norm else []
+        layers += [ACTIVATIONS[name]()] if name != "identity" else []
+        layers += [torch.nn.Dropout(case.dropout)] if hidden and case.dropout else []
     return torch.nn.Sequential(*layers)
 
 

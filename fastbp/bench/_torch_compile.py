@@ -8,7 +8,7 @@ from fastbp.bench import _torch
 from fastbp.bench.cases import Case, Run
 
 VERSION = torch.__version__
-KINDS = ("step", "loop", "cross_entropy")
+KINDS = ("step", "layers", "loop", "cross_entropy")
 start = _torch.start
 
 

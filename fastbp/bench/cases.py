@@ -18,6 +18,7 @@ CROSS_ENTROPY_FLOPS = 4
 
 KINDS = {
     "step": "A training step",
+    "layers": "A training step with normalization and dropout",
     "loop": "A step of a training loop",
     "optimizer": "Adam in place of SGD",
     "cross_entropy": "Softmax cross-entropy, value and gradient",
@@ -25,7 +26,7 @@ KINDS = {
     "predict": "Prediction of one row",
     "epoch": "An epoch of training",
 }
-TRAINING = ("step", "loop", "optimizer", "epoch")
+TRAINING = ("step", "layers", "loop", "optimizer", "epoch")
 
 
 class Run(NamedTuple):
@@ -56,7 +57,7 @@ class Case:
     ----------
     kind : str
         One of `KINDS`. A step is forward, loss, backward and update on one batch in memory, called from Python as a
-        user calls it; in a loop a library may make many steps in a call.
+        user calls it; so it is with layers. In a loop a library may make many steps in a call.
     sizes : tuple of int
         Of the layers, the input's first; of cross_entropy the number of classes alone.
     batch : int
@@ -65,6 +66,8 @@ class Case:
         Of the hidden layers, and of the last one.
     optimizer, loss : str
         "sgd" (rate 0.01) or "adam" (0.001); "cross_entropy" with class labels or "mse".
+    norm, dropout : str, float
+        Of layers: before and after the activation of each hidden layer, as `fastbp.mlp` has them; "" for none.
     rows : int
         Of the data of an epoch.
     data : str
@@ -78,6 +81,8 @@ class Case:
     output_activation: str = "identity"
     optimizer: str = "sgd"
     loss: str = "cross_entropy"
+    norm: str = ""
+    dropout: float = 0.0
     rows: int = 0
     data: str = "random"
 
@@ -90,6 +95,8 @@ class Case:
             return "x".join(map(str, (self.batch, *self.sizes)))
         words = ["-".join(map(str, self.sizes))]
         words += [self.activation] if self.activation != "relu" else []
+        words += [self.norm] if self.norm else []
+        words += [f"dropout {self.dropout:g}"] if self.dropout else []
         words += [self.loss] if self.loss != "cross_entropy" else []
         words += [self.optimizer] if self.kind in TRAINING and self.optimizer != "sgd" else []
         return f"{' '.join(words)}, {self.batch}"
@@ -101,7 +108,7 @@ class Case:
 
     @property
     def parameters(self) -> int:
-        """Return the number of weights and biases."""
+        """Return the number of weights and biases, those of the dense layers."""
         return sum(a * b + b for a, b in pairwise(self.sizes))
 
     @property
@@ -173,8 +180,15 @@ STEPS = [
     Case("step", (784, 512, 512, 10), 256),
     Case("step", (1024, 4096, 4096, 1000), 512),
 ]
+LAYERS = [
+    *(Case("layers", (784, 512, 512, 10), 256, norm=norm) for norm in ("rms_norm", "layer_norm", "batch_norm")),
+    Case("layers", (784, 512, 512, 10), 256, dropout=0.2),
+    Case("layers", (784, 512, 512, 10), 256, norm="batch_norm", dropout=0.2),
+    Case("layers", (17, 64, 64, 6), 64, norm="layer_norm", dropout=0.1),
+]
 PEERS = [
     *STEPS,
+    *LAYERS,
     Case("loop", (4, 32, 16, 4), 10_000, activation="tanh", loss="mse", optimizer="adam"),
     Case("optimizer", (784, 128, 10), 128, optimizer="adam"),
     Case("optimizer", (784, 512, 512, 10), 256, optimizer="adam"),

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from fastbp.bench import report, workers
-from fastbp.bench.cases import KINDS, PEERS, Case
+from fastbp.bench.cases import KINDS, LAYERS, PEERS, Case
 from fastbp.bench.limits import LIMITS
 from fastbp.bench.measure import Outcome, Timing, Turn, _measure_one, measure
 from fastbp.bench.roofline import roofline
@@ -24,6 +24,7 @@ from fastbp.kernels.simd.caches import caches
 
 SMALL = {
     "step": Case("step", (3, 5, 2), 4),
+    "layers": Case("layers", (3, 5, 2), 4, norm="batch_norm", dropout=0.5),
     "loop": Case("loop", (3, 5, 2), 4, activation="tanh", loss="mse", optimizer="adam"),
     "cross_entropy": Case("cross_entropy", (5,), 4),
     "dense": Case("dense", (3, 5), 4, output_activation="relu"),
@@ -205,6 +206,19 @@ def test_peers_do_their_kinds(library, peer):
         for kind in worker.kinds:
             worker.prepare("case", SMALL[kind])
             assert worker.turn("case", 0.0) > 0
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.label)
+def test_layers_are_the_same_in_pytorch(torch, case):
+    from fastbp.bench import _fastbp, _torch
+
+    ours, theirs = _fastbp.network(case).to_torch(), _torch.network(case)
+    assert [type(each) for each in ours] == [type(each) for each in theirs]
+    assert {name: p.shape for name, p in ours.state_dict().items()} == {
+        name: p.shape for name, p in theirs.state_dict().items()
+    }
+    (dropout, *_) = [each.p for each in theirs if isinstance(each, torch.nn.Dropout)] or [0.0]
+    assert dropout == case.dropout
 
 
 def test_a_worker_of_one_thread_has_one_core():
