@@ -1,11 +1,13 @@
 """The arguments of `fastbp train` as they are typed: their types, and what ``--help`` says of them."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fastbp.app.options import DTYPES, LABEL_SMOOTHING, RATES, SCALINGS, SCHEDULES, WATCHED
+from fastbp.app.options import DTYPES, LABEL_SMOOTHING, RATES, SCALINGS, SCHEDULES, WATCHED, Options
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.nn.mlp import NORMS
 from fastbp.train.metrics import metric_names
@@ -16,6 +18,25 @@ def names(options: Any) -> str:
     return ", ".join(options)
 
 
+def sizes(text: str, name: str = "--hidden", fewest: int = 0) -> tuple[int, ...]:
+    """Return sizes of layers from text, of at least so many; `name` is what errors call it."""
+    try:
+        found = tuple(int(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError:
+        found = (0,)
+    if any(size < 1 for size in found) or len(found) < fewest:
+        raise ValueError(f"{name} expects sizes of layers such as {_SIZES[name]}, got {text!r}")
+    return found
+
+
+def asked(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `Options` takes, from the parameters that typer has read."""
+    found = {field.name: params[field.name] for field in fields(Options)}
+    lists = {name: tuple(found[name] or ()) for name in ("metric", "no_decay")}
+    return found | lists | {"hidden": sizes(found["hidden"])}
+
+
+_SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
 _OWN_RATES = names(f"{name} {rate:g}" for name, rate in RATES.items())
 
 # The data

@@ -1,7 +1,6 @@
 """The command line: `fastbp train`, `evaluate`, `predict`, `bench`, `info`, `warmup`."""
 
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,6 @@ from fastbp.app.session import train_in
 from fastbp.kernels.compile.prebuilt import prebuilt
 
 BENCH_ROUNDS = 9
-SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
 
 
 app = typer.Typer(
@@ -42,16 +40,6 @@ def fastbp_command(
         typer.echo(f"fastbp {fastbp.__version__}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-def _sizes(text: str, name: str = "--hidden", fewest: int = 0) -> tuple[int, ...]:
-    try:
-        sizes = tuple(int(part) for part in text.split(",")) if text.strip() else ()
-    except ValueError:
-        sizes = (0,)
-    if any(size < 1 for size in sizes) or len(sizes) < fewest:
-        raise ValueError(f"{name} expects sizes of layers such as {SIZES[name]}, got {text!r}")
-    return sizes
 
 
 @app.command()
@@ -93,9 +81,7 @@ def train(
     Ctrl-C or a kill (SIGTERM) ends it at the end of a step, what is done is written, and --resume goes on from there;
     after a kill -9 from at most 30 s before.
     """
-    # All that `Options` has is an argument of that name
-    asked = {field.name: context.params[field.name] for field in fields(Options)}
-    asked |= {"hidden": _sizes(hidden), "metric": tuple(metric or ()), "no_decay": tuple(no_decay or ())}
+    asked = arguments.asked(context.params)
     if resume and force:
         raise ValueError("train expects --resume or --force, not both")
     options = None if resume else Options(**asked)
@@ -188,7 +174,7 @@ def bench(
 
     choice(optimizer, ("sgd", "adam"), "bench", "--optimizer")
     fastbp.mlp([1, 1, 1], activation)
-    networks = [_sizes(text, "bench", fewest=2) for text in sizes or []] or USUAL
+    networks = [arguments.sizes(text, "bench", fewest=2) for text in sizes or []] or USUAL
     cases = [Case("step", network, batch, activation, optimizer=optimizer) for network in networks]
     _set_threads(threads)
     console = report.make_console(lasting=False)
