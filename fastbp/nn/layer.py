@@ -53,7 +53,9 @@ class Layer(Guarded):
 
         With False they stay as they are in `Trainer.step`, `fit` and `update`, weight decay included, and the gradients
         are 0. Nothing is computed on the way back for layers below the last one that is trainable. It may be changed
-        between steps and by callbacks; files, checkpoints and copies keep it.
+        between steps and by callbacks; files, checkpoints and copies keep it. `Adam` and its kin correct the bias of
+        their means by the steps of the trainer, so a layer that was frozen from the first step on begins with steps of
+        several times the learning rate: make a new trainer then.
         """
         return self._trainable
 

@@ -57,6 +57,9 @@ def fit_lbfgs(
     there are more, or where a minimum of the training loss is not what is wanted, take a `Trainer`. The outputs of all
     layers for all rows are in memory at once.
 
+    A `BatchNorm` predicts with running statistics, which lag behind the parameters where there are few steps: give it
+    ``momentum=1.0``, and they are those of all rows at the last one.
+
     Parameters
     ----------
     model : Sequential

@@ -149,6 +149,9 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015), as in PyTorch.
 
+    The bias of the means is corrected by the number of steps of the trainer, where PyTorch counts those in which a
+    parameter had a gradient: see ``docs/optimizers.md`` before training a layer that was frozen from the first step on.
+
     Parameters
     ----------
     lr : float or schedule, default 1e-3

@@ -293,3 +293,28 @@ def test_what_is_no_flag_or_would_be_ignored_is_refused():
 
     with pytest.raises(TypeError, match="Mine overrides trainable"):
         Sequential(Mine(3, 2))
+
+
+def test_adam_corrects_the_means_of_a_thawed_layer_by_the_steps_of_the_trainer():
+    model = Sequential(Dense(2, 1, bias=False, dtype="float64", rng=0))
+    trainer = fastbp.Trainer(model, "mse", fastbp.Adam(1e-3))
+    x, ones = np.ones((1, 2)), np.ones((1, 1))  # the gradient is 1 in each step
+
+    def moved(steps):
+        before = model[0].weight.copy()
+        for _ in range(steps):
+            trainer.forward(x)
+            trainer.backward(ones)
+            trainer.update()
+        return (before - model[0].weight)[0, 0]
+
+    model[0].trainable = False
+    assert moved(1000) == 0
+    model[0].trainable = True
+    means, corrections = (1 - 0.9) / np.sqrt(1 - 0.999), (1 - 0.9**1001) / np.sqrt(1 - 0.999**1001)
+    assert moved(1) == pytest.approx(1e-3 * means / corrections, rel=1e-6)
+    model[0].trainable = False
+    moved(1000)
+    model[0].trainable = True
+    trainer = fastbp.Trainer(model, "mse", fastbp.Adam(1e-3))
+    assert moved(1) == pytest.approx(1e-3, rel=1e-6)  # a new trainer counts anew

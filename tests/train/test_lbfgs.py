@@ -129,3 +129,15 @@ def test_what_it_cannot_do_is_refused():
         fastbp.fit_lbfgs(model, x, y, max_steps=0)
     with pytest.raises(TypeError, match="Sequential"):
         fastbp.fit_lbfgs(None, x, y)
+
+
+def test_running_statistics_lag_unless_they_are_those_of_the_last_step_alone():
+    x, y = problem()
+    apart = {}
+    for momentum in (0.1, 1.0):
+        norm = fastbp.BatchNorm(8, momentum=momentum, dtype="float64")
+        hidden = fastbp.Dense(5, 8, dtype="float64", rng=0), norm, fastbp.Activation("tanh")
+        model = fastbp.Sequential(*hidden, fastbp.Dense(8, 3, dtype="float64", rng=1))
+        history = fastbp.fit_lbfgs(model, x, y, max_steps=10)
+        apart[momentum] = abs(fastbp.Trainer(model, optimizer="sgd").evaluate(x, y)["loss"] / history["loss"][-1] - 1)
+    assert apart[1.0] < 0.01 < 0.1 < apart[0.1]  # what is left: running variances are those of rows - 1
