@@ -19,7 +19,6 @@ from ..run.frame import CLASS_WEIGHT, CLASS_WEIGHTS, OPTIONS, ROOM_ROWS, WORK
 from ..run.plan import APPLY_SLOPE, FLAGS, LD, OUT, ROOMY, SLOPE, A, D
 from ..simd.rows import summed
 from .narrow import columns_summed, numbers_narrow
-from .planes import planes_of
 from .registry import IGNORE_INDEX, NARROW, OWN, Loss
 from .softmax import scale_row
 
@@ -96,12 +95,12 @@ def no_hits(r):
     carray(at(r.hits, r.start), r.stop - r.start)[:] = 0.0
 
 
-def numbers_of_rows(loss: Loss, gradient: bool) -> Any:
+def numbers_of_rows(loss: Loss) -> Any:
     """Return the kernel of a loss that is one formula of outputs and targets, for some rows."""
     formula, numbers, by_output = loss.formula, len(loss.numbers), loss.by_output is not None
     assert formula is not None
-    narrow = numbers_narrow(columns_summed(formula, numbers, by_output=by_output, gradient=gradient), gradient)
-    by_row = summed(formula, reads=2 + by_output, writes=1, numbers=1, doubles=numbers, keeps=gradient)
+    narrow = numbers_narrow(columns_summed(formula, numbers, by_output))
+    by_row = summed(formula, reads=2 + by_output, writes=1, numbers=1, doubles=numbers)
 
     @kernel
     def of_rows(r):
@@ -162,17 +161,17 @@ def op_of_loss(loss: Loss, name: str) -> Op:
         ignored="blank_ignored(r, row[APPLY_SLOPE])" if loss.labelled else "pass",
     )
     scope = {
-        "rows_of_loss": rows_of_loss, "of_rows": rows_of(loss, True), "no_hits": no_hits, "APPLY_SLOPE": APPLY_SLOPE,
+        "rows_of_loss": rows_of_loss, "of_rows": rows_of(loss), "no_hits": no_hits, "APPLY_SLOPE": APPLY_SLOPE,
         "through_activation": through_activation, "blank_ignored": blank_ignored,
     }  # fmt: skip
     return Op(function_of(source, name, loss.twin, scope), op_types)
 
 
-def rows_of(loss: Loss, gradient: bool) -> Any:
-    """Return the kernel of a loss for some rows: their losses, and their gradients where there are to be any."""
+def rows_of(loss: Loss) -> Any:
+    """Return the kernel of a loss for some rows: their losses and their gradients."""
     if loss.rows is not None:
-        return loss.rows(gradient)
-    return own_of_rows(loss.row) if loss.row is not None else numbers_of_rows(loss, gradient)
+        return loss.rows()
+    return own_of_rows(loss.row) if loss.row is not None else numbers_of_rows(loss)
 
 
 _OTHER_SOURCE = """
@@ -184,9 +183,5 @@ def {name}(x, frame, row, span, pieces, piece):
 @functools.cache
 def other_op_of_loss(loss: Loss, what: str, name: str) -> Op:
     """Return another op of a loss, see `functions`; the last layer has no activation."""
-    if what == "value":
-        of_rows = rows_of(loss, False)
-    else:
-        of_rows = planes_of(what == "planes")
-    scope = {"rows_of_loss": rows_of_loss, "of_rows": of_rows}
+    scope = {"rows_of_loss": rows_of_loss, "of_rows": loss.others[what]()}
     return Op(function_of(_OTHER_SOURCE.format(name=name), name, loss.twin, scope), op_types)

@@ -23,7 +23,7 @@ def combined(v: Lanes, z: Vec, t: Vec, of_z: Vec, of_t: Vec) -> Vec:
     return of_z * z + of_t * t
 
 
-def rows(gradient):
+def rows():
     """Make the kernel of some rows."""
     import math
 
@@ -47,8 +47,7 @@ def rows(gradient):
             of_both = size * (r.options[OWN] if of_both < r.options[OWN] else of_both)
             cosine = product / of_both
             r.losses[i] = 1.0 - cosine
-            if gradient:
-                combine(z, t, d, real(r.scales[i] * cosine / (size * size)), real(-r.scales[i] / of_both), r.n)
+            combine(z, t, d, real(r.scales[i] * cosine / (size * size)), real(-r.scales[i] / of_both), r.n)
 
     return of_rows
 

@@ -72,12 +72,20 @@ SOFTMAX_LABELS = loss(
     "softmax_labels",
     0,
     labels_twin,
-    rows=made_in("softmax", "labels_of_rows"),
+    rows=made_in("softmax", "labels_of_rows", gradient=True),
     labelled=True,
     hits=True,
-    others=("value", "planes", "value_of_planes"),
+    others={
+        "value": made_in("softmax", "labels_of_rows", gradient=False),
+        "planes": made_in("planes", "planes_of", gradient=True),
+        "value_of_planes": made_in("planes", "planes_of", gradient=False),
+    },
 )
 SOFTMAX_PROBABILITIES = loss(
-    "softmax_probabilities", 1, probabilities_twin, rows=made_in("softmax", "probabilities_of_rows"), others=("value",)
+    "softmax_probabilities",
+    1,
+    probabilities_twin,
+    rows=made_in("softmax", "probabilities_of_rows", gradient=True),
+    others={"value": made_in("softmax", "probabilities_of_rows", gradient=False)},
 )
 SOFTMAX_ONE_HOT = loss("softmax_one_hot", 5, probabilities_twin, rows=made_in("softmax", "one_hot_of_rows"), hits=True)

@@ -33,7 +33,7 @@ def soft_gradient(
     return hard * of_hard + e * of_soft - q * of_teacher
 
 
-def rows(gradient):
+def rows():
     """Make the kernel of some rows. One whose label is no class has the loss NaN."""
     from numba import carray
 
@@ -63,11 +63,10 @@ def rows(gradient):
                 value += keep * (log(hard) + (top - z[label])) if label >= 0 else math.nan
                 of_hard = scale * keep / hard if label >= 0 else math.nan
             r.losses[i] = value
-            if gradient:
-                of_soft = scale * alpha * temperature
-                combine(z, t, d, top, top_t, rate, real(of_hard), real(of_soft / e), real(of_soft / q), n)
-                if label >= 0:
-                    d[label] -= real(scale * keep)
+            of_soft = scale * alpha * temperature
+            combine(z, t, d, top, top_t, rate, real(of_hard), real(of_soft / e), real(of_soft / q), n)
+            if label >= 0:
+                d[label] -= real(scale * keep)
 
     return of_rows
 

@@ -27,7 +27,7 @@ def focal(v: Lanes, loss: Vec, gamma: Vec) -> tuple[Vec, Vec]:
     return v.select(q.equals(0.0), 0.0, power * loss), power * (1.0 + gamma * ratio)
 
 
-def rows(gradient):
+def rows():
     """Make the kernel of some rows: their cross-entropies and gradients, and then this."""
     from numba import carray
 
@@ -36,7 +36,7 @@ def rows(gradient):
     from ..simd.rows import of_one
     from .softmax import labels_of_rows, scale_row
 
-    cross_entropies, of_row = labels_of_rows(gradient), of_one(focal, numbers=2, results=2)
+    cross_entropies, of_row = labels_of_rows(gradient=True), of_one(focal, numbers=2, results=2)
 
     @kernel
     def of_rows(r):
@@ -48,9 +48,8 @@ def rows(gradient):
                 weight = r.class_weight[r.labels[i]] if r.classes > 0 else real(1.0)
                 value, slope = of_row(real(r.losses[i]), gamma)
                 r.losses[i] = float(weight * value)
-                if gradient:
-                    d = at(r.d, i * r.ld)
-                    scale_row(d, d, weight * slope, r.n)
+                d = at(r.d, i * r.ld)
+                scale_row(d, d, weight * slope, r.n)
 
     return of_rows
 

@@ -54,7 +54,7 @@ def twin(z, targets, class_weight, options):
     return value.sum(axis=1), np.concatenate([dmean, (1 - (mean - targets) * dmean) / 2], axis=1)
 
 
-def rows(gradient):
+def rows():
     """Means, then log-variances: the losses of some rows and their gradients."""
     from numba import carray
 
@@ -62,7 +62,7 @@ def rows(gradient):
     from ..compile.pointers import at
     from ..simd.rows import log, summed
 
-    by_row = summed(gaussian_log_variance, reads=3, writes=2, numbers=3, keeps=gradient)
+    by_row = summed(gaussian_log_variance, reads=3, writes=2, numbers=3)
 
     @kernel
     def of_rows(r):

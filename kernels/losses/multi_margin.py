@@ -22,7 +22,7 @@ def margins(v: Lanes, z: Vec, wanted: Vec, scale: Vec, p: Vec) -> tuple[Vec, Vec
     return v.select(squared, short * short, short), slope, slope * scale
 
 
-def rows(gradient):
+def rows():
     """Make the kernel of some rows: the classes before the label, and those behind it."""
     from numba import carray
 
@@ -30,7 +30,7 @@ def rows(gradient):
     from ..compile.pointers import at
     from ..simd.rows import summed
 
-    of_classes = summed(margins, reads=1, writes=1, numbers=3, sums=2, keeps=gradient)
+    of_classes = summed(margins, reads=1, writes=1, numbers=3, sums=2)
 
     @kernel
     def is_first_of_largest(z, label, n):
@@ -47,18 +47,16 @@ def rows(gradient):
             z, d, label = at(r.z, i * r.ld), at(r.d, i * r.ld), r.labels[i]
             if label == r.options[IGNORE_INDEX]:
                 r.losses[i] = 0.0
-                if gradient:
-                    carray(d, n)[:] = real(0.0)
-                    r.hits[i] = 0.0
+                carray(d, n)[:] = real(0.0)
+                r.hits[i] = 0.0
                 continue
             weight = (r.class_weight[label] if r.classes > 0 else real(1.0)) / real(n)
             scale, wanted = weight * real(r.scales[i]), z[label] - margin
             before, slopes = of_classes(z, d, wanted, scale, p, label)
             behind, more = of_classes(at(z, label + 1), at(d, label + 1), wanted, scale, p, n - label - 1)
             r.losses[i] = weight * (before + behind)
-            if gradient:
-                d[label] = real(-scale * (slopes + more))
-                r.hits[i] = is_first_of_largest(z, label, n)
+            d[label] = real(-scale * (slopes + more))
+            r.hits[i] = is_first_of_largest(z, label, n)
 
     return of_rows
 

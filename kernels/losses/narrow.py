@@ -88,13 +88,13 @@ def softmax_columns(gradient: bool) -> Any:
     )
 
 
-def columns_summed(formula: Callable[..., Any], doubles: int, *, by_output: bool, gradient: bool) -> Any:
+def columns_summed(formula: Callable[..., Any], doubles: int, by_output: bool) -> Any:
     """Make ``f(z, targets, each, scale, own, columns, width, count, sums)`` of a loss of two numbers.
 
     The formula is ``formula(lanes, z, target, scale, *own)`` and returns the loss and the gradient, as in
     `simd.rows.summed`; `by_output` it takes a number of the column before scale.
 
-    z, targets : panels of `columns` and `width` vectors; z receives the gradient, if there is to be one
+    z, targets : panels of `columns` and `width` vectors; z receives the gradient
     each : a number for each column, read `by_output`; the targets are repeated then, until there is one for each
     scale, sums : float64, one number for each of the first `count` lanes, read and written: each row's factor and sum
     own : so many `doubles`, the loss's own numbers
@@ -116,8 +116,7 @@ def columns_summed(formula: Callable[..., Any], doubles: int, *, by_output: bool
             target = lanes.load(b.gep(targets, [offset]))
             of_column = [lanes.splat(b.load(b.gep(each, [c])))] if by_output else []
             term, slope = formula(lanes, lanes.load(place), target, *of_column, factor, *numbers)
-            if gradient:
-                lanes.store(slope, place)
+            lanes.store(slope, place)
             total.set(total.get() + lanes.widen(term))
         wide.store(total.get(), sums, rows)
         return context.get_dummy_value()
@@ -186,7 +185,7 @@ def labels_narrow(gradient: bool) -> Any:
     return narrow
 
 
-def numbers_narrow(by_columns: Any, gradient: bool) -> Any:
+def numbers_narrow(by_columns: Any) -> Any:
     """Make the kernel of a loss of numbers, of at most NARROW columns, for some rows; see `columns_summed`."""
 
     @kernel
@@ -201,7 +200,6 @@ def numbers_narrow(by_columns: Any, gradient: bool) -> Any:
             turn(at(r.targets, first * r.width), r.width, r.width, count, given, lanes)
             sums = at(r.losses, first)
             by_columns(panel, given, r.class_weight, at(scales, first), own, r.n, r.width, count, sums)
-            if gradient:
-                turn_back(at(r.d, first * r.ld), r.ld, r.n, count, panel, lanes)
+            turn_back(at(r.d, first * r.ld), r.ld, r.n, count, panel, lanes)
 
     return narrow

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..registry import Number, Public, add
@@ -32,8 +32,8 @@ class Loss:
     outputs_per_term : how many outputs there are for each term of the mean; None where a row is one term
     formula : (lanes, z, t, scale, *own) to the terms and their gradients times scale, as vector instructions; None
         where a row is put together from several passes. With `by_output` it is (lanes, z, t, number, scale, *own)
-    rows : whether there is a gradient, to the kernel of some `compiled.Rows`, where a row takes several passes; called
-        when it is to be compiled, and imports Numba then
+    rows : makes the kernel of some `compiled.Rows`, where a row takes several passes; called when it is to be compiled,
+        and imports Numba then
     numbers : its own, which the formula takes in this order
     by_output : a number for each output; kernels have them as `class_weight`. With class labels it is a weight of the
         row's loss, which does not count in the mean
@@ -47,8 +47,8 @@ class Loss:
         by in the tests
     row : (z, target, dz) fills dz and returns the loss of one row, in plain Numba: a user's own
     labelled, hits : whether targets are class labels; whether a row has a class, so that there is an accuracy
-    others : what else there is of it beside a step's op, see `functions.other_op_of_loss`; "value" alone where that is
-        much less work, as each op costs a wheel seconds
+    others : what else there is of it beside a step's op, see `functions.other_op_of_loss`, and what makes its kernel,
+        as `rows`; "value" alone where that is much less work, as each op costs a wheel seconds
     """
 
     name: str
@@ -56,7 +56,7 @@ class Loss:
     twin: Callable[..., Any]
     outputs_per_term: int | None = None
     formula: Callable[..., Any] | None = None
-    rows: Callable[[bool], Any] | None = None
+    rows: Callable[[], Any] | None = None
     numbers: tuple[Number, ...] = ()
     by_output: Number | None = None
     repeats: bool = False
@@ -68,16 +68,16 @@ class Loss:
     row: Callable[..., Any] | None = None
     labelled: bool = False
     hits: bool = False
-    others: tuple[str, ...] = ()
+    others: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
     def terms(self, outputs: int) -> int:
         """Return how many terms of the mean a row of outputs has."""
         return outputs // self.outputs_per_term if self.outputs_per_term else 1
 
 
-def made_in(module: str, name: str) -> Callable[[bool], Any]:
+def made_in(module: str, name: str, **options: Any) -> Callable[[], Any]:
     """Return `rows` of a loss that are made by a function of another module here, which imports Numba."""
-    return lambda gradient: getattr(importlib.import_module(f".{module}", __package__), name)(gradient)
+    return lambda: getattr(importlib.import_module(f".{module}", __package__), name)(**options)
 
 
 LOSSES: dict[str, Loss] = {}

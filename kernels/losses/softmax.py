@@ -152,15 +152,14 @@ def probabilities_of_rows(gradient: bool) -> Any:
     return of_rows
 
 
-def one_hot_of_rows(gradient: bool) -> Any:
+def one_hot_of_rows() -> Any:
     """Make the kernel of probabilities that are rows with a single 1: the same, and whether they are hit."""
-    probabilities = probabilities_of_rows(gradient)
+    probabilities = probabilities_of_rows(gradient=True)
 
     @kernel
     def of_rows(r):
-        if gradient:
-            for i in range(r.start, r.stop):
-                r.hits[i] = hits_one_hot(at(r.z, i * r.ld), at(r.targets, i * r.width), r.n)
+        for i in range(r.start, r.stop):
+            r.hits[i] = hits_one_hot(at(r.z, i * r.ld), at(r.targets, i * r.width), r.n)
         probabilities(r)
 
     return of_rows
