@@ -75,10 +75,10 @@ def _run_of(trainer: Evaluating, asked: Asked) -> RunState:
 
 def _go_on(trainer: Evaluating, asked: Asked, run: RunState, listeners: Listeners, progress: Progress) -> None:
     """Go on with a run from where it is to the end of its last epoch."""
-    given, epochs = asked.given, asked.epochs
-    with progress.fit(epochs, given.rows_of(run), trainer._step_work, run.history.epochs + run.done / run.steps):
+    given, epochs, done = asked.given, asked.epochs, run.done
+    with progress.fit(epochs, given.rows_of(run), trainer._step_work, run.history.epochs + done / run.steps):
         # Of an epoch or of a multiple of `every` whose end some callbacks were not told of before an interruption
-        listeners.tell_of_steps(run.done, call=False)
+        listeners.tell_of_steps(done, call=False)
         while True:
             listeners.tell_of_epoch()
             if run.stopped or run.history.epochs >= epochs:
@@ -94,7 +94,8 @@ def figure_names(trainer: Evaluating, samples: Samples, validation: Validation) 
     loss, outputs = trainer.loss, trainer.model.out_features
     names = ["loss", *(one.name for one in chosen_metrics((), loss, samples, outputs, "fit"))]
     names += ["lr"] if isinstance(trainer.optimizer.lr, Schedule) else []
-    names += validation.names(samples, partial(samples_of, trainer), loss, outputs)
+    if validation:
+        names += validation.names(samples, partial(samples_of, trainer), loss, outputs)
     own = type(trainer).evaluate is Evaluating.evaluate  # what that of a subclass adds is known after an epoch
     if not own:
         validation.check(trainer.evaluate)

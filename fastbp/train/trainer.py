@@ -235,16 +235,16 @@ class Trainer(Evaluating):
         shows = what_shows(progress)
         with compiling(progress):
             validation = Validation(validation_data, validation_split, metrics)
-            checked = partial(samples_of, self, calls=VALIDATED if validation else RUN)
+            calls = VALIDATED if validation else RUN
             given: Rows | Batches
             if y is None:
                 other_size = None if batch_size == BATCH_SIZE else batch_size
                 refuse(batch_size=other_size, sample_weight=sample_weight, validation_split=validation_split)
-                given = Batches(x, steps_per_epoch, checked)
+                given = Batches(x, steps_per_epoch, partial(samples_of, self, calls=calls))
             elif steps_per_epoch is not None:
                 raise ValueError("fit expects steps_per_epoch with an iterable of batches alone, got it with x and y")
             else:
-                given = Rows(checked(x, y, sample_weight), shuffle)
+                given = Rows(samples_of(self, x, y, sample_weight, calls), shuffle)
             epochs = check.integer(epochs, "fit", "epochs")
             batch_size = check.integer(batch_size, "fit", "batch_size")
             generator = check.generator(rng, "fit")

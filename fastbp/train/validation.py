@@ -45,8 +45,6 @@ class Validation:
         samples : what the run is given
         inputs : checks what is evaluated
         """
-        if not self:
-            return []
         if self.data is not None:
             samples = inputs(*(*self.data, None)[:3])
             samples = samples._replace(targets=samples.targets.as_classes())
