@@ -13,7 +13,7 @@ from fastbp.kernels.ops.kinds.activation import ACTIVATION
 from fastbp.kernels.ops.kinds.blend import BLEND
 from fastbp.kernels.ops.kinds.prelu import PRELU
 from fastbp.kernels.run.plan import Layer as Row
-from fastbp.nn.layer import Layer, known
+from fastbp.nn.layer import WITHOUT_PARAMETERS, Layer, known
 from fastbp.nn.own_activations import OwnActivation, chosen_activation
 from fastbp.nn.weighted import Weighted
 
@@ -51,16 +51,7 @@ class Activation(Layer):
     out_features: Final[int | None]  # type: ignore[misc]
     dtype: Final[np.dtype[Any] | None]  # type: ignore[misc]
 
-    _compiled: ClassVar = (
-        "in_features",
-        "out_features",
-        "dtype",
-        "__call__",
-        "call",
-        "forward",
-        "backward",
-        "trainable",
-    )
+    _compiled: ClassVar = WITHOUT_PARAMETERS
 
     def __init__(self, activation: str | OwnActivation) -> None:
         self._kind, self._given = chosen_activation(activation, "Activation"), activation

@@ -15,6 +15,8 @@ from fastbp.kernels.run.plan import Layer as Row
 Array = NDArray[Any]
 # Layers by the name of their class, as files have them
 LAYERS: dict[str, type["Layer"]] = {}
+# What the kernels take the place of in a layer without parameters; "call" is Keras's name.
+WITHOUT_PARAMETERS = ("in_features", "out_features", "dtype", "__call__", "call", "forward", "backward", "trainable")
 
 
 class Layer(Guarded):

@@ -15,7 +15,7 @@ from fastbp.kernels.ops.registry import Buffer, Kind
 from fastbp.kernels.registry import Public
 from fastbp.kernels.run.plan import Layer as Row
 from fastbp.nn import buffers
-from fastbp.nn.layer import LAYERS, Layer, known
+from fastbp.nn.layer import LAYERS, WITHOUT_PARAMETERS, Layer, known
 from fastbp.nn.weighted import Weighted
 
 __all__ = ["MADE", "OfKind", "publish"]
@@ -33,16 +33,7 @@ class OfKind(Layer):
     _public: ClassVar[Public]
     _parameters: ClassVar[dict[str, inspect.Parameter]]  # of the constructor
     _arguments: dict[str, Any]  # its arguments, checked, by name
-    _compiled: ClassVar[tuple[str, ...]] = (
-        "in_features",
-        "out_features",
-        "dtype",
-        "__call__",
-        "call",
-        "forward",
-        "backward",
-        "trainable",
-    )
+    _compiled: ClassVar[tuple[str, ...]] = WITHOUT_PARAMETERS
 
     def _begin(self, given: dict[str, Any]) -> None:
         """Take the constructor's arguments."""
