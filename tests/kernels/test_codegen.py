@@ -175,15 +175,6 @@ def test_the_peak_is_full_width_fmas_and_nothing_else(compiled_entries):
         assert len(loop) - len(fmas) <= 3  # the count and the jump
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", OUTLINED)
-def test_no_outlined_function_calls_libm(name, dtype):
-    text = outlined_assembly(name, dtype)
-    assert OUTLINED[name].function.__name__ in text
-    # Older LLVMs leave the root of a number below zero to libm. It is exact, and there is one a call, in an update.
-    assert set(libm_calls(text)) <= {"sqrt"}
-
-
 @pytest.fixture(scope="module")
 def compiled_entries(training):
     """Call every entry once with float32."""
@@ -338,25 +329,36 @@ def stack_frames(text):
     return [int(number) for number in re.findall(r"sub[ql]?\s+\$(\d+), %[re]sp", text)]
 
 
-@functools.cache
-def deepest(name, dtype):
-    """Return the most stack that an outlined function takes, with those that it names, as if each were in one call."""
-    text = outlined_assembly(name, dtype)
-    own = sum(stack_frames(text)) + 8 * text.count("pushq") + 64 * len(re.findall(r"and[ql]?\s+\$-\d+, %[re]sp", text))
-    symbols = {other: f"{part.symbol(numba.from_dtype(np.dtype(dtype)))}" for other, part in OUTLINED.items()}
-    return own + max(
-        (deepest(other, dtype) for other in OUTLINED if other != name and symbols[other] in text), default=0
-    )
+def own_stack(text):
+    """Return how many bytes of stack the functions of an assembly text take, as if each were in one call."""
+    return sum(stack_frames(text)) + 8 * text.count("pushq") + 64 * len(re.findall(r"and[ql]?\s+\$-\d+, %[re]sp", text))
+
+
+def deepest(name, own, named):
+    """Return the most stack that an outlined function takes, with those that it names."""
+    return own[name] + max((deepest(other, own, named) for other in named[name]), default=0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_path_of_calls_takes_40_kib_of_stack(dtype):
-    """What a table names is called by its address: an op, a loss or an update, and in that a formula's pass."""
-    most = {}
+def test_no_outlined_function_calls_libm_and_no_path_of_calls_takes_40_kib_of_stack(dtype):
+    """What a table names is called by its address: an op, a loss or an update, and in that a formula's pass.
+
+    Both claims in one test: all functions are compiled for it, and written as assembly once.
+    """
+    symbols = {part.symbol(numba.from_dtype(np.dtype(dtype))): name for name, part in OUTLINED.items()}
+    own, named, libm, most = {}, {}, {}, {}
+    for name, part in OUTLINED.items():
+        text = outlined_assembly(name, dtype)
+        assert part.function.__name__ in text
+        own[name] = own_stack(text)
+        named[name] = {symbols[symbol] for symbol in symbols if symbol in text} - {name}
+        # Older LLVMs leave the root of a number below zero to libm. It is exact, and there is one a call, in an update.
+        libm[name] = set(libm_calls(text)) - {"sqrt"}
+    assert {name: calls for name, calls in libm.items() if calls} == {}
     for name in OUTLINED:
         room = name.partition(".")[0]
         level = {"activations": 2, "ops": 1, "losses": 1, "optimizers": 1}.get(room, 0)
-        most[level] = max(most.get(level, 0), deepest(name, dtype))
+        most[level] = max(most.get(level, 0), deepest(name, own, named))
     assert len(most) == 3
     assert 4 << 10 < sum(most.values()) < 40 << 10, most
 
