@@ -1,0 +1,1 @@
+"""Readers of tables: which table does a file hold."""

@@ -1,0 +1,149 @@
+"""What passes from the readers of tables to those who make features of columns: a table, and all that is wrong with it.
+
+Readers do not decide what a column means, and what makes features of columns opens no file.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow
+
+MOST_TROUBLES = 8  # that a message tells one by one
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a file, where that is not to be found out; None leaves it to the reader.
+
+    Attributes
+    ----------
+    separator : str, optional
+        The character between the fields of a line; ``" "`` means any run of spaces.
+    decimal : {".", ","}, optional
+        The decimal mark of numbers.
+    encoding : str, optional
+        The name of an encoding that Python knows, such as ``"cp1252"``.
+    header : bool, optional
+        Whether the first line names the columns.
+    quote : str, optional
+        The character around fields that hold the separator; ``""`` for none.
+    missing : tuple of str
+        Further texts that stand for a missing value, beside those that always do.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    quote: str | None = None
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no file could be read by."""
+        for name, value in (("separator", self.separator), ("quote", self.quote)):
+            if value is not None and (len(value) > 1 or value in "\r\n\0" * (value != "")):
+                raise ValueError(f"{name} should be one character, got {value!r}")
+        if self.separator == "":
+            raise ValueError("separator should be one character, got ''")
+        if self.separator is not None and self.separator == self.quote:
+            raise ValueError(f"separator and quote should differ, got {self.separator!r} for both")
+        if self.decimal not in (None, ".", ","):
+            raise ValueError(f"decimal should be '.' or ',', got {self.decimal!r}")
+        if self.encoding is not None:
+            try:
+                "".encode(self.encoding)
+            except LookupError:
+                raise ValueError(f"encoding should be one that Python knows, got {self.encoding!r}") from None
+        if self.decimal is not None and self.decimal == self.separator:
+            raise ValueError(f"separator and decimal should differ, got {self.decimal!r} for both")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table as a file or a data frame holds it.
+
+    Attributes
+    ----------
+    columns : pyarrow.Table
+        Names are unique. Of a text file every column is one of strings as they stood in the file (``"00501"`` stays),
+        and null where a field is empty; Parquet, Feather, JSON and data frames keep their own types.
+    name : str
+        What errors call it.
+    read_as : str
+        What was found out: ``"';' separated, decimal comma, cp1252, header"``; ``""`` where there was nothing to find.
+    decimal : {".", ","}
+        How numbers are written in columns of strings.
+    header : bool
+        Whether the file names its columns; else they are ``"0"``, ``"1"`` ...
+    index : tuple of str
+        Columns that number the rows and are no features.
+    first_line : int or None
+        The line of the first row of a text file each of whose rows is one line; None where rows are no lines.
+    """
+
+    columns: "pyarrow.Table"
+    name: str
+    read_as: str = ""
+    decimal: str = "."
+    header: bool = True
+    index: tuple[str, ...] = ()
+    first_line: int | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns, but for those of the index."""
+        return [name for name in self.columns.column_names if name not in self.index]
+
+    def __len__(self) -> int:
+        return int(self.columns.num_rows)
+
+    def where(self, row: int) -> str:
+        """Say where a row is, counted from 0 here and from 1 there: ``"row 3"``, ``"row 3 (line 4)"``."""
+        line = "" if self.first_line is None else f" (line {self.first_line + row})"
+        return f"row {row + 1}{line}"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that is wrong with a table.
+
+    Attributes
+    ----------
+    where : str
+        ``"line 12"``, ``"column 'age'"``; ``""`` for the file.
+    what : str
+        What is wrong there, such as ``"should have 3 fields, got 4"``.
+    option : str
+        The option that gets past it, such as ``"--encoding cp1252"``; ``""`` where there is none.
+    """
+
+    where: str
+    what: str
+    option: str = ""
+
+    def __str__(self) -> str:
+        way = f" ({self.option} gets past it)" if self.option else ""
+        return f"{self.where} {self.what}".strip() + way
+
+
+class TableError(ValueError):
+    """All that is wrong with a table.
+
+    Attributes
+    ----------
+    troubles : tuple of Trouble
+        Each of them; the message tells the first ones and how many more there are.
+    """
+
+    def __init__(self, name: str, troubles: Iterable[Trouble]) -> None:
+        self.name, self.troubles = name, tuple(troubles)
+        told = [str(trouble) for trouble in self.troubles[:MOST_TROUBLES]]
+        if more := len(self.troubles) - len(told):
+            told.append(f"and {more} more")
+        colon = ":" * bool(self.troubles and self.troubles[0].where)
+        super().__init__(f"{name}{colon} {'; '.join(told)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.troubles)
