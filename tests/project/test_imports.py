@@ -36,6 +36,7 @@ ALLOWED = {
     "bench._sklearn": BASE | {"sklearn"},
     "_base.frames": BASE | {"narwhals", "pyarrow"},
     "data.tables": BASE | {"pyarrow"},
+    "data.columns": BASE | {"pyarrow"},
     "data.reading": BASE | {"narwhals", "pyarrow"},
     "train.notebook": BASE | {"IPython"},  # imported in a notebook alone, which has it
     "train.find_lr": BASE | {"matplotlib"},

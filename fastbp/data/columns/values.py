@@ -1,0 +1,289 @@
+"""Values of a column: which are missing, and how text is read as numbers."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.kernels.compile.forks import imports
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+# Text that stands for a missing value, whatever the column holds. "None" and "-" do not: they may be an answer.
+MISSING = (
+    "", "?", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-nan", "-NaN", "1.#QNAN", "-1.#IND",
+    "NULL", "Null", "null", "NaT",
+)  # fmt: skip
+# Further ones among numbers and times, of which none can be an answer
+AMONG_NUMBERS = ("-", "--", "---", ".", "..", "None", "none", "na", "n.a.")
+
+_DIGITS = r"(?:\d+%(point)s?\d*|%(point)s\d+)"
+_NUMBER = r"^[+-]?(?:%(digits)s(?:[eE][+-]?\d+)?|(?i:inf|infinity))$"
+_GROUPED = r"^[+-]?[1-9]\d{0,2}(?:%(mark)s\d{3})+(?:%(point)s\d*)?$"
+LEADING_ZERO = r"^[+-]?0\d"
+THOUSANDS = (",", ".", " ", "\u00a0", "\u202f", "'", "\u2019")
+EXACT = 2**53  # float64 has each whole number up to it
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A column as it was read.
+
+    Attributes
+    ----------
+    values : ndarray of float64 or int64, (rows,)
+        int64 where float64 would lose digits, and of times. Where a value is missing or wrong they mean nothing.
+    missing : ndarray of bool, (rows,)
+    wrong : ndarray of bool, (rows,)
+        What stands there and cannot be read.
+    """
+
+    values: Array
+    missing: Mask
+    wrong: Mask
+
+    @property
+    def known(self) -> Array:
+        """The values that are there."""
+        return np.asarray(self.values[~(self.missing | self.wrong)])
+
+
+@dataclass(frozen=True)
+class NumberForm:
+    """How numbers are written in a column; numbers that are no text need none.
+
+    Attributes
+    ----------
+    decimal : {".", ","}
+    thousands : str
+        What stands between groups of three digits; ``""`` if nothing does.
+    lenient : bool
+        Whether what is no number counts as missing.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+    lenient: bool = False
+
+    def read(self, column: "pyarrow.Array") -> Read:
+        """Read a `plain` column as numbers; text of several sorts, booleans and lengths of time among them."""
+        if is_text(column.type):
+            return self._read_text(column)
+        return _read_numbers(column)
+
+    def of_decimal(self, known: str, now: str) -> "NumberForm":
+        """Return the same form for a table with this decimal mark in place of that of the one it was found in."""
+        if known == now:
+            return self
+        return replace(self, decimal=other_mark(self.decimal), thousands=other_mark(self.thousands))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"form": "number", **asdict(self)}
+
+    def matches(self, texts: "pyarrow.Array") -> "pyarrow.Array":
+        """Say of each text whether it is a number of this form: null of null."""
+        import pyarrow.compute as pc
+
+        point = "\\" + self.decimal
+        digits = _DIGITS % {"point": point}
+        found = pc.match_substring_regex(texts, _NUMBER % {"digits": digits})
+        if self.thousands:
+            found = pc.or_(found, self.grouped(texts))
+        return found
+
+    def grouped(self, texts: "pyarrow.Array") -> "pyarrow.Array":
+        """Say of each text whether it is a number with marks between thousands."""
+        import pyarrow.compute as pc
+
+        mark = "\\" + self.thousands if self.thousands.isascii() and not self.thousands.isspace() else self.thousands
+        return pc.match_substring_regex(texts, _GROUPED % {"mark": mark, "point": "\\" + self.decimal})
+
+    def _read_text(self, texts: "pyarrow.Array") -> Read:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        texts = without(texts, AMONG_NUMBERS)
+        missing = _bools(pc.is_null(texts))
+        right = _bools(pc.fill_null(self.matches(texts), False))
+        wrong = ~(right | missing)
+        if wrong.any():
+            texts = pc.if_else(pa.array(wrong), pa.scalar(None, texts.type), texts)
+        if self.thousands:
+            texts = pc.replace_substring(texts, self.thousands, "")
+        if self.decimal != ".":
+            texts = pc.replace_substring(texts, self.decimal, ".")
+        values = pc.fill_null(_cast(texts), 0).to_numpy(zero_copy_only=False)
+        if self.lenient:
+            missing, wrong = missing | wrong, np.zeros_like(wrong)
+        return Read(_narrow(values), missing, wrong)
+
+
+@dataclass(frozen=True)
+class FoundNumbers:
+    """Whether texts are numbers.
+
+    Attributes
+    ----------
+    form : NumberForm or None
+        How to read the most of them.
+    readable, known : int
+        How many can be read so, of how many that are not missing.
+    doubt : str
+        Why they are taken for no numbers all the same.
+    """
+
+    form: NumberForm | None
+    readable: int
+    known: int
+    doubt: str = ""
+
+
+def find_numbers(texts: "pyarrow.Array", decimal: str) -> FoundNumbers:
+    """Find how numbers are written in a `plain` column of text of a file with this decimal mark.
+
+    Marks between thousands are taken for such where nothing else can be meant: see `_is_sure`.
+    """
+    import pyarrow.compute as pc
+
+    texts = pc.drop_null(without(texts, AMONG_NUMBERS))
+    known, best = len(texts), FoundNumbers(None, 0, len(texts))
+    if not known:
+        return best
+    other = other_mark(decimal)
+    marks = [m for m in THOUSANDS if m != decimal and pc.any(pc.match_substring(texts, m)).as_py()]
+    forms = [NumberForm(decimal), *(NumberForm(decimal, mark) for mark in marks)]
+    forms += [NumberForm(other)] if other in marks else []
+    for form in forms:
+        readable = pc.sum(form.matches(texts)).as_py()
+        if readable == known:
+            doubt = ""
+            if pc.any(pc.match_substring_regex(texts, LEADING_ZERO)).as_py():
+                doubt = "codes with leading zeros"
+            elif form.thousands == "," and not _is_sure(form, texts):
+                example = texts.filter(form.grouped(texts))[0].as_py()
+                doubt = f"{example!r} may have a mark of thousands or of decimals, and nothing tells which"
+            return FoundNumbers(form, readable, known, doubt)
+        if readable > best.readable:
+            best = FoundNumbers(form, readable, known)
+    return best
+
+
+def _is_sure(form: NumberForm, texts: "pyarrow.Array") -> bool:
+    """Tell whether commas of numbers such as "1,234" stand between thousands: each group has three digits here.
+
+    A number of two marks shows it, and whole numbers below 1000 do, unless a larger one has no mark.
+    """
+    import pyarrow.compute as pc
+
+    grouped = form.grouped(texts)
+    if pc.any(pc.match_substring_regex(texts, r",\d{3}[,.]")).as_py():
+        return True
+    rest = texts.filter(pc.invert(grouped))
+    small = pc.match_substring_regex(rest, r"^[+-]?\d{1,3}(?:\.\d*)?$")
+    return len(rest) > 0 and bool(pc.all(small).as_py())
+
+
+def other_mark(mark: str) -> str:
+    """Return a comma for a point and the other way, and any other mark itself."""
+    return {".": ",", ",": "."}.get(mark, mark)
+
+
+def plain(column: Any) -> "pyarrow.Array":
+    """Return a column as one array without a dictionary; of text without blanks around it, null where it is missing."""
+    with imports:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+    if isinstance(column, pa.ChunkedArray):
+        if is_text(column.type):
+            column = column.cast(pa.large_string())  # chunks of over 2 GB do not fit in one array of strings
+        if pa.types.is_dictionary(column.type):
+            column = column.unify_dictionaries()
+        column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):  # of no chunks, in some versions
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.large_string())
+    if not is_text(column.type):
+        return column
+    return without(pc.utf8_trim_whitespace(column.cast(pa.large_string())), MISSING)
+
+
+def without(texts: "pyarrow.Array", marks: tuple[str, ...]) -> "pyarrow.Array":
+    """Return texts with null in place of these."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.is_in(texts, value_set=pa.array(marks, texts.type))
+    return pc.if_else(found, pa.scalar(None, texts.type), texts) if pc.any(found).as_py() else texts
+
+
+def is_text(kind: Any) -> bool:
+    """Tell whether a type of pyarrow is one of text."""
+    return str(kind) in {"string", "large_string", "string_view"}
+
+
+def is_numeric(kind: Any) -> bool:
+    """Tell whether a type of pyarrow is read as numbers: lengths of time and times of day among them."""
+    import pyarrow as pa
+
+    kinds = ("is_integer", "is_floating", "is_decimal", "is_duration", "is_time")
+    return any(getattr(pa.types, each)(kind) for each in kinds)
+
+
+def _read_numbers(column: "pyarrow.Array") -> Read:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    missing = _bools(pc.is_null(column))
+    if pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    elif pa.types.is_boolean(kind):
+        column = column.cast(pa.int64())
+    elif pa.types.is_duration(kind):
+        column = column.cast(pa.duration("us"), safe=False).cast(pa.int64())
+    elif pa.types.is_time(kind):
+        column = column.cast(pa.time64("us"), safe=False).cast(pa.int64())
+    values = pc.fill_null(column, 0) if column.null_count else column
+    array = values.to_numpy(zero_copy_only=False)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float64, copy=False)
+        missing |= np.isnan(array)
+    elif array.dtype == np.uint64 and len(array) and array.max() > np.iinfo(np.int64).max:
+        array = array.astype(np.float64)
+    else:
+        array = array.astype(np.int64, copy=False)
+    return Read(_narrow(array), missing, np.zeros(len(array), bool))
+
+
+def _cast(texts: "pyarrow.Array") -> "pyarrow.Array":
+    """Return numbers of text: of int64 if it holds them all."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pc.all(pc.match_substring_regex(texts, r"^[+-]?\d{1,19}$")).as_py():
+        try:
+            return pc.cast(texts, pa.int64())
+        except pa.ArrowInvalid:  # larger
+            pass
+    return pc.cast(texts, pa.float64())
+
+
+def _narrow(values: Array) -> Array:
+    """Return whole numbers as float64 if it has each of them."""
+    if values.dtype == np.int64 and (not len(values) or (values.max() <= EXACT and values.min() >= -EXACT)):
+        return values.astype(np.float64)
+    return values
+
+
+def _bools(mask: "pyarrow.Array") -> Mask:
+    return np.array(mask.to_numpy(zero_copy_only=False), bool)
