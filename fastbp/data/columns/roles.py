@@ -1,0 +1,262 @@
+"""The rules by which each column of a table becomes a feature, or is left out, with the reason in words."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fastbp.data.columns.dates import TimeForm, find_times
+from fastbp.data.columns.labels import LabelForm, Labels, find_labels, has_labels, labelled
+from fastbp.data.columns.options import ColumnOptions
+from fastbp.data.columns.values import NumberForm, Read, find_numbers, is_numeric, is_text, plain
+from fastbp.data.reading.table import Table, TableError, Trouble
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Kind = Literal["number", "boolean", "category", "time", "left out", "target", "weight", "group"]
+FEATURES: tuple[Kind, ...] = ("number", "boolean", "category", "time")
+
+MOST_ONE_HOT = 9  # values of a category that has a column for each
+ROWS_OF_FEW, ROWS_OF_MANY = 2, 5  # on which a value of text stands on average, of up to 9 values, and of more
+_ID_NAME = re.compile(r"(?:^|[\W_])(?:id|idx|index|uuid|guid|key|row(?:[\W_]?(?:id|number|names?))?)$", re.IGNORECASE)
+_ID_IN_CAPITALS = re.compile(r"[a-z](?:Id|ID)$")
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a column is, and why.
+
+    Attributes
+    ----------
+    column : str
+    kind : {"number", "boolean", "category", "time", "left out", "target", "weight", "group"}
+    why : str
+        The rule that decided, in words.
+    form : NumberForm, LabelForm or TimeForm, optional
+        How its values are read.
+    missing : int
+        In how many rows it has no value.
+    values : int
+        How many a category has.
+    """
+
+    column: str
+    kind: Kind
+    why: str
+    form: NumberForm | LabelForm | TimeForm | None = None
+    missing: int = 0
+    values: int = 0
+
+
+def find_roles(table: Table, options: ColumnOptions | None = None) -> tuple[Role, ...]:
+    """Find what each column of a table is, in their order; with `features`, those come first, in the order given.
+
+    Raises
+    ------
+    TableError
+        That names all that does not fit in the options.
+    """
+    options = options or ColumnOptions()
+    options.check(table)
+    roles: list[Role] = []
+    seen: dict[bytes, str] = {}
+    troubles: list[Trouble] = []
+    for name in sorted(table.columns.column_names, key=lambda name: _place(name, options)):
+        role = _said(name, table, options)
+        if role is None:
+            try:
+                role, content = _judged(name, table, options)
+            except TableError as error:
+                troubles += error.troubles
+                continue
+            if role.kind in FEATURES:
+                same = seen.setdefault(_digest(content), name)
+                if same != name:
+                    role = Role(name, "left out", f"the same values as column {same!r}", missing=role.missing)
+        roles.append(role)
+    if troubles:
+        raise TableError(table.name, troubles)
+    if not any(role.kind in FEATURES for role in roles):  # then what counts the rows is better than nothing
+        roles = [replace(r, kind="number", why=f"numbers; {r.why}, but there is nothing else") if r.form and
+                 r.kind == "left out" else r for r in roles]  # fmt: skip
+    return tuple(roles)
+
+
+def features_of(roles: tuple[Role, ...]) -> Iterator[Role]:
+    """Yield the roles of the columns that are learnt from."""
+    return (role for role in roles if role.kind in FEATURES)
+
+
+def _place(name: str, options: ColumnOptions) -> int:
+    return options.features.index(name) if name in options.features else len(options.features)
+
+
+def _said(name: str, table: Table, options: ColumnOptions) -> Role | None:
+    """Return the role of a column that needs no rule."""
+    if name in options.target:
+        return Role(name, "target", "--target")
+    if name == options.weight:
+        return Role(name, "weight", "--weight: no feature")
+    if name == options.group:
+        return Role(name, "group", "--group: no feature")
+    if name in options.drop:
+        return Role(name, "left out", "--drop")
+    if options.features and name not in options.features:
+        return Role(name, "left out", "not among --features")
+    if name in table.index and name not in options.features:
+        return Role(name, "left out", "an index: it numbers the rows")
+    return None
+
+
+def _judged(name: str, table: Table, options: ColumnOptions) -> tuple[Role, Read | Labels | None]:
+    """Return the role by the rules, and what was read."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    raw = table.columns.column(name)
+    try:
+        column = plain(raw)
+    except (pa.ArrowInvalid, UnicodeError):
+        raise TableError(table.name, [Trouble(f"column {name!r}", "should hold text in UTF-8", _drop(name))]) from None
+    if name in options.categorical:
+        return _category(name, table, column, "--categorical")
+    if name in options.numeric:
+        return _numeric(name, table, column)
+    if pa.types.is_null(column.type) or not len(pc.drop_null(column)):
+        return Role(name, "left out", "no value in any row", missing=len(column)), None
+    if is_text(column.type) and not pa.types.is_dictionary(raw.type):
+        return _text(name, table, column)
+    if pa.types.is_dictionary(raw.type):
+        return _category(name, table, column, "categories in the file", must_repeat=True)
+    if pa.types.is_boolean(column.type):
+        return _category(name, table, column, "")
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        zone = getattr(column.type, "tz", None) or ""
+        return _time(name, column, TimeForm(zone=zone), f" of {zone}" if zone else "")
+    if is_numeric(column.type):
+        return _number(name, NumberForm().read(column), NumberForm(table.decimal), "numbers")
+    return Role(name, "left out", f"{column.type} has no single values"), None
+
+
+def _text(name: str, table: Table, column: "pyarrow.Array") -> tuple[Role, Read | Labels | None]:
+    """Judge text: numbers, dates, categories, or none of them."""
+    found = find_numbers(column, table.decimal)
+    if found.form is not None and found.readable == found.known and not found.doubt:
+        return _number(name, found.form.read(column), found.form, _written(found.form, table))
+    times = find_times(column)
+    if times is not None:
+        how = f" written {times.form.order}" + f", {times.doubt}" * bool(times.doubt)
+        return _time(name, column, times.form, how)
+    role, labels = _category(name, table, column, found.doubt, must_repeat=True)
+    if role.kind == "left out" and found.doubt:
+        return replace(role, why=f"{found.doubt}; {role.why}"), labels
+    if role.kind == "left out" and 2 * found.readable > found.known and found.form is not None:
+        row = int(np.argmax(found.form.read(column).wrong))
+        example = f"{column[row].as_py()!r} in {table.where(row)}"
+        why = f"text among numbers: {example}; --numeric {name} takes what is no number for missing"
+        return replace(role, why=why), labels
+    return role, labels
+
+
+def _number(name: str, read: Read, form: NumberForm, how: str) -> tuple[Role, Read]:
+    known, missing = read.known, int(read.missing.sum())
+    if not len(known):
+        return Role(name, "left out", "no value in any row", missing=missing), read
+    if not missing:
+        low, high = known.min(), known.max()
+        if low == high:
+            return Role(name, "left out", f"constant: {low:g}"), read
+        if len(known) > 1 and _counts_rows(name, known, float(low), float(high)):
+            return Role(name, "left out", "counts the rows" if low in (0, 1) else "id-like: whole numbers, all differ",
+                        form), read  # fmt: skip
+    return Role(name, "number", how, form, missing), read
+
+
+def _counts_rows(name: str, values: np.ndarray, low: float, high: float) -> bool:
+    """Tell whether values are 0 or 1 and up, each once, or by its name a column of whole numbers that all differ."""
+    counting = low in (0, 1) and high - low == len(values) - 1
+    if not (counting or _ID_NAME.search(name) or _ID_IN_CAPITALS.search(name)):
+        return False
+    with np.errstate(invalid="ignore"):
+        return bool((values == np.rint(values)).all()) and len(np.unique(values)) == len(values)
+
+
+def _numeric(name: str, table: Table, column: "pyarrow.Array") -> tuple[Role, Read]:
+    """Read what a user calls numbers; text that is none counts as missing."""
+    import pyarrow as pa
+
+    form = NumberForm(table.decimal)
+    if is_text(column.type):
+        form = replace(find_numbers(column, table.decimal).form or form, lenient=True)
+    elif not (is_numeric(column.type) or pa.types.is_boolean(column.type)):
+        raise TableError(table.name, [Trouble("--numeric", f"names column {name!r}, which holds {column.type}")])
+    read = form.read(column)
+    if not len(read.known):
+        raise TableError(table.name, [Trouble("--numeric", f"names column {name!r}, which holds no number")])
+    lost = int(read.missing.sum()) - column.null_count
+    how = f"--numeric: {lost} values that are no numbers count as missing" if lost and form.lenient else "--numeric"
+    return Role(name, "number", how, form, int(read.missing.sum())), read
+
+
+def _time(name: str, column: "pyarrow.Array", form: TimeForm, how: str) -> tuple[Role, Read | None]:
+    read = form.read(column)
+    known, missing = read.known, int(read.missing.sum())
+    low, high = known.min(), known.max()
+    if low == high and not missing:
+        return Role(name, "left out", f"constant: {_written_time(low)}"), None
+    why = f"times{how}, from {_written_time(low)} to {_written_time(high)}"
+    return Role(name, "time", why, form, missing), read
+
+
+def _category(
+    name: str, table: Table, column: "pyarrow.Array", why: str, *, must_repeat: bool = False
+) -> tuple[Role, Labels | None]:
+    """Judge labels; those of text should stand on several rows each."""
+    if not has_labels(column.type):
+        raise TableError(table.name, [Trouble("--categorical", f"names column {name!r}, which holds {column.type}")])
+    form = find_labels(column, table.decimal)
+    labels = form.read(column)
+    values, missing = len(labels.names), int((labels.codes < 0).sum())
+    known = len(column) - missing
+    if values == 0:
+        return Role(name, "left out", "no value in any row", missing=missing), None
+    if values == 1 and not missing:
+        return Role(name, "left out", f"constant: {labelled(labels.stood)}"), None
+    if must_repeat and values == known:
+        return Role(name, "left out", f"id-like: all values differ, such as {labelled(labels.stood, 1)}",
+                    missing=missing), None  # fmt: skip
+    if must_repeat and known < values * (ROWS_OF_FEW if values <= MOST_ONE_HOT else ROWS_OF_MANY):
+        why = f"text of {values} values in {known} rows, such as {labelled(labels.stood[:1])}; --categorical {name}"
+        return Role(name, "left out", f"{why} takes it", missing=missing), None
+    kind: Kind = "boolean" if form.words == "boolean" else "category"
+    told = f"{labelled(labels.stood)}" if values <= MOST_ONE_HOT else f"{values} values"
+    return Role(name, kind, f"{why}: {told}" if why else told, form, missing, values), labels
+
+
+def _digest(content: Read | Labels | None) -> bytes:
+    """Return what tells columns of different values apart."""
+    digest = hashlib.blake2b()
+    if isinstance(content, Read):
+        digest.update(np.packbits(content.missing).tobytes())
+        digest.update(np.where(content.missing, 0, content.values).tobytes())
+    elif content is not None:
+        digest.update(repr(content.names).encode("utf-8", "surrogatepass"))
+        digest.update(content.codes.tobytes())
+    return digest.digest()
+
+
+def _written(form: NumberForm, table: Table) -> str:
+    mark = f", {form.thousands!r} between thousands" if form.thousands else ""
+    return f"numbers{mark}" + f", {form.decimal!r} before decimals" * (form.decimal != table.decimal)
+
+
+def _written_time(value: int) -> str:
+    return str(np.datetime64(int(value), "us").astype("M8[s]")).removesuffix("T00:00:00").replace("T", " ")
+
+
+def _drop(name: str) -> str:
+    return f"--drop {name}"
