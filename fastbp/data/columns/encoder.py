@@ -1,0 +1,220 @@
+"""The features of a network, made of the columns of a table in the same way in training and ever after."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastbp.data.columns.features import KINDS, FeatureColumn, Outputs
+from fastbp.data.columns.options import meant
+from fastbp.data.columns.roles import Role, features_of
+from fastbp.data.columns.values import plain
+from fastbp.data.reading.table import Table, TableError, Trouble
+
+if TYPE_CHECKING:
+    import pyarrow
+
+VERSION = 1
+BLOCK = 1 << 15  # rows that are read at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """Columns of a table as (rows, features) of float32.
+
+    First come the scaled numbers of all columns, then what is of a fixed size (is it missing, which of a few values,
+    cycles), then the codes of categories that have an embedding; each in the order of the columns.
+
+    Attributes
+    ----------
+    columns : tuple of NumberColumn, CategoryColumn, TimeColumn
+    decimal : {".", ","}
+        The decimal mark of the table that it was fitted to.
+
+    Examples
+    --------
+    >>> import pyarrow
+    >>> from fastbp.data.reading.table import Table
+    >>> from fastbp.data.columns.roles import find_roles
+    >>> colours = pyarrow.table({"size": ["1", "5", "3", None], "colour": ["red", "blue", "red", "red"]})
+    >>> table = Table(colours, "colours.csv")
+    >>> encoder = Encoder.fit(table, find_roles(table))
+    >>> encoder.feature_names
+    ('size', 'size missing', 'colour=red')
+    >>> encoder.transform(table)
+    array([[-0.94868,  0.     ,  1.     ],
+           [ 0.94868,  0.     , -1.     ],
+           [ 0.     ,  0.     ,  1.     ],
+           [ 0.     ,  1.     ,  1.     ]], dtype=float32)
+    """
+
+    columns: tuple[FeatureColumn, ...]
+    decimal: str = "."
+
+    @classmethod
+    def fit(cls, table: Table, roles: Sequence[Role], rows: NDArray[np.intp] | None = None) -> Self:
+        """Fit to the training rows of a table; without `rows` to all.
+
+        Raises
+        ------
+        TableError
+            If no column is a feature: it says what each is.
+        """
+        chosen = list(features_of(tuple(roles)))
+        if not chosen or len(table) == 0 or (rows is not None and len(rows) == 0):
+            why = [Trouble(f"column {role.column!r}", f"is none: {role.why}") for role in roles]
+            raise TableError(
+                table.name, [Trouble("", "has no feature to learn from" if not chosen else "has no rows"), *why]
+            )
+        columns = []
+        for role in chosen:
+            values = plain(table.columns.column(role.column))
+            kind = KINDS["category" if role.kind == "boolean" else role.kind]
+            columns.append(kind.fit(role, values if rows is None else values.take(rows)))
+        return cls(tuple(columns), table.decimal)
+
+    @cached_property
+    def _outputs(self) -> list[Outputs]:
+        return [column.outputs for column in self.columns]
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """What each feature is called: ``"age"``, ``"age missing"``, ``"colour=red"``, ``"date hour sin"``."""
+        codes = [column.column for column in self.columns if column.outputs.codes]
+        return (
+            *(name for outputs in self._outputs for name in outputs.numbers),
+            *(name for outputs in self._outputs for name in outputs.flags),
+            *codes,
+        )
+
+    @cached_property
+    def numbers(self) -> int:
+        """How many of the first features are scaled numbers."""
+        return sum(len(outputs.numbers) for outputs in self._outputs)
+
+    @cached_property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many codes there are of each category with an embedding, as `fastbp.Embedding` takes them."""
+        return tuple(outputs.codes for outputs in self._outputs if outputs.codes)
+
+    @cached_property
+    def code_columns(self) -> tuple[int, ...]:
+        """Which features are codes: the last ones."""
+        count = len(self.feature_names)
+        return tuple(range(count - len(self.cardinalities), count))
+
+    def transform(
+        self, table: Table, *, dtype: DTypeLike = np.float32, unseen: Counter[str] | None = None
+    ) -> NDArray[Any]:
+        """Return the features of all rows, in their order.
+
+        Parameters
+        ----------
+        table : Table
+            Columns in any order; those that were no features of training are not looked at.
+        dtype : {float32, float64}
+            Of the features.
+        unseen : Counter, optional
+            Receives how many rows have a value that training did not, for each column where some do.
+
+        Returns
+        -------
+        x : ndarray, (rows, features)
+
+        Raises
+        ------
+        TableError
+            That names each column that is missing, is of another kind, or holds what cannot be read.
+        """
+        sources = self._sources(table)
+        x = np.zeros((len(table), len(self.feature_names)), dtype)
+        wrong: dict[str, tuple[int, int]] = {}
+        forms = [column.form.of_decimal(self.decimal, table.decimal) for column in self.columns]
+        for start in range(0, len(table), BLOCK):
+            rows = x[start : start + BLOCK]
+            number, flag, code = 0, self.numbers, len(self.feature_names) - len(self.cardinalities)
+            for column, form, source in zip(self.columns, forms, sources, strict=True):
+                found = column.encode(_block(source, start), form)  # type: ignore[arg-type]  # its own form
+                for values in found.numbers:
+                    rows[:, number] = values
+                    number += 1
+                for values in found.flags:
+                    rows[:, flag] = values
+                    flag += 1
+                if found.code is not None:
+                    rows[:, code] = found.code
+                    code += 1
+                if found.wrong is not None and found.wrong.any():
+                    first, count = wrong.get(column.column, (start + int(np.argmax(found.wrong)), 0))
+                    wrong[column.column] = first, count + int(found.wrong.sum())
+                if found.unseen and unseen is not None:
+                    unseen[column.column] += found.unseen
+        if wrong:
+            raise TableError(table.name, [self._unreadable(table, name, *where) for name, where in wrong.items()])
+        return x
+
+    def _sources(self, table: Table) -> "list[pyarrow.ChunkedArray]":
+        """Return the columns, or raise the error that names all that do not fit."""
+        import pyarrow as pa
+
+        names, troubles, sources = table.columns.column_names, [], []
+        for column in self.columns:
+            name = column.column
+            if name not in names:
+                troubles.append(Trouble("", f"has no column {name!r}, which the model reads{meant(name, names)}"))
+                continue
+            source = table.columns.column(name)
+            kind = source.type.value_type if pa.types.is_dictionary(source.type) else source.type
+            if not (pa.types.is_null(kind) or column.takes(kind)):
+                troubles.append(Trouble(f"column {name!r}", f"should hold a {column.kind}, got {source.type}"))
+            sources.append(source)
+        if troubles:
+            raise TableError(table.name, troubles)
+        return sources
+
+    def _unreadable(self, table: Table, name: str, row: int, count: int) -> Trouble:
+        kind = next(column.kind for column in self.columns if column.column == name)
+        value = str(table.columns.column(name)[row].as_py()).strip()
+        more = f" and {count - 1} more" * (count > 1)
+        what = f"should hold a {kind}, got {value!r} in {table.where(row)}{more}"
+        return Trouble(f"column {name!r}", what, f"--missing {value}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, which `from_dict` turns back without loss."""
+        columns = [{"column": each.column, "kind": each.kind, **each.to_dict()} for each in self.columns]
+        return {"version": VERSION, "decimal": self.decimal, "columns": columns}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Make the encoder that `to_dict` described.
+
+        Raises
+        ------
+        ValueError
+            If it is of a newer version, or damaged.
+        """
+        if not isinstance(state, Mapping) or type(state.get("version")) is not int:
+            raise ValueError("an encoder's state is damaged: it has no version")
+        if state["version"] != VERSION:
+            raise ValueError(f"the encoder is of version {state['version']}, and this fastbp reads version {VERSION}")
+        columns, where = [], ""
+        try:
+            for each in state["columns"]:
+                where = f" in column {each['column']!r}"
+                columns.append(KINDS[each["kind"]].from_dict(each["column"], each))
+            names = [column.column for column in columns]
+            if not columns or len(set(names)) < len(names) or any(type(name) is not str for name in names):
+                raise ValueError("names of columns should be texts that differ")
+            if state["decimal"] not in (".", ","):
+                raise ValueError(f"decimal should be '.' or ',', got {state['decimal']!r}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"an encoder's state is damaged{where}: {error}") from None
+        return cls(tuple(columns), state["decimal"])
+
+
+def _block(source: "pyarrow.ChunkedArray", start: int) -> "pyarrow.Array":
+    return plain(source.slice(start, BLOCK))

@@ -1,0 +1,259 @@
+"""What a network is told of one column: fitted on training rows, applied to any, kept as plain data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.data.columns.dates import DAY, TimeForm
+from fastbp.data.columns.forms import form_from
+from fastbp.data.columns.labels import LabelForm, has_labels
+from fastbp.data.columns.roles import MOST_ONE_HOT, Role
+from fastbp.data.columns.scale import Scale
+from fastbp.data.columns.values import NumberForm, Read, is_numeric, is_text
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Array = NDArray[Any]
+
+
+class Encoded(NamedTuple):
+    """Some rows of a column.
+
+    numbers : list of arrays of float64, (rows,)
+        Scaled ones.
+    flags : list of arrays, (rows,)
+        Numbers of a fixed size: 0 and 1, -1 and 1, sines.
+    code : array of int64, (rows,), or None
+        Of an embedding.
+    wrong : array of bool, (rows,), or None
+        What could not be read.
+    unseen : int
+        How many rows have a value that training did not.
+    """
+
+    numbers: list[Array] = []  # noqa: RUF012
+    flags: list[Array] = []  # noqa: RUF012
+    code: Array | None = None
+    wrong: Array | None = None
+    unseen: int = 0
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Names of what a column becomes, as `Encoded` has them, and how many codes there are: 0 without a code."""
+
+    numbers: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    codes: int = 0
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """A number: scaled, 0 where it is missing, and whether it is, if it was missing in a training row."""
+
+    kind: ClassVar[str] = "number"
+    column: str
+    form: NumberForm
+    scale: Scale
+    has_missing: bool
+
+    @classmethod
+    def fit(cls, role: Role, column: "pyarrow.Array") -> Self:
+        """Fit to a `plain` column of training rows."""
+        assert isinstance(role.form, NumberForm)
+        read = role.form.read(column)
+        return cls(role.column, role.form, _scale(read.known), bool(read.missing.any()))
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """Return what it becomes."""
+        return Outputs((self.column,), (f"{self.column} missing",) * self.has_missing)
+
+    def encode(self, column: "pyarrow.Array", form: NumberForm) -> Encoded:
+        """Encode a block of a `plain` column that is written in this form."""
+        read = form.read(column)
+        return Encoded(
+            [_filled(self.scale.apply(read.values), read)], [read.missing] * self.has_missing, None, read.wrong
+        )
+
+    @staticmethod
+    def takes(kind: Any) -> bool:
+        """Tell whether a column of this type of pyarrow can be one."""
+        return is_text(kind) or is_numeric(kind) or str(kind) == "bool"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"form": self.form.to_dict(), "scale": self.scale.to_dict(), "has_missing": self.has_missing}
+
+    @classmethod
+    def from_dict(cls, column: str, state: Mapping[str, Any]) -> Self:
+        """Make the column that `to_dict` described."""
+        form = form_from(state["form"], NumberForm)
+        return cls(column, form, Scale.from_dict(state["scale"]), _flag(state["has_missing"]))
+
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """A category: its places are the values of training rows in their order, and missing if it was in one.
+
+    Two places are -1 and 1; up to `MOST_ONE_HOT` values have a column for each place; more have codes of an embedding:
+    0 is what training did not have, 1 the first place. Without an embedding that is 0 in each column.
+    """
+
+    kind: ClassVar[str] = "category"
+    column: str
+    form: LabelForm
+    values: tuple[str, ...]
+    has_missing: bool
+    _place: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the values."""
+        object.__setattr__(self, "_place", {value: i for i, value in enumerate(self.values)})
+
+    @classmethod
+    def fit(cls, role: Role, column: "pyarrow.Array") -> Self:
+        """Fit to a `plain` column of training rows."""
+        assert isinstance(role.form, LabelForm)
+        labels = role.form.read(column)
+        return cls(role.column, role.form, role.form.in_order(labels.names), bool((labels.codes < 0).any()))
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """Return what it becomes."""
+        places = [f"{self.column}={value}" for value in self.values] + [f"{self.column} missing"] * self.has_missing
+        if len(self.values) > MOST_ONE_HOT:
+            return Outputs(codes=len(places) + 1)
+        return Outputs(flags=tuple(places[1:] if len(places) == 2 else places))
+
+    def encode(self, column: "pyarrow.Array", form: LabelForm) -> Encoded:
+        """Encode a block of a `plain` column that is written in this form."""
+        labels = form.read(column)
+        places = [self._place.get(name, -1) for name in labels.names]
+        places.append(len(self.values) if self.has_missing else -1)  # the place of code -1
+        place = np.array(places, np.int64)[labels.codes]
+        unseen = int(((place < 0) & (labels.codes >= 0)).sum())
+        count = len(self.values) + self.has_missing
+        if len(self.values) > MOST_ONE_HOT:
+            return Encoded(code=place + 1, unseen=unseen)
+        if count == 2:
+            return Encoded(flags=[np.array([-1.0, 1.0, 0.0])[place]], unseen=unseen)
+        return Encoded(flags=[place == i for i in range(count)], unseen=unseen)
+
+    @staticmethod
+    def takes(kind: Any) -> bool:
+        """Tell whether a column of this type of pyarrow can be one."""
+        return has_labels(kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"form": self.form.to_dict(), "values": list(self.values), "has_missing": self.has_missing}
+
+    @classmethod
+    def from_dict(cls, column: str, state: Mapping[str, Any]) -> Self:
+        """Make the column that `to_dict` described."""
+        values = state["values"]
+        if type(values) is not list or any(type(v) is not str for v in values) or len(set(values)) < len(values):
+            raise ValueError("values should be a list of texts that differ")
+        return cls(column, form_from(state["form"], LabelForm), tuple(values), _flag(state["has_missing"]))
+
+
+def _months(times: Array) -> Array:
+    return np.asarray(times.astype("M8[us]").astype("M8[M]").astype(np.int64))
+
+
+# Parts of a time that come back, as parts of their cycle from 0 to below 1
+CYCLES: dict[str, Callable[[Array], Array]] = {
+    "month": lambda times: _months(times) % 12 / 12,
+    "weekday": lambda times: (times // DAY + 3) % 7 / 7,  # Monday is 0, and 1970 began on a Thursday
+    "hour": lambda times: times % DAY / DAY,
+}
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """A date or time: days that have gone by and the year, scaled; sine and cosine of month, weekday and hour.
+
+    Of parts that are the same in all training rows, such as the hour of dates, there is none.
+    """
+
+    kind: ClassVar[str] = "time"
+    column: str
+    form: TimeForm
+    elapsed: Scale
+    year: Scale
+    cycles: tuple[str, ...]
+    has_missing: bool
+
+    @classmethod
+    def fit(cls, role: Role, column: "pyarrow.Array") -> Self:
+        """Fit to a `plain` column of training rows."""
+        assert isinstance(role.form, TimeForm)
+        read = role.form.read(column)
+        known = read.known
+        cycles = tuple(name for name, part in CYCLES.items() if len(known) and np.ptp(part(known)) > 0)
+        scales = _scale(known / DAY), _scale((_months(known) // 12).astype(np.float64))
+        return cls(role.column, role.form, *scales, cycles, bool(read.missing.any()))
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """Return what it becomes."""
+        numbers = ["elapsed", "year"] if self.year.spread else ["elapsed"]
+        waves = [f"{name} {wave}" for name in self.cycles for wave in ("sin", "cos")]
+        flags = waves + ["missing"] * self.has_missing
+        named = [tuple(f"{self.column} {name}" for name in names) for names in (numbers, flags)]
+        return Outputs(named[0], named[1])
+
+    def encode(self, column: "pyarrow.Array", form: TimeForm) -> Encoded:
+        """Encode a block of a `plain` column that is written in this form."""
+        read = form.read(column)
+        numbers = [self.elapsed.apply(read.values / DAY)]
+        if self.year.spread:
+            numbers.append(self.year.apply(_months(read.values) // 12))
+        angles = [2 * np.pi * CYCLES[name](read.values) for name in self.cycles]
+        waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+        flags = [_filled(wave, read) for wave in waves] + [read.missing] * self.has_missing
+        return Encoded([_filled(values, read) for values in numbers], flags, None, read.wrong)
+
+    @staticmethod
+    def takes(kind: Any) -> bool:
+        """Tell whether a column of this type of pyarrow can be one."""
+        return is_text(kind) or str(kind).startswith(("timestamp", "date"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        scales = {"elapsed": self.elapsed.to_dict(), "year": self.year.to_dict()}
+        return {"form": self.form.to_dict(), **scales, "cycles": list(self.cycles), "has_missing": self.has_missing}
+
+    @classmethod
+    def from_dict(cls, column: str, state: Mapping[str, Any]) -> Self:
+        """Make the column that `to_dict` described."""
+        cycles = tuple(state["cycles"])
+        if cycles != tuple(name for name in CYCLES if name in cycles):
+            raise ValueError(f"cycles should be some of {', '.join(CYCLES)}, got {cycles}")
+        elapsed, year = (Scale.from_dict(state[name]) for name in ("elapsed", "year"))
+        return cls(column, form_from(state["form"], TimeForm), elapsed, year, cycles, _flag(state["has_missing"]))
+
+
+FeatureColumn = NumberColumn | CategoryColumn | TimeColumn
+KINDS: dict[str, type[FeatureColumn]] = {kind.kind: kind for kind in (NumberColumn, CategoryColumn, TimeColumn)}
+
+
+def _scale(values: Array) -> Scale:
+    return Scale.fit(values) if len(values) else Scale(0.0, 0.0)
+
+
+def _filled(values: Array, read: Read) -> Array:
+    values[read.missing | read.wrong] = 0.0
+    return values
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"has_missing should be true or false, got {value!r}")
+    return value
