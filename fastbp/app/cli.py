@@ -1,4 +1,4 @@
-"""The command line: `fastbp train`, `evaluate`, `predict`, `bench`, `info`, `warmup`."""
+"""The command line: `fastbp train`, `evaluate`, `predict`, `describe`, `bench`, `info`, `warmup`."""
 
 import time
 from pathlib import Path
@@ -12,6 +12,7 @@ from fastbp._base.console import thousands, wants_no_colour
 from fastbp._base.files import check_target
 from fastbp.app import arguments, report
 from fastbp.app.answers import check_ending, write_answers
+from fastbp.app.describe import describe
 from fastbp.app.errors import OneLineErrors
 from fastbp.app.folder import RunFolder
 from fastbp.app.options import DTYPES, Options
@@ -154,6 +155,9 @@ def predict(
         z = pipeline.outputs(x, file)
     columns = write_answers(out, pipeline, z)
     report.say(console, f"{out}: {', '.join(columns)} of {thousands(len(z))} rows")
+
+
+app.command()(describe)
 
 
 @app.command()
