@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _CLOCK = (
-    r"(?:[T ]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?P<fraction>\.\d{1,9})?)?"
+    r"(?:[T ]+(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?P<fraction>\.\d{1,9})?)?)?"
     r"(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?(?P<zone> ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?)?$"
 )
 _DAY, _MONTH, _YEAR = r"(?P<day>\d{1,2})", r"(?P<month>\d{1,2})", r"(?P<year>\d{4}|\d{2})"
@@ -131,8 +131,15 @@ def _clock(times: "pyarrow.Array", zone: str) -> "pyarrow.Array":
 
 def _parse(texts: "pyarrow.Array", order: str, *, zoned: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return microseconds since 1970, and which texts are dates of this order, with their distance from UTC or not."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    if order == "y-m-d":
+        try:  # what is all of ISO 8601, in a tenth of the time
+            times = pc.cast(texts, pa.timestamp("us", "UTC" if zoned else None))
+            return times.cast(pa.int64()).to_numpy(zero_copy_only=False), np.ones(len(texts), bool)
+        except pa.ArrowInvalid:
+            pass
     fields = pc.extract_regex(texts, ORDERS[order] + _CLOCK)
     right = np.array(pc.is_valid(fields).to_numpy(zero_copy_only=False), bool)
     if not right.any():
@@ -142,7 +149,8 @@ def _parse(texts: "pyarrow.Array", order: str, *, zoned: bool) -> tuple[NDArray[
         return pc.fill_null(pc.struct_field(fields, name), "")
 
     year, day = _number(field("year"), 0), _number(field("day"), 1)
-    year += np.where(year < CENTURY, 2000, np.where(year < 100, 1900, 0))
+    short = np.array(pc.equal(pc.utf8_length(field("year")), 2).to_numpy(zero_copy_only=False), bool)
+    year += np.where(short, np.where(year < CENTURY, 2000, 1900), 0)
     month = _month(field("month")) if "month" in order else _number(field("month"), 1) - 1
     hour, minute, second = (_number(field(name), 0) for name in ("hour", "minute", "second"))
     half = pc.utf8_lower(field("half"))

@@ -218,6 +218,15 @@ def test_order_that_nothing_tells_is_said():
     assert "no number tells" in found.doubt
 
 
+def test_iso_texts_are_read_the_same_among_others():
+    texts = ["2024-01-31", "2024-02-29 05:06", "0069-12-31T23:59:59.123456", "2024-02-29 05", "1969-12-31 00:00:00.5"]
+    column = plain(pa.array(texts))
+    alone = TimeForm().read(column).values
+    among = TimeForm().read(plain(pa.array([*texts, "2024/1/1", "soon"])))
+    assert among.values[: len(texts)].tolist() == alone.tolist()
+    assert among.wrong.tolist() == [False] * (len(texts) + 1) + [True]
+
+
 def test_years_of_two_digits_are_of_the_century_that_posix_says():
     assert TimeForm("d.m.y").read(plain(pa.array(["1.1.69", "1.1.68"]))).values.tolist() == micros(
         [date(1969, 1, 1), date(2068, 1, 1)]
