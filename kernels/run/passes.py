@@ -52,7 +52,7 @@ from .plan import (
     SUMS_BACK,
     WEIGHT_GRADIENT,
 )
-from .segments import ALL, join_back, rows_through, run_input_gradient
+from .segments import ALL, Segment, join_back, rows_through, run_input_gradient
 
 # Fewer rows do not repay that each piece reads all weights.
 FEWEST_ROWS = 2 * TILE_ROWS
@@ -74,6 +74,7 @@ def pass_over_chunks(batch, frame, chunks, pieces, piece):
     A few rows at a time use the same place in the workspace, and what they leave there stays in the caches.
     """
     span, first = new_span(frame), piece * ROWS_AT_ONCE
+    whole = Segment(batch.x, -1, frame[LAYERS], ALL)
     for chunk in range(share(chunks, 1, pieces, piece), share(chunks, 1, pieces, piece + 1)):
         start = share(batch.rows, 1, chunks, chunk)
         chunk_rows = share(batch.rows, 1, chunks, chunk + 1) - start
@@ -81,7 +82,7 @@ def pass_over_chunks(batch, frame, chunks, pieces, piece):
         for block in range(blocks):
             place = start + share(chunk_rows, 1, blocks, block)
             rows = start + share(chunk_rows, 1, blocks, block + 1) - place
-            rows_through(batch, frame, -1, frame[LAYERS], ALL, place, rows, first, 1)
+            rows_through(batch, frame, whole, place, rows, first, 1)
             x = as_row_zero(rows_of_batch(batch, frame, place, first), batch, first)
             span[FIRST], span[ROWS], span[PLACE] = first, rows, place
             add_sums(x, frame, span, chunk, block)

@@ -22,6 +22,7 @@ from .plan import APPLY_SLOPE, BY_ROWS, SLOPE, A, D
 from .segments import (
     BACK,
     FORTH,
+    Segment,
     backward_from_last,
     forward_to_last,
     joint_below,
@@ -49,7 +50,7 @@ def forward_rows(batch, out, frame, begin, tasks, pieces, piece):
     begin : the joint that the segment begins with
     tasks : into how many an operation is cut; 1 where the rows are shared out to several pieces
     """
-    piece_of_rows(batch, frame, begin, frame[LAYERS], FORTH, 0, batch.rows, tasks, pieces, piece)
+    piece_of_rows(batch, frame, Segment(batch.x, begin, frame[LAYERS], FORTH), 0, batch.rows, tasks, pieces, piece)
     first, stop = task_of_rows(frame, batch.rows, pieces, piece)
     z = rows_at(batch.x, frame, row_at(frame, frame[LAYERS] - 1), A, first, stop - first)
     for i in range(z.rows):
@@ -67,7 +68,7 @@ def backward_rows(batch, dout, frame, begin, tasks, pieces, piece):
     a, slope = rows_at(batch.x, frame, row, A, first, d.rows), rows_at(batch.x, frame, row, SLOPE, first, d.rows)
     through(row[APPLY_SLOPE], d, a.data, slope.data)
     if is_by_rows(frame):
-        piece_of_rows(batch, frame, begin, frame[LAYERS], BACK, 0, batch.rows, tasks, pieces, piece)
+        piece_of_rows(batch, frame, Segment(batch.x, begin, frame[LAYERS], BACK), 0, batch.rows, tasks, pieces, piece)
 
 
 def _phase_types(dtype):

@@ -11,6 +11,7 @@ from numba import types
 from ..compile.functions import kernel
 from ..compile.outlined import outlined
 from ..compile.pointers import address_of, at, doubles_at, pointer_to
+from ..compile.records import INT, POINTER, record
 from ..compile.region import one_piece, shared
 from ..linalg.tasks import share
 from ..losses.compiled import ELEMENT_WORK
@@ -52,11 +53,12 @@ from .plan import (
     WEIGHT_GRADIENT,
 )
 
-# A segment is what is between two joints, `begin` and `end`: -1 at the beginning of the plan, LAYERS at its end.
-# Forward its ops are those of rows `begin` to before `end`, back those of rows `end` to behind `begin`.
-# What is done with it, a sum of these: its ops forward; the loss, behind the last one; and its dz
+# What is done with a segment, a sum of these: its ops forward; the loss, behind the last one; and its dz
 FORTH, LOSS, BACK = 1, 2, 4
 ALL = FORTH | LOSS | BACK
+# What is between two joints, `begin` and `end`: -1 at the beginning of the plan, LAYERS at its end. Forward its ops are
+# those of rows `begin` to before `end`, back those of rows `end` to behind `begin`. like: any pointer to elements
+Segment = record("Segment", like=POINTER, begin=INT, end=INT, ways=INT)
 
 
 @kernel
@@ -127,26 +129,26 @@ def join_back(x, frame, i, rows):
 
 def _rows_types(dtype):
     i = types.int64
-    return types.void(Batch.of(dtype), types.CPointer(i), i, i, i, i, i, i, i)
+    return types.void(Batch.of(dtype), types.CPointer(i), Segment.of(dtype), i, i, i, i)
 
 
 @outlined(_rows_types)
-def rows_through(batch, frame, begin, end, ways, start, rows, first, tasks):
-    """Take some rows of a batch through a
+def rows_through(batch, frame, segment, start, rows, first, tasks):
+    """Take some rows of a batch through a segment.
 
     start, rows, first : rows `start` on of the batch are rows `first` on of the workspace
     """
     layout, settings = pointer_to(frame, frame[LAYOUT]), pointer_to(frame, frame[SETTINGS])
     source, labels, targets = rows_of_batch(batch, frame, start, first), at(batch.labels, start), batch.targets
-    if ways & FORTH and begin < 0 and (batch.gathers or batch.ignores):
+    if segment.ways & FORTH and segment.begin < 0 and (batch.gathers or batch.ignores):
         gather(batch, batch.x, frame[X_INPUT], batch.columns, start, rows, source)
         if batch.ignores and layout[COUPLES] == 0:
             blank_ignored(source, batch.columns, labels, doubles_at(frame[OPTIONS])[IGNORE_INDEX], rows)
     x, span = as_row_zero(source, batch, first), new_span(frame)
     span[FIRST], span[ROWS], span[PLACE] = first, rows, start
-    if ways & FORTH:
-        run_forward(x, frame, begin, end, span, tasks)
-    if ways & LOSS:
+    if segment.ways & FORTH:
+        run_forward(x, frame, segment.begin, segment.end, span, tasks)
+    if segment.ways & LOSS:
         if batch.gathers and batch.width > 0:
             targets = at(pointer_to(batch.x, frame[WORK] + layout[TARGETS]), first * batch.width)
             gather(batch, batch.targets, frame[TARGETS_INPUT], batch.width, start, rows, targets)
@@ -155,8 +157,8 @@ def rows_through(batch, frame, begin, end, ways, start, rows, first, tasks):
         span[LABELS], span[SPAN_TARGETS], span[WIDTH] = address_of(labels), address_of(targets), batch.width
         row = row_at(frame, frame[LAYERS] - 1)
         run_op(settings[RUN_LOSS], x, frame, row, span, ELEMENT_WORK * rows * row[OUT], tasks)
-    if ways & BACK:
-        run_backward(x, frame, begin, end, span, tasks)
+    if segment.ways & BACK:
+        run_backward(x, frame, segment.begin, segment.end, span, tasks)
 
 
 @kernel
@@ -175,12 +177,12 @@ def rows_at_once(frame, rows):
 
 def _pass_types(dtype):
     i = types.int64
-    return types.void(Batch.of(dtype), types.CPointer(i), i, i, i, i, i, i, i, i)
+    return types.void(Batch.of(dtype), types.CPointer(i), Segment.of(dtype), i, i, i, i, i)
 
 
 @shared(_pass_types)
-def pass_over_rows(batch, frame, begin, end, ways, start, rows, tasks, pieces, piece):
-    """One piece's share of some rows of a batch through a
+def pass_over_rows(batch, frame, segment, start, rows, tasks, pieces, piece):
+    """One piece's share of some rows of a batch through a segment.
 
     start, rows : which rows of the batch; in the workspace they begin with the first
     tasks : into how many an operation is cut; 1 where the rows are shared out to several pieces
@@ -188,7 +190,7 @@ def pass_over_rows(batch, frame, begin, end, ways, start, rows, tasks, pieces, p
     first, stop = task_of_rows(frame, rows, pieces, piece)
     while first < stop:
         count = min(stop - first, rows_at_once(frame, rows))
-        rows_through(batch, frame, begin, end, ways, start + first, count, first, tasks)
+        rows_through(batch, frame, segment, start + first, count, first, tasks)
         first += count
 
 
@@ -201,7 +203,7 @@ def forward_to_last(batch, frame, start, rows, tasks, pieces, threads):
     """Take some rows of a batch through all segments but the last; return the joint that the last begins with."""
     begin, end = -1, joint_above(frame, -1)
     while end < frame[LAYERS]:
-        pass_over_rows(batch, frame, begin, end, FORTH, start, rows, tasks, pieces, threads)
+        pass_over_rows(batch, frame, Segment(batch.x, begin, end, FORTH), start, rows, tasks, pieces, threads)
         join(batch.x, frame, end, rows)
         begin, end = end, joint_above(frame, end)
     return begin
@@ -214,5 +216,5 @@ def backward_from_last(batch, frame, start, rows, tasks, pieces, threads):
     while end >= 0:
         join_back(batch.x, frame, end, rows)
         begin = joint_below(frame, end)
-        pass_over_rows(batch, frame, begin, end, BACK, start, rows, tasks, pieces, threads)
+        pass_over_rows(batch, frame, Segment(batch.x, begin, end, BACK), start, rows, tasks, pieces, threads)
         end = begin

@@ -73,7 +73,7 @@ from .passes import (
     worth_sharing,
 )
 from .plan import BY_ROWS, COUPLES, IN, OUT, SAMPLE_WEIGHT
-from .segments import ALL, FORTH, LOSS, backward_from_last, forward_to_last, pass_over_rows
+from .segments import ALL, FORTH, LOSS, Segment, backward_from_last, forward_to_last, pass_over_rows
 from .sparse import place_rows
 
 # The samples of a run. labels: class labels, where the loss takes them; targets: `width` numbers a row, for the others.
@@ -158,8 +158,9 @@ def pass_by_rows(batch, frame, rows, divisor, record, step):
         first, end = share(batch.rows, 1, chunks, chunk), share(batch.rows, 1, chunks, chunk + together)
         row_pieces = most_pieces(frame, end - first, pieces)
         inner = tasks if row_pieces == 1 and pieces > 1 else 1
-        last = forward_to_last(batch, frame, first, end - first, inner, row_pieces, tasks)
-        pass_over_rows(batch, frame, last, frame[LAYERS], ALL, first, end - first, inner, row_pieces, tasks)
+        begin = forward_to_last(batch, frame, first, end - first, inner, row_pieces, tasks)
+        last = Segment(batch.x, begin, frame[LAYERS], ALL)
+        pass_over_rows(batch, frame, last, first, end - first, inner, row_pieces, tasks)
         if end == batch.rows and not goes_on(frame, rows, batch.rows, divisor, record, step):
             return False
         backward_from_last(batch, frame, first, end - first, inner, row_pieces, tasks)
@@ -182,8 +183,9 @@ def make_step(batch, frame, rows, divisor, record, step):
             return False
         add_all_chunks(batch.x, frame, batch.rows, fused)
     else:
-        last = forward_to_last(batch, frame, 0, batch.rows, tasks, 1, 1)
-        pass_over_rows(batch, frame, last, frame[LAYERS], FORTH | LOSS, 0, batch.rows, tasks, 1, 1)
+        begin = forward_to_last(batch, frame, 0, batch.rows, tasks, 1, 1)
+        last = Segment(batch.x, begin, frame[LAYERS], FORTH | LOSS)
+        pass_over_rows(batch, frame, last, 0, batch.rows, tasks, 1, 1)
         if not goes_on(frame, rows, batch.rows, divisor, record, step):
             return False
         backward_pass(rows_of_batch(batch, frame, 0, 0), frame, batch.rows, False, tasks)

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastbp.kernels import optimizers as updates
 from fastbp.kernels.ops.kinds.batch_norm import BLOCK_ROWS, CUMULATIVE
-from fastbp.kernels.run import frame
-from tests.kernels.graphs import Network, batch_norm, dense
+from fastbp.kernels.run import frame, plan
+from tests.kernels.graphs import Network, batch_norm, dense, dropout, residual
 
 UNIT = {"f4": 2.0**-24, "f8": 2.0**-53}
 
@@ -102,6 +103,29 @@ def test_running_statistics_have_the_same_bits_on_any_number_of_tasks(dtype):
         network.step(tasks)
         results.add(network.buffers.tobytes())
     assert len(results) == 1
+
+
+def joined(ins):
+    """A network of many segments: joints first, last, next to each other, and within what a skip goes around."""
+    return [
+        batch_norm(ins), dense(ins, 48, "tanh"), batch_norm(48), batch_norm(48), dense(48, 48, "relu"),
+        batch_norm(48, bias=False), residual(48, 5, 1), dropout(48), dense(48, 7), batch_norm(7),
+    ]  # fmt: skip
+
+
+# A batch of rows whose gradients are summed at once, chunk after chunk, and for small weights each chunk apart
+@pytest.mark.parametrize(("ins", "batch"), [(20, 2), (20, 130), (20, 700), (20, 1500), (400, 1500)])
+def test_segments_keep_the_bits_of_op_after_op_for_any_tasks(ins, batch):
+    results, gradients = set(), set()
+    for by_rows in (True, False):
+        for tasks in (1, 2, 3, 16):
+            network = Network(joined(ins), np.float32, batch=batch, by_rows=by_rows, code=updates.ADAM, lr=1e-2)
+            assert network.layout[plan.BY_ROWS] == by_rows
+            losses = [network.step(tasks) for _ in range(2)]
+            results.add((network.params.tobytes(), network.buffers.tobytes(), tuple(losses)))
+            out = network.by_hand(np.ones((batch, 7), np.float32), tasks, dx := np.zeros_like(network.x))
+            gradients.add((out.tobytes(), network.grads.tobytes(), dx.tobytes(), network.buffers.tobytes()))
+    assert len(results) == len(gradients) == 1
 
 
 def test_a_step_that_is_not_made_leaves_running_statistics(dtype):
