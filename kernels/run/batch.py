@@ -10,7 +10,7 @@ from ..inputs.registry import READ
 from ..ops.call import row_at
 from ..simd.lanes import Lanes, Vec, lanewise
 from .frame import LAYOUT, WORK
-from .plan import IN, X
+from .plan import IN, LAST_JOINT, X
 
 # A batch of `rows` rows. x, targets: of the batch, or of all samples where it `gathers`: then `order` says which of
 # them the batch is. x has `columns`, targets `width` numbers a row. labels: of the batch; `ignores` says whether one
@@ -64,6 +64,12 @@ def rows_of_batch(batch, frame, start, first):
 def as_row_zero(x, batch, first):
     """Return the batch for ops, which find row `first` of the workspace there, when that row stands at x."""
     return at(x, -first * batch.columns)
+
+
+@kernel
+def couples(frame):
+    """Return whether an op couples the rows of a batch."""
+    return pointer_to(frame, frame[LAYOUT])[LAST_JOINT] >= 0
 
 
 @kernel

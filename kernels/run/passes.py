@@ -11,7 +11,6 @@ and a layer's dz takes the place of the output above it.
 from numba import types
 
 from ..compile.functions import kernel
-from ..compile.pointers import pointer_to
 from ..compile.records import INT, POINTER, record
 from ..compile.region import shared
 from ..linalg.product import PACK_ROWS
@@ -35,14 +34,13 @@ from ..ops.call import (
 )
 from ..simd.microkernel import TILE_ROWS
 from ..simd.modes import ACCUMULATE, TAKE
-from .batch import Batch, as_row_zero, rows_of_batch
+from .batch import Batch, as_row_zero, couples, rows_of_batch
 from .chunks import COUPLED_ROWS, ROWS_AT_ONCE
-from .frame import LAYERS, LAYOUT
+from .frame import LAYERS
 from .gradients import add_chunks, blocks_of, chunks_of, gradient_chunks, gradient_of_chunks, is_summed
 from .plan import (
     ACROSS,
     BATCH_ROWS,
-    COUPLES,
     DEPTH,
     EFFORT,
     EXCHANGED,
@@ -225,5 +223,5 @@ def worth_sharing(frame, batch, rows_apart, tasks):
 @kernel
 def most_pieces(frame, rows, pieces):
     """Return into how many of at most `pieces` pieces a pass over rows is cut."""
-    fewest = COUPLED_ROWS if pointer_to(frame, frame[LAYOUT])[COUPLES] else FEWEST_ROWS
+    fewest = COUPLED_ROWS if couples(frame) else FEWEST_ROWS
     return pieces if rows >= fewest * pieces else 1

@@ -18,14 +18,13 @@ from .frame import COUNTER, LAYERS, LAYOUT, SETTINGS
 from .gradients import add_all_chunks, chunks_of
 from .groups import begin_update
 from .passes import Chunks, backward_pass, most_pieces, pass_over_weights, worth_sharing
-from .plan import APPLY_SLOPE, BY_ROWS, SLOPE, A, D
+from .plan import APPLY_SLOPE, BY_ROWS, LAST_JOINT, SLOPE, A, D
 from .segments import (
     BACK,
     FORTH,
     Segment,
     backward_from_last,
     forward_to_last,
-    joint_below,
     piece_of_rows,
     task_of_rows,
 )
@@ -97,7 +96,7 @@ def forward_phase(x, out, frame, batch, tasks):
 def backward_phase(x, dout, frame, batch, tasks):
     """`backward_batch`, on pointers."""
     whole, (row_pieces, inner, pieces) = as_it_stands(x, frame, batch), pieces_of(frame, batch, tasks)
-    backward_rows(whole, dout, frame, joint_below(frame, frame[LAYERS]), inner, row_pieces, tasks)
+    backward_rows(whole, dout, frame, pointer_to(frame, frame[LAYOUT])[LAST_JOINT], inner, row_pieces, tasks)
     if not is_by_rows(frame):
         backward_pass(x, frame, batch, False, tasks)
         return

@@ -33,9 +33,9 @@ from .chunks import chunks_of, is_chunked
 #   `ops.registry.Functions`. BUFFERS: where these are: a place in the model's buffers until `place_buffers` makes an
 #   address of it; ABSENT for none.
 (
-    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, KIND, SOURCE, SOURCE2, IN, OUT, DEPTH, ACROSS, FLAGS, EFFORT, EXCHANGED,
-    W, B, DW, DB, A, SLOPE, D, SAVED, PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE,
-    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, SUMS, JOIN, SUMS_BACK, JOIN_BACK, TRACK, BUFFERS, COLUMNS,
+    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, JOIN, KIND, SOURCE, SOURCE2, IN, OUT, DEPTH, ACROSS, FLAGS, EFFORT,
+    EXCHANGED, W, B, DW, DB, A, SLOPE, D, SAVED, PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE,
+    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, SUMS, SUMS_BACK, JOIN_BACK, TRACK, BUFFERS, COLUMNS,
 ) = range(38)  # fmt: skip
 NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
 # FLAGS. TURNED: the weights stand as (ACROSS, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up
@@ -47,8 +47,9 @@ TURNED, ROOMY, ADD, LAST, ADD2, LAST2 = 1, 2, 4, 8, 16, 32
 FROZEN, ABOVE_FROZEN = 256, 512
 # Entries of a layout: places in the workspace, in bytes, of a gathered batch (of a sparse one: of where each row's
 # numbers begin and end) and of sums of squares; how many rows it holds and its size, in elements; whether training
-# goes `BY_ROWS` (see `passes`); and whether an op COUPLES the rows of a batch.
-X, TARGETS, SAMPLE_WEIGHT, NORMS, CAPACITY, SIZE, BY_ROWS, COUPLES, ENTRIES = range(9)
+# goes `BY_ROWS` (see `passes`); and which rows of the plan are the first and the last joint (see `segments`): the
+# number of its rows, and -1, where no op couples the rows of a batch.
+X, TARGETS, SAMPLE_WEIGHT, NORMS, CAPACITY, SIZE, BY_ROWS, FIRST_JOINT, LAST_JOINT, ENTRIES = range(10)
 # The sum of squares of all gradients is made of those of so many numbers each.
 NORM_BLOCK = 1 << 14
 # Parameters of so many bytes are at home in the second-level cache of each core.
@@ -318,7 +319,8 @@ def make_plan(
                 row[SLOPE] = arena.take(capacity * row[LD])
             row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[ACROSS], capacity))
         size = sum(layer.parameters for layer in layers) * itemsize
-        layout[COUPLES] = any(layer.kind.couples_rows for layer in layers)
+        joints = [i for i, layer in enumerate(layers) if layer.kind.couples_rows]
+        layout[[FIRST_JOINT, LAST_JOINT]] = (joints[0], joints[-1]) if joints else (len(layers), -1)
         layout[BY_ROWS] = size <= SMALL
         if layout[BY_ROWS] or keeps:  # by rows all dz are there before the first weight gradient
             for row in plan:

@@ -31,17 +31,18 @@ from ..ops.call import (
     run_row,
 )
 from ..ops.call import TARGETS as SPAN_TARGETS
-from .batch import Batch, as_row_zero, blank_ignored, gather, rows_of_batch
+from .batch import Batch, as_row_zero, blank_ignored, couples, gather, rows_of_batch
 from .chunks import COUPLED_ROWS, ROWS_AT_ONCE
 from .frame import DX, LAYERS, LAYOUT, OPTIONS, RUN_LOSS, SETTINGS, TARGETS_INPUT, WORK, X_INPUT
 from .plan import (
     BATCH_ROWS,
     BY_ROWS,
-    COUPLES,
+    FIRST_JOINT,
     FORWARD,
     INPUT_GRADIENT,
     JOIN,
     JOIN_BACK,
+    LAST_JOINT,
     NOTHING,
     OUT,
     SOURCE,
@@ -142,7 +143,7 @@ def rows_through(batch, frame, segment, start, rows, first, tasks):
     source, labels, targets = rows_of_batch(batch, frame, start, first), at(batch.labels, start), batch.targets
     if segment.ways & FORTH and segment.begin < 0 and (batch.gathers or batch.ignores):
         gather(batch, batch.x, frame[X_INPUT], batch.columns, start, rows, source)
-        if batch.ignores and layout[COUPLES] == 0:
+        if batch.ignores and not couples(frame):
             blank_ignored(source, batch.columns, labels, doubles_at(frame[OPTIONS])[IGNORE_INDEX], rows)
     x, span = as_row_zero(source, batch, first), new_span(frame)
     span[FIRST], span[ROWS], span[PLACE] = first, rows, start
@@ -164,15 +165,14 @@ def rows_through(batch, frame, segment, start, rows, first, tasks):
 @kernel
 def task_of_rows(frame, rows, pieces, piece):
     """Return which rows a task has, the first and where they end: whole blocks where the network couples them."""
-    unit = COUPLED_ROWS if pointer_to(frame, frame[LAYOUT])[COUPLES] else 1
+    unit = COUPLED_ROWS if couples(frame) else 1
     return share(rows, unit, pieces, piece), share(rows, unit, pieces, piece + 1)
 
 
 @kernel
 def rows_at_once(frame, rows):
     """Return how many of a task's rows go through a segment at a time: all, unless the whole batch waits at joints."""
-    layout = pointer_to(frame, frame[LAYOUT])
-    return ROWS_AT_ONCE if layout[BY_ROWS] and layout[COUPLES] else rows
+    return ROWS_AT_ONCE if couples(frame) and pointer_to(frame, frame[LAYOUT])[BY_ROWS] else rows
 
 
 def _pass_types(dtype):
@@ -201,7 +201,7 @@ piece_of_rows = one_piece(pass_over_rows)
 @kernel
 def forward_to_last(batch, frame, start, rows, tasks, pieces, threads):
     """Take some rows of a batch through all segments but the last; return the joint that the last begins with."""
-    begin, end = -1, joint_above(frame, -1)
+    begin, end = -1, pointer_to(frame, frame[LAYOUT])[FIRST_JOINT]
     while end < frame[LAYERS]:
         pass_over_rows(batch, frame, Segment(batch.x, begin, end, FORTH), start, rows, tasks, pieces, threads)
         join(batch.x, frame, end, rows)
@@ -212,7 +212,7 @@ def forward_to_last(batch, frame, start, rows, tasks, pieces, threads):
 @kernel
 def backward_from_last(batch, frame, start, rows, tasks, pieces, threads):
     """Take some rows back through all segments but the last."""
-    end = joint_below(frame, frame[LAYERS])
+    end = pointer_to(frame, frame[LAYOUT])[LAST_JOINT]
     while end >= 0:
         join_back(batch.x, frame, end, rows)
         begin = joint_below(frame, end)

@@ -21,7 +21,7 @@ from ..ops.call import ROWS as SPAN_ROWS
 from ..ops.call import call_op, new_span, row_at
 from ..optimizers.registry import FACTOR
 from ..simd.rows import added_up
-from .batch import Batch, rows_of_batch
+from .batch import Batch, couples, rows_of_batch
 from .codes import first_wrong_of_batch
 from .frame import (
     BATCH,
@@ -72,7 +72,7 @@ from .passes import (
     sums_apart,
     worth_sharing,
 )
-from .plan import BY_ROWS, COUPLES, IN, OUT, SAMPLE_WEIGHT
+from .plan import BY_ROWS, IN, OUT, SAMPLE_WEIGHT
 from .segments import ALL, FORTH, LOSS, Segment, backward_from_last, forward_to_last, pass_over_rows
 from .sparse import place_rows
 
@@ -147,13 +147,13 @@ def goes_on(frame, rows, batch, divisor, record, step):
 @kernel
 def pass_by_rows(batch, frame, rows, divisor, record, step):
     """Make a step of a small network but for what sums of chunks leave to do; return whether it makes its update."""
-    tasks, couples = pointer_to(frame, frame[SETTINGS])[TASKS], pointer_to(frame, frame[LAYOUT])[COUPLES] != 0
+    tasks = pointer_to(frame, frame[SETTINGS])[TASKS]
     chunks, rows_apart = chunks_of(batch.rows), sums_apart(frame, batch.rows)
     pieces = worth_sharing(frame, batch.rows, rows_apart, tasks)
-    if rows_apart and not couples:
+    if rows_apart and not couples(frame):
         pass_over_chunks(batch, frame, chunks, min(chunks, pieces), tasks)
         return goes_on(frame, rows, batch.rows, divisor, record, step)
-    together = chunks if couples else chunks_at_once(batch.rows, chunks, pieces)
+    together = chunks if couples(frame) else chunks_at_once(batch.rows, chunks, pieces)
     for chunk in range(0, chunks, together):
         first, end = share(batch.rows, 1, chunks, chunk), share(batch.rows, 1, chunks, chunk + together)
         row_pieces = most_pieces(frame, end - first, pieces)
@@ -242,7 +242,7 @@ def train(samples, frame, record, steps):
                 return samples.order[start + wrong] if gathers else wrong
             counts = counted(labels, options[IGNORE_INDEX], count)
         if frame[STORED] != 0:
-            blanks = counts < count and pointer_to(frame, frame[LAYOUT])[COUPLES] == 0
+            blanks = counts < count and not couples(frame)
             wrong = place_rows(frame, samples, start, labels, options[IGNORE_INDEX], blanks, count)
             if wrong >= 0:
                 return -2 - wrong
