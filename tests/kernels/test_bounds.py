@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.jit  # Numba writes the checks
+
 SCRIPT = """
 import numpy as np
 import fastbp
