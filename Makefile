@@ -25,10 +25,11 @@ LOWEST_TESTS := $(addprefix tests/kernels/test_,$(addsuffix .py,chain codegen co
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
 
-$(LOWEST)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(LOWEST)
+$(LOWEST)/.installed: pyproject.toml | $(VENV)/.created
+	$(PYTHON) -m venv --without-pip $(LOWEST)
 	sed -n 's/.*"\(num[a-z]*\)>=\([0-9.]*\).*/\1==\2.*/p' pyproject.toml > $(LOWEST)/lowest.txt
-	$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/lowest.txt --editable . pytest pytest-xdist hypothesis
+	$(BIN)/python -m pip --python $(LOWEST)/bin/python install --quiet \
+	  --requirement $(LOWEST)/lowest.txt --editable . pytest pytest-xdist hypothesis
 	touch $@
 
 # All tests again with the prebuilt kernels of an installed wheel, but for those that are about compiling
