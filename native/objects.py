@@ -5,6 +5,7 @@ plain name and no Python in it, and LLVM writes an object; ``symbols.json`` besi
 It is told which CPU that is for, which need not be that of this machine, and takes nothing from a cache.
 """
 
+import gc
 import json
 import os
 import re
@@ -155,6 +156,7 @@ class Objects:
 
 def main(level, folder):
     """Write all objects of a level."""
+    gc.set_threshold(100_000, 20, 20)  # Numba keeps most of what it makes: a tenth of the time went into looking at it
     aim(LEVELS[level])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,8 +173,9 @@ def main(level, folder):
         from fastbp.kernels.compile.scratch import SIZES
         from fastbp.kernels.simd.machine import CONSTANTS
 
-        # No machine code for this process itself, and none to keep.
+        # No machine code for this process itself, and none to keep: what Numba takes for an address is never called.
         JITCodeLibrary._finalize_specific = lambda library: None
+        JITCodeLibrary.get_pointer_to_function = lambda library, name: library._ensure_finalized() or 1
         outlined.cache_of = lambda function: NullCache()
         objects, functions, doors = Objects(LEVELS[level].prefix), {}, {}
         for dtype in (numba.float32, numba.float64):
