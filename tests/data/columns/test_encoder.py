@@ -67,6 +67,21 @@ def test_any_numbers_are_scaled_in_their_order(values, other):
         assert scale.apply(np.array([min(finite)]))[0] < scale.apply(np.array([max(finite)]))[0]
 
 
+def test_spread_without_quartiles_is_that_of_the_extremes():
+    scale = Scale.fit(np.array([0.0, 0, 0, 0, 0, 0, 0, 3]))
+    assert (scale.center, scale.spread) == (0, 1.5)
+    assert scale.apply(np.array([3.0]))[0] == pytest.approx(squashed(2))
+    tiny = Scale.fit(np.array([0.0, 0, 0, 0, 0, 5e-324]))
+    assert tiny.apply(np.array([5e-324]))[0] > 0
+
+
+def test_huge_numbers_have_quartiles():
+    scale = Scale.fit(np.array([-1.6e308, -1.2e308, 0.4e308, 1.2e308, 1.6e308]))
+    assert scale.center == pytest.approx(0.4e308)
+    assert scale.spread == np.finfo(np.float64).max  # 2.4e308, which no float64 is
+    assert Scale.fit(np.array([-1.5e308, -0.5e308, 0.5e308, 1.5e308])).spread == pytest.approx(1.5e308)
+
+
 def test_seconds_of_the_epoch_and_whole_numbers_beyond_float64_survive():
     for first in (1_700_000_000, 2**60):
         _, x = transformed({"t": [str(first + i) for i in range(600)]})
