@@ -79,6 +79,8 @@ def test_huge_numbers_have_quartiles():
     scale = Scale.fit(np.array([-1.6e308, -1.2e308, 0.4e308, 1.2e308, 1.6e308]))
     assert scale.center == pytest.approx(0.4e308)
     assert scale.spread == np.finfo(np.float64).max  # 2.4e308, which no float64 is
+    far = Scale.fit(np.array([-1.7e308, 1.7e308]))
+    assert (far.center, far.spread) == (0, pytest.approx(1.7e308))
     assert Scale.fit(np.array([-1.5e308, -0.5e308, 0.5e308, 1.5e308])).spread == pytest.approx(1.5e308)
 
 
@@ -276,6 +278,9 @@ def test_many_rows_are_encoded_a_block_at_a_time_to_the_same_bits():
     for part in (slice(BLOCK - 2, BLOCK + 2), slice(rows - 1, rows)):
         some = encoder.transform(table({name: values[part] for name, values in columns.items()}))
         np.testing.assert_array_equal(some, x[part])
+    wrong = {"a": ["1"] * (BLOCK + 4) + ["x"], "c": ["1"] * (BLOCK + 5), "t": [1] * (BLOCK + 5)}
+    with pytest.raises(TableError, match=rf"'x' in row {BLOCK + 5} \(line {BLOCK + 6}\)"):
+        encoder.transform(table(wrong))
     assert encoder.transform(table({name: values[:0] for name, values in columns.items()})).shape == (0, 3)
 
 

@@ -191,6 +191,12 @@ def test_distance_from_utc_is_taken_off(times, hours):
     assert form.read(column).values.tolist() == micros(time - distance for time in times)
 
 
+def test_distance_from_utc_is_taken_off_in_other_orders():
+    column = plain(pa.array(["31.12.2024 12:00 +02:00", "31.12.2024 12:00Z", "31.12.2024 12:00 -0130"]))
+    wanted = [datetime(2024, 12, 31, 10), datetime(2024, 12, 31, 12), datetime(2024, 12, 31, 13, 30)]
+    assert find_times(column).form.read(column).values.tolist() == micros(wanted)
+
+
 @pytest.mark.parametrize(
     "texts",
     [["2024-02-30"], ["2023-02-29"], ["2024-13-01"], ["13/13/2024"], ["2024-01-01 24:00"], ["2024-01-01 10:60"]]
