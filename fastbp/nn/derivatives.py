@@ -16,7 +16,7 @@ from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
 from fastbp.kernels.optimizers import HYPER_SIZE
 from fastbp.kernels.run.frame import RECORD_ROWS, SETTINGS_SIZE, Frame
-from fastbp.kernels.run.plan import EFFORT, SIZE, Layer, make_plan, without_training
+from fastbp.kernels.run.plan import EFFORT, SIZE, Layer, make_plan, place_buffers, without_training
 from fastbp.nn.prediction import Predicting
 
 __all__ = ["Derivable"]
@@ -112,10 +112,6 @@ class Derivable(Predicting):
         return found
 
     def _derived(self, x: ArrayLike | Readable, who: str) -> Array | Input:
-        if coupling := {row.kind.name for row in self._rows() if row.kind.couples_rows}:
-            raise ValueError(
-                f"{who} expects layers whose predictions have a way back, which {', '.join(coupling)} has not"
-            )
         rows = check.inputs(x, self.in_features, self.dtype, who)
         if isinstance(rows, StoredRows):
             raise TypeError(f"{who} expects x to be a dense array, got a sparse matrix; call .toarray() first")
@@ -146,6 +142,7 @@ class Derivable(Predicting):
             expect(_needs, self)
             plan, layout = make_plan(self._rows_to_derive(), self.dtype.itemsize, capacity, train=True, keeps=True)
             fill(plan, self.dtype, train=True)
+            place_buffers(plan, self._buffers)
             none = np.empty(0, self.dtype)
             frame = Frame(
                 plan, layout, np.zeros(SETTINGS_SIZE, np.int64), np.zeros(HYPER_SIZE), np.zeros(0), self._params, none,

@@ -39,6 +39,7 @@ from ..run.plan import (
     WEIGHT_GRADIENT,
     Layer,
     frozen_flags,
+    without_training,
 )
 from .kinds import KINDS
 from .registry import Kind, kind_of_code
@@ -65,13 +66,11 @@ def fill(plan: np.ndarray, dtype: np.dtype, *, train: bool, to_batch: bool = Tru
 
 def _ops(kind: Kind, depth: int, flags: int, train: bool, to_batch: bool) -> list[Any]:
     """Return the ops that a row of a plan has in the columns OPS; None for none."""
-    forward, input_gradient, weight_gradient, prediction, *others = kind.functions()
+    forward, input_gradient, weight_gradient, *others = kind.functions()
     if not train:
-        if kind.couples_rows and prediction is None:
-            raise ValueError(
-                f"{kind.name} expects a function of its own for predictions, as it couples rows in training"
-            )
-        return [prediction or forward, *[None] * (len(OPS) - 1)]
+        if kind.couples_rows:
+            raise ValueError(f"{kind.name} expects a kind in its place in predictions, as it couples rows in training")
+        return [forward, *[None] * (len(OPS) - 1)]
     if flags & ABOVE_FROZEN and not to_batch:
         input_gradient = None
     return [forward, input_gradient, weight_gradient if depth > 0 and not flags & FROZEN else None, *others]
@@ -79,7 +78,7 @@ def _ops(kind: Kind, depth: int, flags: int, train: bool, to_batch: bool) -> lis
 
 def codes_of(layers: Sequence[Layer], *, train: bool) -> list[Code]:
     """Return the functions of the library whose addresses `fill` writes into a plan of these layers."""
-    layers = [layer for layer in layers if train or not layer.kind.only_training]
+    layers = layers if train else without_training(layers)
     ops = [
         op
         for layer, flags in zip(layers, frozen_flags(layers) if train else [0] * len(layers), strict=True)

@@ -19,7 +19,6 @@ from ..registry import Number, Public, add
 class Functions(NamedTuple):
     """The compiled ops of a kind, see `ops.call.op`, or their names; None for one that has nothing to do.
 
-    prediction : what a prediction runs in the place of `forward`, where that is another function
     track : takes what a forward pass has found of its batch into the buffers, once the step is known to be made
     sums, join : of a kind that couples rows, run before `forward`: `sums` for blocks of COUPLED_ROWS rows, and `join`
         once, to put together those of all blocks
@@ -29,7 +28,6 @@ class Functions(NamedTuple):
     forward: Any
     input_gradient: Any
     weight_gradient: Any = None
-    prediction: Any = None
     track: Any = None
     sums: Any = None
     join: Any = None
@@ -116,8 +114,9 @@ class Kind:
     activates : whether it applies an activation to its output
     only_training : whether a prediction goes without it: its output is its input then
     couples_rows : whether in training a row of its output depends on other rows of the batch. It has all `Functions`
-        then: `weight_gradient` is called once, after `join_back`, and `prediction` takes each row alone
-    prediction_twin : (inputs, w, b, attributes, buffers) to the output of a prediction, where that is another
+        then, of which `weight_gradient` is called once, after `join_back`; and a `prediction`
+    prediction : the kind that a prediction has in its place, with the same parameters and buffers, which takes each row
+        alone; its twin takes the buffers in the place of `draw`
     sparse : whether it reads a sparse batch, by its stored numbers, and nothing else
     public : what users see of it, where fastbp makes the layer's class from this entry
     """
@@ -141,7 +140,7 @@ class Kind:
     activates: bool = False
     only_training: bool = False
     couples_rows: bool = False
-    prediction_twin: Callable[..., Any] | None = None
+    prediction: Kind | None = None
     sparse: bool = False
     public: Public | None = None
 

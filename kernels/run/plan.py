@@ -265,7 +265,10 @@ def set_stored(plan: np.ndarray, stored: int, rows: int, batch: int | None = Non
 
 
 def without_training(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the layers that a prediction runs: who reads one that only training has reads its source."""
+    """Return the layers that a prediction runs: who reads one that only training has reads its source.
+
+    Some have another kind in a prediction.
+    """
     check_graph(layers)
     rows: dict[int, int] = {BATCH_ROWS: BATCH_ROWS}
     kept: list[Layer] = []
@@ -275,7 +278,7 @@ def without_training(layers: Sequence[Layer]) -> list[Layer]:
             rows[i] = sources[0]
         else:
             rows[i] = len(kept)
-            kept.append(layer._replace(sources=sources))
+            kept.append(layer._replace(sources=sources, kind=layer.kind.prediction or layer.kind))
     return kept
 
 

@@ -222,13 +222,13 @@ class Network:
             inputs = [outputs[s] for s in plan.sources_of(layer, i)]
             w, b = w.astype(np.float64), b.astype(np.float64) if layer.bias else 0.0
             kind = layer.kind
-            if training or not (kind.only_training or kind.prediction_twin):
+            if training or not (kind.only_training or kind.prediction):
                 a = kind.twin(inputs, w, b, own_of(layer), self.draw(i))
             elif kind.only_training:
                 a = inputs[0]
             else:
                 own = [value.astype(np.float64) for value, _ in buffers[i]]
-                a = kind.prediction_twin(inputs, w, b, layer.attributes, own)
+                a = kind.prediction.twin(inputs, w, b, layer.attributes, own)
             outputs[i] = layer.activation.value(a)
         return outputs[len(self.layers) - 1]
 

@@ -13,7 +13,7 @@ from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.ops.fill import codes_of
 from fastbp.kernels.ops.kinds import KINDS
 from fastbp.kernels.ops.kinds.dropout import bits_of, philox
-from fastbp.kernels.ops.registry import Draw, Functions
+from fastbp.kernels.ops.registry import Draw
 from fastbp.kernels.run import frame, plan
 from tests.kernels.graphs import (
     PUBLIC,
@@ -282,9 +282,9 @@ def test_what_is_no_network_is_refused(layers, message):
         plan.make_plan(layers, 4, 8, train=False)
 
 
-def test_a_kind_that_couples_rows_predicts_by_a_function_of_its_own():
-    kind = replace(KINDS["batch_norm"], functions=lambda: Functions(None, None))
-    with pytest.raises(ValueError, match="batch_norm expects a function of its own for predictions"):
+def test_a_kind_that_couples_rows_has_another_in_predictions():
+    kind = replace(KINDS["batch_norm"], prediction=None)
+    with pytest.raises(ValueError, match="batch_norm expects a kind in its place in predictions"):
         codes_of([batch_norm(4)._replace(kind=kind)], train=False)
 
 

@@ -77,6 +77,33 @@ def test_a_row_is_differentiated_alike_in_any_batch():
     assert (whole[:, :, [1, 2]] == 0).all()
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_batch_norm_is_the_affine_map_of_its_running_statistics(affine, dtype, torch):
+    own = [fastbp.BatchNorm(width, affine=affine, dtype=dtype) for width in (5, 20, 20, 4)]
+    model = Sequential(
+        own[0], Dense(5, 20, "tanh", dtype=dtype, rng=0), own[1],
+        Residual(own[2], Dense(20, 20, "gelu", dtype=dtype, rng=1)), Dropout(0.3),
+        Dense(20, 4, dtype=dtype, rng=2), own[3],
+    )  # fmt: skip
+    x, rng = data(90, dtype), np.random.default_rng(2)
+    trainer = Trainer(model, "mse", fastbp.SGD(0.1), rng=0)
+    for _ in range(3):
+        trainer.step(x, rng.standard_normal((90, 4)))
+    module, before = model.to_torch().double().eval(), model._buffers.tobytes()
+    exact = (
+        torch.func.vmap(torch.func.jacrev(lambda row: module(row[None])[0]))(torch.tensor(x, dtype=torch.float64))
+        .detach()
+        .numpy()
+    )
+    found = model.jacobian(x)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=(3e-6 if dtype == "float32" else 1e-13) * np.abs(exact).max())
+    assert model.jacobian(x[7:9]).tobytes() == found[7:9].tobytes()
+    along = model.input_gradient(x, np.tile(np.eye(4)[2], (90, 1)))
+    np.testing.assert_allclose(along, found[:, 2], rtol=1e-5)
+    assert model._buffers.tobytes() == before
+
+
 def test_nothing_else_is_touched():
     model, x = example("float64", dropout=False), data(20)
     out = model.forward(x)
@@ -128,9 +155,6 @@ def test_what_cannot_be_is_refused():
     for call in (model.jacobian, lambda x: model.input_gradient(x, np.ones((20, 6)))):
         with pytest.raises(TypeError, match=r"expects x to be a dense array, got a sparse matrix; call .toarray"):
             call(sparse)
-    coupled = Sequential(Dense(5, 3), fastbp.BatchNorm(3))
-    with pytest.raises(ValueError, match="jacobian expects layers whose predictions have a way back, which batch_norm"):
-        coupled.jacobian(np.zeros((4, 5)))
     x[13, 2] = 9
     with pytest.raises(ValueError, match=r"codes in 0\.\.8 in column 2 of x, got 9.0 in row 13"):
         model.jacobian(x)

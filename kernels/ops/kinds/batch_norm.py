@@ -39,6 +39,41 @@ def _normal(x: Any, mean: Any, variance: Any, eps: float, w: Any, b: Any) -> Any
     return (x - mean) / np.sqrt(variance + eps) * (w if np.size(w) else 1.0) + b
 
 
+NUMBERS = (
+    Number("eps", 1e-5, "Added to the variance."),
+    Number(
+        "momentum",
+        0.1,
+        "What the statistics of a batch count for in the running ones; None: as much as those of any before.",
+        most=1.0,
+        none=lambda dtype: CUMULATIVE,
+    ),
+)
+BUFFERS = (
+    Buffer("running_mean", "Mean of each feature, which predictions take."),
+    Buffer("running_var", "Variance of each feature, likewise; that of a sample.", initial=1.0, least=0.0),
+    Buffer("num_batches_tracked", "How many batches they are made of.", least=0.0, counts=True),
+)
+
+
+def effort(in_features: int, out_features: int) -> int:
+    return 24 * out_features
+
+
+# In a prediction each feature is scaled and shifted by numbers that do not depend on the batch.
+PREDICTED = kind(
+    "predicted_batch_norm",
+    13,
+    functions=compiled("..batch_norm", __package__, "batch_norm_prediction", "batch_norm_prediction_gradient"),
+    effort=effort,
+    twin=prediction_twin,
+    depth=lambda in_features: 1,
+    numbers=NUMBERS,
+    bias=True,
+    affine=True,
+    buffers=BUFFERS,
+)
+
 BATCH_NORM = kind(
     "batch_norm",
     12,
@@ -48,37 +83,23 @@ BATCH_NORM = kind(
         "batch_norm_forward",
         "batch_norm_input_gradient",
         "batch_norm_weight_gradient",
-        "batch_norm_prediction",
         "batch_norm_track",
         "batch_norm_sums",
         "batch_norm_join",
         "batch_norm_sums_back",
         "batch_norm_join_back",
     ),
-    effort=lambda in_features, out_features: 24 * out_features,
+    effort=effort,
     twin=twin,
     depth=lambda in_features: 1,
     exchanged=2,
     saved_of_columns=lambda rows: SAVED_OF_COLUMNS + 2 * blocks_of(rows),
-    numbers=(
-        Number("eps", 1e-5, "Added to the variance."),
-        Number(
-            "momentum",
-            0.1,
-            "What the statistics of a batch count for in the running ones; None: as much as those of any before.",
-            most=1.0,
-            none=lambda dtype: CUMULATIVE,
-        ),
-    ),
+    numbers=NUMBERS,
     bias=True,
     affine=True,
-    buffers=(
-        Buffer("running_mean", "Mean of each feature, which predictions take."),
-        Buffer("running_var", "Variance of each feature, likewise; that of a sample.", initial=1.0, least=0.0),
-        Buffer("num_batches_tracked", "How many batches they are made of.", least=0.0, counts=True),
-    ),
+    buffers=BUFFERS,
     couples_rows=True,
-    prediction_twin=prediction_twin,
+    prediction=PREDICTED,
     public=Public(
         "BatchNorm",
         "Batch normalization: ``y = (x - mean) / sqrt(var + eps) * weight + bias``, mean and variance of each feature",
