@@ -26,6 +26,7 @@ from . import (
     readers,
     runs,
     stacks,
+    tables,
     threads,
 )
 
@@ -54,6 +55,7 @@ CHECKS = {
     "pairs": (pairs.pairs, 20_000),
     "damaged files": (files.damage, 10_000),
     "readers": (readers.readers, 2_000),
+    "tables": (tables.tables, 2_000),
     "builds": (builds.builds, 1),
 }
 # Those that damage the cache of what Numba compiles: prebuilt kernels have none.

@@ -3,7 +3,8 @@
 import os
 
 TEXT = "text"
-NPY, PARQUET, GZIP, IDX = "a .npy array", "a Parquet file", "a file packed by gzip", "an IDX file"
+NPY, PARQUET, ARROW, IDX = "a .npy array", "a Parquet file", "an Arrow file", "an IDX file"
+GZIP, BZIP2, XZ, ZSTD = (f"a file packed by {program}" for program in ("gzip", "bzip2", "xz", "zstd"))
 ZIP, EMPTY_ZIP = "a zip archive, as .npz files are", "an empty zip archive"
 # How files of a kind begin
 _BEGINNINGS = {
@@ -11,15 +12,25 @@ _BEGINNINGS = {
     b"PK\x03\x04": ZIP,
     b"PK\x05\x06": EMPTY_ZIP,
     b"PAR1": PARQUET,
+    b"ARROW1": ARROW,
+    b"FEA1": ARROW,  # Feather's first version
+    b"\xff\xff\xff\xff": ARROW,  # a stream
     b"\x1f\x8b": GZIP,
+    b"BZh": BZIP2,
+    b"\xfd7zXZ\0": XZ,
+    b"\x28\xb5\x2f\xfd": ZSTD,
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
     b"%PDF": "a PDF document",
     b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3\0": "an SQLite database",
+    b"\xd0\xcf\x11\xe0": "an old Excel or Word document",
     **{bytes([0x80, version]): "a Python pickle" for version in range(2, 6)},
     **{bytes([0, 0, dtype]): IDX for dtype in (0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E)},
 }
+# How text begins that is marked up; in small letters
+_MARKED_UP = {"<!doctype html": "an HTML page", "<html": "an HTML page", "<?xml": "an XML document"}
 _SEEN = 512  # bytes that are looked at
 TENSORS = ("a checkpoint of fastbp", "a model of fastbp", "a safetensors file")
 UNKNOWN = "binary data of no known kind"
@@ -53,16 +64,19 @@ def kind_of_bytes(content: bytes) -> str:
     if start[8:9] == b"{" and start[4:8] == bytes(4):  # after the length of this header
         checkpoint, model, other = TENSORS
         return checkpoint if b'"fastbp.checkpoint"' in start else model if b'"fastbp"' in start else other
-    if _is_text(start):  # a table may have a column named GIF89
-        return TEXT
+    text = _text(start)
+    if text is not None:  # a table may have a column named GIF89
+        words = text.lstrip().lower()
+        return next((kind for beginning, kind in _MARKED_UP.items() if words.startswith(beginning)), TEXT)
     return next((kind for beginning, kind in _BEGINNINGS.items() if start.startswith(beginning)), UNKNOWN)
 
 
-def _is_text(start: bytes) -> bool:
+def _text(start: bytes) -> str | None:
+    """Return the text that a file begins with, or None where it is none."""
     try:
-        text = start.decode()
+        text = start.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if len(start) < _SEEN or len(start) - error.start > 3:  # not just the last character, cut where the look ends
-            return False
-        text = start[: error.start].decode()
-    return all(c.isprintable() or c.isspace() for c in text)
+            return None
+        text = start[: error.start].decode("utf-8-sig")
+    return text if all(c.isprintable() or c.isspace() for c in text) else None

@@ -4,7 +4,7 @@ Readers do not decide what a column means, and what makes features of columns op
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,6 +59,17 @@ class ReadOptions:
         if self.decimal is not None and self.decimal == self.separator:
             raise ValueError(f"separator and decimal should differ, got {self.decimal!r} for both")
 
+    def given(self) -> dict[str, Any]:
+        """Return what is not left to the reader, by name."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+
+    def over(self, others: "ReadOptions") -> "ReadOptions":
+        """Return these options, and where one is None the other's."""
+        return replace(others, **self.given())
+
+
+FOUND = ReadOptions()  # all of it by the reader
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -72,7 +83,7 @@ class Table:
     name : str
         What errors call it.
     read_as : str
-        What was found out: ``"';' separated, decimal comma, cp1252, header"``; ``""`` where there was nothing to find.
+        What was found out: ``"';' separated, decimal comma, cp1252, header"``; ``""`` of what is no text.
     decimal : {".", ","}
         How numbers are written in columns of strings.
     header : bool
@@ -98,6 +109,11 @@ class Table:
 
     def __len__(self) -> int:
         return int(self.columns.num_rows)
+
+    @property
+    def options(self) -> ReadOptions:
+        """How other text of the same table is to be read where it does not tell by itself."""
+        return ReadOptions(decimal=self.decimal, header=self.header) if self.read_as else FOUND
 
     def where(self, row: int) -> str:
         """Say where a row is, counted from 0 here and from 1 there: ``"row 3"``, ``"row 3 (line 4)"``."""

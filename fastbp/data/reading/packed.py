@@ -1,0 +1,80 @@
+"""Files that are packed: gzip, bzip2, xz, zstd, and zip archives of one file."""
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from fastbp._base.kinds import BZIP2, GZIP, XZ, ZIP, ZSTD, kind_of_bytes
+from fastbp.data.reading.table import TableError, Trouble
+from fastbp.kernels.compile.forks import imports
+
+MOST_MEMORY = 1 << 28  # that unpacking xz may take; its strongest packing asks for a quarter
+ENDINGS = (".gz", ".bz2", ".xz", ".zip", ".zst", ".zstd")
+
+
+def unpacked(content: bytes, name: str) -> tuple[bytes, str]:
+    """Return the content of a file that may be packed, whatever its name ends in, and by what: "gzip", "" for nothing.
+
+    Raises
+    ------
+    TableError
+        If it is damaged, or a zip archive of several files.
+    """
+    unpack = _UNPACK.get(kind_of_bytes(content))
+    if unpack is None:
+        return content, ""
+    kind = kind_of_bytes(content)
+    try:
+        return unpack(content), unpack.__name__.removeprefix("_")
+    except _NoTable as error:
+        raise TableError(name, [Trouble("", f"is {kind}{error}")]) from None
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise TableError(name, [Trouble("", f"is {kind} that is damaged: {error}")]) from error
+
+
+class _NoTable(Exception):
+    """An archive that is whole and holds no table."""
+
+
+def _gzip(content: bytes) -> bytes:
+    return gzip.decompress(content)
+
+
+def _bzip2(content: bytes) -> bytes:
+    return bz2.decompress(content)
+
+
+def _xz(content: bytes) -> bytes:
+    return lzma.decompress(content, memlimit=MOST_MEMORY)
+
+
+def _zstd(content: bytes) -> bytes:
+    with imports:
+        import pyarrow as pa
+
+    with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
+        whole: bytes = stream.read()
+    return whole
+
+
+def _zip(content: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = [
+            member.filename
+            for member in archive.infolist()
+            if not member.is_dir() and not member.filename.startswith(("__MACOSX/", "."))
+        ]
+        if any(member.startswith("xl/") for member in members):
+            raise _NoTable(": an Excel workbook; save its sheet as .csv")
+        if len(members) != 1:
+            shown = ", ".join(members[:6]) + ", …" * (len(members) > 6)
+            raise _NoTable(f" that holds {len(members)} files ({shown}), and a table is one: unpack it")
+        return archive.read(members[0])
+
+
+_UNPACK: dict[str, Callable[[bytes], Any]] = {GZIP: _gzip, BZIP2: _bzip2, XZ: _xz, ZSTD: _zstd, ZIP: _zip}
