@@ -41,9 +41,28 @@ _OWN_RATES = names(f"{name} {rate:g}" for name, rate in RATES.items())
 
 # The data
 Data = Annotated[
-    str, typer.Argument(help="digits, a folder of IDX files (MNIST's names), or an .npz, .csv or .parquet file.")
+    str,
+    typer.Argument(
+        help="digits, a folder of IDX files (MNIST's names), an .npz file, or a table: text, Parquet, Arrow or JSON, "
+        "packed or not; a pattern of names or a folder of one; - for the standard input."
+    ),
 ]
-Target = Annotated[str | None, typer.Option(help="The column to predict, of a .csv or .parquet file.")]
+Target = Annotated[str | None, typer.Option(help="The column to predict, of a table.")]
+Test = Annotated[str | None, typer.Option(help="Other data, whose rows are the test rows.")]
+# Options of text that are found out without them
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        callback=lambda typed: "\t" if typed in ("tab", "\\t") else typed,
+        help="Of text: what is between fields, such as ';', tab, or ' ' for any run of spaces.",
+    ),
+]
+Decimal = Annotated[str | None, typer.Option(help="Of text: the decimal mark of numbers, '.' or ','.")]
+Encoding = Annotated[str | None, typer.Option(help="Of text, such as cp1252.")]
+Header = Annotated[
+    bool | None, typer.Option("--header/--no-header", help="Of text: whether the first line names the columns.")
+]
+Quote = Annotated[str | None, typer.Option(help="Of text: what is around fields that hold separators; '' for none.")]
 Task = Annotated[str | None, typer.Option(help="classification or regression; else the target tells.")]
 Scaling = Annotated[str, typer.Option(help=f"{names(SCALINGS)}. auto: scale images, standardize others.")]
 ValidationFraction = Annotated[float, typer.Option(help="The part of the training rows to watch on.")]

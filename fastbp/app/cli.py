@@ -1,5 +1,6 @@
 """The command line: `fastbp train`, `evaluate`, `predict`, `describe`, `bench`, `info`, `warmup`."""
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,8 @@ from fastbp.app.options import DTYPES, Options
 from fastbp.app.pipeline import Pipeline
 from fastbp.app.run import Run
 from fastbp.app.session import train_in
+from fastbp.data.reading.files import STANDARD_INPUT
+from fastbp.data.reading.table import ReadOptions
 from fastbp.kernels.compile.prebuilt import prebuilt
 
 BENCH_ROUNDS = 9
@@ -48,6 +51,12 @@ def train(
     context: typer.Context,
     data: arguments.Data = "digits",
     target: arguments.Target = None,
+    test: arguments.Test = None,
+    separator: arguments.Separator = None,
+    decimal: arguments.Decimal = None,
+    encoding: arguments.Encoding = None,
+    header: arguments.Header = None,
+    quote: arguments.Quote = None,
     task: arguments.Task = None,
     scaling: arguments.Scaling = "auto",
     validation_fraction: arguments.ValidationFraction = 0.1,
@@ -87,7 +96,7 @@ def train(
         raise ValueError("train expects --resume or --force, not both")
     options = None if resume else Options(**asked)
     _set_threads(threads)
-    folder = RunFolder(out if out is not None else Path("runs", Path(data).resolve().name.split(".")[0]))
+    folder = RunFolder(out if out is not None else Path("runs", _run_name(data)))
     if resume:
         folder.last_checkpoint()  # before a folder is made
     asked |= {"data": data, "target": target, "task": task}
@@ -99,6 +108,12 @@ def train(
         return Run(data, options, target=target, task=task)
 
     raise typer.Exit(train_in(folder, make, resume=resume, force=force))
+
+
+def _run_name(data: str) -> str:
+    """Return a name for the results of some data: that of the file without what ends it, or stands for other names."""
+    name = Path(data).resolve().name.split(".")[0]
+    return "standard-input" if data == STANDARD_INPUT else re.sub(r"[*?\[\]]", "", name).strip("-_") or "data"
 
 
 def _typed(context: typer.Context, name: str) -> bool:
@@ -119,10 +134,15 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="model.safetensors, as train wrote it.")],
     data: Annotated[str, typer.Argument(help="As for train.")],
     target: Annotated[str | None, typer.Option(help="The column that holds the truth; else that of training.")] = None,
+    separator: arguments.Separator = None,
+    decimal: arguments.Decimal = None,
+    encoding: arguments.Encoding = None,
+    header: arguments.Header = None,
+    quote: arguments.Quote = None,
 ) -> None:
     """Compare a model's answers with the truth."""
     pipeline = Pipeline.load(model)
-    x, y, which = pipeline.load_rows(data, target)
+    x, y, which = pipeline.load_rows(data, target, ReadOptions(separator, decimal, encoding, header, quote))
     console = report.make_console(lasting=False)
     with report.CompileWatch(console).watch():
         figures = pipeline.evaluate(x, y, data)
@@ -141,15 +161,26 @@ def evaluate(
 def predict(
     model: Annotated[Path, typer.Argument(help="model.safetensors, as train wrote it.")],
     file: Annotated[
-        str, typer.Argument(help="Features: digits, .csv, .parquet, .npy, .npz, an IDX file or a folder of them.")
+        str, typer.Argument(help="Features: digits, a table, .npy, .npz, an IDX file or a folder of them.")
     ],
     out: Annotated[Path, typer.Option(help="File of the answers, by its ending .csv, .npy or .npz.")],
+    separator: arguments.Separator = None,
+    decimal: arguments.Decimal = None,
+    encoding: arguments.Encoding = None,
+    header: arguments.Header = None,
+    quote: arguments.Quote = None,
 ) -> None:
     """Write a model's answers: class names and probabilities, or quantities."""
     check_ending(out)
     check_target(out)
     pipeline = Pipeline.load(model)
-    x = fastbp.load_features(file, feature_names=pipeline.model.metadata["feature_names"] or None, keep_bytes=True)
+    x = fastbp.load_features(
+        file,
+        feature_names=pipeline.model.metadata["feature_names"] or None,
+        keep_bytes=True,
+        reading=ReadOptions(separator, decimal, encoding, header, quote),
+        assumed=pipeline.reading,
+    )
     console = report.make_console()
     with report.CompileWatch(console).watch():
         z = pipeline.outputs(x, file)

@@ -14,14 +14,14 @@ from fastbp.data.columns.describe import described, described_target
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.roles import find_roles
 from fastbp.data.columns.target import find_target
+from fastbp.data.reading.files import read_table
 from fastbp.data.reading.table import Table
-from fastbp.data.tables import read_table
 
 Names = list[str] | None
 
 
 def describe(
-    file: Annotated[Path, typer.Argument(help="A .csv or .parquet file.")],
+    file: Annotated[Path, typer.Argument(help="A table, as for train.")],
     target: Annotated[Names, typer.Option(help="The column to predict; again for several quantities.")] = None,
     task: Annotated[str | None, typer.Option(help="classification or regression; else the target tells.")] = None,
     features: Annotated[Names, typer.Option(help="A column to learn from, each; else all that suit.")] = None,
@@ -39,7 +39,7 @@ def describe(
     options = ColumnOptions(
         weight=weight, group=group, time=time, **{name: tuple(names or ()) for name, names in several.items()}
     )
-    describe_table(Table(read_table(file), str(file)), options, task)
+    describe_table(read_table(str(file)), options, task)
 
 
 def describe_table(table: Table, options: ColumnOptions, task: str | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from fastbp._base import check
 from fastbp._base.schedule import Warmed
 from fastbp.data.datasets import Dataset
+from fastbp.data.reading.table import ReadOptions
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss
 from fastbp.nn.mlp import NORMS, mlp
@@ -24,6 +25,7 @@ SCALINGS = ("auto", "none", "scale", "standardize")
 DTYPES = ("float32", "float64")
 LABEL_SMOOTHING = 0.1
 WATCHED = "val_loss"
+READING = ("separator", "decimal", "encoding", "header", "quote")  # of text, see `ReadOptions`
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,17 @@ class Options:
     ema: float | None = None
     metric: tuple[str, ...] = ()
     monitor: str | None = None
+    test: str | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    quote: str | None = None
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How text is read."""
+        return ReadOptions(**{name: getattr(self, name) for name in READING})
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before any data is read."""
@@ -78,6 +91,7 @@ class Options:
             raise ValueError(f"train expects no --warmup with --schedule {self.schedule}: it has its own")
         CrossEntropyLoss(label_smoothing=self.label_smoothing or 0.0)
         self._check_no_decay(self.make_model(1, 1))
+        _ = self.reading
 
     def _check_no_decay(self, model: Sequential) -> None:
         if self.no_decay and not self.make_optimizer().weight_decay:

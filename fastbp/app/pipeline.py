@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from fastbp.data.datasets import Dataset, load_dataset
 from fastbp.data.preprocessing import Scaler
+from fastbp.data.reading.table import FOUND, ReadOptions, Table
 from fastbp.data.scaled import Scaled
-from fastbp.data.tables import SUFFIXES
+from fastbp.data.sources import opened
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.saving import load
@@ -65,7 +66,7 @@ class Pipeline:
         )
         if not isinstance(meta["feature_names"], list) or not isinstance(meta["data"]["test_rows"], str):
             raise TypeError("feature_names should be a list, test_rows a digest")
-        _ = result.loss  # made from the options, which it checks
+        _ = result.loss, result.reading  # made from the options, which they check
         return result
 
     @property
@@ -130,22 +131,31 @@ class Pipeline:
         samples = Samples(z, loss.targets(y, len(y), z.shape[1], z.dtype), np.empty(0))
         return scores(chosen_metrics(asked, loss, samples, z.shape[1], "train"), loss, samples, z)
 
-    def load_rows(self, source: str, target: str | None) -> tuple[Array, Array, str]:
+    @property
+    def reading(self) -> ReadOptions:
+        """How text of the same table is read where it does not tell: as in training."""
+        return ReadOptions(**self.model.metadata.get("reading", {}))
+
+    def load_rows(self, source: str, target: str | None, reading: ReadOptions = FOUND) -> tuple[Array, Array, str]:
         """Load rows to evaluate on, and say which: what training held out of the same source, or else all there are."""
         meta = self.model.metadata
         asked: dict[str, Any] = {"task": meta["task"], "classes": meta["classes"] or None, "keep_bytes": True}
-        if os.path.splitext(source)[1].lower() in SUFFIXES:
+        found = opened(source, reading, self.reading)
+        if isinstance(found, Table):
             asked |= {"target": target or meta["target"], "feature_names": meta["feature_names"] or None}
-        elif target is not None:
-            asked["target"] = target  # load_dataset says what is wrong with that
+        else:
+            asked |= {"target": target, "reading": reading}  # load_dataset says what is wrong with that
+        unseen = "the test rows, which training did not see"
         try:
-            held_out = load_dataset(source, **asked)
+            held_out = load_dataset(found, **asked)
         except ValueError:  # too few rows to hold any out, or a mistake that the next call names
             pass
         else:
             if fingerprint(held_out) == meta["data"]["test_rows"]:
-                return held_out.x_test, held_out.y_test, "the test rows, which training did not see"
-        data = load_dataset(source, test_fraction=1.0, **asked)
+                return held_out.x_test, held_out.y_test, unseen
+        data = load_dataset(found, test_fraction=1.0, **asked)
+        if fingerprint(data) == meta["data"]["test_rows"]:
+            return data.x_test, data.y_test, unseen
         return data.x_test, data.y_test, "its test rows" if len(data.x_train) else "all rows"
 
 

@@ -149,6 +149,7 @@ def describe(run: Run) -> dict[str, str]:
         loss += f", label smoothing {options['label_smoothing']:g}"
     return {
         "data": f"{data.name}, {kind}, {model.in_features} features ({options['scaling']})",
+        **({"read as": data.read_as} if data.read_as else {}),
         "rows": rows,
         "network": _network(model.in_features, model.out_features, options),
         "parameters": thousands(sum(p.size for p in model.parameters().values())),

@@ -15,7 +15,6 @@ from fastbp.app.options import WATCHED, Options
 from fastbp.app.pipeline import Array, Pipeline, checksum, fingerprint
 from fastbp.data.datasets import load_dataset, train_validation_split
 from fastbp.data.preprocessing import Scaler
-from fastbp.data.tables import SUFFIXES
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.train.callbacks import Callback, Checkpoint
 from fastbp.train.monitors import EarlyStopping
@@ -135,7 +134,14 @@ class Run:
         task: str | None = None,
         trainer: Trainer | None = None,
     ) -> None:
-        data = load_dataset(source, target=target, task=task, keep_bytes=True)  # type: ignore[arg-type]  # it checks the task
+        data = load_dataset(
+            source,
+            target=target,
+            task=task,  # type: ignore[arg-type]  # it checks the task
+            keep_bytes=True,
+            test=options.test,
+            reading=options.reading,
+        )
         self.data = data
         self.options = resolved = options.resolve(data)
         if not len(data.x_test):
@@ -144,15 +150,16 @@ class Run:
             "task": data.task,
             "classes": list(data.classes),
             "feature_names": list(data.feature_names),
-            "target": target if source.lower().endswith(SUFFIXES) else None,
+            "target": target,
             "scaler": None,
             "target_scaler": None,
             "options": resolved,
             "seed": options.seed,
             "data": {"name": data.name, "test_rows": fingerprint(data)},
+            "reading": data.reading.given(),
             # Of a checkpoint alone: where to find the data again, and whether it is the same.
             "source": {
-                "path": source if source == "digits" else os.path.abspath(source),
+                "path": source if source in ("digits", "-") else os.path.abspath(source),
                 "train_rows": checksum(data),
             },
         }

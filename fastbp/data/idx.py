@@ -3,6 +3,7 @@
 The format is described at the end of the MNIST page of Y. LeCun, C. Cortes and C. Burges.
 """
 
+import glob
 import gzip
 import math
 import re
@@ -21,8 +22,8 @@ DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 MOST_DIMENSIONS = 32  # what every NumPy has
 PIECE = 1 << 24
 
-# MNIST's own names; copies are found with "." before "idx", and unpacked or not.
-FILE_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx\d-\w+(\.gz)?")
+# MNIST's own names and those of EMNIST, QMNIST and others; copies are found with "." before "idx", and unpacked or not.
+FILE_NAME = re.compile(r"(?P<set>.+-)?(?P<part>train|t10k|test)-(?P<holds>images|labels)[-.]idx\d-\w+(\.gz)?")
 
 
 def read_idx(path: Path) -> NDArray[np.generic]:
@@ -56,17 +57,54 @@ def read_idx(path: Path) -> NDArray[np.generic]:
         raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
 
 
-def find_idx_files(folder: Path) -> dict[str, Path]:
-    """Find MNIST's files in a folder: ``"train-images"`` etc. → path.
+def find_idx_files(source: Path) -> dict[str, Path]:
+    """Find a data set's files: ``"train-images"``, ``"train-labels"``, ``"test-images"``, ``"test-labels"`` → path.
 
-    Where a file is there twice, the unpacked one is taken.
+    Parameters
+    ----------
+    source : Path
+        A folder; its folder ``raw``, or that of one in it, are looked into too, where torchvision leaves files. Or a
+        pattern of names, such as ``emnist/emnist-letters-*``.
+
+    Returns
+    -------
+    dict
+        Empty where there are none. Of a file that is there packed and unpacked the unpacked one.
+
+    Raises
+    ------
+    ValueError
+        If files of several data sets are there.
     """
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):  # a name sorts before the same name with .gz
+    for path in _candidates(source):
         match = FILE_NAME.fullmatch(path.name)
-        if match and path.is_file():
-            files.setdefault(f"{match[1]}-{match[2]}", path)
+        assert match is not None
+        key = f"{'train' if match['part'] == 'train' else 'test'}-{match['holds']}"
+        other = files.setdefault(key, path)
+        if _bare(other) != _bare(path):
+            sets = sorted({f"{found.parent.name}/{found.name}" for found in (other, path)})
+            raise ValueError(
+                f"{source} holds several data sets, {' and '.join(sets)}: name the files of one by a pattern"
+            )
     return files
+
+
+def _candidates(source: Path) -> list[Path]:
+    """Return the files with names of IDX files; a name comes before the same name with .gz."""
+    if not source.is_dir():
+        found = [Path(name) for name in sorted(glob.glob(str(source)))]
+        return [path for path in found if FILE_NAME.fullmatch(path.name) and path.is_file()]
+    for folders in ([source], [source / "raw"], sorted(source.glob("*/raw"))):
+        inside = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+        if found := [path for path in inside if FILE_NAME.fullmatch(path.name) and path.is_file()]:
+            return found
+    return []
+
+
+def _bare(path: Path) -> tuple[Path, str]:
+    """Return the folder and the name of a file but for how copies write it."""
+    return path.parent, path.name.removesuffix(".gz").replace(".idx", "-idx")
 
 
 def _read(file: BinaryIO | gzip.GzipFile, path: Path) -> NDArray[np.generic]:

@@ -17,7 +17,7 @@ from fastbp._base.lock import LOCK, alone_in
 from fastbp.app import run
 from fastbp.app.cli import app
 from fastbp.app.folder import CHECKPOINT, FINISHED, HISTORY, MODEL, PICTURE
-from fastbp.app.options import Options
+from fastbp.app.options import READING, Options
 from torture.runs import draw
 
 RESULTS = {MODEL, HISTORY}
@@ -191,7 +191,13 @@ def test_a_changed_option_is_refused_by_name(unfinished, name):
 
 def test_all_options_of_a_run_are_among_those_that_are_refused():
     names = {name.replace("_", "-") for name in Options.__dataclass_fields__}
-    assert names == {*OTHERS, "epochs", "no-decay"}  # which takes a run with a weight decay, see test_recipes.py
+    of_text = {"test", *READING}  # which digits do not take
+    assert names == {
+        *OTHERS,
+        *of_text,
+        "epochs",
+        "no-decay",
+    }  # which takes a run with a weight decay, see test_recipes.py
 
 
 def test_the_same_options_may_be_typed_again(unfinished, tmp_path):

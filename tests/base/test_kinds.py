@@ -63,7 +63,7 @@ READERS = {
         for load in (fastbp.load_features, fastbp.load_dataset)
         for ending, takes in {
             ".csv": {"text"}, ".parquet": set(), ".npz": {"a zip archive"}, ".npy": {"a .npy array"},
-            "-idx3": {"an IDX file", "a file packed by gzip"}, ".txt": set(), "": set(),
+            "-idx3": {"an IDX file", "a file packed by gzip"}, ".txt": {"text"}, "": {"text"},
         }.items()
     },
 }  # fmt: skip

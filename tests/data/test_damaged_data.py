@@ -38,8 +38,8 @@ HARMFUL = {
     "npz: far more than it says": ("npz", zipped(x=npy(X) + bytes(1 << 27), y=npy(Y))),
     "npz: a pickle": ("npz", zipped(x=b"cos\nabort\n(tR.", y=npy(Y))),
     "npz: labels that are no text": ("npz", npz(x=X, y=np.array([b"\xff", b"a"] * 6))),
-    "csv: names that are no text": ("csv", b"\xff,b,kind\n" + b"1,2,a\n" * 5),
-    "csv: labels that are no text": ("csv", b"a,b,kind\n" + b"1,2,\xff\n" * 5),
+    "csv: names that are no text": ("csv", b"\x81,b,kind\n" + b"1,2,a\n" * 5),
+    "csv: labels that are no text": ("csv", b"a,b,kind\n" + b"1,2,\x81\n" * 5),
     "csv: one very long label": ("csv", b"a,b,kind\n" + b"1,2,c\n" * 50_000 + b"1,2," + b"x" * (1 << 20) + b"\n"),
 }  # fmt: skip
 
