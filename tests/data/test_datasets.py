@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastbp.data.datasets import load_dataset, load_digits, load_features
+from fastbp.data.reading.table import ReadOptions
 
 IDX_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
@@ -547,3 +548,45 @@ def test_images_may_stay_bytes(mnist, images, tmp_path):
     np.testing.assert_array_equal(load_features(mnist, keep_bytes=True), images[30:].reshape(10, 6))
     np.savez(tmp_path / "x.npz", x=images.astype(np.int16), y=np.arange(40) % 2)
     assert load_dataset(tmp_path / "x.npz", keep_bytes=True).x_train.dtype == np.float32  # these are no bytes
+
+
+# --- names of IDX files, and test rows of another source ------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["emnist-letters-{}-{}-idx{}-ubyte", "{}-{}-idx{}-ubyte"])
+@pytest.mark.parametrize("inside", ["", "raw", "MNIST/raw"])
+def test_idx_files_are_found_under_other_names_and_in_the_folder_of_torchvision(tmp_path, images, labels, name, inside):
+    folder = tmp_path / inside
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, rows in (("train", slice(30)), ("test", slice(30, None))):
+        (folder / name.format(part, "images", 3)).write_bytes(idx_bytes(images[rows]))
+        (folder / name.format(part, "labels", 1)).write_bytes(idx_bytes(labels[rows]))
+    np.testing.assert_array_equal(load_dataset(tmp_path).x_test, images[30:].reshape(10, 6))
+    np.testing.assert_array_equal(load_features(tmp_path), images[30:].reshape(10, 6))
+
+
+def test_of_several_idx_sets_in_a_folder_a_pattern_chooses_one(mnist, images):
+    for path in list(mnist.iterdir()):
+        (mnist / f"emnist-letters-{path.name}").write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match=r"holds several data sets, .* name the files of one by a pattern"):
+        load_dataset(mnist)
+    assert len(load_dataset(f"{mnist}/emnist-letters-*").x_train) == 30
+
+
+def test_all_rows_of_another_source_are_the_test_rows(arrow, write_csv):
+    train, test = write_csv(FLOWERS), write_csv("kind;length;width\naster;1.5;2\n", "test.csv")
+    data = load_dataset(train, target="kind", test=test, reading=ReadOptions(header=True))
+    assert (len(data.x_train), data.y_test.tolist()) == (10, [0])
+    np.testing.assert_array_equal(data.x_test, [[2, 1.5]])
+
+
+def test_a_model_reads_by_what_its_training_found(arrow, write_csv):
+    found = load_dataset(write_csv("a;b;y\n" + "1,5;2;u\n2,5;3;v\n" * 3), target="y", test_fraction=0).reading
+    assert (found.decimal, found.header) == (",", True)
+    new = write_csv("a;b\n1,234;5\n999;6\n", "new.csv")  # thousands, if nothing else were known
+    np.testing.assert_allclose(load_features(new, assumed=found)[:, 0], [1.234, 999])
+
+
+def test_data_frames_are_data_sets(arrow):
+    data = load_dataset(arrow.table({"a": [1.0, 2.0], "y": ["u", "v"]}), target="y", test_fraction=0)
+    assert (data.classes, data.feature_names, data.read_as) == (("u", "v"), ("a",), "")

@@ -293,6 +293,7 @@ def test_packed_files_are_unpacked(read, name, pack, said):
         (zipped(b"<x>", "xl/workbook.xml"), r"an Excel workbook; save its sheet as \.csv"),
         (gzip.compress(b"\x89PNG\r\n\x1a\n\0"), "it is a PNG image in a file packed by gzip"),
     ],
+    ids=["gzip", "bzip2", "xz", "two files", "workbook", "image"],
 )
 def test_packed_files_that_are_refused(read, content, message):
     with pytest.raises(TableError, match=message):
