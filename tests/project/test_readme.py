@@ -1,4 +1,4 @@
-"""What the README says is so, and the page on deployment."""
+"""What the README says is so, and the pages on recipes and on deployment."""
 
 import re
 from pathlib import Path
@@ -11,10 +11,11 @@ from fastbp.app.cli import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").replace("\\\n", "")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README + RECIPES, re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 SHELL = "\n".join(code for language, code in BLOCKS if language == "sh") + "\n".join(
-    re.findall(r"`(fastbp [^`]*)`", README)
+    re.findall(r"`(fastbp [^`]*)`", README + RECIPES)
 )
 
 
@@ -54,7 +55,9 @@ def test_make_targets_exist():
         assert f"\n{''.join(target)}:" in makefile
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/deployment.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/recipes.md", "docs/architecture.md", "docs/deployment.md", "CONTRIBUTING.md"]
+)
 def test_named_files_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:kernels|fastbp|docs|examples|benchmarks|tests)/[\w./]*)`", text))
