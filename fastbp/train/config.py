@@ -92,6 +92,9 @@ def warmup(dtypes: tuple[str, ...] = ("float32",)) -> None:
     which it was filled. To fill one for all users, in an image for instance, set ``NUMBA_CACHE_DIR`` here and where
     they run: they need to read it, not to write.
 
+    What only some programs need is compiled at its first call, and kept as well: sparse matrices, layers other than
+    `Dense`, losses, activations and optimizers other than the usual ones. To have it ahead, make one such step.
+
     Examples
     --------
     >>> import fastbp
