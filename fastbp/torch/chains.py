@@ -2,6 +2,7 @@
 
 import functools
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fastbp._base import memory
 from fastbp._base.calls import Calls
 from fastbp._base.threads import get_num_threads
 from fastbp.kernels import entries
@@ -29,8 +31,23 @@ FEWEST = {IDENTITY: 3_000_000, RELU: 1_500_000, LEAKY_RELU: 1_500_000}
 # So is a chain of more weights for a single row: nothing is done but to read them.
 MOST_FOR_A_ROW = 1 << 16
 
+# Bytes of workspace that each thread keeps for calls that need no more, and that nothing outlives: an allocation takes
+# as long as a small product.
+KEPT = 1 << 18
+
 # A weight and a bias for each layer, None for no bias; or one flat tensor of all.
 Parameters = Sequence[Tensor | None]
+
+
+class _Workspace(threading.local):
+    """The workspace that this thread keeps."""
+
+    def __init__(self) -> None:
+        self.memory = memory.zeros(KEPT, "uint8")
+        self.address: int = self.memory.__array_interface__["data"][0]
+
+
+_workspace = _Workspace()
 
 
 class Form(NamedTuple):
@@ -112,20 +129,21 @@ class Chain:
         (base,) = addresses
         return base, form.places if base != ABSENT else np.full_like(form.places, ABSENT)
 
-    def forward(self, x: Tensor, addresses: list[int], keep: bool) -> tuple[Tensor, Tensor]:
-        """Return the output, and the workspace: with `keep` it has what the backward pass needs.
+    def forward(self, x: Tensor, addresses: list[int], keep: bool) -> tuple[Tensor, Tensor | None]:
+        """Return the output; and with `keep` the workspace, which has what the backward pass needs.
 
         The addresses are those of x and of the parameters.
         """
         form = self.form(x.dtype)
         batch = x.numel() // self.in_features
-        # An allocation takes as long as a small product, so the backward pass finds its room here too.
-        work = x.new_empty(self.room(batch, form) if keep else self.plan_room(form) + batch * form.turns)
-        out = x.new_empty((batch, self.out_features) if x.dim() == 2 else (*x.shape[:-1], self.out_features))
+        size = self.room(batch, form) if keep else self.plan_room(form) + batch * form.turns
+        # The backward pass finds its room here too.
+        work = x.new_empty(size) if keep or size * x.itemsize > KEPT else None
+        out = x.new_empty(*x.shape[:-1], self.out_features)
         cut, began, kind = self.forward_calls.begin(batch, self.work * batch)
         entries.chain_forward(
             form.kept if keep else form.passing, form.like, *self.places(addresses[1:], form), addresses[0], batch,
-            work.data_ptr(), out.data_ptr(), cut,
+            _workspace.address if work is None else work.data_ptr(), out.data_ptr(), cut,
         )  # fmt: skip
         if kind is not None:
             kind.end(cut, began, batch)

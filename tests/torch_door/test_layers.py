@@ -305,13 +305,29 @@ def test_copies_and_pickles_compute_the_same(torch, door, plain, numbers, fused)
     assert len(pickle.dumps(copy.deepcopy(loss))) < 10_000
 
 
+@pytest.mark.parametrize("rows", [1, 40, 3000])
+def test_outputs_are_the_same_whether_a_gradient_is_to_follow_or_not(torch, door, numbers, rows):
+    # Nothing is kept without one: small calls work in memory of the thread, large ones in their own.
+    model = door.MLP([9, 33, 70, 5], "tanh").to(numbers(1).dtype)
+    for x in (numbers(rows, 9), numbers(2, rows, 9), numbers(9)):
+        kept = model(x)
+        with torch.no_grad():
+            first, again = model(x), model(x)
+        assert kept.shape == first.shape == (*x.shape[:-1], 5)
+        assert torch.equal(kept.detach(), first)
+        assert torch.equal(first, again)
+
+
 def test_threads_may_share_a_module(torch, door, numbers):
     model, x = door.MLP([5, 30, 3], dtype=torch.float64), numbers(50, 5)
     expected = torch.autograd.grad(model(x).sum(), model.flat)[0]
-    found = []
+    output = model(x).detach()
+    found, outputs = [], []
 
     def work():
         found.extend(torch.autograd.grad(model(x).sum(), model.flat)[0] for _ in range(30))
+        with torch.no_grad():
+            outputs.extend(model(x) for _ in range(30))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -320,6 +336,8 @@ def test_threads_may_share_a_module(torch, door, numbers):
         thread.join()
     assert len(found) == 120
     assert all(torch.equal(f, expected) for f in found)
+    assert len(outputs) == 120
+    assert all(torch.equal(f, output) for f in outputs)
 
 
 @pytest.mark.parametrize(
