@@ -18,6 +18,7 @@ from ..simd.machine import K_BLOCK, most_panels
 from ..simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS, TILE_VECTORS, tile
 from ..simd.modes import ACCUMULATE, B_ROOM, BIAS, GATE, RECTIFY, ROOM, SCALE, TAKE
 from ..simd.packing import pack, pack_transposed
+from ..simd.turned_row import grow_turned_row
 from .matrix import Finish, Matrix
 from .tasks import share
 
@@ -37,6 +38,9 @@ PACK_SPREAD = 4096
 PACK_TURN = 16
 # Columns of A so far apart are on a page or two of their own: they are copied next to each other.
 PACK_STRIDE = 512
+# Rows of C a multiple of so many vectors apart meet in a few sets of the first-level cache. Where they are only
+# written, one link a chain, it is done row by row: a tile of many would drive out its own lines.
+COLLIDING = 32
 
 
 @kernel
@@ -90,6 +94,14 @@ def tiles_of_rows(a, b, exposed, c, bias, below, mode, single):
         i = end
 
 
+@kernel
+def turned_row(a, b, c, bias, below, mode):
+    """Compute a panel's columns of a single row with B turned; the arguments are those of `tile`."""
+    grow_turned_row(a.data, b.data, b.ld, b.rows, b.cols, c.data, mode & ACCUMULATE)
+    # The chains are whole: a tile goes on from them with no link, and finishes them.
+    tile(1, a.cols_of(0, 0), b, 0, c, bias, below, mode | ACCUMULATE)
+
+
 def _product_types(dtype):
     m = Matrix.of(dtype)
     return types.void(m, m, m, Finish.of(dtype))
@@ -108,11 +120,12 @@ def product(a, b, c, finish):
     block, group = blocks(a.data), panels_abreast() * TILE_VECTORS
     addends = at(block, BLOCK_ROWS * group * width)
     a_block = at(addends, group * width)
-    single = c.rows == 1 and not b.turned
+    from_turned = c.rows == 1 and b.turned
+    single = c.rows == 1 or (depth == 1 and c.ld % (COLLIDING * width) == 0)
     tile_vectors = ROW_VECTORS if single else TILE_VECTORS
     all_vectors = (c.cols + width - 1) // width
     groups = (all_vectors + group - 1) // group
-    packed = b.turned or (c.rows >= PACK_ROWS and min(depth, K_BLOCK) * b.ld > PACK_SPREAD)
+    packed = not from_turned and (b.turned or (c.rows >= PACK_ROWS and min(depth, K_BLOCK) * b.ld > PACK_SPREAD))
     last_mode = finish.mode & (ROOM | TAKE | BIAS | RECTIFY | GATE | SCALE)
     tile_below = finish.beside if finish.mode & SCALE else finish.below
     k_blocks = max(1, (depth + K_BLOCK - 1) // K_BLOCK)
@@ -146,9 +159,11 @@ def product(a, b, c, finish):
                         exposed = exposed_rows(panel_width - panel_cols, b.ld, depth - k1, k1 - k0)
                     corner = i0 * c.ld + j0 + first
                     target = Matrix(at(c.data, corner), c.ld, i1 - i0, panel_cols, 0)
-                    tiles_of_rows(
-                        source, panel, exposed, target, at(addends, first), at(tile_below, corner), mode, single
-                    )
+                    bias, below = at(addends, first), at(tile_below, corner)
+                    if from_turned:
+                        turned_row(source, panel, target, bias, below, mode)
+                    else:
+                        tiles_of_rows(source, panel, exposed, target, bias, below, mode, single)
                 if last:
                     written = vectors * width if finish.mode & ROOM else cols
                     done = Matrix(c.element(i0, j0), c.ld, i1 - i0, written, 0)

@@ -103,7 +103,7 @@ def _cut(lanes: Lanes, x: Vec, size: int) -> list[Vec]:
     ]
 
 
-def _rows_from(lanes: Lanes, matrix: ir.Value, ld: ir.Value, first: ir.Value, rows: ir.Value) -> list[ir.Value]:
+def rows_from(lanes: Lanes, matrix: ir.Value, ld: ir.Value, first: ir.Value, rows: ir.Value) -> list[ir.Value]:
     """Return where the next vector's worth of rows begin; those past the last are copies of it."""
     b = lanes.builder
     last = b.sub(rows, I64(1))
@@ -147,7 +147,7 @@ def _turn_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[
     source, ld, depth, cols, panel, width = args
     lanes = Lanes(b, signature.args[0].dtype)
     with count_loop(b, I64(0), cols, lanes.width) as j:
-        columns = _rows_from(lanes, source, ld, j, cols)
+        columns = rows_from(lanes, source, ld, j, cols)
 
         def strip(k: ir.Value, size: int, mask: ir.Value | None, j: ir.Value = j, columns: list = columns) -> None:
             piece = Lanes(b, lanes.dtype, size)
@@ -164,7 +164,7 @@ def _turn_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[
 def _turn_back_codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> Any:
     target, ld, depth, cols, panel, width = args
     lanes = Lanes(b, signature.args[0].dtype)
-    columns = _rows_from(lanes, target, ld, I64(0), cols)
+    columns = rows_from(lanes, target, ld, I64(0), cols)
 
     def strip(k: ir.Value, size: int, mask: ir.Value | None) -> None:
         piece = Lanes(b, lanes.dtype, size)

@@ -10,11 +10,11 @@ from fastbp.kernels.activations import BY_CODE, CODES, FIRST_STORED_SLOPE, IDENT
 from fastbp.kernels.activations.functions import functions_of
 from fastbp.kernels.compile.pointers import at, doubles_at
 from fastbp.kernels.linalg.matrix import Finish, Matrix
-from fastbp.kernels.linalg.product import K_BLOCK, PACK_STRIDE, ROW_BLOCK, product
+from fastbp.kernels.linalg.product import COLLIDING, K_BLOCK, PACK_STRIDE, ROW_BLOCK, product
 from fastbp.kernels.optimizers import functions
 from fastbp.kernels.simd.isa import isa
 from fastbp.kernels.simd.microkernel import LOW_ROWS, ROW_VECTORS, TILE_ROWS
-from fastbp.kernels.simd.modes import B_ROOM, BIAS, RECTIFY, ROOM
+from fastbp.kernels.simd.modes import ACCUMULATE, B_ROOM, BIAS, RECTIFY, ROOM
 from tests.kernels.calls import NO_NUMBERS, address_of, multiply, pass_over
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
@@ -252,6 +252,43 @@ def test_a_single_row_has_the_bits_of_a_row_among_many(dtype):
     most = max(300, 2 * ROW_VECTORS * lanes(dtype) + 1)
     for depth in DEPTHS:
         check_short_ways([1], list(range(1, most + 1)), depth, dtype)
+
+
+def test_a_single_row_takes_a_turned_matrix_as_it_stands(dtype):
+    """To the bits of a row among many, and without a look at what stands beside the operands."""
+    width = lanes(dtype)
+    for depth in (1, width - 1, width, 2 * width + 3, K_BLOCK + width + 1):
+        for cols in (1, width - 1, 2 * width, 3 * width + 2, ROW_VECTORS * width + 5):
+            a, b, bias = random(dtype, 1, depth), random(dtype, cols, depth), random(dtype, cols)
+            a[0, -1] = np.inf if cols % 2 else a[0, -1]  # times what is not there it would be NaN
+            among_many, _ = run(np.repeat(a, TILE_ROWS, axis=0), b, turned=True)
+            x, w = np.full(depth + width, np.nan, dtype), np.full((cols, depth + 3), np.nan, dtype)
+            x[:depth], w[:, :depth] = a, b
+            c, sums = Block(1, cols, dtype, room=True), Block(1, cols, dtype, values=bias)
+            multiply(
+                x, depth, 0, np.ravel(w), depth + 3, 1, c.flat, c.start, c.ld, 1, cols, depth, BIAS | RECTIFY | ROOM,
+                bias, 0, c.flat, c.flat, NO_NUMBERS, 0,
+            )  # fmt: skip
+            assert c.around_is_whole()
+            assert c.values.tobytes() == np.maximum(among_many[:1] + bias, 0).tobytes(), (depth, cols)
+            if depth <= K_BLOCK:  # the chains go on from what stands in C
+                chain, _ = run(np.hstack([np.ones((1, 1), dtype), a]), np.hstack([bias[:, None], b]), turned=True)
+                multiply(
+                    x, depth, 0, np.ravel(w), depth + 3, 1, sums.flat, sums.start, sums.ld, 1, cols, depth, ACCUMULATE,
+                    bias, 0, c.flat, c.flat, NO_NUMBERS, 0,
+                )  # fmt: skip
+                assert sums.around_is_whole()
+                assert sums.values.tobytes() == chain.tobytes(), (depth, cols)
+
+
+def test_rows_that_meet_in_the_cache_have_the_bits_of_others(dtype):
+    cols = COLLIDING * lanes(dtype)
+    for rows in (2, TILE_ROWS + 1, ROW_BLOCK + 1):
+        x, dz = random(dtype, 1, rows), random(dtype, 1, cols)
+        for below in (None, np.maximum(random(dtype, rows, cols, seed=1), 0)):
+            how = {} if below is None else {"kind": BACKWARD, "code": RELU, "below": below}
+            found, _ = run(x.T, dz, **how)
+            assert found.tobytes() == run(x.T, dz, apart=1, **how)[0].tobytes()
 
 
 def test_few_rows_have_the_bits_of_whole_tiles(dtype):
