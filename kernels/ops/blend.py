@@ -11,6 +11,7 @@ from ..simd.modes import ACCUMULATE
 from .call import FIRST, MODE, op
 from .gradients import columns_of_piece, rows_to_sum, update_features
 from .operands import (
+    AT_ONCE,
     apply_slope_of,
     input_gradient_of,
     input_of,
@@ -69,13 +70,15 @@ def pass_share(x, frame, row, start, rows, source, add, last):  # which of two s
         return
     dz, dx = rows_at(x, frame, row, D, start, rows), input_gradient_of(x, frame, row, source, start, rows)
     w, second = weights_of(x, frame, row).data, 1.0 if source == SOURCE2 else 0.0
-    for i in range(rows):
-        if row[FLAGS] & add:
-            share_added(dz.element(i, 0), w, dx.element(i, 0), dx.element(i, 0), second, dx.cols)
-        else:
-            share_of(dz.element(i, 0), w, dx.element(i, 0), second, dx.cols)
-    if row[FLAGS] & last:
-        apply_slope_of(x, frame, row, source, start, rows)
+    for block in range(0, rows, AT_ONCE):
+        count = min(AT_ONCE, rows - block)
+        for i in range(block, block + count):
+            if row[FLAGS] & add:
+                share_added(dz.element(i, 0), w, dx.element(i, 0), dx.element(i, 0), second, dx.cols)
+            else:
+                share_of(dz.element(i, 0), w, dx.element(i, 0), second, dx.cols)
+        if row[FLAGS] & last:
+            apply_slope_of(x, frame, row, source, start + block, count)
 
 
 @op

@@ -4,11 +4,11 @@ from ..compile.functions import kernel
 from ..compile.pointers import lanes_of
 from ..linalg.matrix import Matrix
 from ..linalg.tasks import share
-from ..run.plan import OUT, B, W
+from ..run.plan import OUT, SOURCE, B, D, W
 from ..simd.columns import column_sums
 from ..simd.modes import ACCUMULATE
-from .call import BATCH, MODE, PART, PART_END, PARTS, UPDATES
-from .operands import update_of
+from .call import BATCH, FIRST, MODE, PART, PART_END, PARTS, UPDATES
+from .operands import input_of, rows_at, sums_of, update_of
 
 
 @kernel
@@ -35,6 +35,15 @@ def rows_to_sum(span):
 def columns_of_piece(x, row, pieces, piece):
     """Return which columns a piece has, where each has some: the first, and where they end."""
     return share(row[OUT], lanes_of(x), pieces, piece), share(row[OUT], lanes_of(x), pieces, piece + 1)
+
+
+@kernel
+def columns_to_sum(x, frame, row, span, pieces, piece):
+    """Return a piece's columns of X and of dZ, where the sums of their products go, and the first column."""
+    rows, (j0, j1) = rows_to_sum(span), columns_of_piece(x, row, pieces, piece)
+    source = input_of(x, frame, row, SOURCE, span[FIRST], rows).cols_of(j0, j1)
+    dz = rows_at(x, frame, row, D, span[FIRST], rows).cols_of(j0, j1)
+    return source, dz, sums_of(x, frame, row, span)[0].element(0, j0), j0
 
 
 @kernel

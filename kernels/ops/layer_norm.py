@@ -20,6 +20,7 @@ from ..simd.rows import summed
 from .call import FIRST, MODE, op
 from .gradients import add_bias_gradient, columns_of_piece, rows_to_sum, update_features
 from .operands import (
+    AT_ONCE,
     apply_slope_of,
     attribute_of,
     bias_of,
@@ -31,9 +32,6 @@ from .operands import (
     wants_gradient,
     weights_of,
 )
-
-# Rows whose sums are made before one of them is finished
-AT_ONCE = 16
 
 
 def _moments(v: Lanes, x: Vec, first: Vec) -> tuple[Vec, Vec]:
@@ -146,8 +144,8 @@ def layer_norm_input_gradient(x, frame, row, span, pieces, piece):
                 dx_added(of_dz, w, of_x, d, d, mean, rstd, along, apart, n)
             else:
                 dx_of(of_dz, w, of_x, d, mean, rstd, along, apart, n)
-    if row[FLAGS] & LAST:
-        apply_slope_of(x, frame, row, SOURCE, start, rows)
+        if row[FLAGS] & LAST:
+            apply_slope_of(x, frame, row, SOURCE, start + block, count)
 
 
 @op

@@ -29,6 +29,9 @@ from ..run.plan import (
 )
 from .call import FIRST, GRADIENT, INTO, ROWS, row_at
 
+# Rows that an op finishes, g' of the op below included, before it goes on to others: they are in the first-level cache.
+AT_ONCE = 16
+
 
 @kernel
 def rows_at(x, frame, row, column, first, rows):

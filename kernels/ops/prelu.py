@@ -13,8 +13,9 @@ from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.modes import ACCUMULATE
 from ..simd.rows import summed
 from .call import FIRST, MODE, op
-from .gradients import columns_of_piece, rows_to_sum, update_features
+from .gradients import columns_to_sum, rows_to_sum, update_features
 from .operands import (
+    AT_ONCE,
     apply_slope_of,
     input_gradient_of,
     input_of,
@@ -95,19 +96,21 @@ def prelu_input_gradient(x, frame, row, span, pieces, piece):
     start, rows = rows_of_piece(span, pieces, piece)
     source, dz = input_of(x, frame, row, SOURCE, start, rows), rows_at(x, frame, row, D, start, rows)
     dx, w = input_gradient_of(x, frame, row, SOURCE, start, rows), weights_of(x, frame, row).data
-    for i in range(rows):
-        of_dz, of_x, d = dz.element(i, 0), source.element(i, 0), dx.element(i, 0)
-        if is_shared(row):
-            if row[FLAGS] & ADD:
-                dx_by_added(of_dz, of_x, d, d, carray(w, 1)[0], dx.cols)
+    for block in range(0, rows, AT_ONCE):
+        count = min(AT_ONCE, rows - block)
+        for i in range(block, block + count):
+            of_dz, of_x, d = dz.element(i, 0), source.element(i, 0), dx.element(i, 0)
+            if is_shared(row):
+                if row[FLAGS] & ADD:
+                    dx_by_added(of_dz, of_x, d, d, carray(w, 1)[0], dx.cols)
+                else:
+                    dx_by(of_dz, of_x, d, carray(w, 1)[0], dx.cols)
+            elif row[FLAGS] & ADD:
+                dx_added(of_dz, w, of_x, d, d, dx.cols)
             else:
-                dx_by(of_dz, of_x, d, carray(w, 1)[0], dx.cols)
-        elif row[FLAGS] & ADD:
-            dx_added(of_dz, w, of_x, d, d, dx.cols)
-        else:
-            dx_of(of_dz, w, of_x, d, dx.cols)
-    if row[FLAGS] & LAST:
-        apply_slope_of(x, frame, row, SOURCE, start, rows)
+                dx_of(of_dz, w, of_x, d, dx.cols)
+        if row[FLAGS] & LAST:
+            apply_slope_of(x, frame, row, SOURCE, start + block, count)
 
 
 @kernel
@@ -136,10 +139,6 @@ def prelu_weight_gradient(x, frame, row, span, pieces, piece):
         if piece == 0:
             gradient_of_one(x, frame, row, span)
         return
-    rows = rows_to_sum(span)
-    j0, j1 = columns_of_piece(x, row, pieces, piece)
-    source = input_of(x, frame, row, SOURCE, span[FIRST], rows).cols_of(j0, j1)
-    dz = rows_at(x, frame, row, D, span[FIRST], rows).cols_of(j0, j1)
-    sums = sums_of(x, frame, row, span)[0].element(0, j0)
-    dw_of(dz.data, dz.ld, source.data, source.ld, sums, rows, dz.cols, sums, span[MODE] & ACCUMULATE)
+    source, dz, sums, j0 = columns_to_sum(x, frame, row, span, pieces, piece)
+    dw_of(dz.data, dz.ld, source.data, source.ld, sums, dz.rows, dz.cols, sums, span[MODE] & ACCUMULATE)
     update_features(x, frame, row, span, sums, j0, dz.cols)

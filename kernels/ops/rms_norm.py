@@ -17,21 +17,18 @@ from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.modes import ACCUMULATE
 from ..simd.rows import summed
 from .call import FIRST, MODE, op
-from .gradients import columns_of_piece, rows_to_sum, update_features
+from .gradients import columns_to_sum, update_features
 from .operands import (
+    AT_ONCE,
     apply_slope_of,
     attribute_of,
     input_gradient_of,
     input_of,
     rows_at,
     rows_of_piece,
-    sums_of,
     wants_gradient,
     weights_of,
 )
-
-# Rows whose sums are made before one of them is finished
-AT_ONCE = 16
 
 
 def _squared(v: Lanes, x: Vec) -> tuple[Vec]:
@@ -134,10 +131,7 @@ def rms_norm_weight_gradient(x, frame, row, span, pieces, piece):
     """``dw``, part after part of a batch, and the update where a span has UPDATES. A piece is some columns."""
     if row[DW] < 0:
         return
-    rows = rows_to_sum(span)
-    j0, j1 = columns_of_piece(x, row, pieces, piece)
-    source = input_of(x, frame, row, SOURCE, span[FIRST], rows).cols_of(j0, j1)
-    dz = rows_at(x, frame, row, D, span[FIRST], rows).cols_of(j0, j1)
-    sums, saved = sums_of(x, frame, row, span)[0].element(0, j0), saved_of(x, frame, row, span[FIRST])
-    dw_of(dz.data, dz.ld, source.data, source.ld, saved, rows, dz.cols, sums, span[MODE] & ACCUMULATE)
+    source, dz, sums, j0 = columns_to_sum(x, frame, row, span, pieces, piece)
+    saved = saved_of(x, frame, row, span[FIRST])
+    dw_of(dz.data, dz.ld, source.data, source.ld, saved, dz.rows, dz.cols, sums, span[MODE] & ACCUMULATE)
     update_features(x, frame, row, span, sums, j0, dz.cols)

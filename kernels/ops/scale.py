@@ -4,15 +4,15 @@ from ..run.plan import ADD, DW, FLAGS, LAST, SOURCE, A, D
 from ..simd.columns import products_summed
 from ..simd.lanes import Lanes, Vec, lanewise
 from ..simd.modes import ACCUMULATE
-from .call import FIRST, MODE, op
-from .gradients import columns_of_piece, rows_to_sum, update_features
+from .call import MODE, op
+from .gradients import columns_to_sum, update_features
 from .operands import (
+    AT_ONCE,
     apply_slope_of,
     input_gradient_of,
     input_of,
     rows_at,
     rows_of_piece,
-    sums_of,
     wants_gradient,
     weights_of,
 )
@@ -56,13 +56,15 @@ def scale_input_gradient(x, frame, row, span, pieces, piece):
     start, rows = rows_of_piece(span, pieces, piece)
     dz, dx = rows_at(x, frame, row, D, start, rows), input_gradient_of(x, frame, row, SOURCE, start, rows)
     w = weights_of(x, frame, row).data
-    for i in range(rows):
-        if row[FLAGS] & ADD:
-            scaled_and_added(dz.element(i, 0), w, dx.element(i, 0), dx.element(i, 0), dx.cols)
-        else:
-            scaled(dz.element(i, 0), w, dx.element(i, 0), dx.cols)
-    if row[FLAGS] & LAST:
-        apply_slope_of(x, frame, row, SOURCE, start, rows)
+    for block in range(0, rows, AT_ONCE):
+        count = min(AT_ONCE, rows - block)
+        for i in range(block, block + count):
+            if row[FLAGS] & ADD:
+                scaled_and_added(dz.element(i, 0), w, dx.element(i, 0), dx.element(i, 0), dx.cols)
+            else:
+                scaled(dz.element(i, 0), w, dx.element(i, 0), dx.cols)
+        if row[FLAGS] & LAST:
+            apply_slope_of(x, frame, row, SOURCE, start + block, count)
 
 
 @op
@@ -70,10 +72,6 @@ def scale_weight_gradient(x, frame, row, span, pieces, piece):
     """``dw``, part after part of a batch, and the update where a span has UPDATES. A piece is some columns."""
     if row[DW] < 0:
         return
-    rows = rows_to_sum(span)
-    j0, j1 = columns_of_piece(x, row, pieces, piece)
-    source = input_of(x, frame, row, SOURCE, span[FIRST], rows).cols_of(j0, j1)
-    dz = rows_at(x, frame, row, D, span[FIRST], rows).cols_of(j0, j1)
-    sums = sums_of(x, frame, row, span)[0].element(0, j0)
-    dw_of(dz.data, dz.ld, source.data, source.ld, sums, rows, dz.cols, sums, span[MODE] & ACCUMULATE)
+    source, dz, sums, j0 = columns_to_sum(x, frame, row, span, pieces, piece)
+    dw_of(dz.data, dz.ld, source.data, source.ld, sums, dz.rows, dz.cols, sums, span[MODE] & ACCUMULATE)
     update_features(x, frame, row, span, sums, j0, dz.cols)
