@@ -122,6 +122,7 @@ def test_segments_keep_the_bits_of_op_after_op_for_any_tasks(ins, batch):
             network = Network(joined(ins), np.float32, batch=batch, by_rows=by_rows, code=updates.ADAM, lr=1e-2)
             assert network.layout[plan.BY_ROWS] == by_rows
             losses = [network.step(tasks) for _ in range(2)]
+            assert np.isfinite(losses).all()
             results.add((network.params.tobytes(), network.buffers.tobytes(), tuple(losses)))
             out = network.by_hand(np.ones((batch, 7), np.float32), tasks, dx := np.zeros_like(network.x))
             gradients.add((out.tobytes(), network.grads.tobytes(), dx.tobytes(), network.buffers.tobytes()))
