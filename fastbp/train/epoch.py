@@ -28,15 +28,17 @@ def not_finite(
     with np.errstate(all="ignore"):
         losses = trainer._rows[0, : len(rows)] * trainer._rows[1, : len(rows)]
         total = float(losses.sum())
-    rows = rows[~np.isfinite(losses)]
+    read, rows = rows, rows[~np.isfinite(losses)]
+    if not trainer.model._coupling:  # else ignored rows count in what those are made of
+        read = rows
     x = np.where(samples.x.finite(), 0.0, np.nan) if isinstance(samples.x, StoredRows) else samples.x
-    of_rows = {"x": x, "y": samples.targets.values, "sample_weight": samples.weight}
+    of_rows = {"x": (read, x), "y": (rows, samples.targets.values), "sample_weight": (rows, samples.weight)}
     return not_finite_before(
         run.history.epochs + 1,
         run.done + 1,
         total,
         rows,
-        {name: array[rows] for name, array in of_rows.items() if array.dtype.kind == "f" and array.size},
+        {name: (at, array[at]) for name, (at, array) in of_rows.items() if array.dtype.kind == "f" and array.size},
         {f"parameter {name}": array for name, array in trainer.model.parameters().items()}
         | {"class weights": samples.targets.class_weight},
         listeners.fallbacks(),

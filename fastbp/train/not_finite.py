@@ -50,7 +50,7 @@ def not_finite_before(
     step: int,
     loss: float,
     rows: NDArray[np.int64],
-    of_rows: Mapping[str, Array],
+    of_rows: Mapping[str, tuple[NDArray[np.int64], Array]],
     of_all: Mapping[str, Array],
     kept: Iterable[str],
 ) -> NotFiniteError:
@@ -63,17 +63,17 @@ def not_finite_before(
     loss
         Of the step.
     of_rows
-        What those rows have, by name, (rows, ...).
+        What rows have, by name: which rows led to those losses, and the numbers of each, (rows, ...).
     of_all
         What all rows share, by name: parameters and the like.
     kept
         Sentences about what there is to go back to.
     """
     causes = []
-    for name, array in of_rows.items():
-        wrong = ~np.isfinite(array).reshape(len(rows), math.prod(array.shape[1:])).all(axis=1)
+    for name, (at, array) in of_rows.items():
+        wrong = ~np.isfinite(array).reshape(len(at), math.prod(array.shape[1:])).all(axis=1)
         if wrong.any():
-            causes.append(f"{name} in {_listed(rows[wrong])}")
+            causes.append(f"{name} in {_listed(at[wrong])}")
     causes += [name for name, array in of_all.items() if not np.isfinite(array).all()]
     where = f", from {_listed(rows)}" if rows.size else ""
     why = f"Not finite: {', '.join(causes)}."

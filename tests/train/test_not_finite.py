@@ -158,6 +158,21 @@ def dead(rows):
     return trainer, x, y
 
 
+def test_a_row_that_counts_for_nothing_is_named_where_a_layer_couples_rows():
+    x, y = np.random.default_rng(0).standard_normal((12, 3)), np.arange(12) % 4
+    x[5, 1] = np.nan  # its label is the ignored one
+    asked = {"batch_size": 4, "shuffle": False, "progress": False}
+    loss = fastbp.CrossEntropyLoss(ignore_index=1)
+    layers = lambda: [fastbp.Dense(3, 8, rng=0), fastbp.Dense(8, 4, rng=1)]  # noqa: E731
+    fastbp.Trainer(fastbp.Sequential(*layers()), loss).fit(x, y, **asked)
+    first, last = layers()
+    trainer = fastbp.Trainer(fastbp.Sequential(first, fastbp.BatchNorm(8), last), loss)
+    with pytest.raises(fastbp.NotFiniteError, match=r"nan, from rows 4, 6, 7\. Not finite: x in row 5\.") as found:
+        trainer.fit(x, y, **asked)
+    assert found.value.rows.tolist() == [4, 6, 7]
+    assert trainer.steps == 1
+
+
 def test_a_nan_that_the_last_update_made_is_found_at_the_end_of_the_epoch(tmp_path):
     for rows in (1, 2, 5):
         trainer, x, y = dead(rows)
