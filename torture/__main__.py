@@ -24,6 +24,7 @@ from . import (
     pairs,
     pool,
     readers,
+    resumed,
     runs,
     stacks,
     tables,
@@ -33,9 +34,9 @@ from . import (
 # Each check and how often the long run tries it: some 50 minutes for all on two cores, 20 of them for pairs. Another
 # check is another line.
 CHECKS = {
-    "bits": (bits.bits, 100),
+    "bits": (bits.bits, 20),
     "rows": (bits.rows, 10),
-    "resume": (bits.resume, 20),
+    "resume": (resumed.resume, 57),
     "threads": (threads.threads, 6),
     "small stacks": (stacks.stacks, 2),
     "nested": (threads.nested, 20),

@@ -44,6 +44,13 @@ def by_hand():
     return [a, layer.backward(a), layer.weight_grad, layer.bias_grad]
 
 
+def everything():
+    from .networks import FEW, make, state
+
+    trainer, x, y = make(FEW[-1])
+    return [np.array([trainer.step(x, y) for _ in range(3)]), trainer.model.predict(x), *state(trainer)]
+
+
 def loss():
     import fastbp
 
@@ -72,7 +79,7 @@ def sklearn():
     return [*model.fit(X, LABELS).coefs_, model.predict_proba(X)]
 
 
-CALLS = {f.__name__: f for f in (step, fit, predict, by_hand, loss)}
+CALLS = {f.__name__: f for f in (step, fit, predict, by_hand, everything, loss)}
 CALLS |= {f.__name__: f for f in (torch, sklearn) if find_spec(f.__name__)}
 
 

@@ -7,7 +7,7 @@ import warnings
 from itertools import product
 
 from .frame import CHILD_SECONDS, Result, layers, threads_always, wait_for_child
-from .networks import CASES, make, trained
+from .networks import FEW, make, trained
 
 WAYS = ("os.fork", "fork", "spawn", "forkserver", "loky")
 
@@ -23,7 +23,7 @@ def forks(times, ways=WAYS):
 
 
 def work():
-    return [trained(case, 5) for case in range(len(CASES))]
+    return [trained(case, 5) for case in FEW]
 
 
 def children(way, times):
@@ -32,7 +32,7 @@ def children(way, times):
     threads_always()
     expected = work()
     stop = threading.Event()
-    busy = [threading.Thread(target=train_until, args=(stop,)) for _ in range(2)]
+    busy = [threading.Thread(target=train_until, args=(case, stop)) for case in FEW[-2:]]
     for thread in busy:
         thread.start()
     try:
@@ -44,8 +44,8 @@ def children(way, times):
             thread.join()
 
 
-def train_until(stop):
-    trainer, x, y = make(0)
+def train_until(case, stop):
+    trainer, x, y = make(case)
     while not stop.is_set():
         trainer.step(x, y)
 

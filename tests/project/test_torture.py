@@ -21,17 +21,20 @@ from torture import (
     pairs,
     pool,
     readers,
+    resumed,
     runs,
     stacks,
     threads,
 )  # fmt: skip
 from torture.__main__ import CHECKS, OF_THE_CACHE
+from torture.networks import FEW
 
+OF_CHILDREN = ("step", "fit", "predict", "everything")
 SHORT = {
-    "bits": partial(bits.bits, 1, threads=(1, 7)),
-    "rows": partial(bits.rows, 1, threads=(3,)),
-    "resume": partial(bits.resume, 1),
-    "threads": partial(threads.threads, 1, count=24, rounds=4),
+    "bits": partial(bits.bits, 1, threads=(1, 7), cases=FEW),
+    "rows": partial(bits.rows, 1, threads=(3,), cases=FEW),
+    "resume": partial(resumed.resume, 1, cases=FEW[-1:]),
+    "threads": partial(threads.threads, 1, count=24, rounds=4, cases=FEW),
     "small stacks": partial(
         stacks.stacks, 1, ("step", "fit", "predict", "by_hand", "loss", "sklearn"), ["64k"], [256], False
     ),
@@ -39,7 +42,7 @@ SHORT = {
     "pool": partial(pool.pool, 1, seconds=0.5),
     "forks": partial(forks.forks, 2, ways=("os.fork",)),
     "compiling": partial(forks.compiling, 1),
-    "first calls under fork": partial(first_calls.first_calls, 2, forks=4, kinds=("step", "fit", "predict", "by_hand")),
+    "first calls under fork": partial(first_calls.first_calls, 2, forks=4, kinds=OF_CHILDREN),
     "settings of others": partial(others.settings, 1, calls=4, kinds=("step", "fit", "by_hand")),
     "memory": partial(memory.memory, 2, most_layers=1),
     "first call": partial(memory.first_call, 2),
