@@ -167,6 +167,15 @@ def test_a_figure_to_watch_brings_the_best_parameters_back_and_stops_nothing(tmp
     assert float(line.split()[2]) == pytest.approx(min(losses), abs=1e-4)
 
 
+def test_with_no_figure_to_watch_the_model_is_the_averages_of_the_last_step(tmp_path):
+    succeeds("train", "--threads", 1, "--hidden", 8, "--epochs", 2, "--ema", 0.99, "--out", tmp_path)
+    trainer = fastbp.Trainer.load_checkpoint(tmp_path / FINISHED)
+    model, averaged = fastbp.load(tmp_path / MODEL), trainer.averaged_model().state_dict()
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, averaged[name], err_msg=name)
+        assert (value != trainer.model.state_dict()[name]).any()
+
+
 def test_what_cannot_be_honoured_is_refused_before_anything_is_written(tmp_path):
     for options, said in (
         (["--norm", "group_norm"], "--norm to be one of batch_norm, layer_norm, rms_norm; got 'group_norm'"),
