@@ -50,7 +50,10 @@ def number(
     """Return a finite number in [low, high], or in [low, high) with `open_high`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{who} expects {name} to be a number, got {value!r}")
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:  # of an int
+        result = np.inf
     if not (low <= result <= high and np.isfinite(result)) or (open_high and result == high):
         bounds = f"at least {low:g}" if high == np.inf else f"in [{low:g}, {high:g}{')' if open_high else ']'}"
         raise ValueError(f"{who} expects {name} {bounds}, got {value!r}")

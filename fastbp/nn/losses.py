@@ -200,6 +200,7 @@ class GaussianNLLLoss(Loss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check.flag(self.full, self._who, "full")
         positive_eps(self.eps, self._who)
 
     def options(self, reduction: str | None = None) -> NDArray[np.float64]:  # noqa: D102

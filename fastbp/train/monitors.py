@@ -135,7 +135,7 @@ class EarlyStopping(Monitor):
         mode: str = "auto",
     ) -> None:
         self.patience = check.integer(patience, "EarlyStopping", "patience")
-        self.restore_best = restore_best
+        self.restore_best = check.flag(restore_best, "EarlyStopping", "restore_best")
         super().__init__(monitor, mode, min_delta)
 
     def _forget(self) -> None:

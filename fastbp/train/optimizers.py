@@ -131,7 +131,7 @@ class SGD(Optimizer):
     def check(self) -> None:  # noqa: D102
         super().check()
         checked_number(self.momentum, "SGD", "momentum")
-        if self.nesterov and self.momentum == 0:
+        if check.flag(self.nesterov, "SGD", "nesterov") and self.momentum == 0:
             raise ValueError("SGD expects momentum greater than 0 with nesterov=True, got 0")
 
     @property

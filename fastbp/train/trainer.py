@@ -232,7 +232,8 @@ class Trainer(Evaluating):
                 f"fit makes its steps in compiled code and would not call {type(self).__name__}.step; call step in a "
                 "loop of your own, or pass a Callback"
             )
-        shows = what_shows(progress)
+        shows, shuffle = what_shows(progress), check.flag(shuffle, "fit", "shuffle")
+        resume = check.flag(resume, "fit", "resume")
         with compiling(progress):
             validation = Validation(validation_data, validation_split, metrics)
             calls = VALIDATED if validation else RUN
