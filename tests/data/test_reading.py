@@ -15,7 +15,6 @@ pa = pytest.importorskip("pyarrow")
 from fastbp.data.reading.files import read_table  # noqa: E402
 from fastbp.data.reading.frames import read_frame  # noqa: E402
 from fastbp.data.reading.table import ReadOptions, TableError  # noqa: E402
-from torture.tables import tables  # noqa: E402
 
 FILES = Path(__file__).parent / "tables"
 
@@ -152,11 +151,6 @@ def test_a_text_is_read_right_and_that_is_said(read, what):
     table = read(content)
     assert table.read_as == said
     assert table.columns.to_pydict() == columns
-
-
-def test_files_written_in_any_usual_way_are_read_right():
-    result = tables(60)
-    assert (result.failures, result.times > 50) == ([], True)
 
 
 @pytest.mark.parametrize(

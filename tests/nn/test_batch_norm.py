@@ -470,7 +470,6 @@ def test_averages_are_of_parameters_and_evaluated_with_the_statistics_of_now():
             "32 rows in batches of 31 end with one of 1",
         ),
         (lambda t, x, y: t.fit([(x[:1], y[:1])], progress=False), "fit expects at least 2 rows in a .* for BatchNorm"),
-        (lambda t, x, y: t.model.jacobian(x), "jacobian expects layers whose predictions have a way back"),
     ],
 )
 def test_a_batch_of_one_row_is_refused_before_anything_changes(call, message):

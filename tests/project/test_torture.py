@@ -24,6 +24,7 @@ from torture import (
     resumed,
     runs,
     stacks,
+    tables,
     threads,
 )  # fmt: skip
 from torture.__main__ import CHECKS, OF_THE_CACHE
@@ -55,6 +56,7 @@ SHORT = {
     "pairs": partial(pairs.pairs, 60),
     "damaged files": partial(files.damage, 1000),
     "readers": partial(readers.readers, 60),
+    "tables": partial(tables.tables, 60),
     "builds": partial(builds.builds, 1, kind="pure"),
 }
 
