@@ -24,6 +24,25 @@ def chain(sizes, activation, dtype, loss, optimizer, batch, seed=0):
     return fastbp.Trainer(fastbp.mlp(sizes, activation, dtype=dtype, rng=seed), loss, optimizer), x, y
 
 
+def random_chain(rng):
+    """Draw a network of dense layers; return a function that makes its trainer, and a batch."""
+    rows, features, outputs = rng.integers(20, 200), rng.integers(1, 40), rng.integers(2, 12)
+    dtype = rng.choice(["float32", "float64"])
+    x = rng.standard_normal((rows, features)).astype(dtype)
+    loss = str(rng.choice(["softmax_cross_entropy", "mse", "binary_cross_entropy_with_logits"]))
+    of_labels = loss == "softmax_cross_entropy"
+    y = rng.integers(0, outputs, rows) if of_labels else rng.uniform(0, 1, (rows, outputs)).astype(dtype)
+    hidden = rng.integers(1, 64, rng.integers(0, 3))
+    sizes = [int(size) for size in (features, *hidden, outputs)]
+    activation = str(rng.choice(["relu", "tanh", "gelu", "silu"]))
+    optimizers = (
+        lambda: fastbp.SGD(1e-3, momentum=0.9, nesterov=True), lambda: fastbp.SGD(1e-3), lambda: fastbp.Adam(1e-3),
+        lambda: fastbp.AdamW(1e-3), lambda: fastbp.RMSprop(1e-3),
+    )  # fmt: skip
+    optimizer = optimizers[rng.integers(len(optimizers))]
+    return lambda: (fastbp.Trainer(fastbp.mlp(sizes, activation, dtype=dtype, rng=0), loss, optimizer()), x, y)
+
+
 def layers_of_all_kinds(dtype, seed):
     """Return a model of every kind of layer, in and outside of a Residual, one of them frozen."""
     d, seeds = {"dtype": dtype}, count(10 * seed)

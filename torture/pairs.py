@@ -15,6 +15,7 @@ import threading
 import traceback
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -23,8 +24,9 @@ import numpy as np
 import fastbp
 from fastbp.kernels import workers
 
+from . import networks
 from .frame import Result, threads_always
-from .networks import digest
+from .networks import ALL, digest, random_chain
 
 ACTS = 12  # of a sequence
 AT_ONCE = 100  # sequences in a process
@@ -105,32 +107,22 @@ class Act(fastbp.Callback):
         self.act(trainer)
 
 
+def scaled(model, factor):
+    """Return the state of a model whose parameters are multiplied by a number."""
+    return model.state_dict() | {name: value * factor for name, value in model.parameters().items()}
+
+
 class Pair:
     """A trainer, and its twin to whom nothing happens between two steps."""
 
     def __init__(self, rng, folder):
         self.rng, self.folder = rng, folder
-        rows, features, outputs = rng.integers(20, 200), rng.integers(1, 40), rng.integers(2, 12)
-        self.dtype = rng.choice(["float32", "float64"])
-        self.x = rng.standard_normal((rows, features)).astype(self.dtype)
-        loss = rng.choice(["softmax_cross_entropy", "mse", "binary_cross_entropy_with_logits"])
-        if loss == "softmax_cross_entropy":
-            self.y = rng.integers(0, outputs, rows)
-        else:
-            self.y = rng.uniform(0, 1, (rows, outputs)).astype(self.dtype)
+        case, seed = int(rng.choice(ALL)), int(rng.integers(100))
+        make = random_chain(rng) if rng.random() < 0.5 else partial(networks.make, case, seed)
+        (self.subject, self.x, self.y), (self.twin, *_) = make(), make()
+        rows, self.dtype = len(self.x), self.subject.model.dtype
+        self.fewest = self.subject.model._fewest_rows
         self.weight = rng.uniform(0.5, 2, rows).astype(self.dtype) if rng.random() < 0.3 else None
-        hidden = rng.integers(1, 64, rng.integers(0, 3))
-        sizes = [int(size) for size in (features, *hidden, outputs)]
-        activation = str(rng.choice(["relu", "tanh", "gelu", "silu"]))
-        optimizers = (
-            lambda: fastbp.SGD(1e-3, momentum=0.9, nesterov=True), lambda: fastbp.SGD(1e-3), lambda: fastbp.Adam(1e-3),
-            lambda: fastbp.AdamW(1e-3), lambda: fastbp.RMSprop(1e-3),
-        )  # fmt: skip
-        optimizer = optimizers[rng.integers(len(optimizers))]
-        self.subject, self.twin = (
-            fastbp.Trainer(fastbp.mlp(sizes, activation, dtype=self.dtype, rng=0), str(loss), optimizer())
-            for _ in range(2)
-        )
         self.names = map(str, count())
         self.others = []
         self.stop = threading.Event()
@@ -143,8 +135,8 @@ class Pair:
     def state(self, trainer):
         return {
             "steps": trainer.steps,
-            "parameters": digest(*trainer.model.parameters().values()),
-            "optimizer": f"{trainer.optimizer} {digest(trainer._state)}",
+            "arrays": digest(*networks.state(trainer, gradients=False)),
+            "optimizer": str(trainer.optimizer),
             "history": digest(*trainer.history.values()),
         }
 
@@ -156,7 +148,7 @@ class Pair:
     # What changes the training: the twin does the same, in one piece.
 
     def step(self):
-        rows = slice(0, int(self.rng.integers(1, len(self.x) + 1)))
+        rows = slice(0, int(self.rng.integers(self.fewest, len(self.x) + 1)))
         weight = None if self.weight is None else self.weight[rows]
         for trainer in (self.subject, self.twin):
             trainer.step(self.x[rows], self.y[rows], weight)
@@ -166,16 +158,18 @@ class Pair:
             trainer.optimizer.lr *= 0.9
 
     def other_parameters(self):
-        state = {name: value * 0.99 for name, value in self.twin.model.state_dict().items()}
+        state = scaled(self.twin.model, 0.99)
         for trainer in (self.subject, self.twin):
             trainer.model.load_state_dict(state)
 
     def fit(self):
         """Train for some epochs, the subject with interruptions, and between two of them whatever is harmless."""
-        rng = self.rng
+        rng, batch = self.rng, int(np.exp(self.rng.uniform(0, np.log(2 * len(self.x)))))  # mostly some steps an epoch
+        while (len(self.x) % batch or batch) < self.fewest:
+            batch += 1
         options = {
             "epochs": int(rng.integers(1, 4)),
-            "batch_size": int(np.exp(rng.uniform(0, np.log(2 * len(self.x))))),  # mostly some steps an epoch
+            "batch_size": batch,
             "shuffle": bool(rng.random() < 0.8),
             "rng": int(rng.integers(100)),
             "sample_weight": self.weight,
@@ -212,7 +206,7 @@ class Pair:
     def act(self):
         """Draw what a callback does to the training, and how often."""
         rng = self.rng
-        every, rows = int(rng.integers(1, 8)), int(rng.integers(1, len(self.x) + 1))
+        every, rows = int(rng.integers(1, 8)), int(rng.integers(self.fewest, len(self.x) + 1))
         lower = float(rng.uniform(0.9, 1))
 
         def step(trainer):
@@ -222,7 +216,7 @@ class Pair:
             trainer.optimizer.lr *= lower
 
         def shrink(trainer):
-            trainer.model.load_state_dict({k: v * lower for k, v in trainer.model.state_dict().items()})
+            trainer.model.load_state_dict(scaled(trainer.model, lower))
 
         return every, (step, rate, shrink)[rng.integers(3)]
 
