@@ -38,7 +38,7 @@ def run_of(words):
     if options.optimizer not in ("adam", "adamw") or options.ema or not options.validation_fraction:
         raise ValueError("recipe.py expects adam or adamw, validation rows and no --ema")
     fastbp.set_num_threads(params["threads"] or fastbp.get_num_threads())
-    return Run(params["data"], options, target=params["target"], task="classification")
+    return Run(params["data"], options, task="classification")
 
 
 class Turns(fastbp.Callback):
@@ -62,7 +62,7 @@ def train_fastbp(words, tell):
     run.compile()
     options, pipeline = run.options, run.pipeline
     best = fastbp.EarlyStopping("val_accuracy", patience=options["epochs"])
-    rows = {name: (pipeline.inputs(x), pipeline.targets(y)) for name, (x, y) in run.parts.items()}
+    rows = {name: (part.x, pipeline.targets(part.y)) for name, part in run.parts.items()}
     run.trainer.fit(
         *rows["train"], epochs=options["epochs"], batch_size=options["batch_size"], rng=options["seed"],
         validation_data=rows["validation"], callbacks=[Rates(options), best, Turns(tell)], progress=False,
@@ -90,8 +90,8 @@ def train_torch(words, tell):
     torch.set_num_threads(fastbp.get_num_threads())
     torch.manual_seed(options["seed"])
     rows = {
-        name: (torch.from_numpy(pipeline.scaler.transform(x).astype(model.dtype)), torch.from_numpy(y))
-        for name, (x, y) in run.parts.items()
+        name: (torch.from_numpy(pipeline.features.scaler.transform(x).astype(model.dtype)), torch.from_numpy(y))
+        for name, (x, y, _) in run.data.parts.items()
     }
     x, y = rows["train"]
     steps = math.ceil(len(x) / options["batch_size"])

@@ -44,6 +44,7 @@ with _imports:
     from fastbp.nn.residual import Residual
     from fastbp.nn.saving import load
     from fastbp.nn.sequential import Sequential
+    from fastbp.tables.model import TableModel
     from fastbp.train.callbacks import Callback, Checkpoint, LambdaCallback
     from fastbp.train.config import config, show_config, warmup
     from fastbp.train.find_lr import RangeTest, find_lr
@@ -91,6 +92,7 @@ __all__ = [
     "Scaled",
     "Scaler",
     "Sequential",
+    "TableModel",
     "TensorBoard",
     "Trainer",
     "TrainerView",

@@ -19,23 +19,23 @@ def check_ending(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"--out expects a file that ends in {', '.join(_WRITERS)}; got {os.fspath(path)}")
 
 
-def write_answers(path: str | os.PathLike[str], pipeline: Pipeline, z: Array) -> Columns:
-    """Write what the network's outputs say, a row a row; return the columns.
+def write_answers(path: str | os.PathLike[str], pipeline: Pipeline, z: Array, first: Columns) -> Columns:
+    """Write what the network's outputs say, a row a row, behind the columns that come first; return the columns.
 
-    Classes: ``class``, the most probable one's name, and its ``probability``; an .npz holds the ``probabilities`` of
-    all ``classes`` too. Quantities: the target's name, or ``prediction``; one column an output.
+    Classes: ``class``, the most probable one's name, and its ``probability``; a .csv has the probability of each class
+    too, ``probability of NAME``, and an .npz the ``probabilities`` of all ``classes``. Quantities: the target's name,
+    or ``prediction``; one column an output.
     """
-    columns: Columns = {}
     more: Columns = {}
     if pipeline.classes:
         p = pipeline.probabilities(z)
-        columns = {"class": np.array(pipeline.classes)[z.argmax(axis=1)], "probability": p.max(axis=1)}
+        columns: Columns = {"class": np.array(pipeline.classes)[z.argmax(axis=1)], "probability": p.max(axis=1)}
         more = {"classes": np.array(pipeline.classes), "probabilities": p}
     else:
-        values = pipeline.quantities(z)
-        name = pipeline.model.metadata["target"] or "prediction"
-        several = values.shape[1] > 1
-        columns = {f"{name}_{j}" if several else name: values[:, j] for j in range(values.shape[1])}
+        columns = dict(zip(pipeline.answers, pipeline.quantities(z).T, strict=True))
+    if twice := [name for name in first if name in columns]:
+        raise ValueError(f"predict expects --id with another name than the column of the answers, got {twice[0]}")
+    columns = {**first, **columns}
     write_atomically(path, _WRITERS[_ending(path)](columns, more))
     return columns
 
@@ -45,6 +45,10 @@ def _ending(path: str | os.PathLike[str]) -> str:
 
 
 def _csv(columns: Columns, more: Columns) -> bytes:
+    if more:
+        columns = columns | {
+            f"probability of {name}": p for name, p in zip(more["classes"], more["probabilities"].T, strict=True)
+        }
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from fastbp.app.options import DTYPES, LABEL_SMOOTHING, RATES, SCALINGS, SCHEDULES, WATCHED, Options
+from fastbp.app.options import (
+    CLASS_WEIGHTS,
+    DTYPES,
+    LABEL_SMOOTHING,
+    RATES,
+    SCALINGS,
+    SCHEDULES,
+    WATCHED,
+    Options,
+)
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.nn.mlp import NORMS
 from fastbp.train.metrics import metric_names
@@ -31,9 +40,9 @@ def sizes(text: str, name: str = "--hidden", fewest: int = 0) -> tuple[int, ...]
 
 def asked(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `Options` takes, from the parameters that typer has read."""
-    found = {field.name: params[field.name] for field in fields(Options)}
-    lists = {name: tuple(found[name] or ()) for name in ("metric", "no_decay")}
-    return found | lists | {"hidden": sizes(found["hidden"])}
+    found = {field.name: params[field.name] for field in fields(Options)} | {"hidden": sizes(params["hidden"])}
+    lists = {field.name: tuple(found[field.name] or ()) for field in fields(Options) if field.default == ()}
+    return found | lists
 
 
 _SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
@@ -47,7 +56,8 @@ Data = Annotated[
         "packed or not; a pattern of names or a folder of one; - for the standard input."
     ),
 ]
-Target = Annotated[str | None, typer.Option(help="The column to predict, of a table.")]
+Names = list[str] | None
+Target = Annotated[Names, typer.Option(help="The column to predict, of a table; again for several quantities.")]
 Test = Annotated[str | None, typer.Option(help="Other data, whose rows are the test rows.")]
 # Options of text that are found out without them
 Separator = Annotated[
@@ -63,8 +73,20 @@ Header = Annotated[
     bool | None, typer.Option("--header/--no-header", help="Of text: whether the first line names the columns.")
 ]
 Quote = Annotated[str | None, typer.Option(help="Of text: what is around fields that hold separators; '' for none.")]
+# What columns of a table are, where the rules should not decide
+Features = Annotated[Names, typer.Option(help="Of a table: a column to learn from, each; else all that suit.")]
+Drop = Annotated[Names, typer.Option(help="Of a table: a column to leave out, each.")]
+Categorical = Annotated[Names, typer.Option(help="Of a table: a column of categories, each.")]
+Numeric = Annotated[
+    Names, typer.Option(help="Of a table: a column of numbers, each; what is no number is missing there.")
+]
+Weight = Annotated[str | None, typer.Option(help="Of a table: the column with the weight of each row.")]
+Group = Annotated[str | None, typer.Option(help="Of a table: the column whose rows of one value stay together.")]
+Time = Annotated[
+    str | None, typer.Option(help="Of a table: the column by which late rows are held out, and not rows at random.")
+]
 Task = Annotated[str | None, typer.Option(help="classification or regression; else the target tells.")]
-Scaling = Annotated[str, typer.Option(help=f"{names(SCALINGS)}. auto: scale images, standardize others.")]
+Scaling = Annotated[str, typer.Option(help=f"Of arrays: {names(SCALINGS)}. auto: scale images, standardize others.")]
 ValidationFraction = Annotated[float, typer.Option(help="The part of the training rows to watch on.")]
 
 # The network
@@ -97,6 +119,10 @@ LabelSmoothing = Annotated[
     float | None,
     typer.Option(help=f"The part of a label spread over all classes; {LABEL_SMOOTHING} without it."),
 ]
+ClassWeight = Annotated[
+    str | None,
+    typer.Option(help=f"{names(CLASS_WEIGHTS)}: classes count the same in the loss, however many rows each has."),
+]
 Epochs = Annotated[int, typer.Option(min=1, help="How often to go through the training rows.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows of a step.")]
 Metric = Annotated[list[str] | None, typer.Option(help=f"Evaluate it too, each: {metric_names()}.")]
@@ -107,6 +133,9 @@ MonitorName = Annotated[
     str | None,
     typer.Option(help="Keep the parameters of the epoch with the best of this figure, such as val_accuracy."),
 ]
+
+# The answers
+Id = Annotated[str | None, typer.Option("--id", help="A column of the table that is written first.")]
 
 # The run
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads; the result does not depend on them.")]

@@ -57,6 +57,13 @@ def train(
     encoding: arguments.Encoding = None,
     header: arguments.Header = None,
     quote: arguments.Quote = None,
+    features: arguments.Features = None,
+    drop: arguments.Drop = None,
+    categorical: arguments.Categorical = None,
+    numeric: arguments.Numeric = None,
+    weight: arguments.Weight = None,
+    group: arguments.Group = None,
+    time: arguments.Time = None,
     task: arguments.Task = None,
     scaling: arguments.Scaling = "auto",
     validation_fraction: arguments.ValidationFraction = 0.1,
@@ -75,6 +82,7 @@ def train(
     clip_norm: arguments.ClipNorm = None,
     ema: arguments.Ema = None,
     label_smoothing: arguments.LabelSmoothing = None,
+    class_weight: arguments.ClassWeight = None,
     epochs: arguments.Epochs = 60,
     batch_size: arguments.BatchSize = 64,
     metric: arguments.Metric = None,
@@ -99,13 +107,13 @@ def train(
     folder = RunFolder(out if out is not None else Path("runs", _run_name(data)))
     if resume:
         folder.last_checkpoint()  # before a folder is made
-    asked |= {"data": data, "target": target, "task": task}
+    asked |= {"data": data, "task": task}
     typed = {name: value for name, value in asked.items() if _typed(context, name)}
 
     def make() -> Run:
         if options is None:
             return Run.resumed(folder.last_checkpoint(), typed)
-        return Run(data, options, target=target, task=task)
+        return Run(data, options, task=task)
 
     raise typer.Exit(train_in(folder, make, resume=resume, force=force))
 
@@ -133,7 +141,9 @@ def _set_threads(threads: int | None) -> None:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model.safetensors, as train wrote it.")],
     data: Annotated[str, typer.Argument(help="As for train.")],
-    target: Annotated[str | None, typer.Option(help="The column that holds the truth; else that of training.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="The column that holds the truth, each; else those of training.")
+    ] = None,
     separator: arguments.Separator = None,
     decimal: arguments.Decimal = None,
     encoding: arguments.Encoding = None,
@@ -142,19 +152,20 @@ def evaluate(
 ) -> None:
     """Compare a model's answers with the truth."""
     pipeline = Pipeline.load(model)
-    x, y, which = pipeline.load_rows(data, target, ReadOptions(separator, decimal, encoding, header, quote))
+    reading = ReadOptions(separator, decimal, encoding, header, quote)
+    rows, which = pipeline.features.load_answered(data, tuple(target or ()), reading, pipeline.reading)
     console = report.make_console(lasting=False)
     with report.CompileWatch(console).watch():
-        figures = pipeline.evaluate(x, y, data)
-        predicted = pipeline.outputs(x, data).argmax(axis=1)
+        figures = pipeline.evaluate(rows)
+        predicted = pipeline.outputs(rows.x).argmax(axis=1)
     console.print(
         report.pairs(
-            {"model": str(model), "data": data, "rows": f"{thousands(len(x))}, {which}"}
+            {"model": str(model), "data": data, "rows": f"{thousands(len(rows.y))}, {which}"}
             | {report.written(name): report.number(name, value) for name, value in figures.items()}
         )
     )
     if 0 < len(pipeline.classes) <= report.MOST_CLASSES:
-        console.print(report.per_class(pipeline.classes, y, predicted))
+        console.print(report.per_class(pipeline.classes, rows.y, predicted))
 
 
 @app.command()
@@ -164,27 +175,25 @@ def predict(
         str, typer.Argument(help="Features: digits, a table, .npy, .npz, an IDX file or a folder of them.")
     ],
     out: Annotated[Path, typer.Option(help="File of the answers, by its ending .csv, .npy or .npz.")],
+    row_id: arguments.Id = None,
     separator: arguments.Separator = None,
     decimal: arguments.Decimal = None,
     encoding: arguments.Encoding = None,
     header: arguments.Header = None,
     quote: arguments.Quote = None,
 ) -> None:
-    """Write a model's answers: class names and probabilities, or quantities."""
+    """Write a model's answers, a row a row: class names and probabilities, or quantities."""
     check_ending(out)
     check_target(out)
     pipeline = Pipeline.load(model)
-    x = fastbp.load_features(
-        file,
-        feature_names=pipeline.model.metadata["feature_names"] or None,
-        keep_bytes=True,
-        reading=ReadOptions(separator, decimal, encoding, header, quote),
-        assumed=pipeline.reading,
-    )
+    reading = ReadOptions(separator, decimal, encoding, header, quote)
+    rows = pipeline.features.load(file, reading, pipeline.reading)
+    first = {} if row_id is None else {row_id: pipeline.features.load_column(rows, row_id)}
+    x = pipeline.features.inputs(rows, file)
     console = report.make_console()
     with report.CompileWatch(console).watch():
-        z = pipeline.outputs(x, file)
-    columns = write_answers(out, pipeline, z)
+        z = pipeline.outputs(x)
+    columns = write_answers(out, pipeline, z, first)
     report.say(console, f"{out}: {', '.join(columns)} of {thousands(len(z))} rows")
 
 

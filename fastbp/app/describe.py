@@ -1,6 +1,5 @@
 """`fastbp describe`: what each column of a table would become."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,37 +8,37 @@ from rich.table import Table as Shown
 from rich.text import Text
 
 from fastbp._base.console import thousands, visible
-from fastbp.app import report
+from fastbp.app import arguments, report
+from fastbp.app.options import columns_of
 from fastbp.data.columns.describe import described, described_target
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.roles import find_roles
 from fastbp.data.columns.target import find_target
 from fastbp.data.reading.files import read_table
-from fastbp.data.reading.table import Table
-
-Names = list[str] | None
+from fastbp.data.reading.table import ReadOptions, Table
 
 
 def describe(
-    file: Annotated[Path, typer.Argument(help="A table, as for train.")],
-    target: Annotated[Names, typer.Option(help="The column to predict; again for several quantities.")] = None,
-    task: Annotated[str | None, typer.Option(help="classification or regression; else the target tells.")] = None,
-    features: Annotated[Names, typer.Option(help="A column to learn from, each; else all that suit.")] = None,
-    drop: Annotated[Names, typer.Option(help="A column to leave out, each.")] = None,
-    categorical: Annotated[Names, typer.Option(help="A column of categories, each.")] = None,
-    numeric: Annotated[Names, typer.Option(help="A column of numbers, each; what is none is missing there.")] = None,
-    weight: Annotated[str | None, typer.Option(help="The column with the weight of each row.")] = None,
-    group: Annotated[str | None, typer.Option(help="The column whose rows of one value stay together.")] = None,
-    time: Annotated[str | None, typer.Option(help="The column by which early rows are split from late ones.")] = None,
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="A table, as for train.")],
+    target: arguments.Target = None,
+    task: arguments.Task = None,
+    separator: arguments.Separator = None,
+    decimal: arguments.Decimal = None,
+    encoding: arguments.Encoding = None,
+    header: arguments.Header = None,
+    quote: arguments.Quote = None,
+    features: arguments.Features = None,
+    drop: arguments.Drop = None,
+    categorical: arguments.Categorical = None,
+    numeric: arguments.Numeric = None,
+    weight: arguments.Weight = None,
+    group: arguments.Group = None,
+    time: arguments.Time = None,
 ) -> None:
     """Show what each column of a table would become, and why."""
-    if not file.exists():
-        raise FileNotFoundError(f"no file {str(file)!r}")
-    several = {"features": features, "drop": drop, "categorical": categorical, "numeric": numeric, "target": target}
-    options = ColumnOptions(
-        weight=weight, group=group, time=time, **{name: tuple(names or ()) for name, names in several.items()}
-    )
-    describe_table(read_table(str(file)), options, task)
+    table = read_table(file, ReadOptions(separator, decimal, encoding, header, quote))
+    describe_table(table, columns_of(context.params), task)
 
 
 def describe_table(table: Table, options: ColumnOptions, task: str | None = None) -> None:

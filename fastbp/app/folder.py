@@ -109,12 +109,14 @@ def difference(before: Table, now: Table) -> tuple[str, Any, Any] | None:
     lengths = [total for _, total in before.get("continued", [])]
     found = [
         ("DATA", was, name if other_name and not same_rows else was),
-        *((f"--{key}", before[key], now[key]) for key in ("target", "task")),
-        ("DATA", was, was if same_rows else f"{name}, whose rows differ"),
+        ("--target", options.get("target"), now["options"].get("target")),
+        ("--task", before["task"], now["task"]),
         *(
             (f"--{key.replace('_', '-')}", options.get(key), now["options"].get(key))
             for key in {**now["options"], **options}
+            if key != "epochs"
         ),
+        ("DATA", was, was if same_rows else f"{name}, whose rows differ"),
         ("--epochs", [*lengths, options.get("epochs")], [now["options"]["epochs"]]),
     ]
     return next(((key, a, b) for key, a, b in found if a != (list(b) if isinstance(b, tuple) else b)), None)

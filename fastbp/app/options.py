@@ -1,18 +1,20 @@
 """What `fastbp train` is asked for, and what that means for some data."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 from fastbp._base import check
 from fastbp._base.schedule import Warmed
-from fastbp.data.datasets import Dataset
+from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.reading.table import ReadOptions
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss
-from fastbp.nn.mlp import NORMS, mlp
+from fastbp.nn.mlp import NORMS
 from fastbp.nn.sequential import Sequential
 from fastbp.schedules import CURVES
+from fastbp.tables.network import table_mlp
 from fastbp.train.optimizers import OPTIMIZERS, Optimizer, named_optimizer
 from fastbp.train.trainer import Trainer
 
@@ -26,6 +28,23 @@ DTYPES = ("float32", "float64")
 LABEL_SMOOTHING = 0.1
 WATCHED = "val_loss"
 READING = ("separator", "decimal", "encoding", "header", "quote")  # of text, see `ReadOptions`
+TABLE_OPTIONS = tuple(field.name for field in fields(ColumnOptions))
+CLASS_WEIGHTS = ("balanced",)
+
+
+class Data(Protocol):
+    """What options are settled for."""
+
+    @property
+    def task(self) -> str:
+        """Classification or regression."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of classes."""
+
+    def scaling(self, asked: str) -> str:
+        """Settle how features are scaled."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,20 @@ class Options:
     encoding: str | None = None
     header: bool | None = None
     quote: str | None = None
+    target: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    class_weight: str | None = None
+
+    @property
+    def columns(self) -> ColumnOptions:
+        """What columns of a table are."""
+        return columns_of(asdict(self))
 
     @property
     def reading(self) -> ReadOptions:
@@ -89,9 +122,12 @@ class Options:
         check.number(self.warmup, "train", "--warmup", 0.0, 1.0)
         if self.warmup and not issubclass(CURVES[self.schedule], Warmed):
             raise ValueError(f"train expects no --warmup with --schedule {self.schedule}: it has its own")
+        if self.group is not None and self.time is not None:
+            raise ValueError("train expects --group or --time, not both: each says which rows are held out")
+        check.choice(self.class_weight or CLASS_WEIGHTS[0], CLASS_WEIGHTS, "train", "--class-weight")
         CrossEntropyLoss(label_smoothing=self.label_smoothing or 0.0)
         self._check_no_decay(self.make_model(1, 1))
-        _ = self.reading
+        _ = self.reading, self.columns
 
     def _check_no_decay(self, model: Sequential) -> None:
         if self.no_decay and not self.make_optimizer().weight_decay:
@@ -100,10 +136,11 @@ class Options:
             if not any(fnmatchcase(name, pattern) for name in model.parameters()):
                 raise ValueError(f"train expects --no-decay to match {', '.join(model.parameters())}; got {pattern!r}")
 
-    def make_model(self, features: int, outputs: int) -> Sequential:
-        """Make the network."""
-        return mlp(
+    def make_model(self, features: int, outputs: int, cardinalities: Sequence[int] = ()) -> Sequential:
+        """Make the network; the last features are codes, as many as there are cardinalities."""
+        return table_mlp(
             [features, *self.hidden, outputs],
+            cardinalities,
             self.activation,
             init=self.init,
             norm=self.norm,
@@ -124,7 +161,7 @@ class Options:
         """Make what trains a network."""
         return Trainer(model, loss, self.make_optimizer(), self.clip_norm, ema=self.ema)
 
-    def resolve(self, data: Dataset) -> dict[str, Any]:
+    def resolve(self, data: Data) -> dict[str, Any]:
         """Return all options with their values for this data, as the model's file keeps them.
 
         Those with a default are among them where they were said.
@@ -134,9 +171,9 @@ class Options:
         smoothing = self.label_smoothing
         if smoothing is None:
             smoothing = LABEL_SMOOTHING if data.task == "classification" else 0.0
-        scaling = self.scaling
-        if scaling == "auto":  # pixels share a unit; columns of other data may not
-            scaling = "scale" if data.feature_names == () and not data.name.endswith(".npz") else "standardize"
+        if data.task == "regression" and self.class_weight:
+            raise ValueError("train expects no --class-weight for a regression: there are no classes")
+        scaling = data.scaling(self.scaling)
         if self.metric and not self.validation_fraction:
             raise ValueError("train expects no --metric with --validation-fraction 0: they are of the validation rows")
         figures = [WATCHED, *(f"val_{name}" for name in (*(["accuracy"] if data.classes else []), *self.metric))]
@@ -146,3 +183,10 @@ class Options:
         options = asdict(self) | settled | {"label_smoothing": smoothing, "scaling": scaling}
         usual = {field.name: field.default for field in fields(self)}
         return {name: value for name, value in options.items() if value != usual[name]}
+
+
+def columns_of(options: Mapping[str, Any]) -> ColumnOptions:
+    """Return what options, those of a model's file too, say of a table's columns."""
+    given: dict[str, Any] = {name: options[name] for name in TABLE_OPTIONS if options.get(name) is not None}
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return ColumnOptions(**given)

@@ -1,42 +1,77 @@
-"""A network and what belongs to it, in one file: scaling of the inputs, names of the answers, units of the targets."""
+"""A network and what belongs to it, in one file: how rows become inputs, names of answers, units of quantities."""
 
-import hashlib
 import os
-import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.data.datasets import Dataset, load_dataset
+from fastbp.app.arrays import ArrayData, ArrayFeatures
+from fastbp.app.options import Options
+from fastbp.app.tables import TableData, TableFeatures
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.reading.table import FOUND, ReadOptions, Table
-from fastbp.data.scaled import Scaled
 from fastbp.data.sources import opened
+from fastbp.data.split import Answered
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
+from fastbp.tables.model import class_probabilities
 from fastbp.train.evaluation import chosen_metrics, scores
 from fastbp.train.samples import Samples
 
 Array = NDArray[Any]
-ROWS_AT_ONCE = 4096  # of which a digest is made
-# What the metadata of a model holds; "options" and "seed" tell how it was trained.
+# What the metadata of a model holds; "options" and "seed" tell how it was trained. Of a table there is "table" too.
 FIELDS = {"task", "classes", "feature_names", "target", "scaler", "target_scaler", "data", "options", "seed"}
+
+
+class Features(Protocol):
+    """How the rows of a source become a network's inputs: fitted on the training rows, kept in the model's metadata."""
+
+    @property
+    def width(self) -> int:
+        """How many inputs there are."""
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many codes each of the last inputs has, where they are codes."""
+
+    def inputs(self, rows: Any, name: str) -> Any:
+        """Return rows as the network takes them; `name` is what errors call them."""
+
+    def load(self, source: str, reading: ReadOptions, assumed: ReadOptions) -> Any:
+        """Load rows to predict from."""
+
+    def load_column(self, rows: Any, name: str) -> Array:
+        """Return the values of a column of those."""
+
+    def load_answered(
+        self, source: str, targets: tuple[str, ...], reading: ReadOptions, assumed: ReadOptions
+    ) -> tuple[Answered, str]:
+        """Load inputs and answers to evaluate on, and say which rows these are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the metadata of a model keeps."""
+
+
+def open_data(source: str, options: Options, task: str | None) -> ArrayData | TableData:
+    """Read a source to train on, and part its rows."""
+    found = opened(source, options.reading, FOUND)
+    return TableData(found, options, task) if isinstance(found, Table) else ArrayData(found, options, task)
 
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """Features as they stand in a file → network → class names and probabilities, or quantities in their own units.
+    """Rows as they stand in a file → network → class names and probabilities, or quantities in their own units.
 
     ``model.metadata`` holds all of it but the parameters; `load` reads it back from a saved model.
     """
 
     model: Sequential
-    scaler: Scaler
+    features: Features
     target_scaler: Scaler | None
 
     @classmethod
@@ -59,14 +94,15 @@ class Pipeline:
         if meta["classes"] and len(meta["classes"]) != model.out_features:
             raise ValueError(f"{model.out_features} outputs for {len(meta['classes'])} classes")
         target_scaler = meta["target_scaler"]
+        kind: type[ArrayFeatures | TableFeatures] = TableFeatures if "table" in meta else ArrayFeatures
         result = cls(
             model,
-            Scaler.from_dict(meta["scaler"]),
+            kind.of_metadata(meta, model.in_features, model.dtype),
             None if target_scaler is None else Scaler.from_dict(target_scaler),
         )
         if not isinstance(meta["feature_names"], list) or not isinstance(meta["data"]["test_rows"], str):
             raise TypeError("feature_names should be a list, test_rows a digest")
-        _ = result.loss, result.reading  # made from the options, which they check
+        _ = result.loss, result.reading, result.answers  # made from the options, which they check
         return result
 
     @property
@@ -75,28 +111,25 @@ class Pipeline:
         return list(self.model.metadata["classes"])
 
     @property
+    def answers(self) -> list[str]:
+        """Names of the quantities that are predicted."""
+        target, outputs = self.model.metadata["target"] or "prediction", self.model.out_features
+        if isinstance(target, list):
+            return list(map(str, target))
+        return [f"{target}_{j}" for j in range(outputs)] if outputs > 1 else [target]
+
+    @property
     def loss(self) -> Loss:
         """The loss that the network was trained with."""
-        if self.classes:
-            return CrossEntropyLoss(label_smoothing=self.model.metadata["options"]["label_smoothing"])
-        return MSELoss()
+        return loss_of(self.model.metadata)
 
-    def outputs(self, x: Array, name: str) -> Array:
-        """Run the network on unscaled features, (rows, features); `name` is what errors call them."""
-        if x.shape[1] != self.model.in_features:
-            raise ValueError(f"{name} has {x.shape[1]} features, and the model was trained on {self.model.in_features}")
-        return self.model.predict(self.inputs(x))
-
-    def inputs(self, x: Array) -> Array | Scaled:
-        """Return unscaled features as the network takes them: scaled, bytes where they are read, to the same bits."""
-        if x.dtype == np.uint8 and self.model.dtype == np.float32:
-            return Scaled(x, self.scaler.scale, self.scaler.shift)
-        return self.scaler.transform(x)
+    def outputs(self, x: Any) -> Array:
+        """Run the network on inputs."""
+        return self.model.predict(x)
 
     def probabilities(self, z: Array) -> NDArray[np.float64]:
         """Softmax of the logits."""
-        shifted = np.exp(z - z.max(axis=1, keepdims=True), dtype=np.float64)
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+        return class_probabilities(z)
 
     def quantities(self, z: Array) -> NDArray[np.float64]:
         """Undo the standardisation of the targets."""
@@ -107,76 +140,58 @@ class Pipeline:
         """Return targets as the network's loss takes them."""
         return y if self.target_scaler is None else self.target_scaler.transform(y)
 
-    def evaluate(self, x: Array, y: Array, name: str) -> dict[str, float]:
+    def evaluate(self, rows: Answered) -> dict[str, float]:
         """Return the loss, the accuracy or the error and the explained part of the variance, and the metrics asked for.
 
-        Errors of quantities are in the units of the targets.
+        Errors of quantities are in the units of the targets. The x of the rows are inputs of the network.
         """
-        z = self.outputs(x, name)
-        loss = self.loss.value(z, self.targets(y))
+        x, y, weight = rows
+        z = self.outputs(x)
+        loss = self.loss.value(z, self.targets(y), weight)
         if self.classes:
-            return {"loss": loss} | self.metrics(z, y)
-        wrong = self.quantities(z) - y
-        spread = y - y.mean(axis=0, dtype=np.float64)
+            return {"loss": loss} | self.metrics(z, y, weight)
+        each = 1.0 if weight is None else (weight / weight.mean())[:, None]
+        wrong = each * (self.quantities(z) - y) ** 2
+        mean = (each * y).mean(axis=0, dtype=np.float64)
+        spread = each * (y - mean) ** 2
         figures = {"loss": loss}
         if y.shape[1] == 1:  # several outputs have several units
-            figures["rmse"] = float(np.sqrt((wrong**2).mean()))
+            figures["rmse"] = float(np.sqrt(wrong.mean()))
         with np.errstate(divide="ignore", invalid="ignore"):
-            figures["r2"] = float((1 - (wrong**2).sum(axis=0) / (spread**2).sum(axis=0)).mean())
-        return figures | (self.metrics(self.quantities(z), y) | figures)
+            figures["r2"] = float((1 - wrong.sum(axis=0) / spread.sum(axis=0)).mean())
+        return figures | (self.metrics(self.quantities(z), y, weight) | figures)
 
-    def metrics(self, z: Array, y: Array) -> dict[str, float]:
+    def metrics(self, z: Array, y: Array, weight: Array | None = None) -> dict[str, float]:
         """Return of outputs, or quantities, the accuracy if there are classes, and the metrics that were asked for."""
         asked, loss = self.model.metadata["options"].get("metric", ()), self.loss
-        samples = Samples(z, loss.targets(y, len(y), z.shape[1], z.dtype), np.empty(0))
+        targets = loss.targets(y, len(y), z.shape[1], z.dtype)
+        samples = Samples(z, targets, np.empty(0) if weight is None else weight)
         return scores(chosen_metrics(asked, loss, samples, z.shape[1], "train"), loss, samples, z)
+
+    def recall(self, rows: Answered, code: int) -> float:
+        """Return which part of the rows of a class is said to be of it; NaN where there is none."""
+        of_class = rows.y == code
+        if not of_class.any():
+            return float("nan")
+        weight = None if rows.weight is None else rows.weight[of_class]
+        return float(np.average(self.outputs(rows.x).argmax(axis=1)[of_class] == code, weights=weight))
 
     @property
     def reading(self) -> ReadOptions:
         """How text of the same table is read where it does not tell: as in training."""
         return ReadOptions(**self.model.metadata.get("reading", {}))
 
-    def load_rows(self, source: str, target: str | None, reading: ReadOptions = FOUND) -> tuple[Array, Array, str]:
-        """Load rows to evaluate on, and say which: what training held out of the same source, or else all there are."""
-        meta = self.model.metadata
-        asked: dict[str, Any] = {"task": meta["task"], "classes": meta["classes"] or None, "keep_bytes": True}
-        found = opened(source, reading, self.reading)
-        if isinstance(found, Table):
-            asked |= {"target": target or meta["target"], "feature_names": meta["feature_names"] or None}
-        else:
-            asked |= {"target": target, "reading": reading}  # load_dataset says what is wrong with that
-        unseen = "the test rows, which training did not see"
-        try:
-            held_out = load_dataset(found, **asked)
-        except ValueError:  # too few rows to hold any out, or a mistake that the next call names
-            pass
-        else:
-            if fingerprint(held_out) == meta["data"]["test_rows"]:
-                return held_out.x_test, held_out.y_test, unseen
-        data = load_dataset(found, test_fraction=1.0, **asked)
-        if fingerprint(data) == meta["data"]["test_rows"]:
-            return data.x_test, data.y_test, unseen
-        return data.x_test, data.y_test, "its test rows" if len(data.x_train) else "all rows"
+
+def loss_of(meta: dict[str, Any]) -> Loss:
+    """Return the loss that a model's metadata says."""
+    if not meta["classes"]:
+        return MSELoss()
+    weight: Sequence[float] | None = meta.get("class_weight")
+    return CrossEntropyLoss(label_smoothing=meta["options"]["label_smoothing"], weight=weight)
 
 
-def fingerprint(data: Dataset) -> str:
-    """Return a digest of the test rows: by it `evaluate` knows the data that a model was trained on."""
-    digest = hashlib.sha256(repr((data.x_test.shape, data.classes)).encode())
-    for rows in _as_float32(data.x_test):
-        digest.update(rows)
-    digest.update(data.y_test.tobytes())
-    return digest.hexdigest()
-
-
-def checksum(data: Dataset) -> int:
-    """Return a checksum of the training rows: by it a run that goes on knows its data."""
-    found = 0
-    for rows in _as_float32(data.x_train):
-        found = zlib.crc32(rows, found)
-    return zlib.crc32(data.y_train.tobytes(), found)
-
-
-def _as_float32(x: Array) -> Iterator[bytes]:
-    """Yield the bytes of some rows after others, as float32: those of a file that is kept as bytes, too."""
-    for start in range(0, len(x), ROWS_AT_ONCE):
-        yield x[start : start + ROWS_AT_ONCE].astype(np.float32, copy=False).tobytes()
+def class_weights(y: Array, classes: int) -> list[float]:
+    """Return n / (k n_c) for each class c of n rows, as scikit-learn's "balanced"; 1 for those without a row."""
+    counts = np.bincount(y, minlength=classes)
+    present = int((counts > 0).sum())
+    return [len(y) / (present * int(count)) if count else 1.0 for count in counts]

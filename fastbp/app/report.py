@@ -4,7 +4,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -105,26 +105,32 @@ class CompileWatch:
             self._line.end(done, seconds)
 
 
-def pairs(rows: Mapping[str, str], title: str | None = None) -> Table:
-    """Return a table of names and values."""
+def pairs(rows: Mapping[str, str | Sequence[str]], title: str | None = None) -> Table:
+    """Return a table of names and values; of several values each has a line."""
     table = Table(box=None, show_header=False, title=title, title_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, Text(visible(value)))
+    for name, values in rows.items():
+        for i, value in enumerate([values] if isinstance(values, str) else values):
+            table.add_row("" if i else name, Text(visible(value)))
     return table
 
 
 NAMES = {"loss": "loss", "accuracy": "accuracy", "rmse": "RMSE", "r2": "R2"}
 
 
+RECALL = "recall of "  # and the name of a class
+
+
 def written(name: str) -> str:
     """Return the name of a figure as it is written."""
-    return NAMES.get(name, name.replace("_", " "))
+    return name if name.startswith(RECALL) else NAMES.get(name, name.replace("_", " "))
 
 
 def number(name: str, value: float) -> str:
     """Return a figure as it is written: accuracies in per cent."""
+    if name.startswith(RECALL):
+        return "-" if math.isnan(value) else f"{value:.2%}"
     return f"{value:.2%}" if name == "accuracy" else f"{value:.4f}" if name != "rmse" else f"{value:.5g}"
 
 
@@ -135,21 +141,21 @@ def figures(columns: Mapping[str, Mapping[str, float]]) -> Table:
     for part in columns:
         table.add_column(part, justify="right", overflow="fold", style="bold" if part == "test" else "")
     for name in next(iter(columns.values())):
-        table.add_row(written(name), *(number(name, values[name]) for values in columns.values()))
+        table.add_row(Text(visible(written(name))), *(number(name, values[name]) for values in columns.values()))
     return table
 
 
-def describe(run: Run) -> dict[str, str]:
+def describe(run: Run) -> dict[str, str | list[str]]:
     """Say what is trained on what, before it begins."""
-    data, options, model = run.data, run.options, run.pipeline.model
-    rows = ", ".join(f"{thousands(len(x))} {name}" for name, (x, _) in run.parts.items())
-    kind = f"{len(data.classes)} classes" if data.classes else "regression"
-    loss = "softmax cross-entropy" if data.classes else "mean squared error of standardised targets"
+    options, model = run.options, run.pipeline.model
+    rows = ", ".join(f"{thousands(len(part.y))} {name}" for name, part in run.parts.items())
+    rows += f", weighted by {options['weight']}" if "weight" in options else ""
+    loss = "softmax cross-entropy" if run.data.classes else "mean squared error of standardised targets"
     if options["label_smoothing"]:
         loss += f", label smoothing {options['label_smoothing']:g}"
+    loss += f", class weights {options['class_weight']}" if "class_weight" in options else ""
     return {
-        "data": f"{data.name}, {kind}, {model.in_features} features ({options['scaling']})",
-        **({"read as": data.read_as} if data.read_as else {}),
+        **run.data.facts(run.pipeline.features),  # type: ignore[arg-type]  # its own kind
         "rows": rows,
         "network": _network(model.in_features, model.out_features, options),
         "parameters": thousands(sum(p.size for p in model.parameters().values())),
@@ -200,6 +206,19 @@ def describe_result(result: Result, progress: RunProgress) -> dict[str, str]:
         "time an epoch": f"{epoch * 1e3:,.1f} ms, {sum(progress.seconds):.2f} s in all (median; compiling excluded)",
         "speed": f"{thousands(rate)} samples/s, {rate * progress.flops / 1e9:.1f} GFLOP/s",
     }
+
+
+def rare_class(result: Result, figures: dict[str, dict[str, float]]) -> str:
+    """Add the recall of the rarest class to the figures of each part, if classes are unbalanced; return what to do."""
+    found = result.rarest()
+    if found is None:
+        return ""
+    name, part, recalls = found
+    for of, recall in recalls.items():
+        figures[of][f"{RECALL}{name}"] = recall
+    if "class_weight" in result.pipeline.model.metadata:
+        return ""
+    return f"{part:.2%} of the training rows are {name}: with --class-weight balanced all classes count the same."
 
 
 def per_class(classes: list[str], y: NDArray[Any], predicted: NDArray[Any]) -> Table:

@@ -1,4 +1,4 @@
-"""A training run of the command line: data, split, scaling, network, training, figures. Nothing is printed here."""
+"""A training run of the command line: data, features, network, training, figures. Nothing is printed here."""
 
 import os
 import time
@@ -11,11 +11,10 @@ import numpy as np
 
 from fastbp import schedules
 from fastbp.app.folder import Table, changed, difference, reason
-from fastbp.app.options import WATCHED, Options
-from fastbp.app.pipeline import Array, Pipeline, checksum, fingerprint
-from fastbp.data.datasets import load_dataset, train_validation_split
+from fastbp.app.options import READING, TABLE_OPTIONS, WATCHED, Options
+from fastbp.app.pipeline import Pipeline, class_weights, loss_of, open_data
 from fastbp.data.preprocessing import Scaler
-from fastbp.nn.losses import CrossEntropyLoss, MSELoss
+from fastbp.data.split import Answered
 from fastbp.train.callbacks import Callback, Checkpoint
 from fastbp.train.monitors import EarlyStopping
 from fastbp.train.not_finite import NotFiniteError
@@ -25,6 +24,7 @@ from fastbp.train.trainer import Trainer
 from fastbp.train.view import TrainerView
 
 CHECKPOINT_SECONDS = 30
+UNBALANCED = 2
 
 
 class Rates(Callback):
@@ -99,7 +99,7 @@ class Result:
 
     pipeline: Pipeline
     trainer: Trainer
-    parts: dict[str, tuple[Array, Array]]
+    parts: dict[str, Answered]
     best_epoch: int | None
     interrupted: KeyboardInterrupt | None
     diverged: str | None  # why there is no model to write
@@ -107,7 +107,20 @@ class Result:
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return the figures on the training, validation and test rows, all with the final parameters."""
-        return {name: self.pipeline.evaluate(*rows, name) for name, rows in self.parts.items()}
+        return {name: self.pipeline.evaluate(rows) for name, rows in self.parts.items()}
+
+    def rarest(self) -> tuple[str, float, dict[str, float]] | None:
+        """Return the class with the fewest training rows, its part of them, and its recall of the rows of each part.
+
+        None if it has at least 1 / UNBALANCED of what it would have if all had as many.
+        """
+        y, classes = self.parts["train"].y, self.pipeline.classes
+        counts = np.bincount(y, minlength=len(classes)) if classes else np.ones(1)
+        code = int(counts.argmin())
+        if counts[code] * len(counts) * UNBALANCED >= counts.sum():
+            return None
+        recalls = {name: self.pipeline.recall(rows, code) for name, rows in self.parts.items()}
+        return classes[code], counts[code] / counts.sum(), recalls
 
     def save_model(self, path: Path) -> None:
         """Write the model, without what only a run that goes on needs."""
@@ -126,64 +139,47 @@ class Run:
     """
 
     def __init__(
-        self,
-        source: str,
-        options: Options,
-        *,
-        target: str | None = None,
-        task: str | None = None,
-        trainer: Trainer | None = None,
+        self, source: str, options: Options, *, task: str | None = None, trainer: Trainer | None = None
     ) -> None:
-        data = load_dataset(
-            source,
-            target=target,
-            task=task,  # type: ignore[arg-type]  # it checks the task
-            keep_bytes=True,
-            test=options.test,
-            reading=options.reading,
-        )
-        self.data = data
+        self.data = data = open_data(source, options, task)
         self.options = resolved = options.resolve(data)
-        if not len(data.x_test):
-            raise ValueError(f"{data.name} leaves no rows for the test")
         known: Table = {
             "task": data.task,
             "classes": list(data.classes),
-            "feature_names": list(data.feature_names),
-            "target": target,
+            "feature_names": [],
+            "target": list(options.target) or None,
             "scaler": None,
             "target_scaler": None,
             "options": resolved,
             "seed": options.seed,
-            "data": {"name": data.name, "test_rows": fingerprint(data)},
+        }
+        features = data.fit(resolved, known)
+        self.parts = {name: rows._replace(x=features.inputs(rows.x, data.name)) for name, rows in data.parts.items()}
+        test_rows, train_rows = data.digests(self.parts)
+        known |= {
+            "data": {"name": data.name, "test_rows": test_rows},
             "reading": data.reading.given(),
             # Of a checkpoint alone: where to find the data again, and whether it is the same.
             "source": {
                 "path": source if source in ("digits", "-") else os.path.abspath(source),
-                "train_rows": checksum(data),
+                "train_rows": train_rows,
             },
         }
         self.went_on = None if trainer is None else self._go_on(trainer, known)
-        x, y = data.x_train, data.y_train
-        self.parts = {"train": (x, y), "test": (data.x_test, data.y_test)}
-        if options.validation_fraction:
-            x, x_val, y, y_val = train_validation_split(
-                x, y, fraction=options.validation_fraction, seed=options.seed, stratify=y if data.classes else None
-            )
-            self.parts = {"train": (x, y), "validation": (x_val, y_val), "test": (data.x_test, data.y_test)}
-        scaler = Scaler.fit(x, resolved["scaling"])
+        y = self.parts["train"].y
         target_scaler = None if data.classes else Scaler.fit(y, "standardize")
         if trainer is None:
-            model = options.make_model(x.shape[1], len(data.classes) or y.shape[1])
-            scalers = {"scaler": scaler.to_dict(), "target_scaler": target_scaler and target_scaler.to_dict()}
-            model.metadata = known | scalers
-            loss = CrossEntropyLoss(label_smoothing=resolved["label_smoothing"]) if data.classes else MSELoss()
-            trainer = options.make_trainer(model, loss)
-        check_last_batch(trainer.model, len(x), min(options.batch_size, len(x)))
+            known |= features.to_dict() | {"target_scaler": target_scaler and target_scaler.to_dict()}
+            known |= {"class_weight": class_weights(y, len(data.classes))} if options.class_weight else {}
+            model = options.make_model(features.width, len(data.classes) or y.shape[1], features.cardinalities)
+            model.metadata = known
+            trainer = options.make_trainer(model, loss_of(known))
+        check_last_batch(trainer.model, len(y), min(options.batch_size, len(y)))
         self.trainer, self._asked = trainer, options
-        self.pipeline = Pipeline(trainer.model, scaler, target_scaler)
-        y = self.parts.get("validation", self.parts["train"])[1]
-        self.pipeline.metrics(np.zeros((len(y), trainer.model.out_features), trainer.model.dtype), y)  # checks them
+        self.pipeline = Pipeline(trainer.model, features, target_scaler)
+        rows = self.parts.get("validation", self.parts["train"])
+        outputs = np.zeros((len(rows.y), trainer.model.out_features), trainer.model.dtype)
+        self.pipeline.metrics(outputs, rows.y, rows.weight)  # checks them
 
     @classmethod
     def resumed(cls, checkpoint: Path, typed: Mapping[str, Any]) -> "Run":
@@ -191,18 +187,26 @@ class Run:
         trainer = Trainer.load_checkpoint(checkpoint)
         meta = trainer.model.metadata
         try:
-            listed = {name: tuple(meta["options"].get(name, ())) for name in ("hidden", "metric", "no_decay")}
-            before = Options(**meta["options"] | listed)
-            asked = {"data": meta["source"]["path"], "target": meta["target"], "task": meta["task"]}
+            options: Table = {
+                name: tuple(value) if type(value) is list else value for name, value in meta["options"].items()
+            }
+            before = Options(**options)
+            path, task = meta["source"]["path"], meta["task"]
             _ = meta["source"]["train_rows"], meta["data"]["name"], meta["data"]["test_rows"]
         except (KeyError, TypeError):
             raise ValueError(f"{checkpoint} is a checkpoint of no run that `fastbp train` began") from None
-        for name in ("target", "task"):
-            if name in typed and typed[name] != asked[name]:
-                raise changed(f"--{name}", asked[name], typed[name])
+        if meta["feature_names"] and "table" not in meta:
+            raise ValueError(
+                f"{checkpoint} is of an older fastbp, which made other features of a table: --force begins anew"
+            )
+        if typed.get("task", task) != task:
+            raise changed("--task", task, typed["task"])
+        for name in (*READING, *TABLE_OPTIONS):  # before data is read that does not suit them
+            was = getattr(before, name)
+            if typed.get(name, was) != was:
+                raise changed(f"--{name}", None if was == () else was, typed[name])
         own = {field.name: typed[field.name] for field in fields(Options) if field.name in typed}
-        source = typed.get("data", asked["data"])
-        return cls(source, replace(before, **own), target=asked["target"], task=asked["task"], trainer=trainer)
+        return cls(typed.get("data", path), replace(before, **own), task=task, trainer=trainer)
 
     def _go_on(self, trainer: Trainer, known: Table) -> str:
         """Check that a trainer is of the run that is known; give it as many epochs as that has, and say so."""
@@ -229,11 +233,13 @@ class Run:
 
     def compile(self) -> None:
         """Compile, or take from the cache, what the run calls: by a smallest network like its own."""
-        classes = bool(self.data.classes)
         small = replace(self._asked, hidden=(1,) * len(self._asked.hidden))
-        twin = small.make_trainer(small.make_model(1, 2 if classes else 1), self.trainer.loss)
-        x, y = [[0.0]] * 2, [0, 0] if classes else [[0.0]] * 2
-        twin.fit(x, y, validation_data=(x, y), progress=Progress())
+        codes = (1,) * bool(self.pipeline.features.cardinalities)
+        outputs = self.trainer.model.out_features  # the loss may have a weight for each
+        twin = small.make_trainer(small.make_model(1 + len(codes), outputs, codes), self.trainer.loss)
+        x, y = np.zeros((2, 1 + len(codes))), [0, 0] if self.data.classes else np.zeros((2, outputs))
+        weight = None if self.parts["train"].weight is None else np.ones(2)
+        twin.fit(x, y, sample_weight=weight, validation_data=(x, y, weight), progress=Progress())
 
     def train(self, progress: Progress, checkpoint: Path, tell: Callable[[str], None]) -> Result:
         """Train, or go on; Ctrl-C or SIGTERM ends it at a step's end; what is done is kept, in the checkpoint too.
@@ -241,9 +247,8 @@ class Run:
         So does any other exception, which is raised then. `tell` is called with what goes wrong and ends nothing.
         """
         options, pipeline, trainer = self.options, self.pipeline, self.trainer
-        ready = {
-            name: (pipeline.inputs(x), pipeline.targets(y)) for name, (x, y) in self.parts.items() if name != "test"
-        }
+        ready = {name: rows._replace(y=pipeline.targets(rows.y)) for name, rows in self.parts.items() if name != "test"}
+        x, y, weight = ready["train"]
         rates, saves = Rates(options), Saves(checkpoint, tell)
         watched, patience = options.get("monitor"), options["patience"]
         stopping = None
@@ -252,7 +257,9 @@ class Run:
         interrupted = diverged = None
         try:
             trainer.fit(
-                *ready["train"],
+                x,
+                y,
+                sample_weight=weight,
                 epochs=options["epochs"],
                 batch_size=options["batch_size"],
                 rng=np.random.default_rng(options["seed"]),

@@ -87,8 +87,11 @@ def _write_results(run: Run, result: Result, folder: RunFolder, progress: report
     if not (result.interrupted or folder.unwritten):
         folder.finish()
     console = progress.console
+    hint = report.rare_class(result, figures)
     console.print(report.pairs(report.describe_result(result, progress)))
     console.print(report.figures(figures))
+    if hint:
+        report.say(console, hint)
     if missing:
         report.say(console, missing)
     if folder.written:

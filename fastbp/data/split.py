@@ -1,10 +1,23 @@
-"""Parting the rows of a data set in two, at random and repeatably."""
+"""Parting the rows of a data set in two, repeatably: at random, by groups or by time."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+
+class Answered(NamedTuple):
+    """Rows with an answer.
+
+    x : an array (rows, features), what a network reads in its place, or a table
+    y : (rows,) class indices, or (rows, outputs) quantities
+    weight : (rows,), how much each counts; None where all count the same
+    """
+
+    x: Any
+    y: NDArray[Any]
+    weight: NDArray[np.float64] | None = None
 
 
 def train_validation_split(
@@ -62,12 +75,8 @@ def split_rows(
     stratify: ArrayLike | None = None,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Part ``range(rows)`` as `train_validation_split` does; return the two index arrays."""
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction should be between 0 and 1, got {fraction}")
+    count = _count(fraction, rows)
     order = np.random.default_rng(seed).permutation(rows)
-    count = math.ceil(fraction * rows)
-    if count >= rows:
-        raise ValueError(f"fraction {fraction} of {rows} rows leaves no row to train with")
     if stratify is None:
         return order[count:], order[:count]
 
@@ -88,3 +97,39 @@ def split_rows(
     held_out = np.zeros(rows, bool)
     held_out[taken] = True
     return order[~held_out[order]], order[held_out[order]]
+
+
+def split_groups(
+    groups: NDArray[np.int64], fraction: float, seed: int | np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Part rows so that those of one group, (rows,), stay together; return the two index arrays, in shuffled order.
+
+    Groups are drawn until `fraction` of the rows are held out, but never all groups.
+    """
+    count = _count(fraction, len(groups))
+    generator = np.random.default_rng(seed)
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise ValueError(f"all {len(groups)} rows are of one group, which cannot be parted")
+    drawn = generator.permutation(len(sizes))
+    needed = int(np.searchsorted(np.cumsum(sizes[drawn]), count)) + 1
+    held_out = np.isin(codes, drawn[: min(needed, len(sizes) - 1)])
+    order = generator.permutation(len(groups))
+    return order[~held_out[order]], order[held_out[order]]
+
+
+def split_times(times: NDArray[Any], fraction: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Part early rows from late ones by their times, (rows,); return the two index arrays, in the order of time."""
+    count = _count(fraction, len(times))
+    order = np.argsort(times, kind="stable")
+    return order[: len(order) - count], order[len(order) - count :]
+
+
+def _count(fraction: float, rows: int) -> int:
+    """Return how many rows are held out, rounded up."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction should be between 0 and 1, got {fraction}")
+    count = math.ceil(fraction * rows)
+    if count >= rows:
+        raise ValueError(f"fraction {fraction} of {rows} rows leaves no row to train with")
+    return count

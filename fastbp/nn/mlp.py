@@ -17,7 +17,7 @@ from fastbp.nn.layer import LAYERS, Layer
 from fastbp.nn.own_activations import OwnActivation
 from fastbp.nn.sequential import Sequential
 
-__all__ = ["NORMS", "mlp"]
+__all__ = ["NORMS", "mlp", "mlp_layers"]
 
 # What may stand between a hidden layer's product and its activation
 NORMS: dict[str, Any] = {
@@ -75,6 +75,34 @@ def mlp(
     >>> [type(layer).__name__ for layer in fastbp.mlp([4, 8, 3], norm="layer_norm", dropout=0.2, rng=0)]
     ['Dense', 'LayerNorm', 'Activation', 'Dropout', 'Dense']
     """
+    return Sequential(
+        *mlp_layers(
+            sizes,
+            activation,
+            output_activation=output_activation,
+            bias=bias,
+            init=init,
+            norm=norm,
+            dropout=dropout,
+            dtype=dtype,
+            rng=rng,
+        )
+    )
+
+
+def mlp_layers(
+    sizes: Sequence[int],
+    activation: str | OwnActivation,
+    *,
+    output_activation: str | OwnActivation = "identity",
+    bias: bool = True,
+    init: str | Initializer | None,
+    norm: str | None,
+    dropout: float | Schedule,
+    dtype: DTypeLike,
+    rng: int | np.random.Generator | None,
+) -> list[Layer]:
+    """Return the layers of `mlp`, which belong to no model yet."""
     if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__getitem__") or len(sizes) < 2:
         raise ValueError(f"mlp expects at least two sizes, of the input and of the output, got {sizes!r}")
     if norm is not None:
@@ -91,4 +119,4 @@ def mlp(
             layers += [Dense(*pair, init=own, **options), NORMS[norm](pair[1], dtype=dtype), Activation(activation)]
         if p:
             layers.append(_dropout(p))
-    return Sequential(*layers, Dense(*last, output_activation, init=init, **options))
+    return [*layers, Dense(*last, output_activation, init=init, **options)]

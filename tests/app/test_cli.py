@@ -295,7 +295,7 @@ def test_tables_of_classes(succeeds, table, tmp_path, ending):
     source, model = table / f"flowers.{ending}", tmp_path / "model.safetensors"
     out = succeeds("train", source, "--target", "kind", "--threads", 1, "--epochs", 20, "--out", tmp_path)
     assert figure(out, "accuracy") > 95
-    assert "standardize" in out
+    assert "3 of 3 columns" in out
     held_out = succeeds("evaluate", model, source)
     assert figure(held_out, "accuracy") == figure(out, "accuracy")
     assert "tulip" in held_out
@@ -379,7 +379,15 @@ def mistakes(folder):
         "no target": (["train", table], "target"),
         "wrong target": (["train", table, "--target", "prize"], "prize"),
         "target of no table": (["train", "digits", "--target", "y"], "digits"),
-        "text among the features": (["train", table, "--target", "price", "--seed", "1"], "kind"),
+        "columns of no table": (["train", "digits", "--drop", "x", "--weight", "w"], "--drop, --weight"),
+        "scaling of a table": (["train", table, "--target", "kind", "--scaling", "scale"], "quartiles"),
+        "weights of quantities": (
+            ["train", folder / "prices.csv", "--target", "price", "--task", "regression", "--class-weight", "balanced"],
+            "--class-weight",
+        ),
+        "groups and times": (["train", table, "--target", "kind", "--group", "a", "--time", "b"], "not both"),
+        "constant target": (["train", folder / "constant.csv", "--target", "y"], "nothing to learn"),
+        "an id of arrays": (["predict", model, folder / "wide.npz", "--out", folder / "a.csv", "--id", "x"], "--id x"),
         "damaged file": (["train", folder / "bad.npz"], "bad.npz"),
         "out is a file": (["train", "--out", table], "table.csv"),
         "no model": (["evaluate", folder / "none.safetensors", "digits"], "none.safetensors"),
@@ -407,6 +415,7 @@ def messy_folder(digits, tmp_path_factory):
     (folder / "model.safetensors").write_bytes((digits[0] / "model.safetensors").read_bytes())
     (folder / "table.csv").write_text("kind,price\n" + "a,1.5\nb,2.5\n" * 10)
     (folder / "prices.csv").write_text("size,price\n" + "1,1.5\n2,2.5\n" * 10)
+    (folder / "constant.csv").write_text("x,y\n" + "1,a\n2,a\n" * 10)
     (folder / "bad.npz").write_bytes(b"no archive")
     (folder / "bad.safetensors").write_bytes(b"no tensors")
     fastbp.mlp([64, 10], rng=0).save(folder / "bare.safetensors")

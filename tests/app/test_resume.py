@@ -17,7 +17,7 @@ from fastbp._base.lock import LOCK, alone_in
 from fastbp.app import run
 from fastbp.app.cli import app
 from fastbp.app.folder import CHECKPOINT, FINISHED, HISTORY, MODEL, PICTURE
-from fastbp.app.options import READING, Options
+from fastbp.app.options import READING, TABLE_OPTIONS, Options
 from torture.runs import draw
 
 RESULTS = {MODEL, HISTORY}
@@ -159,6 +159,7 @@ OTHERS = {
     "schedule": "constant", "weight-decay": 0.1, "label-smoothing": 0.2, "batch-size": 7, "patience": 2,
     "validation-fraction": 0.3, "scaling": "none", "seed": 5, "metric": "auc", "norm": "layer_norm", "dropout": 0.2,
     "warmup": 0.1, "clip-norm": 1.0, "ema": 0.9, "monitor": "val_accuracy",
+    "class-weight": "balanced",
 }  # fmt: skip
 
 
@@ -191,13 +192,9 @@ def test_a_changed_option_is_refused_by_name(unfinished, name):
 
 def test_all_options_of_a_run_are_among_those_that_are_refused():
     names = {name.replace("_", "-") for name in Options.__dataclass_fields__}
-    of_text = {"test", *READING}  # which digits do not take
-    assert names == {
-        *OTHERS,
-        *of_text,
-        "epochs",
-        "no-decay",
-    }  # which takes a run with a weight decay, see test_recipes.py
+    of_tables = {"test", *READING, *TABLE_OPTIONS}  # which digits do not take
+    of_decay = {"no-decay"}  # which takes a run with a weight decay, see test_recipes.py
+    assert names == {*OTHERS, *of_tables, *of_decay, "epochs"}
 
 
 def test_the_same_options_may_be_typed_again(unfinished, tmp_path):

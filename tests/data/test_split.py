@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastbp.data.datasets import train_validation_split
+from fastbp.data.split import split_groups, split_times
 
 
 def split(y, fraction=0.25, seed=0, stratify=True):
@@ -87,3 +88,34 @@ def test_too_few_rows_are_refused():
 def test_all_labels_different_hints_at_a_regression():
     with pytest.raises(ValueError, match=r"every label is there once.*regression"):
         split(np.arange(10))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=2, max_size=12), fraction=st.floats(0.05, 0.9), seed=st.integers(0, 9)
+)
+def test_groups_are_parted_whole(sizes, fraction, seed):
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    if math.ceil(fraction * len(groups)) == len(groups):
+        return
+    train, held_out = split_groups(groups, fraction, seed)
+    assert sorted([*train, *held_out]) == list(range(len(groups)))
+    assert not set(groups[train]) & set(groups[held_out])
+    assert len(train)
+    if len(set(groups[train])) > 1:
+        assert len(held_out) >= math.ceil(fraction * len(groups))
+    again = split_groups(groups, fraction, seed)
+    np.testing.assert_array_equal(again[1], held_out)
+
+
+def test_one_group_cannot_be_parted():
+    with pytest.raises(ValueError, match="one group"):
+        split_groups(np.zeros(5, np.int64), 0.2, 0)
+
+
+def test_late_rows_are_held_out():
+    times = np.array([5, 1, 4, 1, 3])
+    train, held_out = split_times(times, 0.3)
+    assert train.tolist() == [1, 3, 4]
+    assert held_out.tolist() == [2, 0]
+    with pytest.raises(ValueError, match="leaves no row"):
+        split_times(times, 0.9)

@@ -16,6 +16,7 @@ ROWS = [
     ["__main__", "app", "sklearn", "torch"],
     ["bench"],
     ["__init__"],
+    ["tables"],
     ["train"],
     ["nn", "initializers"],
     ["data", "schedules"],

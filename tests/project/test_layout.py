@@ -55,7 +55,7 @@ def test_no_kernel_takes_many_parameters():
     assert seen > 80  # or the decorators have other names
 
 
-@pytest.mark.parametrize("room", ["fastbp/train", "fastbp/nn", "fastbp/schedules", "kernels/compile"])
+@pytest.mark.parametrize("room", ["fastbp/train", "fastbp/nn", "fastbp/schedules", "fastbp/tables", "kernels/compile"])
 def test_the_map_has_every_file_of_a_room(room):
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     (title,) = re.findall(rf"^### .*`{room}/`$", text, re.MULTILINE) or [f"| `{room}/` |"]

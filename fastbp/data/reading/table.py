@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     import pyarrow
 
@@ -92,6 +95,8 @@ class Table:
         Columns that number the rows and are no features.
     first_line : int or None
         The line of the first row of a text file each of whose rows is one line; None where rows are no lines.
+    rows : ndarray of intp, optional
+        Which rows of the file these are; None for all of them.
     """
 
     columns: "pyarrow.Table"
@@ -101,6 +106,7 @@ class Table:
     header: bool = True
     index: tuple[str, ...] = ()
     first_line: int | None = None
+    rows: NDArray[np.intp] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -115,8 +121,13 @@ class Table:
         """How other text of the same table is to be read where it does not tell by itself."""
         return ReadOptions(decimal=self.decimal, header=self.header) if self.read_as else FOUND
 
+    def take(self, rows: NDArray[np.intp]) -> "Table":
+        """Return the table of some rows, in this order; errors call them as they are called in the file."""
+        return replace(self, columns=self.columns.take(rows), rows=rows if self.rows is None else self.rows[rows])
+
     def where(self, row: int) -> str:
         """Say where a row is, counted from 0 here and from 1 there: ``"row 3"``, ``"row 3 (line 4)"``."""
+        row = row if self.rows is None else int(self.rows[row])
         line = "" if self.first_line is None else f" (line {self.first_line + row})"
         return f"row {row + 1}{line}"
 

@@ -69,4 +69,4 @@ def test_command_names_all_that_does_not_fit(run):
     assert run("--task", "ranking", "--target", "y").exit_code == 2
     result = CliRunner().invoke(app, ["describe", "nowhere.csv"])
     assert result.exit_code == 2
-    assert "no file 'nowhere.csv'" in result.stderr
+    assert "no file or folder 'nowhere.csv'" in result.stderr
