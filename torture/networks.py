@@ -11,7 +11,8 @@ from fastbp import schedules
 from fastbp.kernels import losses
 from fastbp.nn.losses import MADE
 
-ROWS, FEATURES, OUTPUTS = 257, 10, 6  # of a network with everything
+# Of a network with everything: work enough for seven tasks in a step
+ROWS, WIDTH, FEATURES, OUTPUTS = 513, 64, 10, 6
 CODED, DIMS = {0: 5, 7: 3}, [3, 2]  # its columns of codes, how many codes each has, and what they become
 TOTAL = 200  # steps that its schedules are made for, outside of `fit`
 
@@ -21,7 +22,7 @@ def chain(sizes, activation, dtype, loss, optimizer, batch, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, sizes[0])).astype(dtype)
     y = rng.integers(0, sizes[-1], batch) if loss != "mse" else rng.standard_normal((batch, sizes[-1])).astype(dtype)
-    return fastbp.Trainer(fastbp.mlp(sizes, activation, dtype=dtype, rng=seed), loss, optimizer), x, y
+    return fastbp.Trainer(fastbp.mlp(sizes, activation, dtype=dtype, rng=seed), loss, optimizer()), x, y
 
 
 def random_chain(rng):
@@ -46,7 +47,7 @@ def random_chain(rng):
 def layers_of_all_kinds(dtype, seed):
     """Return a model of every kind of layer, in and outside of a Residual, one of them frozen."""
     d, seeds = {"dtype": dtype}, count(10 * seed)
-    width, inputs = 24, FEATURES - len(CODED) + sum(DIMS)
+    width, inputs = WIDTH, FEATURES - len(CODED) + sum(DIMS)
     coded = fastbp.Embedding(list(CODED.values()), DIMS, list(CODED), rng=next(seeds), **d)
     waves = fastbp.Periodic(FEATURES, 4, 3, in_features=inputs, rng=next(seeds), **d)
     first = fastbp.Residual(
@@ -109,10 +110,11 @@ OPTIMIZERS = [
         (fastbp.RMSprop, {"lr": RATE}),
     )
 ]
+MOMENTUM = partial(fastbp.SGD, 0.05, momentum=0.9)
 CASES = [
-    partial(chain, (300, 200, 10), "relu", "float32", "softmax_cross_entropy", fastbp.Adam(1e-3), 257),
-    partial(chain, (17, 64, 64, 6), "tanh", "float32", "softmax_cross_entropy", fastbp.SGD(0.05, momentum=0.9), 256),
-    partial(chain, (40, 100, 4), "gelu", "float64", "mse", fastbp.AdamW(1e-3), 1700),
+    partial(chain, (300, 200, 10), "relu", "float32", "softmax_cross_entropy", fastbp.Adam, 257),
+    partial(chain, (17, 64, 64, 6), "tanh", "float32", "softmax_cross_entropy", MOMENTUM, 256),
+    partial(chain, (40, 100, 4), "gelu", "float64", "mse", fastbp.AdamW, 1700),
 ]
 CHAINS = len(CASES)
 CASES += map(partial, [everything] * len(LOSSES), LOSSES, cycle(OPTIMIZERS), cycle(["float32", "float64"]))

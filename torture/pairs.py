@@ -119,7 +119,8 @@ class Pair:
         self.rng, self.folder = rng, folder
         case, seed = int(rng.choice(ALL)), int(rng.integers(100))
         make = random_chain(rng) if rng.random() < 0.5 else partial(networks.make, case, seed)
-        (self.subject, self.x, self.y), (self.twin, *_) = make(), make()
+        (self.subject, x, y), (self.twin, *_) = make(), make()
+        self.x, self.y = x[:200], y[:200]
         rows, self.dtype = len(self.x), self.subject.model.dtype
         self.fewest = self.subject.model._fewest_rows
         self.weight = rng.uniform(0.5, 2, rows).astype(self.dtype) if rng.random() < 0.3 else None

@@ -64,7 +64,7 @@ def fit(trainer, x, y, callbacks=(), **options):
     weight = np.random.default_rng(1).uniform(0.5, 2, len(x))
     best = fastbp.EarlyStopping("val_spread", mode="max", patience=9)
     history = trainer.fit(
-        x, y, epochs=3, batch_size=-(-len(x) // 8), rng=5, metrics=metrics, validation_split=0.2, sample_weight=weight,
+        x, y, epochs=7, batch_size=-(-len(x) // 3), rng=5, metrics=metrics, validation_split=0.2, sample_weight=weight,
         callbacks=[best, More(x[:64], y[:64]), *callbacks], progress=False, **options,
     )  # fmt: skip
     return digest(*state(trainer, gradients=False), *history.values())  # those of a finished run are in no file

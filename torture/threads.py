@@ -33,7 +33,7 @@ def many_threads(count, rounds, cases):
 
     def work(i):
         trainer, x, y = make(cases[i % len(cases)], seed=i % 8)
-        x, y = x[:64], y[:64]
+        x, y = x[:256], y[:256]
         results = []
         for _ in range(rounds):
             results += [np.array(trainer.step(x, y)), trainer.model.predict(x), shared.model.predict(rows)]

@@ -53,7 +53,7 @@ SHORT = {
     "kills": partial(files.kills, 20),
     "interrupts": partial(interrupts.interrupts, 2, most=1.5),
     "stopped runs": partial(runs.runs, 1, most_stops=1),
-    "pairs": partial(pairs.pairs, 60),
+    "pairs": partial(pairs.pairs, 40),
     "damaged files": partial(files.damage, 1000),
     "readers": partial(readers.readers, 60),
     "tables": partial(tables.tables, 60),
