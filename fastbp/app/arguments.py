@@ -73,6 +73,7 @@ Header = Annotated[
     bool | None, typer.Option("--header/--no-header", help="Of text: whether the first line names the columns.")
 ]
 Quote = Annotated[str | None, typer.Option(help="Of text: what is around fields that hold separators; '' for none.")]
+Missing = Annotated[Names, typer.Option(help="Of text: what stands for a missing value beside NA, ? and so on, each.")]
 # What columns of a table are, where the rules should not decide
 Features = Annotated[Names, typer.Option(help="Of a table: a column to learn from, each; else all that suit.")]
 Drop = Annotated[Names, typer.Option(help="Of a table: a column to leave out, each.")]

@@ -5,6 +5,7 @@ Model files of tables that were written before tables had encoders are read here
 
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,10 +50,10 @@ class ArrayFeatures:
         """Return what the metadata of a model keeps of them."""
         return {"scaler": self.scaler.to_dict()}
 
-    def inputs(self, x: Array, name: str) -> Array | Scaled:
+    def inputs(self, x: Array, name: str, unseen: Counter[str] | None = None) -> Array | Scaled:
         """Return features as the network takes them: scaled, bytes where they are read, to the same bits.
 
-        `name` is what errors call them.
+        `name` is what errors call them; numbers are never `unseen`.
         """
         if x.shape[1] != self.width:
             raise ValueError(f"{name} has {x.shape[1]} features, and the model was trained on {self.width}")

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +17,11 @@ from fastbp.app.answers import check_ending, write_answers
 from fastbp.app.describe import describe
 from fastbp.app.errors import OneLineErrors
 from fastbp.app.folder import RunFolder
-from fastbp.app.options import DTYPES, Options
+from fastbp.app.options import DTYPES, Options, reading_of
 from fastbp.app.pipeline import Pipeline
 from fastbp.app.run import Run
 from fastbp.app.session import train_in
 from fastbp.data.reading.files import STANDARD_INPUT
-from fastbp.data.reading.table import ReadOptions
 from fastbp.kernels.compile.prebuilt import prebuilt
 
 BENCH_ROUNDS = 9
@@ -57,6 +57,7 @@ def train(
     encoding: arguments.Encoding = None,
     header: arguments.Header = None,
     quote: arguments.Quote = None,
+    missing: arguments.Missing = None,
     features: arguments.Features = None,
     drop: arguments.Drop = None,
     categorical: arguments.Categorical = None,
@@ -139,6 +140,7 @@ def _set_threads(threads: int | None) -> None:
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="model.safetensors, as train wrote it.")],
     data: Annotated[str, typer.Argument(help="As for train.")],
     target: Annotated[
@@ -149,11 +151,12 @@ def evaluate(
     encoding: arguments.Encoding = None,
     header: arguments.Header = None,
     quote: arguments.Quote = None,
+    missing: arguments.Missing = None,
 ) -> None:
     """Compare a model's answers with the truth."""
     pipeline = Pipeline.load(model)
-    reading = ReadOptions(separator, decimal, encoding, header, quote)
-    rows, which = pipeline.features.load_answered(data, tuple(target or ()), reading, pipeline.reading)
+    reading, targets = reading_of(context.params), tuple(target or ())
+    rows, which = pipeline.features.load_answered(data, targets, reading, pipeline.reading)
     console = report.make_console(lasting=False)
     with report.CompileWatch(console).watch():
         figures = pipeline.evaluate(rows)
@@ -170,6 +173,7 @@ def evaluate(
 
 @app.command()
 def predict(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="model.safetensors, as train wrote it.")],
     file: Annotated[
         str, typer.Argument(help="Features: digits, a table, .npy, .npz, an IDX file or a folder of them.")
@@ -181,19 +185,22 @@ def predict(
     encoding: arguments.Encoding = None,
     header: arguments.Header = None,
     quote: arguments.Quote = None,
+    missing: arguments.Missing = None,
 ) -> None:
     """Write a model's answers, a row a row: class names and probabilities, or quantities."""
     check_ending(out)
     check_target(out)
     pipeline = Pipeline.load(model)
-    reading = ReadOptions(separator, decimal, encoding, header, quote)
-    rows = pipeline.features.load(file, reading, pipeline.reading)
+    rows = pipeline.features.load(file, reading_of(context.params), pipeline.reading)
     first = {} if row_id is None else {row_id: pipeline.features.load_column(rows, row_id)}
-    x = pipeline.features.inputs(rows, file)
+    unseen: Counter[str] = Counter()
+    x = pipeline.features.inputs(rows, file, unseen)
     console = report.make_console()
     with report.CompileWatch(console).watch():
         z = pipeline.outputs(x)
     columns = write_answers(out, pipeline, z, first)
+    for name, count in unseen.items():
+        report.say(console, f"column {name!r} has a value that training did not have in {thousands(count)} rows")
     report.say(console, f"{out}: {', '.join(columns)} of {thousands(len(z))} rows")
 
 

@@ -9,13 +9,13 @@ from rich.text import Text
 
 from fastbp._base.console import thousands, visible
 from fastbp.app import arguments, report
-from fastbp.app.options import columns_of
+from fastbp.app.options import columns_of, reading_of
 from fastbp.data.columns.describe import described, described_target
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.roles import find_roles
 from fastbp.data.columns.target import find_target
 from fastbp.data.reading.files import read_table
-from fastbp.data.reading.table import ReadOptions, Table
+from fastbp.data.reading.table import Table
 
 
 def describe(
@@ -28,6 +28,7 @@ def describe(
     encoding: arguments.Encoding = None,
     header: arguments.Header = None,
     quote: arguments.Quote = None,
+    missing: arguments.Missing = None,
     features: arguments.Features = None,
     drop: arguments.Drop = None,
     categorical: arguments.Categorical = None,
@@ -37,8 +38,7 @@ def describe(
     time: arguments.Time = None,
 ) -> None:
     """Show what each column of a table would become, and why."""
-    table = read_table(file, ReadOptions(separator, decimal, encoding, header, quote))
-    describe_table(table, columns_of(context.params), task)
+    describe_table(read_table(file, reading_of(context.params)), columns_of(context.params), task)
 
 
 def describe_table(table: Table, options: ColumnOptions, task: str | None = None) -> None:

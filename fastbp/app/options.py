@@ -27,7 +27,7 @@ SCALINGS = ("auto", "none", "scale", "standardize")
 DTYPES = ("float32", "float64")
 LABEL_SMOOTHING = 0.1
 WATCHED = "val_loss"
-READING = ("separator", "decimal", "encoding", "header", "quote")  # of text, see `ReadOptions`
+READING = tuple(field.name for field in fields(ReadOptions))
 TABLE_OPTIONS = tuple(field.name for field in fields(ColumnOptions))
 CLASS_WEIGHTS = ("balanced",)
 
@@ -81,6 +81,7 @@ class Options:
     encoding: str | None = None
     header: bool | None = None
     quote: str | None = None
+    missing: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
@@ -99,7 +100,7 @@ class Options:
     @property
     def reading(self) -> ReadOptions:
         """How text is read."""
-        return ReadOptions(**{name: getattr(self, name) for name in READING})
+        return reading_of(asdict(self))
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before any data is read."""
@@ -190,3 +191,8 @@ def columns_of(options: Mapping[str, Any]) -> ColumnOptions:
     given: dict[str, Any] = {name: options[name] for name in TABLE_OPTIONS if options.get(name) is not None}
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return ColumnOptions(**given)
+
+
+def reading_of(options: Mapping[str, Any]) -> ReadOptions:
+    """Return what options say of how text is read."""
+    return ReadOptions(**{name: options[name] for name in READING} | {"missing": tuple(options["missing"] or ())})

@@ -1,7 +1,7 @@
 """A network and what belongs to it, in one file: how rows become inputs, names of answers, units of quantities."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,8 +39,11 @@ class Features(Protocol):
     def cardinalities(self) -> tuple[int, ...]:
         """How many codes each of the last inputs has, where they are codes."""
 
-    def inputs(self, rows: Any, name: str) -> Any:
-        """Return rows as the network takes them; `name` is what errors call them."""
+    def inputs(self, rows: Any, name: str, unseen: Counter[str] | None = None) -> Any:
+        """Return rows as the network takes them; `name` is what errors call them.
+
+        `unseen` receives how many rows have a value that training did not, for each column where some do.
+        """
 
     def load(self, source: str, reading: ReadOptions, assumed: ReadOptions) -> Any:
         """Load rows to predict from."""
@@ -100,6 +103,8 @@ class Pipeline:
             kind.of_metadata(meta, model.in_features, model.dtype),
             None if target_scaler is None else Scaler.from_dict(target_scaler),
         )
+        if len(meta.get("class_weight", meta["classes"])) != len(meta["classes"]):
+            raise ValueError(f"weights {meta['class_weight']} of {len(meta['classes'])} classes")
         if not isinstance(meta["feature_names"], list) or not isinstance(meta["data"]["test_rows"], str):
             raise TypeError("feature_names should be a list, test_rows a digest")
         _ = result.loss, result.reading, result.answers  # made from the options, which they check
@@ -186,8 +191,7 @@ def loss_of(meta: dict[str, Any]) -> Loss:
     """Return the loss that a model's metadata says."""
     if not meta["classes"]:
         return MSELoss()
-    weight: Sequence[float] | None = meta.get("class_weight")
-    return CrossEntropyLoss(label_smoothing=meta["options"]["label_smoothing"], weight=weight)
+    return CrossEntropyLoss(label_smoothing=meta["options"]["label_smoothing"], weight=meta.get("class_weight"))
 
 
 def class_weights(y: Array, classes: int) -> list[float]:

@@ -192,6 +192,8 @@ class Run:
             }
             before = Options(**options)
             path, task = meta["source"]["path"], meta["task"]
+            # Of a table what was asked for: else that would be the reason that is told.
+            asked = meta["table"]["task"] if "table" in meta else task
             _ = meta["source"]["train_rows"], meta["data"]["name"], meta["data"]["test_rows"]
         except (KeyError, TypeError):
             raise ValueError(f"{checkpoint} is a checkpoint of no run that `fastbp train` began") from None
@@ -206,7 +208,7 @@ class Run:
             if typed.get(name, was) != was:
                 raise changed(f"--{name}", None if was == () else was, typed[name])
         own = {field.name: typed[field.name] for field in fields(Options) if field.name in typed}
-        return cls(typed.get("data", path), replace(before, **own), task=task, trainer=trainer)
+        return cls(typed.get("data", path), replace(before, **own), task=asked, trainer=trainer)
 
     def _go_on(self, trainer: Trainer, known: Table) -> str:
         """Check that a trainer is of the run that is known; give it as many epochs as that has, and say so."""

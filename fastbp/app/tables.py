@@ -28,17 +28,21 @@ class TableFeatures:
     """Features of a table: its columns as the encoder of the training rows has them.
 
     meta : the metadata of the model
+    task : that was asked for
     """
 
     encoder: Encoder
     target: Target
     dtype: DTypeLike
     meta: dict[str, Any]
+    task: str | None
 
     @classmethod
     def of_metadata(cls, meta: dict[str, Any], width: int, dtype: DTypeLike) -> "TableFeatures":
         """Make them of what `to_dict` has put into a model's metadata."""
-        made = cls(Encoder.from_dict(meta["table"]["encoder"]), Target.from_dict(meta["table"]["target"]), dtype, meta)
+        table = meta["table"]
+        encoder, target = Encoder.from_dict(table["encoder"]), Target.from_dict(table["target"])
+        made = cls(encoder, target, dtype, meta, table.get("task"))
         if made.width != width or list(made.target.classes) != list(meta["classes"]):
             raise ValueError(f"{width} inputs and classes {meta['classes']} for those of the encoder and the target")
         columns_of(meta["options"])
@@ -48,7 +52,7 @@ class TableFeatures:
         """Return what the metadata of a model keeps of them: what `fastbp.TableModel` reads."""
         return {
             "feature_names": list(self.encoder.feature_names),
-            "table": {"encoder": self.encoder.to_dict(), "target": self.target.to_dict()},
+            "table": {"encoder": self.encoder.to_dict(), "target": self.target.to_dict(), "task": self.task},
         }
 
     @property
@@ -126,7 +130,7 @@ class TableData:
         self.name, self.read_as = table.name, table.read_as
         self.reading = options.reading.over(table.options)
         self.roles = find_roles(table, columns)
-        self.target = find_target(table, columns.target, task)
+        self.target, self._asked = find_target(table, columns.target, task), task
         self.task, self.classes, self.rows = self.target.task, self.target.classes, len(table)
         rest = answered(table, self.target, columns.weight)
         try:
@@ -152,7 +156,7 @@ class TableData:
     def fit(self, options: dict[str, Any], meta: dict[str, Any]) -> TableFeatures:
         """Fit the encoder to the training rows."""
         encoder = Encoder.fit(self.parts["train"].x, self.roles)
-        return TableFeatures(encoder, self.target, np.dtype(options["dtype"]), meta)
+        return TableFeatures(encoder, self.target, np.dtype(options["dtype"]), meta, self._asked)
 
     def digests(self, parts: dict[str, Answered]) -> tuple[str, int]:
         """Return a digest of the test rows and a checksum of the training rows, both as the network takes them."""

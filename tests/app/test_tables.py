@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -198,6 +199,21 @@ def test_several_targets_are_quantities_of_their_own_names(tmp_path):
     assert list(answers(tmp_path / "a.csv")[0]) == ["pay", "age"]
 
 
+def test_texts_may_stand_for_a_missing_value_and_new_ones_are_told_of(trained, tmp_path):
+    columns = people()
+    columns["age"] = [" gone" if i % 9 == 0 else age for i, age in enumerate(columns["age"])]
+    columns["team"] = ["team 99" if i % 80 == 0 else team for i, team in enumerate(columns["team"])]
+    source, model = write(tmp_path / "t.csv", columns), trained[0] / "model.safetensors"
+    assert "(--missing gone gets past it)" in command("predict", model, source, "--out", tmp_path / "a.csv", code=2)
+    said = command("predict", model, source, "--out", tmp_path / "a.csv", "--missing", "gone")
+    assert "column 'team' has a value that training did not have in 3 rows" in said
+    assert re.search(r"^ *age +category", command("describe", source), re.MULTILINE)
+    assert re.search(r"^ *age +number", command("describe", source, "--missing", "gone"), re.MULTILINE)
+    out = tmp_path / "out"
+    command("train", source, "--target", "left", "--missing", "gone", *QUICK, "--out", out)
+    assert "which training did not see" in command("evaluate", out / "model.safetensors", source)
+
+
 # Which rows count, and how much
 
 
@@ -302,10 +318,11 @@ def test_a_stopped_run_with_embeddings_and_weights_goes_on_to_the_same_bits(tmp_
     command("train", "--resume", "--out", tmp_path / "out")
     for name in ("model.safetensors", "history.csv"):
         assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    assert "left: 2 classes (booleans)" in command("train", "--resume", "--epochs", 5, "--out", tmp_path / "out")
     columns = people()
     columns["city"][5] = "Bonn"
     write(source, columns)
-    assert "DATA" in command("train", "--resume", "--epochs", 5, "--out", tmp_path / "out", code=2)
+    assert "DATA" in command("train", "--resume", "--epochs", 6, "--out", tmp_path / "out", code=2)
 
 
 def test_rows_of_another_file_may_be_the_test_rows(tmp_path):

@@ -141,11 +141,25 @@ def _part(content: bytes, name: str, suffix: str, options: ReadOptions, assumed:
         raise TableError(name, [_another(suffix, kind_of_bytes(content), packed)])
     if kind == TEXT:
         text = read_text(content, name, options.over(assumed))
-        return _Part(text.columns, name, packed, text, text.index)
+        return _Part(_without(text.columns, options.over(assumed).missing), name, packed, text, text.index)
     if kind == "JSON":
         table = read_json(as_utf8(content, options.over(assumed).encoding, name)[0].decode(), name)
         return _typed(table, name, packed, replace(options, encoding=None))
     return _typed(read_parquet(content, name) if kind == PARQUET else read_arrow(content, name), name, packed, options)
+
+
+def _without(columns: Any, marks: tuple[str, ...]) -> Any:
+    """Return columns of text with null in place of these."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not marks:
+        return columns
+    for i, name in enumerate(columns.column_names):
+        column = columns.column(i)
+        is_mark = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array(marks, column.type))
+        columns = columns.set_column(i, name, pc.if_else(is_mark, pa.scalar(None, column.type), column))
+    return columns
 
 
 def _another(suffix: str, kind: str, packed: str = "") -> Trouble:

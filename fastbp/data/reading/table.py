@@ -45,6 +45,9 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no file could be read by."""
+        if isinstance(self.missing, str) or not all(isinstance(text, str) for text in self.missing):
+            raise TypeError(f"missing should be a sequence of texts, got {self.missing!r}")
+        object.__setattr__(self, "missing", tuple(self.missing))  # a list of a file
         for name, value in (("separator", self.separator), ("quote", self.quote)):
             if value is not None and (len(value) > 1 or value in "\r\n\0" * (value != "")):
                 raise ValueError(f"{name} should be one character, got {value!r}")
