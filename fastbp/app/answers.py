@@ -33,8 +33,8 @@ def write_answers(path: str | os.PathLike[str], pipeline: Pipeline, z: Array, fi
         more = {"classes": np.array(pipeline.classes), "probabilities": p}
     else:
         columns = dict(zip(pipeline.answers, pipeline.quantities(z).T, strict=True))
-    if twice := [name for name in first if name in columns]:
-        raise ValueError(f"predict expects --id with another name than the column of the answers, got {twice[0]}")
+    if twice := [name for name in first if name in columns or name in more]:
+        raise ValueError(f"predict expects --id of another name than a column of the answers, got {twice[0]}")
     columns = {**first, **columns}
     write_atomically(path, _WRITERS[_ending(path)](columns, more))
     return columns

@@ -74,12 +74,12 @@ class TableFeatures:
         return _table(source, reading, assumed)
 
     def load_column(self, table: Table, name: str) -> Array:
-        """Return the values of a column as they stand: text, or numbers where none is missing."""
+        """Return the values of a column as they stand: text, or whole numbers where none is missing."""
         if name not in table.columns.column_names:
             raise TableError(table.name, [Trouble("--id", f"names no column: {name!r}")])
         column = table.columns.column(name)
         values = column.to_pylist()
-        if column.null_count or not all(type(value) in (int, float) for value in values):
+        if not all(type(value) is int for value in values):
             values = ["" if value is None else str(value) for value in values]
         return np.array(values)
 

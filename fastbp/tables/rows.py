@@ -13,7 +13,7 @@ def answered(table: Table, target: Target, weight: str | None = None) -> Answere
     Raises
     ------
     TableError
-        If no row has an answer, or columns are missing or hold what cannot be read.
+        If no row has an answer or counts, or columns are missing or hold what cannot be read.
     """
     y, rows = target.read(table)
     if not len(rows):
@@ -22,6 +22,8 @@ def answered(table: Table, target: Target, weight: str | None = None) -> Answere
     if weight is not None:
         _check_there(table, "--weight", weight)
         weights = read_weights(table, weight)[rows]
+        if not weights.any():
+            raise TableError(table.name, [Trouble(f"--weight {weight!r}", "is 0 in each row that has an answer")])
     return Answered(table if len(rows) == len(table) else table.take(rows), y, weights)
 
 

@@ -15,6 +15,8 @@ from fastbp._base import pace
 from fastbp.app import run
 from fastbp.app.cli import app
 from fastbp.app.pipeline import Pipeline
+from fastbp.data.columns.encoder import Encoder
+from fastbp.data.columns.roles import find_roles
 from fastbp.nn.modelfile import MODEL, read_tensors
 
 pa = pytest.importorskip("pyarrow")
@@ -127,6 +129,9 @@ def test_labels_come_back_as_they_stood_in_the_order_of_the_rows(tmp_path):
     rows = answers(tmp_path / "a.csv")
     assert [row["a"] for row in rows] == [str(i) for i in range(40)]
     assert list(rows[0]) == ["a", "class", "probability", "probability of 00501", "probability of 10001"]
+    error = command("predict", tmp_path / "model.safetensors", CASES / "leading_zero.csv", "--out",
+                    tmp_path / "b.csv", "--id", "b", code=2)  # fmt: skip
+    assert "--id names no column: 'b'" in error
     assert {row["class"] for row in rows} <= {"00501", "10001"}
     for row in rows:
         assert float(row["probability"]) == float(row[f"probability of {row['class']}"])
@@ -236,6 +241,22 @@ def test_groups_stay_together_and_late_rows_are_held_out(tmp_path):
         assert figure(evaluated, "loss") == figure(output, "loss")
 
 
+def test_features_are_found_on_the_training_rows_alone(tmp_path):
+    columns = people()
+    late = np.argsort(columns["hired"])[-40:]  # of 48 test rows
+    for i in late:
+        columns["city"][i], columns["age"][i] = "Rome", "1000"
+    columns["team"] = ["late" if i in late else team for i, team in enumerate(columns["team"])]
+    options = ["--target", "left", "--time", "hired", "--numeric", "age", *QUICK]
+    made = run.Run(str(write(tmp_path / "t.csv", columns)), run_options(options))
+    encoder = made.pipeline.features.encoder
+    assert "late" not in next(column.values for column in encoder.columns if column.column == "team")
+    assert (made.parts["test"].x[-40:, encoder.feature_names.index("team")] == 0).all()
+    first = made.data.parts["train"].x
+    again = Encoder.fit(first, find_roles(first, run_options(options).columns))
+    np.testing.assert_array_equal(again.transform(first)[:, 0], made.parts["train"].x[:, 0])
+
+
 def run_options(words):
     """Return the options that `fastbp train` makes of words."""
     import typer
@@ -264,6 +285,8 @@ def test_weights_count_in_training_and_in_figures(tmp_path):
     rows, _ = every.features.load_answered(str(source), (), run.Options.reading.fget(run_options([])), every.reading)
     assert len(rows.y) == 60
     assert figure(some, "R2") > 0.8
+    zeros = write(tmp_path / "zeros.csv", columns | {"w": np.zeros(len(columns["w"]))})
+    assert "--weight 'w' is 0 in each row" in command("train", zeros, "--target", "y", "--weight", "w", code=2)
     error = command("train", source, "--target", "y", "--weight", "y2", *QUICK, code=2)
     assert "--weight names no column: 'y2'" in error
 
