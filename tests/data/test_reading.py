@@ -226,6 +226,7 @@ def test_options_of_text_are_refused_for_other_files(read):
     [
         ("a,b\n1,2\n3\n4,5,6\n7,8\n", ": line 3 should have 2 fields, got 1; line 4 should have 2 fields, got 3$"),
         ('a,b\n"x\ny",2\n"3\n4"\n5,6\n', ": line 4 should have 2 fields, got 1$"),
+        ("a,b\r\n1,2\r\n\r\n3\r\n", ": line 4 should have 2 fields, got 1$"),
         ("a,b\n" + "1\n2,3\n" * 20, r": line 2 should .*; line 16 should have 2 fields, got 1; and 12 more$"),
         ("a,b\n1,\0002\n3,4\n5,\0\n", ": line 2 holds a NUL byte, which no text does; line 4 holds"),
         ("a,a,y\n1,2,3\n", " has several columns named 'a'"),

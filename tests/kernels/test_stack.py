@@ -132,8 +132,9 @@ began = time.monotonic()
 try:
     train()
 except KeyboardInterrupt:
+    ended = time.monotonic() - began < 30  # and not after the 60 s
     inlined.ClosedCompiler.compile_extra = compile_extra
-    print(train() == train_once, threading.stack_size(), time.monotonic() - began < 30)
+    print(train() == train_once, threading.stack_size(), ended)
 """
 
 

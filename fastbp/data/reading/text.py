@@ -214,9 +214,11 @@ def _misfits(content: bytes, dialect: Dialect, head: _Head) -> Iterator[Trouble]
     found = records(io.StringIO(content.decode(), newline=""), dialect)
     for record in found:
         record = replace(record, first=record.first + above)
+        if not any(record.cells):
+            continue
         if "\x02" in record.cells[-1] and not ended(record):
             yield _unclosed(record.first, dialect)
-        elif any(record.cells) and len(record.cells) != width and not ended(record):
+        elif len(record.cells) != width and not ended(record):
             yield _misfit(record, width)
 
 
