@@ -126,8 +126,8 @@ def page(browser, address):
 
 
 def points(page):
-    """Return the values in the graph that is shown, line by line."""
-    page.wait_for_function("$('#main-graph').data('plot') !== undefined")
+    """Return the values in the graph that is shown, line by line, once no line is still on its way."""
+    page.wait_for_function("$('#main-graph').data('plot') !== undefined && $.active === 0")
     return page.evaluate(
         "$('#main-graph').data('plot').getData().map(line => line.data.filter(p => p[1] !== null).map(p => p[1]))"
     )
