@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
@@ -71,7 +72,10 @@ def _npy(columns: Columns, more: Columns) -> bytes:
 
 def _npz(columns: Columns, more: Columns) -> bytes:
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **columns, **more)
+    with zipfile.ZipFile(file, "w") as archive:  # np.savez takes no array by the name of "file"
+        for name, values in {**columns, **more}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
     return file.getvalue()
 
 

@@ -426,7 +426,8 @@ def messy_folder(digits, tmp_path_factory):
 
 
 @pytest.mark.parametrize("mistake", mistakes(Path()))
-def test_a_mistake_is_one_line_and_exit_code_2(fastbp_command, messy_folder, mistake):
+def test_a_mistake_is_one_line_and_exit_code_2(fastbp_command, messy_folder, mistake, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # runs/NAME is locked, and others may be in one of that name
     arguments, named = mistakes(messy_folder)[mistake]
     before = sorted(messy_folder.rglob("*"))
     result = fastbp_command(*arguments)

@@ -137,6 +137,20 @@ def test_labels_come_back_as_they_stood_in_the_order_of_the_rows(tmp_path):
         assert float(row["probability"]) == float(row[f"probability of {row['class']}"])
 
 
+def test_an_npz_may_have_an_id_of_any_name_that_is_none_of_its_own(tmp_path):
+    (tmp_path / "file.csv").write_text((CASES / "leading_zero.csv").read_text().replace("a", "file", 1))
+    command("train", tmp_path / "file.csv", "--target", "y", *QUICK, "--out", tmp_path)
+    model = tmp_path / "model.safetensors"
+    command("predict", model, tmp_path / "file.csv", "--out", tmp_path / "a.npz", "--id", "file")
+    with np.load(tmp_path / "a.npz") as found:
+        assert found.files == ["file", "class", "probability", "classes", "probabilities"]
+        assert found["file"].tolist() == [str(i) for i in range(40)]
+    lines = (tmp_path / "file.csv").read_text().splitlines()
+    (tmp_path / "classes.csv").write_text("\n".join([f"{lines[0]},classes", *(f"{line},0" for line in lines[1:])]))
+    error = command("predict", model, tmp_path / "classes.csv", "--out", tmp_path / "b.npz", "--id", "classes", code=2)
+    assert "--id of another name than a column of the answers, got classes" in error
+
+
 def test_what_is_predicted_is_said_and_rows_without_an_answer_are_counted(tmp_path):
     values = {"a": range(60), "y": ["male", "female", "NA"] * 20}
     output = command("train", write(tmp_path / "sex.csv", values), "--target", "y", *QUICK, "--out", tmp_path / "sex")
