@@ -215,6 +215,7 @@ def _run_to_file(run: RunState) -> tuple[Table, dict[str, Array]]:
         "history": list(run.history),
         "stopped": run.stopped,
         "callbacks": callbacks,
+        "drop_last": run.drop_last,
     }
     return header, arrays
 
@@ -229,6 +230,7 @@ def _run_from_file(header: Table, arrays: dict[str, Array]) -> RunState:
         check.integer(header.get("split_seed", 0), "load_checkpoint", "split_seed", 0, 2**63 - 1),
         _history(header["history"], arrays["history"]),
         bool(header["stopped"]),
+        drop_last=bool(header.get("drop_last", False)),
     )
     if "order" in arrays:
         # The kernels do not check rows and steps.

@@ -31,6 +31,7 @@ class Asked(NamedTuple):
     validation: Validation
     callbacks: Sequence[Callback]
     resume: bool
+    drop_last: bool
 
 
 def make_run(trainer: Evaluating, asked: Asked, progress: Progress) -> History:
@@ -56,8 +57,10 @@ def _run_of(trainer: Evaluating, asked: Asked) -> RunState:
     seed = validation.draw(asked.rng) if run is None else run.split_seed
     chosen = validation.hold_out(given.first, trainer.loss, trainer.model.out_features, seed)
     rows = len(chosen) if chosen.size else len(given.first.x)
+    if asked.drop_last and rows < asked.batch_size:
+        raise ValueError(f"fit expects with drop_last a whole batch of {asked.batch_size} rows, got {rows} rows")
     batch_size = min(asked.batch_size, rows)
-    given.check(trainer.model, rows, batch_size)
+    given.check(trainer.model, rows - rows % batch_size if asked.drop_last else rows, batch_size)
     trainer._prepare(batch_size, isinstance(given.first.x, StoredRows))
     counts = given.begin(run, rows, batch_size)
     if not given.has_length and trainer._varying is not None and trainer.total_steps is None:
@@ -67,8 +70,8 @@ def _run_of(trainer: Evaluating, asked: Asked) -> RunState:
         )
     if run is None:
         trainer._draw_seed(asked.rng)
-        run = RunState(*counts, asked.rng, validation.split, seed)
-    run.check(*counts, validation.split)
+        run = RunState(*counts, asked.rng, validation.split, seed, drop_last=asked.drop_last)
+    run.check(*counts, validation.split, asked.drop_last)
     run.chosen = chosen
     return run
 

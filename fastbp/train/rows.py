@@ -67,7 +67,7 @@ class Rows:
 
     def rows_of(self, run: RunState) -> int:
         """Return how many rows an epoch has."""
-        return run.rows
+        return min(run.rows, run.steps * run.batch_size)
 
     def make_epoch(
         self, trainer: Resumable, run: RunState, listeners: Listeners, progress: Progress

@@ -52,6 +52,7 @@ class RunState:
     record : (RECORD_ROWS, steps), what the kernels note of each step of that epoch
     callbacks : what is kept of each callback
     chosen : (rows,), their numbers in the data where others are held out, else empty; no checkpoint has it
+    drop_last : whether an epoch leaves out the rows after its last whole batch; an argument like those above
     """
 
     rows: int
@@ -66,6 +67,7 @@ class RunState:
     record: Array = field(default_factory=lambda: _NO_STEPS)
     callbacks: list[CallbackState] = field(default_factory=list)
     chosen: Array = field(default_factory=lambda: _NO_ROWS)
+    drop_last: bool = False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -75,7 +77,7 @@ class RunState:
     @property
     def steps(self) -> int:
         """Steps of an epoch."""
-        return -(-self.rows // self.batch_size)
+        return self.rows // self.batch_size if self.drop_last else -(-self.rows // self.batch_size)
 
     @property
     def done(self) -> int:
@@ -86,13 +88,14 @@ class RunState:
         """Return how many steps of the run are made, with `done` in the running epoch."""
         return self.history.epochs * self.steps + done
 
-    def check(self, rows: int, batch_size: int, shuffle: bool, split: float | None) -> None:
+    def check(self, rows: int, batch_size: int, shuffle: bool, split: float | None, drop_last: bool) -> None:
         """Raise ValueError if these are not the arguments of the run."""
         for name, was, given in (
             ("validation_split", self.split, split),
             ("rows", self.rows, rows),
             ("batch_size", self.batch_size, batch_size),
             ("shuffle", self.shuffle, shuffle),
+            ("drop_last", self.drop_last, drop_last),
         ):
             if was != given:
                 raise ValueError(f"fit expects {name} {was} as in the run that it resumes, got {given}")

@@ -153,6 +153,7 @@ class Trainer(Evaluating):
         callbacks: Iterable[Callback] = (),
         progress: bool | Progress | None = None,
         resume: bool = False,
+        drop_last: bool = False,
     ) -> History:
         """Train for some epochs.
 
@@ -161,11 +162,11 @@ class Trainer(Evaluating):
         x, y, sample_weight
             As in `step`, for all samples. Or x alone, an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``:
             a list of them, a DataLoader of PyTorch's, a generator. Each is a step, in the order in which they come, and
-            all epochs have as many. `batch_size`, `shuffle` and `validation_split` are not for them.
+            all epochs have as many. `batch_size`, `shuffle`, `drop_last` and `validation_split` are not for them.
         epochs : int, default 1
             How often to go through the samples.
         batch_size : int, default 128
-            Rows of a step; the last step of an epoch takes what is left.
+            Rows of a step; the last step of an epoch takes what is left, see `drop_last`.
         shuffle : bool, default True
             Whether each epoch takes the samples in a new order.
         rng : int or numpy.random.Generator, optional
@@ -193,9 +194,12 @@ class Trainer(Evaluating):
             Go on with the last run, of this trainer or of the checkpoint that it was loaded from: in the middle of an
             epoch too, in the same order, to the same bits. `epochs` counts those of the whole run, so a run at its end
             does nothing more; without a run before, one begins. Pass the same data and arguments: other numbers of
-            rows, another `batch_size` or `shuffle` are refused. `rng` is not looked at, as the run has its own. The
-            batches of an iterable that come before are gone through again: so it has to begin anew and to give the
-            same, and a generator can only begin an epoch.
+            rows, another `batch_size`, `shuffle` or `drop_last` are refused. `rng` is not looked at, as the run has its
+            own. The batches of an iterable that come before are gone through again: so it has to begin anew and to give
+            the same, and a generator can only begin an epoch.
+        drop_last : bool, default False
+            Whether an epoch leaves out the rows after its last whole batch, as PyTorch's DataLoader does: with
+            `shuffle` other ones in each epoch.
 
         Returns
         -------
@@ -233,7 +237,7 @@ class Trainer(Evaluating):
                 "loop of your own, or pass a Callback"
             )
         shows, shuffle = what_shows(progress), check.flag(shuffle, "fit", "shuffle")
-        resume = check.flag(resume, "fit", "resume")
+        resume, drop_last = check.flag(resume, "fit", "resume"), check.flag(drop_last, "fit", "drop_last")
         with compiling(progress):
             validation = Validation(validation_data, validation_split, metrics)
             calls = VALIDATED if validation else RUN
@@ -241,6 +245,7 @@ class Trainer(Evaluating):
             if y is None:
                 other_size = None if batch_size == BATCH_SIZE else batch_size
                 refuse(batch_size=other_size, sample_weight=sample_weight, validation_split=validation_split)
+                refuse(drop_last=drop_last or None)
                 given = Batches(x, steps_per_epoch, partial(samples_of, self, calls=calls))
             elif steps_per_epoch is not None:
                 raise ValueError("fit expects steps_per_epoch with an iterable of batches alone, got it with x and y")
@@ -250,7 +255,7 @@ class Trainer(Evaluating):
             batch_size = check.integer(batch_size, "fit", "batch_size")
             generator = check.generator(rng, "fit")
             callbacks = checked_callbacks(callbacks, *figure_names(self, given.first, validation))
-            asked = Asked(given, epochs, batch_size, generator, validation, callbacks, resume)
+            asked = Asked(given, epochs, batch_size, generator, validation, callbacks, resume, drop_last)
             with self._alone, self._one_fit:
                 return make_run(self, asked, shows)
 

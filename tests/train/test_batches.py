@@ -192,7 +192,8 @@ class TestRefused:
         assert one.steps == 0
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("batch_size", 32), ("sample_weight", WEIGHT), ("validation_split", 0.1)]
+        ("name", "value"),
+        [("batch_size", 32), ("sample_weight", WEIGHT), ("validation_split", 0.1), ("drop_last", True)],
     )
     def test_what_an_iterable_leaves_nothing_to(self, name, value):
         with pytest.raises(ValueError, match=f"fit expects no {name} with an iterable of batches"):

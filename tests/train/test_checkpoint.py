@@ -120,6 +120,18 @@ def test_a_run_resumed_at_any_step_ends_as_if_never_interrupted(data, tmp_path, 
         assert_same(resumed, straight)
 
 
+def test_a_run_without_last_batches_resumed_at_any_step_ends_as_if_never_interrupted(data, tmp_path, single_steps):
+    options = {"epochs": 2, "batch_size": BATCH, "rng": 7, "drop_last": True, "progress": False}
+    straight, saves = make_trainer(), SaveSteps(tmp_path)
+    history = straight.fit(*data, callbacks=[saves], **options)
+    assert ROWS % BATCH
+    assert straight.steps == 2 * (ROWS // BATCH)
+    for path in saves.saved:
+        resumed = fastbp.Trainer.load_checkpoint(path)
+        assert same_history(resumed.fit(*data, resume=True, **options), history)
+        assert_same(resumed, straight)
+
+
 class StopsAt(fastbp.Callback):
     def __init__(self, every):
         self.every = every
@@ -253,6 +265,7 @@ def test_a_new_run_counts_the_steps_of_one_that_was_given_up(data, single_steps)
     [
         ({"batch_size": 6}, "fit expects batch_size 5 as in the run that it resumes, got 6"),
         ({"shuffle": False}, "fit expects shuffle True as in the run that it resumes, got False"),
+        ({"drop_last": True}, "fit expects drop_last False as in the run that it resumes, got True"),
         ({"rows": 20}, "fit expects rows 22 as in the run that it resumes, got 20"),
         ({"callbacks": []}, "fit expects callbacks to have EarlyStopping as in the run that it resumes"),
     ],
@@ -451,6 +464,17 @@ def rewrite(content, path, change):
     del header["sha256"]
     change(header, tensors)
     write_tensors(path, CHECKPOINT, header, {name: np.ascontiguousarray(array) for name, array in tensors.items()})
+
+
+def test_a_run_of_before_drop_last_goes_on(data, tmp_path):
+    trainer = make_trainer()
+    trainer.fit(*data, batch_size=BATCH, progress=False)
+    trainer.save_checkpoint(tmp_path / "c")
+    rewrite((tmp_path / "c").read_bytes(), tmp_path / "c", lambda header, _: header["position"].pop("drop_last"))
+    resumed = fastbp.Trainer.load_checkpoint(tmp_path / "c")
+    for one in (trainer, resumed):
+        one.fit(*data, epochs=2, batch_size=BATCH, resume=True, progress=False)
+    assert_same(resumed, trainer)
 
 
 def test_models_and_checkpoints_are_told_apart(tmp_path):

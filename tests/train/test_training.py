@@ -151,6 +151,35 @@ def test_fit_without_shuffling_keeps_the_order(rng):
     assert_array_equal(a.model._params, b.model._params)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_drop_last_leaves_out_the_rows_after_the_last_whole_batch(rng, shuffle):
+    x, y = rng.standard_normal((50, 6)), rng.integers(0, 3, 50)
+    lr = fastbp.schedules.linear(0.1)
+    fitted, stepped = (
+        fastbp.Trainer(fastbp.mlp([6, 9, 3], rng=0), optimizer=fastbp.SGD(lr), total_steps=total)
+        for total in (None, 9)
+    )  # fmt: skip
+    history = fitted.fit(
+        x, y, epochs=3, batch_size=16, shuffle=shuffle, rng=4, drop_last=True, validation_data=(x, y), progress=False
+    )
+    orders, losses = np.random.default_rng(4), []
+    for _ in range(3):
+        order = orders.permutation(50) if shuffle else np.arange(50)
+        losses.append(np.mean([stepped.step(x[rows], y[rows]) for rows in order[:48].reshape(3, 16)]))
+    assert fitted.steps == stepped.steps == 9
+    assert_array_equal(fitted.model._params, stepped.model._params)
+    assert_allclose(history["loss"], losses, rtol=1e-6)
+
+
+def test_drop_last_lets_batch_norm_have_a_row_too_many(rng):
+    x, y = rng.standard_normal((9, 4)), rng.integers(0, 3, 9)
+    trainer = fastbp.Trainer(fastbp.mlp([4, 5, 3], norm="batch_norm", rng=0))
+    with pytest.raises(ValueError, match="9 rows in batches of 4 end with one of 1"):
+        trainer.fit(x, y, batch_size=4, progress=False)
+    trainer.fit(x, y, batch_size=4, drop_last=True, progress=False)
+    assert trainer.steps == 2
+
+
 def test_same_seed_same_bits(digits):
     runs = []
     for _ in range(2):
@@ -605,6 +634,8 @@ class TestErrors:
             ({"callbacks": [print]}, TypeError, "Callback objects"),
             ({"callbacks": fastbp.EarlyStopping()}, TypeError, "callbacks to be a list"),
             ({"progress": "yes"}, TypeError, "progress to be a bool, got 'yes'"),
+            ({"drop_last": "yes"}, TypeError, "drop_last to be"),
+            ({"drop_last": True, "batch_size": 3}, ValueError, "drop_last a whole batch of 3 rows, got 2 rows"),
         ]:
             with pytest.raises(error, match=message):
                 trainer.fit(x, y, **{"progress": False, **options})
