@@ -90,7 +90,8 @@ def load_dataset(
         - an ``.npz`` file with arrays ``x_train, y_train, x_test, y_test``, or ``x, y``, or
           ``X, y``; ``X_train`` etc. too;
         - a table: text (``.csv``, ``.tsv``, ``.txt``, ``.data`` ...), whose separator, quotes, decimal mark, encoding
-          and header are found out; Parquet, Feather and Arrow files; JSON, an object a row, one a line or in a list.
+          and header are found out; Parquet, Feather and Arrow files; JSON, an object a row, one a line or in a list,
+          or an object of columns.
           Each may be packed (``.gz``, ``.bz2``, ``.xz``, ``.zip``, ``.zst``). A folder of such files, or a pattern of
           names such as ``"part-*.csv"``, is one table, and ``"-"`` the standard input. It needs pyarrow:
           ``pip install 'fastbp[data]'``;

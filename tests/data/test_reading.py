@@ -127,6 +127,12 @@ FOUND = {
         "',' separated, quote ', UTF-8, header",
         {"a": ["x, y", "z"], "b": ["1", "2"]},
     ),
+    "names in single quotes": ("'a'\t'b'\n1\t2\n", "tab separated, quote ', UTF-8, header", {"a": ["1"], "b": ["2"]}),
+    "spaces in all fields but names": (
+        "who,day,price\nX,Jan 1 2000,3.5\nY,Feb 1 2000,4.5\n",
+        "',' separated, UTF-8, header",
+        {"who": ["X", "Y"], "day": ["Jan 1 2000", "Feb 1 2000"], "price": ["3.5", "4.5"]},
+    ),
     "escaped quotes": (
         'a,b\n"x ""y"" \\"q\\", z",1\n"w",2\n',
         "',' separated, UTF-8, header",
@@ -320,6 +326,14 @@ def test_json_is_read_by_lines_and_by_records(read, as_lines):
     text = "\n".join(map(json.dumps, rows)) if as_lines else json.dumps(rows)
     table = read(text, "t.json")
     assert table.columns.to_pydict() == {"a": [1.0, 2.5, None], "b": ["x", None, "7"], "c": [None, True, None]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a": {"0": 1, "1": 2}, "b": {"0": "x", "1": null}}', '{"a": [1, 2],\n "b": ["x", null]}'],
+)
+def test_json_is_read_by_columns_as_pandas_writes_it(read, text):
+    assert read(text, "t.json").columns.to_pydict() == {"a": [1, 2], "b": ["x", None]}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ ORDERS = {
     "d/m/y": rf"^{_DAY}[-/]{_MONTH}[-/]{_YEAR}",
     "m.d.y": rf"^{_MONTH}\.{_DAY}\.{_YEAR}",
     "d month y": rf"^{_DAY}[-/. ]+{_NAME}[-/., ]+{_YEAR}",
-    "month d, y": rf"^{_NAME} +{_DAY}(?:st|nd|rd|th)?,? +(?P<year>\d{{4}})",
+    "month d, y": rf"^{_NAME}[- ]+{_DAY}(?:st|nd|rd|th)?,?[- ]+(?P<year>\d{{4}})",
 }
 _MONTHS = ["january", "february", "march", "april", "may", "june"]
 _MONTHS += ["july", "august", "september", "october", "november", "december"]

@@ -21,7 +21,7 @@ ONE_COLUMN = "\x01"  # parts no line
 MOST_ABOVE = 20  # lines that may stand above a table
 SCORED = 500  # rows
 _END = "\x02"
-_IN_QUOTES = re.compile(r"(?:^|[,;|\t ])'[^'\r\n]*'(?:[,;|\t ]|\r|$)", re.MULTILINE)
+_IN_QUOTES = re.compile(r"(?:^|[,;|\t ])'[^'\r\n]*'(?=[,;|\t ]|\r|$)", re.MULTILINE)
 _BLANKS = re.compile(rb'"[^"]*"|[ \t]+')
 
 
@@ -127,8 +127,8 @@ def find_layout(sample: str, cut: bool, options: ReadOptions) -> Layout:
     fitting = list(filter(_is_table, tried))
     if options.separator is not None:
         return (fitting or tried)[0]
-    if fitting:
-        return max(fitting, key=lambda layout: layout.values)  # the first of several
+    if fitting:  # the first of several
+        return max(fitting, key=lambda layout: (-len(layout.above), layout.values))
     ragged = [
         layout
         for layout in tried

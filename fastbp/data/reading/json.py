@@ -1,4 +1,4 @@
-"""Tables in JSON: an object a row, one a line or all in a list."""
+"""Tables in JSON: an object a row, one a line or all in a list; or an object of columns, as pandas writes it."""
 
 import json
 from typing import Any
@@ -6,21 +6,39 @@ from typing import Any
 from fastbp.data.reading.table import TableError, Trouble
 from fastbp.kernels.compile.forks import imports
 
-EXPECTED = "expected an object a row, one a line or all in a list"
+EXPECTED = "expected an object a row, one a line or all in a list, or an object of columns"
 Rows = list[dict[str, Any]]
 
 
 def read_json(text: str, name: str) -> Any:
-    """Read records or lines into a pyarrow.Table: a column for each key in the order in which they come.
+    """Read records, lines or columns into a pyarrow.Table: a column for each key in the order in which they come.
 
     A key that a row has not is a missing value. Where numbers, text and booleans are in one column, all become text.
     """
-    rows = _records(text, name) if text.lstrip().startswith("[") else _lines(text, name)
+    is_list = text.lstrip().startswith("[")
+    columns = None if is_list else _columns(text)
+    if columns is None:
+        rows = _records(text, name) if is_list else _lines(text, name)
+        columns = {key: [row.get(key) for row in rows] for key in dict.fromkeys(key for row in rows for key in row)}
     with imports:
         import pyarrow as pa
 
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return pa.table({key: _column([row.get(key) for row in rows]) for key in keys})
+    return pa.table({key: _column(values) for key, values in columns.items()})
+
+
+def _columns(text: str) -> dict[str, list[Any]] | None:
+    """Return the columns of a text that is one object: lists of one length, or objects with a key for each row."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):  # objects line by line, or nothing that can be read
+        return None
+    columns = list(found.values()) if isinstance(found, dict) else []
+    if columns and all(isinstance(column, list) for column in columns) and len(set(map(len, columns))) == 1:
+        return dict(found)
+    if columns and all(isinstance(column, dict) for column in columns):
+        keys = dict.fromkeys(key for column in columns for key in column)
+        return {name: [column.get(key) for key in keys] for name, column in found.items()}
+    return None
 
 
 def _records(text: str, name: str) -> Rows:

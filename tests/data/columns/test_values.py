@@ -156,7 +156,7 @@ DAYS = {
     "d/m/y": ["%d/%m/%Y", "%d-%m-%Y"],
     "m.d.y": ["%m.%d.%Y"],
     "d month y": ["%d-%b-%Y", "%d %B %Y"],
-    "month d, y": ["%b %d, %Y", "%B %d %Y"],
+    "month d, y": ["%b %d, %Y", "%B %d %Y", "%b-%d-%Y"],
 }
 CLOCKS = ["", " %H:%M", "T%H:%M:%S", " %H:%M:%S.%f", " %I:%M:%S %p"]
 TIMES = st.lists(st.datetimes(datetime(1000, 1, 1), datetime(2900, 1, 1)), min_size=1, max_size=5)
