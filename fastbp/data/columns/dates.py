@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.data.columns.column import Column
 from fastbp.data.columns.values import AMONG_NUMBERS, Array, Read, is_text, without
 
 if TYPE_CHECKING:
@@ -102,19 +103,23 @@ class FoundTimes:
     doubt: str = ""
 
 
-def find_times(texts: "pyarrow.Array") -> FoundTimes | None:
+def find_times(column: "pyarrow.Array | Column[pyarrow.Array]") -> FoundTimes | None:
     """Find how dates are written in a `plain` column of text; None if they are no dates."""
     import pyarrow.compute as pc
 
-    found = [TimeForm(order, zone) for order in ORDERS for zone in ("", "UTC")]
-    distinct = pc.unique(pc.drop_null(without(texts[:FEW], AMONG_NUMBERS)))
-    for size in (1, FEW, len(texts)):  # what is no date mostly shows at once
-        if size > FEW:
-            distinct = pc.unique(pc.drop_null(without(texts, AMONG_NUMBERS)))
-        some = distinct[:size]
-        found = [form for form in found if len(some) and _parse(some, form.order, zoned=bool(form.zone))[1].all()]
-        if not found:
-            return None
+    found, known = [TimeForm(order, zone) for order in ORDERS for zone in ("", "UTC")], 0
+    for block in Column.of(column):
+        distinct = pc.unique(pc.drop_null(without(block[:FEW], AMONG_NUMBERS)))
+        for size in (1, FEW, len(block)):  # what is no date mostly shows at once
+            if size > FEW:
+                distinct = pc.unique(pc.drop_null(without(block, AMONG_NUMBERS)))
+            some = distinct[:size]
+            found = [form for form in found if _parse(some, form.order, zoned=bool(form.zone))[1].all()]
+            if not found:
+                return None
+        known += len(distinct)
+    if not known:
+        return None
     doubt = ""
     if [form.order for form in found[:2]] == ["m/d/y", "d/m/y"]:
         doubt = "taken for month/day/year, though no number tells day and month apart"

@@ -12,8 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from fastbp.data.columns.features import KINDS, FeatureColumn, Outputs
 from fastbp.data.columns.options import meant
 from fastbp.data.columns.roles import Role, features_of
-from fastbp.data.columns.values import plain
-from fastbp.data.reading.table import Table, TableError, Trouble
+from fastbp.data.columns.values import column_of, plain
+from fastbp.data.reading.table import AnyTable, Table, TableError, Trouble
 
 if TYPE_CHECKING:
     import pyarrow
@@ -56,7 +56,7 @@ class Encoder:
     decimal: str = "."
 
     @classmethod
-    def fit(cls, table: Table, roles: Sequence[Role], rows: NDArray[np.intp] | None = None) -> Self:
+    def fit(cls, table: AnyTable, roles: Sequence[Role], rows: NDArray[np.intp] | None = None) -> Self:
         """Fit to the training rows of a table; without `rows` to all.
 
         Raises
@@ -72,9 +72,9 @@ class Encoder:
             )
         columns = []
         for role in chosen:
-            values = plain(table.columns.column(role.column))
+            column = column_of(table, role.column)
             kind = KINDS["category" if role.kind == "boolean" else role.kind]
-            columns.append(kind.fit(role, values if rows is None else values.take(rows)))
+            columns.append(kind.fit(role, column if rows is None else column.map(lambda values: values.take(rows))))
         return cls(tuple(columns), table.decimal)
 
     @cached_property

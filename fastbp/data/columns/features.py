@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.data.columns.column import Column
 from fastbp.data.columns.dates import DAY, TimeForm
 from fastbp.data.columns.forms import form_from
 from fastbp.data.columns.labels import LabelForm, has_labels
 from fastbp.data.columns.roles import MOST_ONE_HOT, Role
 from fastbp.data.columns.scale import Scale
+from fastbp.data.columns.survey import known_values, survey_labels
 from fastbp.data.columns.values import NumberForm, Read, is_numeric, is_text
 
 if TYPE_CHECKING:
@@ -63,11 +65,12 @@ class NumberColumn:
     has_missing: bool
 
     @classmethod
-    def fit(cls, role: Role, column: "pyarrow.Array") -> Self:
-        """Fit to a `plain` column of training rows."""
+    def fit(cls, role: Role, column: "Column[pyarrow.Array]") -> Self:
+        """Fit to a column of training rows."""
         assert isinstance(role.form, NumberForm)
-        read = role.form.read(column)
-        return cls(role.column, role.form, _scale(read.known), bool(read.missing.any()))
+        reads = column.map(role.form.read)
+        dtype, missing = _kind(reads)
+        return cls(role.column, role.form, Scale.fit(known_values(reads, dtype)), missing)
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -117,11 +120,11 @@ class CategoryColumn:
         object.__setattr__(self, "_place", {value: i for i, value in enumerate(self.values)})
 
     @classmethod
-    def fit(cls, role: Role, column: "pyarrow.Array") -> Self:
-        """Fit to a `plain` column of training rows."""
+    def fit(cls, role: Role, column: "Column[pyarrow.Array]") -> Self:
+        """Fit to a column of training rows."""
         assert isinstance(role.form, LabelForm)
-        labels = role.form.read(column)
-        return cls(role.column, role.form, role.form.in_order(labels.names), bool((labels.codes < 0).any()))
+        found = survey_labels(column.map(role.form.read))
+        return cls(role.column, role.form, role.form.in_order(found.names), found.missing > 0)
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -191,14 +194,15 @@ class TimeColumn:
     has_missing: bool
 
     @classmethod
-    def fit(cls, role: Role, column: "pyarrow.Array") -> Self:
-        """Fit to a `plain` column of training rows."""
+    def fit(cls, role: Role, column: "Column[pyarrow.Array]") -> Self:
+        """Fit to a column of training rows."""
         assert isinstance(role.form, TimeForm)
-        read = role.form.read(column)
-        known = read.known
-        cycles = tuple(name for name, part in CYCLES.items() if len(known) and np.ptp(part(known)) > 0)
-        scales = _scale(known / DAY), _scale((_months(known) // 12).astype(np.float64))
-        return cls(role.column, role.form, *scales, cycles, bool(read.missing.any()))
+        reads = column.map(role.form.read)
+        known = known_values(reads, np.dtype(np.int64))
+        cycles = tuple(name for name, part in CYCLES.items() if _varies(known.map(part)))
+        days = Scale.fit(known.map(lambda times: times / DAY))
+        years = Scale.fit(known.map(lambda times: (_months(times) // 12).astype(np.float64)))
+        return cls(role.column, role.form, days, years, cycles, _kind(reads)[1])
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -244,8 +248,16 @@ FeatureColumn = NumberColumn | CategoryColumn | TimeColumn
 KINDS: dict[str, type[FeatureColumn]] = {kind.kind: kind for kind in (NumberColumn, CategoryColumn, TimeColumn)}
 
 
-def _scale(values: Array) -> Scale:
-    return Scale.fit(values) if len(values) else Scale(0.0, 0.0)
+def _kind(reads: Column[Read]) -> tuple[np.dtype[Any], bool]:
+    """Return the dtype of all values, int64 where float64 would lose digits of one, and whether one is missing."""
+    kinds = [(read.values.dtype == np.int64, bool(read.missing.any())) for read in reads]
+    return np.dtype(np.int64 if any(whole for whole, _ in kinds) else np.float64), any(missing for _, missing in kinds)
+
+
+def _varies(values: Column[Array]) -> bool:
+    """Tell whether not all values are the same."""
+    ends = [end for block in values if len(block) for end in (block.min(), block.max())]
+    return bool(ends) and max(ends) > min(ends)
 
 
 def _filled(values: Array, read: Read) -> Array:

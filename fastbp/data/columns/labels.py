@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.data.columns.column import Column
 from fastbp.data.columns.values import (
     AMONG_NUMBERS,
     EXACT,
@@ -108,22 +109,30 @@ class LabelForm:
         return [text if no else number_name(v) for text, no, v in zip(stood, wrong, read.values.tolist(), strict=True)]
 
 
-def find_labels(column: "pyarrow.Array", decimal: str) -> LabelForm:
+def find_labels(column: "pyarrow.Array | Column[pyarrow.Array]", decimal: str) -> LabelForm:
     """Find what the labels of a `plain` column are. Codes such as "00501" are no numbers."""
     import pyarrow.compute as pc
 
+    column = Column.of(column)
     if not is_text(column.type):
         return LabelForm("boolean" if str(column.type) == "bool" else "number" if is_numeric(column.type) else "text")
-    distinct = pc.unique(pc.drop_null(column))
-    if len(distinct) <= MOST_SPELLINGS:
-        words = {word.lower() for word in distinct.to_pylist()}
+    distinct = column.map(lambda block: pc.unique(pc.drop_null(block)))
+    spellings: set[str] = set()
+    for block in distinct:
+        spellings.update(block[: MOST_SPELLINGS + 1].to_pylist())
+        if len(spellings) > MOST_SPELLINGS:
+            break
+    else:
+        words = {word.lower() for word in spellings}
         if any(words == set(pair) for pair in BOOLEANS):
             return LabelForm("boolean")
-    distinct = without(distinct, AMONG_NUMBERS)
-    numbers = pc.all(NumberForm(decimal).matches(distinct)).as_py()
-    if len(distinct) and numbers and not pc.any(pc.match_substring_regex(distinct, LEADING_ZERO)).as_py():
-        return LabelForm("number", decimal)
-    return LabelForm()
+    known, form = 0, NumberForm(decimal)
+    for block in distinct:
+        block = pc.drop_null(without(block, AMONG_NUMBERS))
+        known += len(block)
+        if not pc.all(form.matches(block), min_count=0).as_py() or pc.any(pc.match_substring_regex(block, LEADING_ZERO)).as_py():
+            return LabelForm()
+    return LabelForm("number", decimal) if known else LabelForm()
 
 
 def number_name(value: float | int) -> str:

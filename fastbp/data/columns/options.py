@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from fastbp.data.reading.table import Table, TableError, Trouble
+from fastbp.data.reading.table import AnyTable, TableError, Trouble
 
 # Options that may name the same column; any other two would have it be two things.
 TOGETHER = (
@@ -53,9 +53,9 @@ class ColumnOptions:
             if isinstance(getattr(self, name), str):
                 raise TypeError(f"ColumnOptions expects {name} to be a tuple of names, got {getattr(self, name)!r}")
 
-    def check(self, table: Table) -> None:
+    def check(self, table: AnyTable) -> None:
         """Raise a `TableError` that names every column that is not there, or would be two things."""
-        names = table.columns.column_names
+        names = table.column_names
         said = {f"--{field.name}": _names(getattr(self, field.name)) for field in fields(self)}
         troubles = [
             Trouble(option, f"names no column: {name!r}{meant(name, names)}")

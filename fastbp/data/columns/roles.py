@@ -1,6 +1,5 @@
 """The rules by which each column of a table becomes a feature, or is left out, with the reason in words."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,14 +7,26 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fastbp.data.columns.column import Column
 from fastbp.data.columns.dates import TimeForm, find_times
-from fastbp.data.columns.labels import LabelForm, Labels, find_labels, has_labels, labelled
+from fastbp.data.columns.labels import LabelForm, find_labels, has_labels, labelled
 from fastbp.data.columns.options import ColumnOptions
-from fastbp.data.columns.values import NumberForm, Read, find_numbers, is_numeric, is_text, plain
-from fastbp.data.reading.table import Table, TableError, Trouble
+from fastbp.data.columns.survey import (
+    MOST_LABELS,
+    Numbers,
+    count_distinct,
+    first_of,
+    known_values,
+    survey,
+    survey_labels,
+)
+from fastbp.data.columns.values import NumberForm, Read, column_of, find_numbers, is_numeric, is_text
+from fastbp.data.reading.table import AnyTable, TableError, Trouble
 
 if TYPE_CHECKING:
     import pyarrow
+
+    Arrays = Column[pyarrow.Array]
 
 Kind = Literal["number", "boolean", "category", "time", "left out", "target", "weight", "group"]
 FEATURES: tuple[Kind, ...] = ("number", "boolean", "category", "time")
@@ -52,7 +63,7 @@ class Role:
     values: int = 0
 
 
-def find_roles(table: Table, options: ColumnOptions | None = None) -> tuple[Role, ...]:
+def find_roles(table: AnyTable, options: ColumnOptions | None = None) -> tuple[Role, ...]:
     """Find what each column of a table is, in their order; with `features`, those come first, in the order given.
 
     Raises
@@ -65,16 +76,16 @@ def find_roles(table: Table, options: ColumnOptions | None = None) -> tuple[Role
     roles: list[Role] = []
     seen: dict[bytes, str] = {}
     troubles: list[Trouble] = []
-    for name in sorted(table.columns.column_names, key=lambda name: _place(name, options)):
+    for name in sorted(table.column_names, key=lambda name: _place(name, options)):
         role = _said(name, table, options)
         if role is None:
             try:
-                role, content = _judged(name, table, options)
+                role, digest = _judged(name, table, options)
             except TableError as error:
                 troubles += error.troubles
                 continue
             if role.kind in FEATURES:
-                same = seen.setdefault(_digest(content), name)
+                same = seen.setdefault(digest, name)
                 if same != name:
                     role = Role(name, "left out", f"the same values as column {same!r}", missing=role.missing)
         roles.append(role)
@@ -95,7 +106,7 @@ def _place(name: str, options: ColumnOptions) -> int:
     return options.features.index(name) if name in options.features else len(options.features)
 
 
-def _said(name: str, table: Table, options: ColumnOptions) -> Role | None:
+def _said(name: str, table: AnyTable, options: ColumnOptions) -> Role | None:
     """Return the role of a column that needs no rule."""
     if name in options.target:
         return Role(name, "target", "--target")
@@ -112,25 +123,25 @@ def _said(name: str, table: Table, options: ColumnOptions) -> Role | None:
     return None
 
 
-def _judged(name: str, table: Table, options: ColumnOptions) -> tuple[Role, Read | Labels | None]:
-    """Return the role by the rules, and what was read."""
+def _judged(name: str, table: AnyTable, options: ColumnOptions) -> tuple[Role, bytes]:
+    """Return the role by the rules, and what tells columns of different values apart."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    raw = table.columns.column(name)
+    raw = table.schema.field(name).type
     try:
-        column = plain(raw)
+        column = column_of(table, name)
+        known = any(block.null_count < len(block) for block in column)
     except (pa.ArrowInvalid, UnicodeError):
         raise TableError(table.name, [Trouble(f"column {name!r}", "should hold text in UTF-8", _drop(name))]) from None
     if name in options.categorical:
         return _category(name, table, column, "--categorical")
     if name in options.numeric:
         return _numeric(name, table, column)
-    if pa.types.is_null(column.type) or not len(pc.drop_null(column)):
-        return Role(name, "left out", "no value in any row", missing=len(column)), None
-    if is_text(column.type) and not pa.types.is_dictionary(raw.type):
+    if pa.types.is_null(column.type) or not known:
+        return Role(name, "left out", "no value in any row", missing=len(table)), b""
+    if is_text(column.type) and not pa.types.is_dictionary(raw):
         return _text(name, table, column)
-    if pa.types.is_dictionary(raw.type):
+    if pa.types.is_dictionary(raw):
         return _category(name, table, column, "categories in the file", must_repeat=True)
     if pa.types.is_boolean(column.type):
         return _category(name, table, column, "")
@@ -138,54 +149,53 @@ def _judged(name: str, table: Table, options: ColumnOptions) -> tuple[Role, Read
         zone = getattr(column.type, "tz", None) or ""
         return _time(name, column, TimeForm(zone=zone), f" of {zone}" if zone else "")
     if is_numeric(column.type):
-        return _number(name, NumberForm().read(column), NumberForm(table.decimal), "numbers")
-    return Role(name, "left out", f"{column.type} has no single values"), None
+        return _number(name, column.map(NumberForm().read), NumberForm(table.decimal), "numbers")
+    return Role(name, "left out", f"{column.type} has no single values"), b""
 
 
-def _text(name: str, table: Table, column: "pyarrow.Array") -> tuple[Role, Read | Labels | None]:
+def _text(name: str, table: AnyTable, column: "Arrays") -> tuple[Role, bytes]:
     """Judge text: numbers, dates, categories, or none of them."""
     found = find_numbers(column, table.decimal)
     if found.form is not None and found.readable == found.known and not found.doubt:
-        return _number(name, found.form.read(column), found.form, _written(found.form, table))
+        return _number(name, column.map(found.form.read), found.form, _written(found.form, table))
     times = find_times(column)
     if times is not None:
         how = f" written {times.form.order}" + f", {times.doubt}" * bool(times.doubt)
         return _time(name, column, times.form, how)
-    role, labels = _category(name, table, column, found.doubt, must_repeat=True)
+    role, digest = _category(name, table, column, found.doubt, must_repeat=True)
     if role.kind == "left out" and found.doubt:
-        return replace(role, why=f"{found.doubt}; {role.why}"), labels
+        return replace(role, why=f"{found.doubt}; {role.why}"), digest
     if role.kind == "left out" and 2 * found.readable > found.known and found.form is not None:
-        row = int(np.argmax(found.form.read(column).wrong))
-        example = f"{column[row].as_py()!r} in {table.where(row)}"
+        row, value, _ = first_of(column, lambda block: found.form.read(block).wrong)  # type: ignore[union-attr]
+        example = f"{value!r} in {table.where(row)}"
         why = f"text among numbers: {example}; --numeric {name} takes what is no number for missing"
-        return replace(role, why=why), labels
-    return role, labels
+        return replace(role, why=why), digest
+    return role, digest
 
 
-def _number(name: str, read: Read, form: NumberForm, how: str) -> tuple[Role, Read]:
-    known, missing = read.known, int(read.missing.sum())
-    if not len(known):
-        return Role(name, "left out", "no value in any row", missing=missing), read
+def _number(name: str, reads: Column[Read], form: NumberForm, how: str) -> tuple[Role, bytes]:
+    found = survey(reads)
+    low, high, missing = found.low, found.high, found.missing
+    if not found.known:
+        return Role(name, "left out", "no value in any row", missing=missing), found.digest
     if not missing:
-        low, high = known.min(), known.max()
         if low == high:
-            return Role(name, "left out", f"constant: {low:g}"), read
-        if len(known) > 1 and _counts_rows(name, known, float(low), float(high)):
+            return Role(name, "left out", f"constant: {low:g}"), found.digest
+        if found.known > 1 and _counts_rows(name, reads, found):
             return Role(name, "left out", "counts the rows" if low in (0, 1) else "id-like: whole numbers, all differ",
-                        form), read  # fmt: skip
-    return Role(name, "number", how, form, missing), read
+                        form), found.digest  # fmt: skip
+    return Role(name, "number", how, form, missing), found.digest
 
 
-def _counts_rows(name: str, values: np.ndarray, low: float, high: float) -> bool:
+def _counts_rows(name: str, reads: Column[Read], found: Numbers) -> bool:
     """Tell whether values are 0 or 1 and up, each once, or by its name a column of whole numbers that all differ."""
-    counting = low in (0, 1) and high - low == len(values) - 1
+    counting = found.low in (0, 1) and float(found.high) - float(found.low) == found.known - 1
     if not (counting or _ID_NAME.search(name) or _ID_IN_CAPITALS.search(name)):
         return False
-    with np.errstate(invalid="ignore"):
-        return bool((values == np.rint(values)).all()) and len(np.unique(values)) == len(values)
+    return found.whole and count_distinct(known_values(reads, found.dtype), found.known) == found.known
 
 
-def _numeric(name: str, table: Table, column: "pyarrow.Array") -> tuple[Role, Read]:
+def _numeric(name: str, table: AnyTable, column: "Arrays") -> tuple[Role, bytes]:
     """Read what a user calls numbers; text that is none counts as missing."""
     import pyarrow as pa
 
@@ -194,62 +204,54 @@ def _numeric(name: str, table: Table, column: "pyarrow.Array") -> tuple[Role, Re
         form = replace(find_numbers(column, table.decimal).form or form, lenient=True)
     elif not (is_numeric(column.type) or pa.types.is_boolean(column.type)):
         raise TableError(table.name, [Trouble("--numeric", f"names column {name!r}, which holds {column.type}")])
-    read = form.read(column)
-    if not len(read.known):
+    found = survey(column.map(form.read))
+    if not found.known:
         raise TableError(table.name, [Trouble("--numeric", f"names column {name!r}, which holds no number")])
-    lost = int(read.missing.sum()) - column.null_count
+    lost = found.missing - sum(block.null_count for block in column)
     how = f"--numeric: {lost} values that are no numbers count as missing" if lost and form.lenient else "--numeric"
-    return Role(name, "number", how, form, int(read.missing.sum())), read
+    return Role(name, "number", how, form, found.missing), found.digest
 
 
-def _time(name: str, column: "pyarrow.Array", form: TimeForm, how: str) -> tuple[Role, Read | None]:
-    read = form.read(column)
-    known, missing = read.known, int(read.missing.sum())
-    low, high = known.min(), known.max()
-    if low == high and not missing:
-        return Role(name, "left out", f"constant: {_written_time(low)}"), None
+def _time(name: str, column: "Arrays", form: TimeForm, how: str) -> tuple[Role, bytes]:
+    found = survey(column.map(form.read))
+    low, high = found.low, found.high
+    if low == high and not found.missing:
+        return Role(name, "left out", f"constant: {_written_time(low)}"), b""
     why = f"times{how}, from {_written_time(low)} to {_written_time(high)}"
-    return Role(name, "time", why, form, missing), read
+    return Role(name, "time", why, form, found.missing), found.digest
 
 
 def _category(
-    name: str, table: Table, column: "pyarrow.Array", why: str, *, must_repeat: bool = False
-) -> tuple[Role, Labels | None]:
+    name: str, table: AnyTable, column: "Arrays", why: str, *, must_repeat: bool = False
+) -> tuple[Role, bytes]:
     """Judge labels; those of text should stand on several rows each."""
     if not has_labels(column.type):
         raise TableError(table.name, [Trouble("--categorical", f"names column {name!r}, which holds {column.type}")])
     form = find_labels(column, table.decimal)
-    labels = form.read(column)
-    values, missing = len(labels.names), int((labels.codes < 0).sum())
-    known = len(column) - missing
+    found = survey_labels(column.map(form.read))
+    values, missing, known = len(found.names), found.missing, found.known
     if values == 0:
-        return Role(name, "left out", "no value in any row", missing=missing), None
+        return Role(name, "left out", "no value in any row", missing=missing), b""
     if values == 1 and not missing:
-        return Role(name, "left out", f"constant: {labelled(labels.stood)}"), None
+        return Role(name, "left out", f"constant: {labelled(found.stood)}"), b""
+    if found.too_many:
+        if not must_repeat:
+            what = f"names column {name!r}, of more than {MOST_LABELS} values; a table in memory may have them"
+            raise TableError(table.name, [Trouble("--categorical", what)])
+        why = f"text of more than {MOST_LABELS} values, such as {labelled(found.stood, 1)}"
+        return Role(name, "left out", why, missing=missing), b""
     if must_repeat and values == known:
-        return Role(name, "left out", f"id-like: all values differ, such as {labelled(labels.stood, 1)}",
-                    missing=missing), None  # fmt: skip
+        return Role(name, "left out", f"id-like: all values differ, such as {labelled(found.stood, 1)}",
+                    missing=missing), b""  # fmt: skip
     if must_repeat and known < values * (ROWS_OF_FEW if values <= MOST_ONE_HOT else ROWS_OF_MANY):
-        why = f"text of {values} values in {known} rows, such as {labelled(labels.stood[:1])}; --categorical {name}"
-        return Role(name, "left out", f"{why} takes it", missing=missing), None
+        why = f"text of {values} values in {known} rows, such as {labelled(found.stood[:1])}; --categorical {name}"
+        return Role(name, "left out", f"{why} takes it", missing=missing), b""
     kind: Kind = "boolean" if form.words == "boolean" else "category"
-    told = f"{labelled(labels.stood)}" if values <= MOST_ONE_HOT else f"{values} values"
-    return Role(name, kind, f"{why}: {told}" if why else told, form, missing, values), labels
+    told = f"{labelled(found.stood)}" if values <= MOST_ONE_HOT else f"{values} values"
+    return Role(name, kind, f"{why}: {told}" if why else told, form, missing, values), found.digest
 
 
-def _digest(content: Read | Labels | None) -> bytes:
-    """Return what tells columns of different values apart."""
-    digest = hashlib.blake2b()
-    if isinstance(content, Read):
-        digest.update(np.packbits(content.missing).tobytes())
-        digest.update(np.where(content.missing, 0, content.values).tobytes())
-    elif content is not None:
-        digest.update(repr(content.names).encode("utf-8", "surrogatepass"))
-        digest.update(content.codes.tobytes())
-    return digest.digest()
-
-
-def _written(form: NumberForm, table: Table) -> str:
+def _written(form: NumberForm, table: AnyTable) -> str:
     mark = f", {form.thousands!r} between thousands" if form.thousands else ""
     return f"numbers{mark}" + f", {form.decimal!r} before decimals" * (form.decimal != table.decimal)
 

@@ -7,6 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.data.columns.column import Column
+from fastbp.data.columns.survey import at_ranks
+
 Array = NDArray[Any]
 _MOST = float(np.finfo(np.float64).max)
 _INT64 = np.iinfo(np.int64)
@@ -35,24 +38,29 @@ class Scale:
     spread: float
 
     @classmethod
-    def fit(cls, values: Array) -> Self:
+    def fit(cls, values: Array | Column[Array]) -> Self:
         """Find center and spread of numbers, of those that are finite.
 
-        values : (rows,) of float64 or int64
+        values : (rows,) of float64 or int64, or the blocks of a column, all of one of these
         """
-        if values.dtype == np.int64:
-            center: int | float = int(np.partition(values, (len(values) - 1) // 2)[(len(values) - 1) // 2])
-        else:
-            values = values[np.isfinite(values)]
-            if not len(values):
-                return cls(0.0, 0.0)
-            center = _quantiles(values, [0.5])[0]
-        distances = _difference(values, center)
-        distances = np.clip(distances, -_MOST, _MOST)
-        low, high = _quantiles(distances, [0.25, 0.75])
+        column = values if isinstance(values, Column) else Column([values])
+        whole = all(block.dtype == np.int64 for block in column)
+        if not whole:
+            column = column.map(lambda block: block[np.isfinite(block)])
+        count = sum(map(len, column))
+        if not count:
+            return cls(0.0, 0.0)
+        places = np.array([0.0, 0.25, 0.5, 0.75, 1.0]) * (count - 1)
+        first = places.astype(np.int64)
+        # What stands at these places, and behind each: quantiles lie in between
+        few = at_ranks(column, count, [*first.tolist(), *np.minimum(first + 1, count - 1).tolist()]).reshape(2, 5)
+        behind = places - first
+        center: int | float = int(few[0, 2]) if whole else _between(few[:, 2], behind[2])
+        distances = np.clip(_difference(few, center), -_MOST, _MOST)
+        low, high = (_between(distances[:, i], behind[i]) for i in (1, 3))
         spread = min(high - low, _MOST)
         if spread == 0:
-            least, largest = float(distances.min()), float(distances.max())
+            least, largest = float(distances[0, 0]), float(distances[0, 4])
             # half of each first, since the difference might overflow; 0 of the two smallest numbers would be no spread
             spread = largest / 2 - least / 2 or largest - least
         return cls(center, spread)
@@ -91,7 +99,7 @@ def _difference(values: Array, center: float | int) -> NDArray[np.float64]:
     return np.where(np.abs(about) < 2.0**62, exact.astype(np.float64), about)
 
 
-def _quantiles(values: NDArray[np.float64], where: list[float]) -> list[float]:
-    """Return quantiles of finite numbers, interpolated as NumPy does, of huge ones too."""
-    shrink = 0.25 if np.abs(values).max() > _MOST / 4 else 1.0
-    return [float(q) / shrink for q in np.quantile(values * shrink, where)]
+def _between(pair: NDArray[np.float64], part: float) -> float:
+    """Return what is this part of the way from one finite number to the next, as NumPy interpolates; of huge ones too."""
+    shrink = 0.25 if np.abs(pair).max() > _MOST / 4 else 1.0
+    return float(np.quantile(pair * shrink, part)) / shrink

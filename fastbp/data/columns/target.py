@@ -1,20 +1,31 @@
 """What is predicted: classes or quantities, by stated rules, and which rows have an answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.data.columns.column import Column
 from fastbp.data.columns.forms import form_from
 from fastbp.data.columns.labels import LabelForm, find_labels, has_labels, labelled
 from fastbp.data.columns.options import meant
-from fastbp.data.columns.values import NumberForm, find_numbers, is_numeric, is_text, plain
-from fastbp.data.reading.table import Table, TableError, Trouble
+from fastbp.data.columns.survey import (
+    MOST_LABELS,
+    count_distinct,
+    first_of,
+    known_values,
+    survey,
+    survey_labels,
+)
+from fastbp.data.columns.values import NumberForm, Read, column_of, find_numbers, is_numeric, is_text, plain
+from fastbp.data.reading.table import AnyTable, Table, TableError, Trouble
 
 if TYPE_CHECKING:
     import pyarrow
+
+    Arrays = Column[pyarrow.Array]
 
 Task = Literal["classification", "regression"]
 
@@ -91,7 +102,8 @@ class Target:
                 y = np.where(read.missing, np.nan, read.values.astype(np.float64))
                 wrong = read.wrong | np.isinf(y)
                 if wrong.any():
-                    troubles.append(_no_number(name, table, column, wrong))
+                    row = int(np.argmax(wrong))
+                    troubles.append(_no_number(name, table, row, column[row].as_py(), int(wrong.sum())))
             found.append(y)
         if troubles:
             raise TableError(table.name, troubles)
@@ -142,7 +154,7 @@ class Target:
         return codes, [stood for name, stood in zip(labels.names, labels.stood, strict=True) if name not in place]
 
 
-def find_target(table: Table, columns: Sequence[str], task: str | None = None) -> Target:
+def find_target(table: AnyTable, columns: Sequence[str], task: str | None = None) -> Target:
     """Find whether columns hold classes or quantities, if `task` does not say it.
 
     Raises
@@ -177,14 +189,14 @@ def find_target(table: Table, columns: Sequence[str], task: str | None = None) -
     why = "; ".join(f"{target.columns[0]}: {target.why}" for target in found)
     forms = tuple(form for target in found for form in target.forms)
     target = Target(tuple(columns), "regression", why, forms, decimal=table.decimal)
-    missing = len(table) - len(target.read(table).rows)
+    missing = len(table) - sum(len(target.read(block).rows) for block in table.blocks(columns))
     if missing == len(table):
         raise TableError(table.name, [Trouble("targets", "have no row in which none is missing")])
     return replace(target, missing=missing)
 
 
-def _find_one(name: str, table: Table, task: str | None) -> Target:
-    column = plain(table.columns.column(name))
+def _find_one(name: str, table: AnyTable, task: str | None) -> Target:
+    column = column_of(table, name)
     where = f"target {name!r}"
     if not (has_labels(column.type) or is_numeric(column.type)):
         raise TableError(table.name, [Trouble(where, f"holds {column.type}, neither classes nor quantities")])
@@ -194,9 +206,11 @@ def _find_one(name: str, table: Table, task: str | None) -> Target:
     if task is None:
         _refuse_no_classes(name, table, column)
     form = find_labels(column, table.decimal)
-    labels = form.read(column)
+    labels = survey_labels(column.map(form.read))
+    if labels.too_many:
+        raise TableError(table.name, [Trouble(where, f"holds no classes: more than {MOST_LABELS} values")])
     _check_several(where, table, len(labels.names), labelled(labels.stood, 1))
-    missing = int((labels.codes < 0).sum())
+    missing = labels.missing
     if task is None and len(labels.names) == len(table) - missing > 2:
         what = f"holds no classes: its {len(labels.names)} values all differ, such as {labelled(labels.stood, 1)}"
         raise TableError(table.name, [Trouble(where, what, "--task classification")])
@@ -208,23 +222,20 @@ def _find_one(name: str, table: Table, task: str | None) -> Target:
     return Target((name,), "classification", why, (form,), classes, names, missing, table.decimal)
 
 
-def _quantity(name: str, table: Table, column: "pyarrow.Array", why: str) -> Target:
+def _quantity(name: str, table: AnyTable, column: "Arrays", why: str) -> Target:
     form = NumberForm(table.decimal)
     if is_text(column.type):
         form = find_numbers(column, table.decimal).form or form
     elif not (is_numeric(column.type) or str(column.type) == "bool"):
         raise TableError(table.name, [Trouble(f"target {name!r}", f"holds {column.type}, no numbers")])
-    read = form.read(column)
-    wrong = read.wrong | (~read.missing & np.isinf(read.values))
-    if wrong.any():
-        raise TableError(table.name, [_no_number(name, table, column, wrong)])
-    known = read.known
-    values = 2 if len(known) and known.min() < known.max() else len(known[:1])
-    _check_several(f"target {name!r}", table, values, f"{known[0]:g}" if len(known) else "")
-    return Target((name,), "regression", why, (form,), missing=int(read.missing.sum()), decimal=table.decimal)
+    _check_numbers(name, table, column, lambda block: _no_quantity(form.read(block)))
+    found = survey(column.map(form.read))
+    values = 2 if found.known and found.low < found.high else min(found.known, 1)
+    _check_several(f"target {name!r}", table, values, f"{found.low:g}" if found.known else "")
+    return Target((name,), "regression", why, (form,), missing=found.missing, decimal=table.decimal)
 
 
-def _why_quantity(column: "pyarrow.Array", table: Table) -> str:
+def _why_quantity(column: "Arrays", table: AnyTable) -> str:
     """Say why numbers are a quantity; "" if they are classes, or no numbers."""
     form = NumberForm(table.decimal)
     if is_text(column.type):
@@ -234,53 +245,72 @@ def _why_quantity(column: "pyarrow.Array", table: Table) -> str:
         form = numbers.form
     elif not is_numeric(column.type):
         return ""
-    known = form.read(column).known
-    if not len(known):
+    reads = column.map(form.read)
+    found = survey(reads)
+    if not found.known:
         return ""
-    with np.errstate(invalid="ignore"):
-        if (known != np.rint(known)).any():
-            return "numbers with fractions"
-    values = np.unique(known)
-    spread = float(values[-1]) - float(values[0])
-    if len(values) <= 2:
+    if not found.whole:
+        return "numbers with fractions"
+    values = count_distinct(known_values(reads, found.dtype), found.known)
+    if values <= 2:
         return ""
-    if len(values) > MOST_CLASSES:
-        return f"{len(values)} whole numbers, more than {MOST_CLASSES}"
-    if spread >= LARGEST_RANGE:
-        return f"whole numbers from {values[0]:g} to {values[-1]:g}, far apart"
-    if len(known) < ROWS_OF_CLASS * len(values):
-        return f"{len(values)} whole numbers in {len(known)} rows"
+    if values > MOST_CLASSES:
+        return f"{values} whole numbers, more than {MOST_CLASSES}"
+    if float(found.high) - float(found.low) >= LARGEST_RANGE:
+        return f"whole numbers from {found.low:g} to {found.high:g}, far apart"
+    if found.known < ROWS_OF_CLASS * values:
+        return f"{values} whole numbers in {found.known} rows"
     return ""
 
 
-def _refuse_no_classes(name: str, table: Table, column: "pyarrow.Array") -> None:
+def _refuse_no_classes(name: str, table: AnyTable, column: "Arrays") -> None:
     """Refuse times, many numbers with text among them, and numbers that may be written in two ways."""
-    import pyarrow.compute as pc
-
     if str(column.type).startswith(("timestamp", "date")):
         trouble = Trouble(f"target {name!r}", f"holds {column.type}, no quantity", "--task classification")
         raise TableError(table.name, [trouble])
     if not is_text(column.type):
         return
     numbers = find_numbers(column, table.decimal)
-    many = pc.count_distinct(column).as_py() > MOST_CLASSES
-    if not many or numbers.form is None:
+    if numbers.form is None or not _has_many(column):
         return
+    form = numbers.form
     if numbers.readable < numbers.known < 2 * numbers.readable:
-        wrong = numbers.form.read(column).wrong
-        raise TableError(table.name, [_no_number(name, table, column, wrong)])
-    if numbers.readable == numbers.known and numbers.form.thousands:
+        _check_numbers(name, table, column, lambda block: form.read(block).wrong)
+    if numbers.readable == numbers.known and form.thousands:
         raise TableError(table.name, [Trouble(f"target {name!r}", numbers.doubt, "--task regression or --decimal ,")])
 
 
-def _no_number(name: str, table: Table, column: "pyarrow.Array", wrong: NDArray[np.bool_]) -> Trouble:
-    first = int(np.argmax(wrong))
-    value, more = column[first].as_py(), int(wrong.sum()) - 1
-    told = f"should hold finite numbers, got {value!r} in {table.where(first)}" + f" and {more} more" * (more > 0)
+def _has_many(column: "Arrays") -> bool:
+    """Tell whether a column has more values than whole numbers that are classes."""
+    import pyarrow.compute as pc
+
+    found: set[str] = set()
+    for block in column:
+        found.update(pc.unique(pc.drop_null(block))[: MOST_CLASSES + 1].to_pylist())
+        if len(found) > MOST_CLASSES:
+            return True
+    return False
+
+
+def _no_quantity(read: Read) -> NDArray[np.bool_]:
+    return read.wrong | (~read.missing & np.isinf(read.values))
+
+
+def _check_numbers(
+    name: str, table: AnyTable, column: "Arrays", wrong: Callable[[Any], NDArray[np.bool_]]
+) -> None:
+    """Raise the error of the first row that is wrong, if there is one."""
+    row, value, count = first_of(column, wrong)
+    if count:
+        raise TableError(table.name, [_no_number(name, table, row, value, count)])
+
+
+def _no_number(name: str, table: AnyTable, row: int, value: Any, count: int) -> Trouble:
+    told = f"should hold finite numbers, got {value!r} in {table.where(row)}" + f" and {count - 1} more" * (count > 1)
     return Trouble(f"target {name!r}", told, f"--missing {value}" if isinstance(value, str) else "")
 
 
-def _check_several(where: str, table: Table, values: int, only: str) -> None:
+def _check_several(where: str, table: AnyTable, values: int, only: str) -> None:
     if values == 0:
         raise TableError(table.name, [Trouble(where, "has no value in any row")])
     if values == 1:
@@ -291,6 +321,6 @@ def _are_numbers(target: Target) -> bool:
     return all(isinstance(form, LabelForm) and form.words == "number" for form in target.forms)
 
 
-def _not_there(columns: Sequence[str], table: Table) -> list[Trouble]:
-    names = table.columns.column_names
+def _not_there(columns: Sequence[str], table: AnyTable) -> list[Trouble]:
+    names = table.column_names
     return [Trouble("", f"has no column {name!r}{meant(name, names)}") for name in columns if name not in names]

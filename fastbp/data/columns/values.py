@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.data.columns.column import Column
+from fastbp.data.reading.table import AnyTable, Table
 from fastbp.kernels.compile.forks import imports
 
 if TYPE_CHECKING:
@@ -144,29 +146,32 @@ class FoundNumbers:
     doubt: str = ""
 
 
-def find_numbers(texts: "pyarrow.Array", decimal: str) -> FoundNumbers:
+def find_numbers(column: "pyarrow.Array | Column[pyarrow.Array]", decimal: str) -> FoundNumbers:
     """Find how numbers are written in a `plain` column of text of a file with this decimal mark.
 
     Marks between thousands are taken for such where nothing else can be meant: see `_is_sure`.
     """
     import pyarrow.compute as pc
 
-    texts = pc.drop_null(without(texts, AMONG_NUMBERS))
-    known, best = len(texts), FoundNumbers(None, 0, len(texts))
+    texts = Column.of(column).map(lambda block: pc.drop_null(without(block, AMONG_NUMBERS)))
+    known, marks = 0, set[str]()
+    for block in texts:
+        known += len(block)
+        marks |= {m for m in THOUSANDS if m not in marks and m != decimal and _any(pc.match_substring(block, m))}
+    best = FoundNumbers(None, 0, known)
     if not known:
         return best
     other = other_mark(decimal)
-    marks = [m for m in THOUSANDS if m != decimal and pc.any(pc.match_substring(texts, m)).as_py()]
-    forms = [NumberForm(decimal), *(NumberForm(decimal, mark) for mark in marks)]
+    forms = [NumberForm(decimal), *(NumberForm(decimal, mark) for mark in THOUSANDS if mark in marks)]
     forms += [NumberForm(other)] if other in marks else []
     for form in forms:
-        readable = pc.sum(form.matches(texts)).as_py()
+        readable = sum(pc.sum(form.matches(block)).as_py() or 0 for block in texts)
         if readable == known:
             doubt = ""
-            if pc.any(pc.match_substring_regex(texts, LEADING_ZERO)).as_py():
+            if any(_any(pc.match_substring_regex(block, LEADING_ZERO)) for block in texts):
                 doubt = "codes with leading zeros"
             elif form.thousands == "," and not _is_sure(form, texts):
-                example = texts.filter(form.grouped(texts))[0].as_py()
+                example = next(found[0] for block in texts if len(found := block.filter(form.grouped(block)))).as_py()
                 doubt = f"{example!r} may have a mark of thousands or of decimals, and nothing tells which"
             return FoundNumbers(form, readable, known, doubt)
         if readable > best.readable:
@@ -174,19 +179,24 @@ def find_numbers(texts: "pyarrow.Array", decimal: str) -> FoundNumbers:
     return best
 
 
-def _is_sure(form: NumberForm, texts: "pyarrow.Array") -> bool:
+def _is_sure(form: NumberForm, texts: "Column[pyarrow.Array]") -> bool:
     """Tell whether commas of numbers such as "1,234" stand between thousands: each group has three digits here.
 
     A number of two marks shows it, and whole numbers below 1000 do, unless a larger one has no mark.
     """
     import pyarrow.compute as pc
 
-    grouped = form.grouped(texts)
-    if pc.any(pc.match_substring_regex(texts, r",\d{3}[,.]")).as_py():
+    if any(_any(pc.match_substring_regex(block, r",\d{3}[,.]")) for block in texts):
         return True
-    rest = texts.filter(pc.invert(grouped))
-    small = pc.match_substring_regex(rest, r"^[+-]?\d{1,3}(?:\.\d*)?$")
-    return len(rest) > 0 and bool(pc.all(small).as_py())
+    rest = texts.map(lambda block: block.filter(pc.invert(form.grouped(block))))
+    small = [pc.all(pc.match_substring_regex(block, r"^[+-]?\d{1,3}(?:\.\d*)?$")).as_py() for block in rest if len(block)]
+    return len(small) > 0 and all(small)
+
+
+def _any(found: "pyarrow.Array") -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(found).as_py())
 
 
 def other_mark(mark: str) -> str:
@@ -215,6 +225,17 @@ def plain(column: Any) -> "pyarrow.Array":
     if not is_text(column.type):
         return column
     return without(pc.utf8_trim_whitespace(column.cast(pa.large_string())), MISSING)
+
+
+def column_of(table: AnyTable, name: str) -> "Column[pyarrow.Array]":
+    """Return a column of a `Table`, or of one that is larger than memory, as `plain` has it."""
+    if isinstance(table, Table):
+        block = plain(table.columns.column(name))
+        return Column([block], block.type)
+    import pyarrow as pa
+
+    kind = plain(pa.chunked_array([], table.schema.field(name).type)).type
+    return Column(lambda: (plain(block.columns.column(name)) for block in table.blocks([name])), kind)
 
 
 def without(texts: "pyarrow.Array", marks: tuple[str, ...]) -> "pyarrow.Array":

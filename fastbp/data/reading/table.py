@@ -3,9 +3,9 @@
 Readers do not decide what a column means, and what makes features of columns opens no file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,20 @@ class Table:
         """The names of the columns, but for those of the index."""
         return [name for name in self.columns.column_names if name not in self.index]
 
+    @property
+    def column_names(self) -> list[str]:
+        """The names of all columns."""
+        return list(self.columns.column_names)
+
+    @property
+    def schema(self) -> "pyarrow.Schema":
+        """Names and types of all columns."""
+        return self.columns.schema
+
+    def blocks(self, columns: Sequence[str] | None = None) -> "Iterator[Table]":
+        """Yield all rows, block by block: there is one."""
+        yield self
+
     def __len__(self) -> int:
         return int(self.columns.num_rows)
 
@@ -133,6 +147,50 @@ class Table:
         row = row if self.rows is None else int(self.rows[row])
         line = "" if self.first_line is None else f" (line {self.first_line + row})"
         return f"row {row + 1}{line}"
+
+
+class AnyTable(Protocol):
+    """What rules need of a table: one in memory, or one that is read a block at a time."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+
+    @property
+    def read_as(self) -> str:
+        """What was found out."""
+
+    @property
+    def decimal(self) -> str:
+        """The decimal mark."""
+
+    @property
+    def index(self) -> tuple[str, ...]:
+        """Columns that number the rows."""
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of all columns."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns, but for those of the index."""
+
+    @property
+    def schema(self) -> "pyarrow.Schema":
+        """Names and types of all columns."""
+
+    @property
+    def options(self) -> ReadOptions:
+        """How other text of the same table is to be read where it does not tell by itself."""
+
+    def __len__(self) -> int: ...
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Table]:
+        """Yield all rows, block by block, of all columns or of some."""
+
+    def where(self, row: int) -> str:
+        """Say where a row is, counted from 0 here and from 1 there."""
 
 
 @dataclass(frozen=True)
