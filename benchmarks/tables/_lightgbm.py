@@ -1,0 +1,17 @@
+"""LightGBM as it comes."""
+
+import lightgbm
+
+from benchmarks.tables.data import Split
+from benchmarks.tables.methods import Predict, predictor
+
+VERSION = lightgbm.__version__
+
+
+def fit(split: Split, seed: int, threads: int) -> Predict:
+    """Fit `LGBMClassifier` or `LGBMRegressor`."""
+    kind = lightgbm.LGBMClassifier if split.classes else lightgbm.LGBMRegressor
+    return predictor(kind(random_state=seed, n_jobs=threads, verbose=-1).fit(split.x_train, split.y_train))
+
+
+METHODS = {"LightGBM": fit}
