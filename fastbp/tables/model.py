@@ -16,11 +16,11 @@ from fastbp.data.reading.frames import is_frame, read_frame
 from fastbp.data.reading.table import FOUND, ReadOptions, Table
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
+from fastbp.tables.limits import Limits
 
 __all__ = ["TableModel", "class_probabilities"]
 
 Array = NDArray[Any]
-ENTRIES = ("table", "target_scaler", "reading")  # of a network's metadata that are a table model's
 
 
 class TableModel(Guarded):
@@ -39,10 +39,12 @@ class TableModel(Guarded):
         Of quantities, which the network's outputs were scaled by.
     reading : ReadOptions, optional
         How text of the same table is read where it does not tell.
+    limits : Limits, optional
+        Of quantities, which answers are moved into.
 
     Attributes
     ----------
-    network, encoder, target, scaler, reading
+    network, encoder, target, scaler, reading, limits
         Those.
 
     Raises
@@ -85,6 +87,7 @@ class TableModel(Guarded):
     target: Final[Target]
     scaler: Final[Scaler | None]
     reading: Final[ReadOptions]
+    limits: Final[Limits | None]
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class TableModel(Guarded):
         target: Target,
         scaler: Scaler | None = None,
         reading: ReadOptions = FOUND,
+        limits: Limits | None = None,
     ) -> None:
         features, outputs = len(encoder.feature_names), len(target.classes) or len(target.columns)
         if network.in_features != features:
@@ -102,8 +106,10 @@ class TableModel(Guarded):
             raise ValueError(f"{network.out_features} outputs of the network for {outputs} {what}")
         if scaler is not None and (target.classes or scaler.shift.shape not in ((), (outputs,))):
             raise ValueError(f"a scaler of {scaler.shift.size} quantities for {outputs} outputs")
+        if limits is not None and (target.classes or limits.low.shape != (outputs,)):
+            raise ValueError(f"limits of {limits.low.size} quantities for {outputs} outputs")
         self.network, self.encoder, self.target = network, encoder, target
-        self.scaler, self.reading = scaler, reading
+        self.scaler, self.reading, self.limits = scaler, reading, limits
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TableModel":
@@ -128,20 +134,22 @@ class TableModel(Guarded):
     def of_network(cls, network: Sequential) -> "TableModel":
         """Make the model that a network's metadata describes, as `to_dict` does."""
         meta = network.metadata
-        scaler = meta.get("target_scaler")
+        scaler, limits = meta.get("target_scaler"), meta.get("target_limits")
         return cls(
             network,
             Encoder.from_dict(meta["table"]["encoder"]),
             Target.from_dict(meta["table"]["target"]),
             None if scaler is None else Scaler.from_dict(scaler),
             ReadOptions(**meta.get("reading", {})),
+            None if limits is None else Limits.from_dict(limits),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON of all but the network."""
         table = {"encoder": self.encoder.to_dict(), "target": self.target.to_dict()}
         scaler = None if self.scaler is None else self.scaler.to_dict()
-        return {"table": table, "target_scaler": scaler, "reading": self.reading.given()}
+        found = {"table": table, "target_scaler": scaler, "reading": self.reading.given()}
+        return found if self.limits is None else found | {"target_limits": self.limits.to_dict()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as safetensors: the network's parameters, and the rest as JSON in the header."""
@@ -191,9 +199,8 @@ class TableModel(Guarded):
 
     def quantities(self, z: Array) -> NDArray[np.float64]:
         """Return the network's outputs as quantities in their units, (rows, targets)."""
-        if self.scaler is None:
-            return z.astype(np.float64)
-        return np.asarray(z * self.scaler.scale + self.scaler.shift)
+        values = z.astype(np.float64) if self.scaler is None else z * self.scaler.scale + self.scaler.shift
+        return np.asarray(values) if self.limits is None else self.limits.apply(values)
 
     def _outputs(self, table: Any) -> Array:
         rows = self.read(table)

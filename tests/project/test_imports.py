@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # A room may import the rooms of the rows below its own; inside a room, modules import each other in no circle. A new
 # room gets its place here.
 ROWS = [
-    ["__main__", "app", "sklearn", "torch"],
+    ["__main__", "app", "sklearn", "tabular", "torch"],
     ["bench"],
     ["__init__"],
     ["tables"],
@@ -42,6 +42,7 @@ ALLOWED = {
     "train.notebook": BASE | {"IPython"},  # imported in a notebook alone, which has it
     "train.find_lr": BASE | {"matplotlib"},
     "sklearn": BASE | {"sklearn", "scipy", "joblib"},
+    "tabular": BASE | {"sklearn", "joblib", "pyarrow"},
     "torch": BASE | {"torch"},
     "nn.in_torch": BASE | {"torch"},
     "nn.torch_modules": BASE | {"torch"},

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastbp.data.columns.column import Column
+from fastbp.data.columns.encoding import USUAL, Encoding
 from fastbp.data.columns.features import KINDS, FeatureColumn, Outputs
 from fastbp.data.columns.options import meant
 from fastbp.data.columns.roles import Role, features_of
+from fastbp.data.columns.scale import Scale
 from fastbp.data.columns.values import column_of, plain
 from fastbp.data.reading.table import AnyTable, Table, TableError, Trouble
 
@@ -34,6 +37,8 @@ class Encoder:
     columns : tuple of NumberColumn, CategoryColumn, TimeColumn
     decimal : {".", ","}
         The decimal mark of the table that it was fitted to.
+    flag_scales : tuple of Scale
+        Of each feature of a fixed size, where those are scaled as well; else there are none.
 
     Examples
     --------
@@ -54,9 +59,12 @@ class Encoder:
 
     columns: tuple[FeatureColumn, ...]
     decimal: str = "."
+    flag_scales: tuple[Scale, ...] = ()
 
     @classmethod
-    def fit(cls, table: AnyTable, roles: Sequence[Role], rows: NDArray[np.intp] | None = None) -> Self:
+    def fit(
+        cls, table: AnyTable, roles: Sequence[Role], rows: NDArray[np.intp] | None = None, encoding: Encoding = USUAL
+    ) -> Self:
         """Fit to the training rows of a table; without `rows` to all.
 
         Raises
@@ -70,12 +78,15 @@ class Encoder:
             raise TableError(
                 table.name, [Trouble("", "has no feature to learn from" if not chosen else "has no rows"), *why]
             )
-        columns = []
+        columns, scales = [], []
         for role in chosen:
-            column = column_of(table, role.column)
-            kind = KINDS["category" if role.kind == "boolean" else role.kind]
-            columns.append(kind.fit(role, column if rows is None else column.map(lambda values: values.take(rows))))
-        return cls(tuple(columns), table.decimal)
+            values = column_of(table, role.column)
+            values = values if rows is None else values.map(lambda block: block.take(rows))
+            column = KINDS["category" if role.kind == "boolean" else role.kind].fit(role, values, encoding)
+            columns.append(column)
+            if encoding.scaled_flags:
+                scales += _flag_scales(column, values)
+        return cls(tuple(columns), table.decimal, tuple(scales))
 
     @cached_property
     def _outputs(self) -> list[Outputs]:
@@ -143,7 +154,7 @@ class Encoder:
                     rows[:, number] = values
                     number += 1
                 for values in found.flags:
-                    rows[:, flag] = values
+                    rows[:, flag] = self._scaled(values, flag - self.numbers)
                     flag += 1
                 if found.code is not None:
                     rows[:, code] = found.code
@@ -156,6 +167,9 @@ class Encoder:
         if wrong:
             raise TableError(table.name, [self._unreadable(table, name, *where) for name, where in wrong.items()])
         return x
+
+    def _scaled(self, values: NDArray[Any], flag: int) -> NDArray[Any]:
+        return self.flag_scales[flag].apply(values.astype(np.float64)) if self.flag_scales else values
 
     def _sources(self, table: Table) -> "list[pyarrow.ChunkedArray]":
         """Return the columns, or raise the error that names all that do not fit."""
@@ -186,7 +200,8 @@ class Encoder:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, which `from_dict` turns back without loss."""
         columns = [{"column": each.column, "kind": each.kind, **each.to_dict()} for each in self.columns]
-        return {"version": VERSION, "decimal": self.decimal, "columns": columns}
+        scales = [scale.to_dict() for scale in self.flag_scales]
+        return {"version": VERSION, "decimal": self.decimal, "columns": columns, "flag_scales": scales}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
@@ -211,10 +226,23 @@ class Encoder:
                 raise ValueError("names of columns should be texts that differ")
             if state["decimal"] not in (".", ","):
                 raise ValueError(f"decimal should be '.' or ',', got {state['decimal']!r}")
+            scales = tuple(map(Scale.from_dict, state["flag_scales"]))
+            if scales and len(scales) != sum(len(column.outputs.flags) for column in columns):
+                raise ValueError("there should be a scale for each feature of a fixed size")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"an encoder's state is damaged{where}: {error}") from None
-        return cls(tuple(columns), state["decimal"])
+        return cls(tuple(columns), state["decimal"], scales)
 
 
 def _block(source: "pyarrow.ChunkedArray", start: int) -> "pyarrow.Array":
     return plain(source.slice(start, BLOCK))
+
+
+def _flag_scales(column: FeatureColumn, values: Column[Any]) -> list[Scale]:
+    """Return the scale of each feature of a fixed size that a column has."""
+
+    def flag(of: int) -> Column[NDArray[np.float64]]:
+        form: Any = column.form
+        return values.map(lambda block: column.encode(block, form).flags[of].astype(np.float64))
+
+    return [Scale.fit(flag(of)) for of in range(len(column.outputs.flags))]

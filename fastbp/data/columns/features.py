@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fastbp.data.columns.column import Column
 from fastbp.data.columns.dates import DAY, TimeForm
+from fastbp.data.columns.encoding import USUAL, Encoding
 from fastbp.data.columns.forms import form_from
 from fastbp.data.columns.labels import LabelForm, has_labels
-from fastbp.data.columns.roles import MOST_ONE_HOT, Role
+from fastbp.data.columns.roles import Role
 from fastbp.data.columns.scale import Scale
 from fastbp.data.columns.survey import known_values, survey_labels
 from fastbp.data.columns.values import NumberForm, Read, is_numeric, is_text
@@ -65,7 +66,7 @@ class NumberColumn:
     has_missing: bool
 
     @classmethod
-    def fit(cls, role: Role, column: "Column[pyarrow.Array]") -> Self:
+    def fit(cls, role: Role, column: "Column[pyarrow.Array]", encoding: Encoding = USUAL) -> Self:
         """Fit to a column of training rows."""
         assert isinstance(role.form, NumberForm)
         reads = column.map(role.form.read)
@@ -104,8 +105,10 @@ class NumberColumn:
 class CategoryColumn:
     """A category: its places are the values of training rows in their order, and missing if it was in one.
 
-    Two places are -1 and 1; up to `MOST_ONE_HOT` values have a column for each place; more have codes of an embedding:
-    0 is what training did not have, 1 the first place. Without an embedding that is 0 in each column.
+    Two places are -1 and 1, and more have a column for each. Or places have codes of an embedding: 0 is what training
+    did not have, 1 the first place. Without an embedding that is 0 in each column.
+
+    coded : whether it has codes, which `Encoding` decides by the number of values
     """
 
     kind: ClassVar[str] = "category"
@@ -113,6 +116,7 @@ class CategoryColumn:
     form: LabelForm
     values: tuple[str, ...]
     has_missing: bool
+    coded: bool
     _place: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -120,17 +124,19 @@ class CategoryColumn:
         object.__setattr__(self, "_place", {value: i for i, value in enumerate(self.values)})
 
     @classmethod
-    def fit(cls, role: Role, column: "Column[pyarrow.Array]") -> Self:
+    def fit(cls, role: Role, column: "Column[pyarrow.Array]", encoding: Encoding = USUAL) -> Self:
         """Fit to a column of training rows."""
         assert isinstance(role.form, LabelForm)
         found = survey_labels(column.map(role.form.read))
-        return cls(role.column, role.form, role.form.in_order(found.names), found.missing > 0)
+        has_missing = encoding.missing_place and found.missing > 0
+        coded = encoding.most_one_hot is not None and len(found.names) > encoding.most_one_hot
+        return cls(role.column, role.form, role.form.in_order(found.names), has_missing, coded)
 
     @cached_property
     def outputs(self) -> Outputs:
         """Return what it becomes."""
         places = [f"{self.column}={value}" for value in self.values] + [f"{self.column} missing"] * self.has_missing
-        if len(self.values) > MOST_ONE_HOT:
+        if self.coded:
             return Outputs(codes=len(places) + 1)
         return Outputs(flags=tuple(places[1:] if len(places) == 2 else places))
 
@@ -142,7 +148,7 @@ class CategoryColumn:
         place = np.array(places, np.int64)[labels.codes]
         unseen = int(((place < 0) & (labels.codes >= 0)).sum())
         count = len(self.values) + self.has_missing
-        if len(self.values) > MOST_ONE_HOT:
+        if self.coded:
             return Encoded(code=place + 1, unseen=unseen)
         if count == 2:
             return Encoded(flags=[np.array([-1.0, 1.0, 0.0])[place]], unseen=unseen)
@@ -155,7 +161,8 @@ class CategoryColumn:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"form": self.form.to_dict(), "values": list(self.values), "has_missing": self.has_missing}
+        flags = {"has_missing": self.has_missing, "coded": self.coded}
+        return {"form": self.form.to_dict(), "values": list(self.values), **flags}
 
     @classmethod
     def from_dict(cls, column: str, state: Mapping[str, Any]) -> Self:
@@ -163,7 +170,8 @@ class CategoryColumn:
         values = state["values"]
         if type(values) is not list or any(type(v) is not str for v in values) or len(set(values)) < len(values):
             raise ValueError("values should be a list of texts that differ")
-        return cls(column, form_from(state["form"], LabelForm), tuple(values), _flag(state["has_missing"]))
+        flags = (_flag(state[name]) for name in ("has_missing", "coded"))
+        return cls(column, form_from(state["form"], LabelForm), tuple(values), *flags)
 
 
 def _months(times: Array) -> Array:
@@ -194,7 +202,7 @@ class TimeColumn:
     has_missing: bool
 
     @classmethod
-    def fit(cls, role: Role, column: "Column[pyarrow.Array]") -> Self:
+    def fit(cls, role: Role, column: "Column[pyarrow.Array]", encoding: Encoding = USUAL) -> Self:
         """Fit to a column of training rows."""
         assert isinstance(role.form, TimeForm)
         reads = column.map(role.form.read)
@@ -267,5 +275,5 @@ def _filled(values: Array, read: Read) -> Array:
 
 def _flag(value: Any) -> bool:
     if type(value) is not bool:
-        raise ValueError(f"has_missing should be true or false, got {value!r}")
+        raise ValueError(f"has_missing and coded should be true or false, got {value!r}")
     return value

@@ -298,7 +298,7 @@ def test_damaged_state_is_refused():
     with pytest.raises(ValueError, match="version 2, and this fastbp reads version 1"):
         Encoder.from_dict(state | {"version": 2})
     for name in state:
-        for wrong in (None, [], "x", 0.5):
+        for wrong in (None, [0], "x", 0.5):
             with pytest.raises(ValueError, match=r"damaged|version"):
                 Encoder.from_dict(state | {name: wrong})
     for i, column in enumerate(state["columns"]):

@@ -1,0 +1,1 @@
+"""Recipes: how columns are encoded, a network of their features made, and trained."""

@@ -1,0 +1,9 @@
+"""The table of recipes by the names that the command line and the estimators know."""
+
+from collections.abc import Mapping
+
+from fastbp.tables.recipes import realmlp
+from fastbp.tables.recipes.recipe import Recipe
+
+# A recipe for each task
+PRESETS: dict[str, Mapping[str, Recipe]] = {"realmlp": realmlp.TD, "realmlp-td-s": realmlp.TD_S}
