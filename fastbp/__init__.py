@@ -18,6 +18,7 @@ with _imports:
     from fastbp import schedules
     from fastbp._base.threads import get_num_threads, set_num_threads
     from fastbp._base.version import __version__
+    from fastbp.data.blocks import ArrayBlocks, Blocks
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
     from fastbp.data.preprocessing import Scaler
     from fastbp.data.scaled import Scaled
@@ -64,7 +65,9 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "ArrayBlocks",
     "BCEWithLogitsLoss",
+    "Blocks",
     "CSVLogger",
     "Callback",
     "Checkpoint",

@@ -159,7 +159,7 @@ class CompiledSolver(Steps):
         pace, done = self._paced(batch, self._most_tasks(batch)), 0
         staging = Staging(samples, order, batch)
         while done < len(totals):
-            steps, given, places, _ = staging.at(done)
+            steps, given, places = staging.at(done)[:3]
             tasks, count = pace.choose(steps.stop - done)
             self._begin(given.targets, Part(range(done, done + count), batch, places, record), tasks)
             addresses, rows, values = self._given(given.x, given.targets.values, batch)

@@ -12,10 +12,13 @@ from fastbp._base.sparse import StoredRows
 from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS, RECORD_ROWS
 from fastbp.nn.sequential import Sequential
 from fastbp.train.epoch import figures_of_epoch, not_finite
+from fastbp.train.given import samples_like
 from fastbp.train.listeners import Listeners
+from fastbp.train.order import Layout
 from fastbp.train.progress import Progress
 from fastbp.train.resumable import Resumable
 from fastbp.train.samples import Part, Samples
+from fastbp.train.staging import Staged
 from fastbp.train.state import NOT_MADE, RunState
 
 ONE, IN_PLACE = range(1), np.empty(0, np.int64)
@@ -40,6 +43,8 @@ class Batches:
         Batches of an epoch; None as long as nobody knows.
     first : Samples
         The first batch that came.
+    rows : int
+        Of that batch.
     has_length : bool
         Whether it is known how many steps an epoch has.
     """
@@ -63,6 +68,7 @@ class Batches:
         if self._ahead[0] is END:
             raise ValueError("fit expects x to give at least one batch, got none")
         self.first = self._checked(self._ahead[0])
+        self.rows = len(self.first.x)
 
     @property
     def has_length(self) -> bool:  # noqa: D102
@@ -72,7 +78,7 @@ class Batches:
         """Raise ValueError if the first batch has too few rows for a layer that couples them."""
         model._check_batch(rows, "fit")
 
-    def begin(self, run: RunState | None, rows: int, batch_size: int) -> tuple[int, int, bool]:
+    def begin(self, run: RunState | None, rows: int, batch_size: int) -> tuple[Layout, int, bool]:
         """Go to the batch with which a run goes on, or one begins.
 
         Return rows, batch size and order as `RunState` has them: each batch counts as a row, as far as they are known.
@@ -80,7 +86,7 @@ class Batches:
         ValueError if that would be in the middle of an iteration that cannot begin anew.
         """
         if run is None:
-            return self.steps or 1, 1, False
+            return Layout(self.steps or 1), 1, False
         if self.steps is None and run.history.epochs:
             self.steps = run.rows
         if self.steps not in (None, run.rows):
@@ -94,7 +100,7 @@ class Batches:
         if self._begins_anew:
             for _ in range(run.step(run.done) if self._joined else run.done):
                 self._next()
-        return self.steps or run.rows, 1, False
+        return Layout(self.steps or run.rows), 1, False
 
     def rows_of(self, run: RunState) -> int:
         """Return how many rows an epoch has, as far as is known."""
@@ -127,18 +133,7 @@ class Batches:
 
     def _checked(self, batch: Any) -> Samples:
         """Return a batch as samples; an error if it is none, or has targets of another kind than the first."""
-        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-            raise TypeError(
-                f"fit expects x to give batches (x, y) or (x, y, sample_weight), got {type(batch).__name__}{size}"
-            )
-        samples = self._inputs(*(*batch, None)[:3])
-        targets = samples.targets.as_classes()
-        if hasattr(self, "first") and targets.code != self.first.targets.code:
-            targets = samples.targets  # probabilities may all be 0 or 1 by chance
-            if targets.code != self.first.targets.code:
-                raise ValueError("fit expects targets of one kind, got others than in the first batch of x")
-        return samples._replace(targets=targets)
+        return samples_like(batch, self._inputs, getattr(self, "first", None), "fit expects x to give batches")
 
     def make_epoch(
         self, trainer: Resumable, run: RunState, listeners: Listeners, progress: Progress
@@ -163,15 +158,15 @@ class Batches:
                     f"fit expects targets as they were: row {wrong} is {samples.targets.labels[wrong]} now"
                 )
             if math.isnan(record[RECORD_DIVISOR, 0]):
-                raise not_finite(trainer, samples, np.arange(batch), run, listeners)
+                raise not_finite(trainer, Staged(ONE, samples, IN_PLACE, IN_PLACE), np.arange(batch), run, listeners)
             done, rows = done + 1, rows + batch
             progress.advance(min(rows, self.rows_of(run)), float(record[RECORD_LOSS, 0]))
             listeners.tell_of_steps(done, call=True)
         return figures_of_epoch(trainer, self.first.targets, run, listeners)
 
 
-def refuse(**given: Any) -> None:
-    """Raise ValueError for arguments of `fit` that an iterable of batches leaves nothing to."""
+def refuse(what: str, **given: Any) -> None:
+    """Raise ValueError for arguments of `fit` that an iterable of batches, or blocks, leave nothing to."""
     for name, value in given.items():
         if value is not None:
-            raise ValueError(f"fit expects no {name} with an iterable of batches, got {value!r}")
+            raise ValueError(f"fit expects no {name} with {what}, got {value!r}")

@@ -26,6 +26,7 @@ from fastbp.nn.own_losses import FunctionLoss, OwnLoss
 from fastbp.nn.saving import build, parameter_shapes, tensor_shapes
 from fastbp.train.history import History
 from fastbp.train.optimizers import KINDS as _OPTIMIZERS
+from fastbp.train.order import NONE
 from fastbp.train.state import NOT_MADE, CallbackState, RunState, TrainerState
 
 Array = NDArray[Any]
@@ -193,7 +194,7 @@ def _history(names: Iterable[str], columns: Array) -> History:
 
 def _run_to_file(run: RunState) -> tuple[Table, dict[str, Array]]:
     """Return of a run's state what JSON can hold, and the arrays."""
-    arrays = {"history": _columns(run.history)}
+    arrays = {"history": _columns(run.history), "sizes": run.sizes}
     if run.order.size:
         arrays |= {"order": run.order, "record": np.ascontiguousarray(run.record[:, : run.done])}
     callbacks = []
@@ -216,6 +217,8 @@ def _run_to_file(run: RunState) -> tuple[Table, dict[str, Array]]:
         "stopped": run.stopped,
         "callbacks": callbacks,
         "drop_last": run.drop_last,
+        "window": run.window,
+        "order_seed": run.order_seed,
     }
     return header, arrays
 
@@ -231,12 +234,17 @@ def _run_from_file(header: Table, arrays: dict[str, Array]) -> RunState:
         _history(header["history"], arrays["history"]),
         bool(header["stopped"]),
         drop_last=bool(header.get("drop_last", False)),
+        sizes=arrays.get("sizes", NONE),
+        window=check.integer(header.get("window", 0), "load_checkpoint", "window", 0),
+        order_seed=check.integer(header.get("order_seed", -1), "load_checkpoint", "order_seed", -1, 2**63 - 1),
     )
+    _check_sizes(run)
     if "order" in arrays:
         # The kernels do not check rows and steps.
         order, record = arrays["order"], arrays["record"]
-        check.exact_shape(order, (run.rows,), "load_checkpoint", "order")
-        if order.dtype != np.int64 or not np.array_equal(np.sort(order), np.arange(run.rows)):
+        units = run.layout.units
+        check.exact_shape(order, (units,), "load_checkpoint", "order")
+        if order.dtype != np.int64 or not np.array_equal(np.sort(order), np.arange(units)):
             raise ValueError("its order does not hold each row once")
         if record.dtype != np.float64 or len(record) != RECORD_ROWS or record.shape[1] > run.steps:
             raise ValueError(f"its record is of {record.shape[1]} steps, and an epoch has {run.steps}")
@@ -250,6 +258,14 @@ def _run_from_file(header: Table, arrays: dict[str, Array]) -> RunState:
         step = check.integer(callback["step"], "load_checkpoint", "step", 0)
         run.callbacks.append(CallbackState(str(callback["kind"]), values, bool(callback["told"]), step))
     return run
+
+
+def _check_sizes(run: RunState) -> None:
+    sizes = run.sizes
+    if sizes.dtype != np.int64 or sizes.ndim != 1 or (sizes.size and (sizes.min() < 1 or sizes.sum() != run.rows)):
+        raise ValueError(f"its blocks do not have the {run.rows} rows that are there")
+    if bool(sizes.size) != bool(run.window):
+        raise ValueError(f"its window is of {run.window} blocks, and there are {sizes.size}")
 
 
 def _generator(state: Table) -> np.random.Generator:

@@ -10,7 +10,7 @@ from fastbp.nn.loss import Targets
 from fastbp.train.listeners import Listeners
 from fastbp.train.not_finite import NotFiniteError, nan_after, not_finite_before
 from fastbp.train.resumable import Resumable
-from fastbp.train.samples import Samples
+from fastbp.train.staging import Staged
 from fastbp.train.state import RunState
 
 
@@ -22,9 +22,10 @@ def figures_of_epoch(trainer: Resumable, targets: Targets, run: RunState, listen
 
 
 def not_finite(
-    trainer: Resumable, samples: Samples, rows: NDArray[np.int64], run: RunState, listeners: Listeners
+    trainer: Resumable, now: Staged, rows: NDArray[np.int64], run: RunState, listeners: Listeners
 ) -> NotFiniteError:
     """Return the error about the step that was not made, on these rows, of which the kernel left each one's loss."""
+    samples = now.samples
     with np.errstate(all="ignore"):
         losses = trainer._rows[0, : len(rows)] * trainer._rows[1, : len(rows)]
         total = float(losses.sum())
@@ -37,8 +38,12 @@ def not_finite(
         run.history.epochs + 1,
         run.done + 1,
         total,
-        rows,
-        {name: (at, array[at]) for name, (at, array) in of_rows.items() if array.dtype.kind == "f" and array.size},
+        now.names(rows),
+        {
+            name: (now.names(at), array[at])
+            for name, (at, array) in of_rows.items()
+            if array.dtype.kind == "f" and array.size
+        },
         {f"parameter {name}": array for name, array in trainer.model.parameters().items()}
         | {"class weights": samples.targets.class_weight},
         listeners.fallbacks(),

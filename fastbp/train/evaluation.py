@@ -2,13 +2,15 @@
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base.docs import with_lists
 from fastbp._base.inputs import Readable
+from fastbp.data.blocks import Blocks
 from fastbp.nn.loss import Loss, Targets
 from fastbp.nn.own_losses import takes_weight
 from fastbp.nn.sequential import Sequential
@@ -18,6 +20,7 @@ from fastbp.train.metrics import METRICS, entry_of, metric_names
 from fastbp.train.outputs import Classes, forms_of, judged, true_of
 from fastbp.train.samples import Samples
 from fastbp.train.single_step import SingleStep
+from fastbp.train.streamed import outputs_of
 
 Array = NDArray[Any]
 MetricLike = str | Callable[..., float]
@@ -107,12 +110,12 @@ def _function(metric: Any, samples: Samples, who: str) -> Chosen:
 
 
 def figures_of(
-    model: Sequential, loss: Loss, samples: Samples, y: Any, metrics: Iterable[MetricLike], who: str
+    model: Sequential, loss: Loss, samples: Samples, y: Any, metrics: Iterable[MetricLike], who: str, z: Any = None
 ) -> dict[str, float]:
-    """Return the figures by name; `y` are the targets as they were given."""
+    """Return the figures by name; `y` are the targets as they were given, `z` the model's outputs if they are there."""
     samples = samples._replace(targets=samples.targets.as_classes())
     chosen = chosen_metrics(metrics, loss, samples, model.out_features, who)
-    z = model.predict(samples.x)
+    z = model.predict(samples.x) if z is None else z
     value = loss.value(z, y, samples.weight if samples.weight.size else None)
     return {"loss": value} | scores(chosen, loss, samples, z)
 
@@ -151,8 +154,8 @@ class Evaluating(SingleStep):
     @with_lists(metrics=metric_names())
     def evaluate(
         self,
-        x: ArrayLike | Readable,
-        y: ArrayLike,
+        x: ArrayLike | Readable | Blocks,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         metrics: Iterable[MetricLike] = (),
@@ -162,7 +165,7 @@ class Evaluating(SingleStep):
         Parameters
         ----------
         x, y
-            As in `step`.
+            As in `step`; or x alone, `fastbp.Blocks`, of which outputs and targets are kept and one block's rows.
         sample_weight : array_like of shape (samples,), optional
             How much each row counts: the means become weighted means. Class weights of the loss count in it as in
             training, and in nothing else.
@@ -188,8 +191,17 @@ class Evaluating(SingleStep):
         TypeError, ValueError
             If an argument does not fit, or there is no such metric of these outputs and targets.
         """
-        samples = samples_of(self, x, y, sample_weight)
-        return figures_of(self._evaluated_model(), self.loss, samples, y, metrics, "evaluate")
+        model, z, given = self._evaluated_model(), None, cast(Any, y)
+        if isinstance(x, Blocks):
+            if y is not None or sample_weight is not None:
+                raise ValueError("evaluate expects no y and no sample_weight with blocks, which have their own")
+            samples = outputs_of(x, partial(samples_of, self), model.predict)
+            given, z = samples.targets.labels if samples.targets.labels.size else samples.targets.values, samples.x
+        elif y is None:
+            raise TypeError("evaluate expects y with x, got None")
+        else:
+            samples = samples_of(self, x, y, sample_weight)
+        return figures_of(model, self.loss, samples, given, metrics, "evaluate", z)
 
     def averaged_model(self) -> Sequential:
         """Return a copy of the model with the averages of its parameters; what is no parameter is as it is now.

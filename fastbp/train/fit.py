@@ -56,13 +56,13 @@ def _run_of(trainer: Evaluating, asked: Asked) -> RunState:
     run = trainer._run_to_resume() if asked.resume else None
     seed = validation.draw(asked.rng) if run is None else run.split_seed
     chosen = validation.hold_out(given.first, trainer.loss, trainer.model.out_features, seed)
-    rows = len(chosen) if chosen.size else len(given.first.x)
+    rows = len(chosen) or given.rows
     if asked.drop_last and rows < asked.batch_size:
         raise ValueError(f"fit expects with drop_last a whole batch of {asked.batch_size} rows, got {rows} rows")
     batch_size = min(asked.batch_size, rows)
     given.check(trainer.model, rows - rows % batch_size if asked.drop_last else rows, batch_size)
     trainer._prepare(batch_size, isinstance(given.first.x, StoredRows))
-    counts = given.begin(run, rows, batch_size)
+    layout, batch_size, shuffle = given.begin(run, rows, batch_size)
     if not given.has_length and trainer._varying is not None and trainer.total_steps is None:
         raise ValueError(
             "fit expects steps_per_epoch, or x with a length, where a schedule spans its steps; or a Trainer with "
@@ -70,8 +70,9 @@ def _run_of(trainer: Evaluating, asked: Asked) -> RunState:
         )
     if run is None:
         trainer._draw_seed(asked.rng)
-        run = RunState(*counts, asked.rng, validation.split, seed, drop_last=asked.drop_last)
-    run.check(*counts, validation.split, asked.drop_last)
+        run = RunState(layout.rows, batch_size, shuffle, asked.rng, validation.split, seed, drop_last=asked.drop_last)
+        run.sizes, run.window = layout.sizes, layout.window
+    run.check(layout, batch_size, shuffle, validation.split, asked.drop_last)
     run.chosen = chosen
     return run
 

@@ -1,5 +1,6 @@
 """What users give for steps and evaluations, checked: rows, targets and weights."""
 
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -39,3 +40,22 @@ def samples_of(
     written = model._params, model._grads
     targets = targets._replace(values=check.apart(targets.values, *written))
     return Samples(check.apart(rows, *written), targets, check.apart(weight, *written))
+
+
+def samples_like(given: Any, inputs: Callable[..., Samples], first: Samples | None, who: str) -> Samples:
+    """Return ``(x, y)`` or ``(x, y, sample_weight)`` as samples; an error if it is neither, or not like the first.
+
+    inputs : checks x, y and the weights
+    first : such samples of before, if there are any
+    who : expects what of its giver
+    """
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        size = f" of {len(given)}" if isinstance(given, (tuple, list)) else ""
+        raise TypeError(f"{who} (x, y) or (x, y, sample_weight), got {type(given).__name__}{size}")
+    samples = inputs(*(*given, None)[:3])
+    targets = samples.targets.as_classes()
+    if first is not None and targets.code != first.targets.code:
+        targets = samples.targets  # probabilities may all be 0 or 1 by chance
+        if targets.code != first.targets.code:
+            raise ValueError(f"{who} with targets of one kind, got others than in the first")
+    return samples._replace(targets=targets)

@@ -2,19 +2,24 @@
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
 
 from fastbp._base.inputs import gathered
+from fastbp._base.interrupts import held_back
 from fastbp._base.sparse import StoredRows
-from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS
+from fastbp.kernels.run.frame import RECORD_DIVISOR, RECORD_LOSS, RECORD_ROWS
 from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.train.epoch import figures_of_epoch, not_finite
 from fastbp.train.listeners import Listeners
+from fastbp.train.order import Layout
 from fastbp.train.progress import Progress
 from fastbp.train.resumable import Resumable
 from fastbp.train.samples import Part, Samples
-from fastbp.train.staging import Staging
-from fastbp.train.state import RunState
+from fastbp.train.staging import Stage, Staged, Staging
+from fastbp.train.state import NOT_MADE, RunState
 
 
 def check_last_batch(model: Sequential, rows: int, batch_size: int) -> None:
@@ -43,7 +48,9 @@ class Rows:
     Attributes
     ----------
     first : Samples
-        The rows.
+        The rows; of a subclass that has not all of them at hand, some.
+    rows : int
+        How many there are.
     has_length : bool
         Whether it is known how many steps an epoch has.
     """
@@ -55,54 +62,69 @@ class Rows:
         if shuffle:
             values = gathered(samples.targets.values)
             samples = samples._replace(x=gathered(samples.x), targets=samples.targets._replace(values=values))
-        self.first, self._shuffle = samples, shuffle
+        self.first, self.rows, self._shuffle = samples, len(samples.x), shuffle
 
     def check(self, model: Sequential, rows: int, batch_size: int) -> None:
         """Raise ValueError if a batch of an epoch has too few rows for a layer that couples them."""
         check_last_batch(model, rows, batch_size)
 
-    def begin(self, run: RunState | None, rows: int, batch_size: int) -> tuple[int, int, bool]:
+    def begin(self, run: RunState | None, rows: int, batch_size: int) -> tuple[Layout, int, bool]:
         """Return rows, batch size and order as `RunState` has them."""
-        return rows, batch_size, bool(self._shuffle)
+        return Layout(rows), batch_size, bool(self._shuffle)
 
     def rows_of(self, run: RunState) -> int:
         """Return how many rows an epoch has."""
         return min(run.rows, run.steps * run.batch_size)
 
+    def staged(self, run: RunState) -> AbstractContextManager[Stage]:
+        """Surround the steps that are left of an epoch: what they read."""
+        return nullcontext(Staging(self.first, run.data_order(), run.batch_size, run.shuffle))
+
     def make_epoch(
         self, trainer: Resumable, run: RunState, listeners: Listeners, progress: Progress
     ) -> dict[str, float]:
         """Make the steps that are left of an epoch; return loss and accuracy over all of it."""
-        samples = self.first
         run.begin_epoch()
-        order, record, batch = run.data_order(), run.record, run.batch_size
-        staging = Staging(samples, order, batch, run.shuffle)
+        record, batch, rows = run.record, run.batch_size, self.rows_of(run)
         done, pace = run.done, None
-        while done < run.steps:
-            # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
-            trainer._prepare(batch, isinstance(samples.x, StoredRows))
-            now = staging.at(done)
-            taken = now.samples
-            if taken.targets.class_weight.size and trainer.loss._looks_at_targets():
-                taken = taken._replace(targets=_with_class_weight(trainer, taken.targets))
-            most = trainer._most_tasks(batch)
-            if pace is None or pace.tasks != most:
-                pace = trainer._paced(batch, most)
-            tasks, count = pace.choose(min(now.steps.stop - done, listeners.steps_until_due(done)))
-            began = time.perf_counter()
-            wrong = trainer._run(taken, Part(range(done, done + count), batch, now.order, record, finite=True), tasks)
-            pace.note(tasks, count, time.perf_counter() - began)
-            if wrong >= 0:
-                label = taken.targets.labels[wrong]
-                raise ValueError(f"fit expects targets as they were: row {now.row(wrong)} is {label} now")
-            done += count
-            if math.isnan(record[RECORD_DIVISOR, done - 1]):
-                used = samples.targets._replace(class_weight=taken.targets.class_weight)
-                rows = order[run.done * batch : (run.done + 1) * batch]
-                raise not_finite(trainer, samples._replace(targets=used), rows, run, listeners)
-            progress.advance(min(len(order), done * batch), float(record[RECORD_LOSS, done - 1]))
-            listeners.tell_of_steps(done, call=True)
-        return figures_of_epoch(trainer, samples.targets, run, listeners)
+        with self.staged(run) as stage:
+            while done < run.steps:
+                # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
+                trainer._prepare(batch, isinstance(self.first.x, StoredRows))
+                now = stage.at(done)
+                targets = now.samples.targets
+                if targets.class_weight.size and trainer.loss._looks_at_targets():
+                    now = now._replace(samples=now.samples._replace(targets=_with_class_weight(trainer, targets)))
+                most = trainer._most_tasks(batch)
+                if pace is None or pace.tasks != most:
+                    pace = trainer._paced(batch, most)
+                tasks, count = pace.choose(min(now.steps.stop - done, listeners.steps_until_due(done)))
+                began = time.perf_counter()
+                wrong = _run(trainer, run, now, range(done, done + count), tasks)
+                pace.note(tasks, count, time.perf_counter() - began)
+                if wrong >= 0:
+                    row, label = now.names(np.array([wrong]))[0], now.samples.targets.labels[wrong]
+                    raise ValueError(f"fit expects targets as they were: row {row} is {label} now")
+                done += count
+                if math.isnan(record[RECORD_DIVISOR, done - 1]):
+                    first = (run.done - now.first) * batch
+                    raise not_finite(trainer, now, now.order[first : first + batch], run, listeners)
+                progress.advance(min(rows, done * batch), float(record[RECORD_LOSS, done - 1]))
+                listeners.tell_of_steps(done, call=True)
+        return figures_of_epoch(trainer, self.first.targets, run, listeners)
+
+
+def _run(trainer: Resumable, run: RunState, now: Staged, steps: range, tasks: int) -> int:
+    """Run steps of an epoch on what is staged for them; return what `Steps._run` does."""
+    batch, count = run.batch_size, len(steps)
+    if now.first == 0:
+        return trainer._run(now.samples, Part(steps, batch, now.order, run.record, finite=True), tasks)
+    order, record = now.order[(steps.start - now.first) * batch :], np.full((RECORD_ROWS, count), NOT_MADE)
+    with held_back():  # steps that are made are those of the run
+        try:
+            return trainer._run(now.samples, Part(range(count), batch, order, record, finite=True), tasks)
+        finally:
+            run.record[:, steps.start : steps.stop] = record
 
 
 def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:

@@ -4,7 +4,7 @@ A step that reads such rows in any order, where they stand, fetches a cache line
 many steps share these lines, when they are read in the order in which they stand.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,25 @@ class Staged(NamedTuple):
     samples : with all of theirs
     order : as in `Part`, of the rows of `samples`
     numbers : (samples,), which rows of all samples they are; empty if they are all, as they stand
+    first : the step that takes the rows with which the order begins
     """
 
     steps: range
     samples: Samples
     order: Rows
     numbers: Rows
+    first: int = 0
 
-    def row(self, sample: int) -> int:
-        """Return which row of all samples one of these is."""
-        return int(self.numbers[sample]) if self.numbers.size else sample
+    def names(self, rows: Rows) -> Rows:
+        """Return which rows of all samples some of these are."""
+        return self.numbers[rows] if self.numbers.size else rows
+
+
+class Stage(Protocol):
+    """Has what the steps of an epoch read, some steps at a time."""
+
+    def at(self, step: int) -> Staged:
+        """Return what this step reads, and those that follow it."""
 
 
 class Staging:

@@ -14,12 +14,13 @@ from fastbp.nn.loss import Loss
 from fastbp.nn.sequential import Sequential
 from fastbp.train.history import History
 from fastbp.train.optimizers import Optimizer
+from fastbp.train.order import NONE, Layout, Order, draw
 
 Array = NDArray[Any]
 # The divisor, in the record, of a step that is not made yet. The kernels write finite divisors only, so the record
 # itself says how far an epoch is, at whatever moment an exception came.
 NOT_MADE = math.nan
-_NO_ROWS, _NO_STEPS = np.empty(0, np.int64), np.empty((RECORD_ROWS, 0))
+_NO_STEPS = np.empty((RECORD_ROWS, 0))
 
 
 @dataclass(eq=False)
@@ -48,11 +49,13 @@ class RunState:
     split, split_seed : the part of the rows that is held out, if any, and what drew them
     history : the figures of its epochs
     stopped : whether a callback stopped it
-    order : (rows,), the rows of the running epoch in their order; empty between epochs
+    order : (units,), the rows or blocks of the running epoch in their order, see `order.py`; empty between epochs
     record : (RECORD_ROWS, steps), what the kernels note of each step of that epoch
     callbacks : what is kept of each callback
     chosen : (rows,), their numbers in the data where others are held out, else empty; no checkpoint has it
     drop_last : whether an epoch leaves out the rows after its last whole batch; an argument like those above
+    sizes, window : of blocks, as in `Layout`; the data of a resumed run has to have the same
+    order_seed : of the running epoch's windows, as in `Order`
     """
 
     rows: int
@@ -63,16 +66,24 @@ class RunState:
     split_seed: int = 0
     history: History = field(default_factory=History)
     stopped: bool = False
-    order: Array = field(default_factory=lambda: _NO_ROWS)
+    order: Array = field(default_factory=lambda: NONE)
     record: Array = field(default_factory=lambda: _NO_STEPS)
     callbacks: list[CallbackState] = field(default_factory=list)
-    chosen: Array = field(default_factory=lambda: _NO_ROWS)
+    chosen: Array = field(default_factory=lambda: NONE)
     drop_last: bool = False
+    sizes: Array = field(default_factory=lambda: NONE)
+    window: int = 0
+    order_seed: int = -1
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         # Kernels take arrays that may be written to, and those of a pickle may be read-only.
         self.order, self.record = np.array(self.order), np.array(self.record)
+
+    @property
+    def layout(self) -> Layout:
+        """How the rows stand."""
+        return Layout(self.rows, self.sizes, self.window)
 
     @property
     def steps(self) -> int:
@@ -88,24 +99,28 @@ class RunState:
         """Return how many steps of the run are made, with `done` in the running epoch."""
         return self.history.epochs * self.steps + done
 
-    def check(self, rows: int, batch_size: int, shuffle: bool, split: float | None, drop_last: bool) -> None:
+    def check(self, layout: Layout, batch_size: int, shuffle: bool, split: float | None, drop_last: bool) -> None:
         """Raise ValueError if these are not the arguments of the run."""
         for name, was, given in (
             ("validation_split", self.split, split),
-            ("rows", self.rows, rows),
+            ("rows", self.rows, layout.rows),
             ("batch_size", self.batch_size, batch_size),
             ("shuffle", self.shuffle, shuffle),
             ("drop_last", self.drop_last, drop_last),
+            ("blocks", len(self.sizes), len(layout.sizes)),
+            ("window", self.window, layout.window),
         ):
             if was != given:
                 raise ValueError(f"fit expects {name} {was} as in the run that it resumes, got {given}")
+        for block in np.flatnonzero(self.sizes != layout.sizes).tolist():
+            was, given = self.sizes[block], layout.sizes[block]
+            raise ValueError(f"fit expects block {block} of {was} rows as in the run that it resumes, got {given}")
 
     def begin_epoch(self) -> None:
         """Draw the order of the next epoch, if none is running."""
         if not self.order.size:
             with held_back():
-                order = self.generator.permutation(self.rows) if self.shuffle else np.arange(self.rows)
-                self.order = order.astype(np.int64, copy=False)
+                self.order, self.order_seed = draw(self.layout, self.generator if self.shuffle else None)
                 self.record = np.full((RECORD_ROWS, self.steps), NOT_MADE)
 
     def add_step(self) -> None:
@@ -114,6 +129,10 @@ class RunState:
             self.rows += 1
             self.order = np.arange(self.rows)
             self.record = np.column_stack([self.record, np.full(RECORD_ROWS, NOT_MADE)])
+
+    def drawn(self) -> Order:
+        """Return what was drawn of the running epoch's order."""
+        return Order(self.order, self.order_seed)
 
     def data_order(self) -> Array:
         """Return the rows of the running epoch in their order, by their numbers among those of the data."""

@@ -11,6 +11,7 @@ from fastbp._base import check
 from fastbp._base.docs import listed, with_lists
 from fastbp._base.guard import refuse_overrides
 from fastbp._base.inputs import Readable
+from fastbp.data.blocks import Blocks
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import LOSSES
 from fastbp.nn.own_losses import loss_of
@@ -27,12 +28,14 @@ from fastbp.train.optimizers import KINDS, OPTIMIZERS, Optimizer, optimizer_of
 from fastbp.train.progress import Progress
 from fastbp.train.rows import Rows
 from fastbp.train.shown import compiling, what_shows
+from fastbp.train.streamed import Streamed
 from fastbp.train.validation import Validation
 
 __all__ = ["Trainer"]
 
 Array = NDArray[Any]
 BATCH_SIZE = 128  # of fit
+BATCHES = "an iterable of batches"
 
 
 @with_lists(
@@ -138,7 +141,7 @@ class Trainer(Evaluating):
 
     def fit(
         self,
-        x: ArrayLike | Readable | Iterable[Any],
+        x: ArrayLike | Readable | Blocks | Iterable[Any],
         y: ArrayLike | None = None,
         *,
         epochs: int = 1,
@@ -162,16 +165,18 @@ class Trainer(Evaluating):
         x, y, sample_weight
             As in `step`, for all samples. Or x alone, an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``:
             a list of them, a DataLoader of PyTorch's, a generator. Each is a step, in the order in which they come, and
-            all epochs have as many. `batch_size`, `shuffle`, `drop_last` and `validation_split` are not for them.
+            all epochs have as many. `batch_size`, `shuffle`, `drop_last` and `validation_split` are not for them. Or x
+            alone, `fastbp.Blocks`: rows that are read while steps run, such as those of files larger than memory.
         epochs : int, default 1
             How often to go through the samples.
         batch_size : int, default 128
             Rows of a step; the last step of an epoch takes what is left, see `drop_last`.
         shuffle : bool, default True
-            Whether each epoch takes the samples in a new order.
+            Whether each epoch takes the samples in a new order: a permutation of all rows; of `fastbp.Blocks`, which
+            are not all in memory, one of the blocks, and of the rows in each window of blocks that are neighbours then.
         rng : int or numpy.random.Generator, optional
             Seed of the orders, and of Dropout; without it they differ from run to run.
-        validation_data : (x, y) or (x, y, sample_weight), optional
+        validation_data : (x, y), (x, y, sample_weight) or Blocks, optional
             Evaluated after each epoch, see `evaluate`, as "val_loss", "val_accuracy" and so on.
         validation_split : float, optional
             The part of the rows, in (0, 1), that is held out and evaluated instead, in a copy: rows at random by `rng`,
@@ -196,7 +201,8 @@ class Trainer(Evaluating):
             does nothing more; without a run before, one begins. Pass the same data and arguments: other numbers of
             rows, another `batch_size`, `shuffle` or `drop_last` are refused. `rng` is not looked at, as the run has its
             own. The batches of an iterable that come before are gone through again: so it has to begin anew and to give
-            the same, and a generator can only begin an epoch.
+            the same, and a generator can only begin an epoch. Blocks that come before in an epoch are not read again,
+            but for those of the window in which the run goes on, and the first of the source, which says what rows are.
         drop_last : bool, default False
             Whether an epoch leaves out the rows after its last whole batch, as PyTorch's DataLoader does: with
             `shuffle` other ones in each epoch.
@@ -218,8 +224,9 @@ class Trainer(Evaluating):
         NotFiniteError
             At the first step whose loss is infinite or NaN, before its update: see `fastbp.NotFiniteError`.
         KeyboardInterrupt
-            On Ctrl-C, at a step's end: within some 100 ms, or as long as a single step takes. `history` has the epochs
-            that ended, and ``fit(..., resume=True)`` goes on from there; so it does after an exception in a callback.
+            On Ctrl-C, at a step's end: within some 100 ms, or as long as a single step takes, or reading a block.
+            `history` has the epochs that ended, and ``fit(..., resume=True)`` goes on from there; so it does after an
+            exception in a callback.
 
         Examples
         --------
@@ -242,10 +249,14 @@ class Trainer(Evaluating):
             validation = Validation(validation_data, validation_split, metrics)
             calls = VALIDATED if validation else RUN
             given: Rows | Batches
-            if y is None:
+            if isinstance(x, Blocks):
+                refuse("blocks", y=y, sample_weight=sample_weight, steps_per_epoch=steps_per_epoch)
+                refuse("blocks", validation_split=validation_split)
+                given = Streamed(x, shuffle, partial(samples_of, self, calls=calls))
+            elif y is None:
                 other_size = None if batch_size == BATCH_SIZE else batch_size
-                refuse(batch_size=other_size, sample_weight=sample_weight, validation_split=validation_split)
-                refuse(drop_last=drop_last or None)
+                refuse(BATCHES, batch_size=other_size, sample_weight=sample_weight, validation_split=validation_split)
+                refuse(BATCHES, drop_last=drop_last or None)
                 given = Batches(x, steps_per_epoch, partial(samples_of, self, calls=calls))
             elif steps_per_epoch is not None:
                 raise ValueError("fit expects steps_per_epoch with an iterable of batches alone, got it with x and y")

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._base import check
+from fastbp.data.blocks import Blocks
 from fastbp.data.split import split_rows
 from fastbp.nn.loss import Loss
 from fastbp.train.evaluation import MetricLike, chosen_metrics
 from fastbp.train.outputs import Classes, forms_of, true_of
 from fastbp.train.samples import Array, Samples
+from fastbp.train.streamed import Streamed
 
 Evaluate = Callable[..., dict[str, float]]
 
@@ -27,9 +29,11 @@ class Validation:
             split = check.number(split, "fit", "validation_split")
             if not 0 < split < 1:
                 raise ValueError(f"fit expects validation_split between 0 and 1, got {split}")
+        elif isinstance(data, Blocks):
+            data = (data,)
         elif data is not None and (not isinstance(data, (tuple, list)) or len(data) not in (2, 3)):
             what = type(data).__name__ + (f" of {len(data)}" if isinstance(data, (tuple, list)) else "")
-            raise TypeError(f"fit expects validation_data to be (x, y) or (x, y, sample_weight), got {what}")
+            raise TypeError(f"fit expects validation_data to be (x, y), (x, y, sample_weight) or Blocks, got {what}")
         # A string is left to be refused with the others.
         self.metrics = metrics if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
         self.data, self.split = data, split
@@ -46,16 +50,19 @@ class Validation:
         inputs : checks what is evaluated
         """
         if self.data is not None:
-            samples = inputs(*(*self.data, None)[:3])
-            samples = samples._replace(targets=samples.targets.as_classes())
+            if len(self.data) == 1:
+                samples = Streamed(self.data[0], False, inputs).first
+            else:
+                samples = inputs(*(*self.data, None)[:3])
+                samples = samples._replace(targets=samples.targets.as_classes())
         chosen = chosen_metrics(self.metrics, loss, samples, outputs, "fit")
         return ["val_loss", *(f"val_{one.name}" for one in chosen)]
 
     def check(self, evaluate: Evaluate) -> None:
         """Raise TypeError if a subclass's own `evaluate` does not take what this one is asked with."""
         if self:
-            weighted = self.data is not None and len(self.data) == 3
-            inspect.signature(evaluate).bind(*range(3 if weighted else 2), **self._more())
+            given = 2 if self.data is None else len(self.data)
+            inspect.signature(evaluate).bind(*range(given), **self._more())
 
     def _more(self) -> dict[str, Any]:
         return {"metrics": self.metrics} if self.metrics else {}

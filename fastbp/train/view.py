@@ -51,7 +51,7 @@ class TrainerView(Protocol):
     def evaluate(
         self,
         x: ArrayLike,
-        y: ArrayLike,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         metrics: Iterable[str | Callable[..., float]] = (),
