@@ -1,6 +1,7 @@
 """Dates and times: how text is read as such, and which parts of a time are told to a network."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,34 +9,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.data.columns.column import Column
-from fastbp.data.columns.values import AMONG_NUMBERS, Array, Read, is_text, without
+from fastbp.data.columns.values import AMONG_NUMBERS, Read, is_text, without
 
 if TYPE_CHECKING:
     import pyarrow
 
-_CLOCK = (
-    r"(?:[T ]+(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?P<fraction>\.\d{1,9})?)?)?"
-    r"(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?(?P<zone> ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?)?$"
+_TIME = (
+    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?P<fraction>\.\d{1,9})?)?)?"
+    r"(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?"
 )
+_CLOCK = rf"(?:[T ]+{_TIME}(?P<zone> ?(?:Z|UTC|[+-]\d{{2}}(?::?\d{{2}})?))?)?"
 _DAY, _MONTH, _YEAR = r"(?P<day>\d{1,2})", r"(?P<month>\d{1,2})", r"(?P<year>\d{4}|\d{2})"
 _NAME = r"(?P<month>[A-Za-z]{3,9})\.?"
+OF_DAY = "h:m"
 # The orders in which dates are looked for: a column is of the first one in which all of its values are dates. Where
 # each number is at most 12, "12/11/2024" is read as month first, which is what most files with slashes mean.
-ORDERS = {
-    "y-m-d": rf"^(?P<year>\d{{4}})[-/.]{_MONTH}(?:[-/.]{_DAY})?",
-    "d.m.y": rf"^{_DAY}\.{_MONTH}\.{_YEAR}",
-    "m/d/y": rf"^{_MONTH}[-/]{_DAY}[-/]{_YEAR}",
-    "d/m/y": rf"^{_DAY}[-/]{_MONTH}[-/]{_YEAR}",
-    "m.d.y": rf"^{_MONTH}\.{_DAY}\.{_YEAR}",
-    "d month y": rf"^{_DAY}[-/. ]+{_NAME}[-/., ]+{_YEAR}",
-    "month d, y": rf"^{_NAME}[- ]+{_DAY}(?:st|nd|rd|th)?,?[- ]+(?P<year>\d{{4}})",
+_ORDERS = {
+    "y-m-d": rf"(?P<year>\d{{4}})[-/.]{_MONTH}(?:[-/.]{_DAY})?{_CLOCK}",
+    "d.m.y": rf"{_DAY}\.{_MONTH}\.{_YEAR}{_CLOCK}",
+    "m/d/y": rf"{_MONTH}[-/]{_DAY}[-/]{_YEAR}{_CLOCK}",
+    "d/m/y": rf"{_DAY}[-/]{_MONTH}[-/]{_YEAR}{_CLOCK}",
+    "m.d.y": rf"{_MONTH}\.{_DAY}\.{_YEAR}{_CLOCK}",
+    "d month y": rf"{_DAY}[-/. ]+{_NAME}[-/., ]+{_YEAR}{_CLOCK}",
+    "month d, y": rf"{_NAME}[- ]+{_DAY}(?:st|nd|rd|th)?,?[- ]+(?P<year>\d{{4}}){_CLOCK}",
+    OF_DAY: rf"(?=\d+:){_TIME}",
 }
+ORDERS = {order: re.compile(pattern, re.ASCII) for order, pattern in _ORDERS.items()}
+_ISO = re.compile(r"\d{4}-\d\d-\d\d")
 _MONTHS = ["january", "february", "march", "april", "may", "june"]
 _MONTHS += ["july", "august", "september", "october", "november", "december"]
 NAMES = {short: i for i, name in enumerate(_MONTHS) for short in (name, name[:3])} | {"sept": 8}
 CENTURY = 69  # two digits from here on are years of 1900, as POSIX has it
 DAY = 86_400_000_000  # microseconds
 FEW = 1000  # texts that are looked at before all are
+LONGEST = 64  # bytes of a date or time
+ROWS = 1 << 15  # that are parsed at a time: their bytes are in a cache
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class TimeForm:
     Attributes
     ----------
     order : str
-        One of `ORDERS`, for text.
+        One of `ORDERS`: of text; `OF_DAY` of all times of a day.
     zone : str
         The time zone whose clock counts: that of a column of times that has one, UTC for text that says how far from
         it each time is; ``""`` where times are told without.
@@ -55,7 +63,7 @@ class TimeForm:
     zone: str = ""
 
     def read(self, column: "pyarrow.Array") -> Read:
-        """Read a `plain` column as microseconds since 1970 on the clock of the zone."""
+        """Read a `plain` column as microseconds since 1970 on the clock of the zone, or since midnight."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -65,11 +73,24 @@ class TimeForm:
             column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
             if column.type.tz is not None:
                 column = _clock(column, self.zone or column.type.tz)
+        elif pa.types.is_time(column.type):
+            column = column.cast(pa.time64("us"), safe=False)
         else:
             column = column.cast(pa.timestamp("us"))
         missing = np.array(pc.is_null(column).to_numpy(zero_copy_only=False), bool)
         values = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
         return Read(values, missing, np.zeros(len(values), bool))
+
+    def takes(self, kind: Any) -> bool:
+        """Tell whether a column of this type of pyarrow can be read."""
+        return is_text(kind) or str(kind).startswith(
+            ("time32", "time64") if self.order == OF_DAY else ("timestamp", "date")
+        )
+
+    def written(self, value: int) -> str:
+        """Write a time as it was read."""
+        text = str(np.datetime64(int(value), "us").astype("M8[s]"))
+        return text[11:] if self.order == OF_DAY else text.removesuffix("T00:00:00").replace("T", " ")
 
     def of_decimal(self, known: str, now: str) -> "TimeForm":
         """Return itself: decimal marks are none of its."""
@@ -135,77 +156,104 @@ def _clock(times: "pyarrow.Array", zone: str) -> "pyarrow.Array":
 
 
 def _parse(texts: "pyarrow.Array", order: str, *, zoned: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return microseconds since 1970, and which texts are dates of this order, with their distance from UTC or not."""
+    """Return microseconds since 1970, or since midnight, and which texts are times of this order.
+
+    They say how far from UTC they are, or not.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if order == "y-m-d":
-        try:  # what is all of ISO 8601, in a tenth of the time
+    if order == "y-m-d" and _ISO.match(texts[0].as_py() if len(texts) else ""):
+        try:  # what is all of ISO 8601, in half the time
             times = pc.cast(texts, pa.timestamp("us", "UTC" if zoned else None))
             return times.cast(pa.int64()).to_numpy(zero_copy_only=False), np.ones(len(texts), bool)
         except pa.ArrowInvalid:
             pass
-    fields = pc.extract_regex(texts, ORDERS[order] + _CLOCK)
-    right = np.array(pc.is_valid(fields).to_numpy(zero_copy_only=False), bool)
-    if not right.any():
-        return np.zeros(len(texts), np.int64), right
+    values, right = np.zeros(len(texts), np.int64), np.zeros(len(texts), bool)
+    for start in range(0, len(texts), ROWS):
+        letters = _letters(texts[start : start + ROWS])
+        for rows, text in _alike(letters):
+            found = ORDERS[order].fullmatch(text)
+            if found and bool(found.groupdict().get("zone")) == zoned:
+                values[start + rows], right[start + rows] = _moments(letters[rows], found)
+    return values, right
 
-    def field(name: str) -> Any:
-        return pc.fill_null(pc.struct_field(fields, name), "")
 
-    year, day = _number(field("year"), 0), _number(field("day"), 1)
-    short = np.array(pc.equal(pc.utf8_length(field("year")), 2).to_numpy(zero_copy_only=False), bool)
-    year += np.where(short, np.where(year < CENTURY, 2000, 1900), 0)
-    month = _month(field("month")) if "month" in order else _number(field("month"), 1) - 1
-    hour, minute, second = (_number(field(name), 0) for name in ("hour", "minute", "second"))
-    half = pc.utf8_lower(field("half"))
-    noon, morning = _equal(half, "p"), _equal(half, "a")
-    right &= (month >= 0) & (month < 12) & (day >= 1) & (minute < 60) & (second < 61)
-    right &= np.where(noon | morning, (hour >= 1) & (hour <= 12), hour < 24)
-    hour = np.where(noon | morning, hour % 12 + 12 * noon, hour)
-    months = (year - 1970) * 12 + month
-    days = months.astype("M8[M]").astype("M8[D]").astype(np.int64) + day - 1
-    right &= days < (months + 1).astype("M8[M]").astype("M8[D]").astype(np.int64)
-    micros = np.rint(_number(pc.binary_replace_slice(field("fraction"), 0, 0, "0"), 0, float) * 1e6).astype(np.int64)
-    zone = field("zone")
-    right &= _equal(zone, "") != zoned
-    values = days * DAY + ((hour * 60 + minute - _distance(zone)) * 60 + second) * 1_000_000 + micros
+def _letters(texts: "pyarrow.Array") -> NDArray[np.uint8]:
+    """Return the bytes of texts, (rows, most), with 0 behind the end; what is too long is left empty."""
+    import pyarrow.compute as pc
+
+    lengths = pc.binary_length(texts)
+    texts = pc.if_else(pc.less_equal(lengths, LONGEST), texts, "")
+    most = max(pc.max(pc.binary_length(texts)).as_py() or 0, 1)
+    padded = pc.ascii_rpad(texts, most, padding="\0")
+    return np.frombuffer(padded.buffers()[2], np.uint8, len(texts) * most).reshape(-1, most)
+
+
+def _alike(letters: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.intp], str]]:
+    """Yield which rows have the same letters in the same places, digits apart, and the text of the first of them."""
+    shapes = np.where((letters >= 48) & (letters <= 57), np.uint8(48), letters)
+    mixed = np.zeros(len(shapes), np.uint64)
+    for column in shapes.T:  # a number for each shape; two of the same number are told apart below
+        mixed = (mixed ^ column) * np.uint64(0x100000001B3)
+    order = np.argsort(mixed, kind="stable")
+    ends = np.flatnonzero(np.diff(mixed[order], append=~mixed[order[-1:]])) + 1
+    for rows in np.split(order, ends[:-1]):
+        while len(rows):
+            same = (shapes[rows] == shapes[rows[0]]).all(axis=1)
+            yield rows[same], letters[rows[0]].tobytes().rstrip(b"\0").decode("latin-1")
+            rows = rows[~same]
+
+
+def _moments(letters: NDArray[np.uint8], found: re.Match[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the times of rows of one shape, whose fields stand where they were found in one of them, and which are."""
+    named = found.groupdict()
+
+    def number(name: str, empty: int = 0) -> Any:
+        return _digits(letters, *found.span(name)) if named.get(name) else empty
+
+    year, day, hour, minute, second = (number(name) for name in ("year", "day", "hour", "minute", "second"))
+    right = (minute < 60) & (second < 61) & np.ones(len(letters), bool)
+    half = (named["half"] or "").lower()
+    right &= (hour >= 1) & (hour <= 12) if half else hour < 24
+    hour = hour % 12 + 12 * (half == "p") if half else hour
+    micros = np.zeros(len(letters), np.int64)
+    if named["fraction"]:
+        start, end = found.span("fraction")
+        micros += np.rint(_digits(letters, start + 1, end) * 10.0 ** (7 - end + start)).astype(np.int64)
+    if named.get("year"):
+        if len(named["year"]) == 2:
+            year = year + np.where(year < CENTURY, 2000, 1900)
+        months = named["month"]
+        month = number("month") - 1 if months.isdecimal() else NAMES.get(months.lower(), -1)
+        count = (year - 1970) * 12 + month
+        day = day if named["day"] else 1
+        days = count.astype("M8[M]").astype("M8[D]").astype(np.int64) + day - 1
+        right &= (month >= 0) & (month < 12) & (day >= 1)
+        right &= days < (count + 1).astype("M8[M]").astype("M8[D]").astype(np.int64)
+        micros += days * DAY
+        minute = minute - _distance(letters, found)
+    values = micros + ((hour * 60 + minute) * 60 + second) * 1_000_000
     return np.where(right, values, 0), right
 
 
-def _number(texts: "pyarrow.Array", empty: int, kind: type = int) -> Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    filled = pc.if_else(pc.equal(texts, ""), str(empty), texts)
-    return np.array(filled.cast(pa.int64() if kind is int else pa.float64()).to_numpy(zero_copy_only=False))
-
-
-def _month(texts: "pyarrow.Array") -> NDArray[np.int64]:
-    """Return 0 to 11 of English names, -1 of others."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found = pc.index_in(pc.utf8_lower(texts), value_set=pa.array(NAMES, texts.type))
-    months = np.array([*NAMES.values(), -1])
-    return np.asarray(months[pc.fill_null(found, -1).to_numpy(zero_copy_only=False)])
+def _digits(letters: NDArray[np.uint8], start: int, end: int) -> NDArray[np.int64]:
+    """Return the numbers that stand in some columns of letters."""
+    values = np.zeros(len(letters), np.int64)
+    for column in letters[:, start:end].T:
+        values *= 10
+        values += column - np.uint8(48)
+    return values
 
 
-def _distance(zones: "pyarrow.Array") -> NDArray[np.int64]:
-    """Return minutes from UTC of texts such as "+02:00", "Z" and ""."""
-    import pyarrow.compute as pc
-
-    coded = zones.dictionary_encode()
-    minutes = []
-    for text in coded.dictionary.to_pylist():
-        sign, digits = text.strip()[:1], re.sub(r"\D", "", text)
-        size = 60 * int(digits[:2]) + int(digits[2:]) if digits else 0
-        minutes.append(-size if sign == "-" else size)
-    codes: Array = pc.fill_null(coded.indices, 0).to_numpy(zero_copy_only=False)
-    return np.array(minutes or [0], np.int64)[codes]
-
-
-def _equal(texts: "pyarrow.Array", text: str) -> NDArray[np.bool_]:
-    import pyarrow.compute as pc
-
-    return np.array(pc.equal(texts, text).to_numpy(zero_copy_only=False), bool)
+def _distance(letters: NDArray[np.uint8], found: re.Match[str]) -> Any:
+    """Return minutes from UTC of rows whose zone is written as "+02:00", "-02", "Z" or not at all."""
+    zone, end = found["zone"] or "", found.end("zone")
+    sign = max(zone.find("+"), zone.find("-"))
+    if sign < 0:
+        return 0
+    hours = found.start("zone") + sign + 1
+    size = 60 * _digits(letters, hours, hours + 2)
+    if end > hours + 2:
+        size += _digits(letters, end - 2, end)
+    return -size if zone[sign] == "-" else size

@@ -188,7 +188,7 @@ CYCLES: dict[str, Callable[[Array], Array]] = {
 
 @dataclass(frozen=True)
 class TimeColumn:
-    """A date or time: days that have gone by and the year, scaled; sine and cosine of month, weekday and hour.
+    """A date or time, or a time of a day: days gone by and the year, scaled; sine and cosine of month, weekday, hour.
 
     Of parts that are the same in all training rows, such as the hour of dates, there is none.
     """
@@ -232,10 +232,9 @@ class TimeColumn:
         flags = [_filled(wave, read) for wave in waves] + [read.missing] * self.has_missing
         return Encoded([_filled(values, read) for values in numbers], flags, None, read.wrong)
 
-    @staticmethod
-    def takes(kind: Any) -> bool:
+    def takes(self, kind: Any) -> bool:
         """Tell whether a column of this type of pyarrow can be one."""
-        return is_text(kind) or str(kind).startswith(("timestamp", "date"))
+        return self.form.takes(kind)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

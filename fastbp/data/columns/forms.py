@@ -16,13 +16,15 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "words": ("text", "number", "boolean"),
     "order": tuple(ORDERS),
 }
+_LATER = {"unit"}  # what forms in files of earlier versions do not have
 
 
 def form_from(state: Mapping[str, Any], *kinds: type[Form]) -> Any:
     """Make the form of one of these kinds that its `to_dict` described; ValueError if it is none."""
     values = dict(state)
     kind = _FORMS.get(str(values.pop("form", "")))
-    if kind not in kinds or kind is None or values.keys() != {field.name for field in fields(kind)}:
+    names = {field.name for field in fields(kind)} if kind else set()
+    if kind not in kinds or kind is None or not names - _LATER <= values.keys() <= names:
         raise ValueError(f"no form of a column: {dict(state)}")
     for name, value in values.items():
         right = type(value) is bool if name == "lenient" else value in _ALLOWED.get(name, (value,))

@@ -130,7 +130,10 @@ def find_labels(column: "pyarrow.Array | Column[pyarrow.Array]", decimal: str) -
     for block in distinct:
         block = pc.drop_null(without(block, AMONG_NUMBERS))
         known += len(block)
-        if not pc.all(form.matches(block), min_count=0).as_py() or pc.any(pc.match_substring_regex(block, LEADING_ZERO)).as_py():
+        if (
+            not pc.all(form.matches(block), min_count=0).as_py()
+            or pc.any(pc.match_substring_regex(block, LEADING_ZERO)).as_py()
+        ):
             return LabelForm()
     return LabelForm("number", decimal) if known else LabelForm()
 

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from fastbp.data.columns.column import Column
-from fastbp.data.columns.dates import TimeForm, find_times
+from fastbp.data.columns.dates import OF_DAY, TimeForm, find_times
 from fastbp.data.columns.labels import LabelForm, find_labels, has_labels, labelled
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.survey import (
@@ -148,6 +146,8 @@ def _judged(name: str, table: AnyTable, options: ColumnOptions) -> tuple[Role, b
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         zone = getattr(column.type, "tz", None) or ""
         return _time(name, column, TimeForm(zone=zone), f" of {zone}" if zone else "")
+    if pa.types.is_time(column.type):
+        return _time(name, column, TimeForm(OF_DAY), " of a day")
     if is_numeric(column.type):
         return _number(name, column.map(NumberForm().read), NumberForm(table.decimal), "numbers")
     return Role(name, "left out", f"{column.type} has no single values"), b""
@@ -160,7 +160,8 @@ def _text(name: str, table: AnyTable, column: "Arrays") -> tuple[Role, bytes]:
         return _number(name, column.map(found.form.read), found.form, _written(found.form, table))
     times = find_times(column)
     if times is not None:
-        how = f" written {times.form.order}" + f", {times.doubt}" * bool(times.doubt)
+        how = " of a day" if times.form.order == OF_DAY else f" written {times.form.order}"
+        how += f", {times.doubt}" * bool(times.doubt)
         return _time(name, column, times.form, how)
     role, digest = _category(name, table, column, found.doubt, must_repeat=True)
     if role.kind == "left out" and found.doubt:
@@ -216,8 +217,8 @@ def _time(name: str, column: "Arrays", form: TimeForm, how: str) -> tuple[Role, 
     found = survey(column.map(form.read))
     low, high = found.low, found.high
     if low == high and not found.missing:
-        return Role(name, "left out", f"constant: {_written_time(low)}"), b""
-    why = f"times{how}, from {_written_time(low)} to {_written_time(high)}"
+        return Role(name, "left out", f"constant: {form.written(low)}"), b""
+    why = f"times{how}, from {form.written(low)} to {form.written(high)}"
     return Role(name, "time", why, form, found.missing), found.digest
 
 
@@ -253,11 +254,8 @@ def _category(
 
 def _written(form: NumberForm, table: AnyTable) -> str:
     mark = f", {form.thousands!r} between thousands" if form.thousands else ""
-    return f"numbers{mark}" + f", {form.decimal!r} before decimals" * (form.decimal != table.decimal)
-
-
-def _written_time(value: int) -> str:
-    return str(np.datetime64(int(value), "us").astype("M8[s]")).removesuffix("T00:00:00").replace("T", " ")
+    mark += f", {form.decimal!r} before decimals" * (form.decimal != table.decimal)
+    return f"numbers{mark}" + f", each with {form.unit!r}" * bool(form.unit)
 
 
 def _drop(name: str) -> str:

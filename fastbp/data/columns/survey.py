@@ -59,7 +59,9 @@ def survey(reads: Column[Read]) -> Numbers:
         known, missing = known + len(values), missing + int(read.missing.sum())
         dtype = np.dtype(np.int64) if read.values.dtype == np.int64 else dtype
         places.update(np.packbits(read.missing))
-        digest.update(np.where(read.missing, 0, read.values) if read.missing.any() else np.ascontiguousarray(read.values))
+        digest.update(
+            np.where(read.missing, 0, read.values) if read.missing.any() else np.ascontiguousarray(read.values)
+        )
     digest.update(places.digest())
     low, high = (*lows, None)[0], (*highs, None)[0]
     return Numbers(known, missing, low, high, whole, dtype, digest.digest())

@@ -232,6 +232,7 @@ def _quantity(name: str, table: AnyTable, column: "Arrays", why: str) -> Target:
     found = survey(column.map(form.read))
     values = 2 if found.known and found.low < found.high else min(found.known, 1)
     _check_several(f"target {name!r}", table, values, f"{found.low:g}" if found.known else "")
+    why += f", each with {form.unit!r}" * bool(form.unit)
     return Target((name,), "regression", why, (form,), missing=found.missing, decimal=table.decimal)
 
 
@@ -296,9 +297,7 @@ def _no_quantity(read: Read) -> NDArray[np.bool_]:
     return read.wrong | (~read.missing & np.isinf(read.values))
 
 
-def _check_numbers(
-    name: str, table: AnyTable, column: "Arrays", wrong: Callable[[Any], NDArray[np.bool_]]
-) -> None:
+def _check_numbers(name: str, table: AnyTable, column: "Arrays", wrong: Callable[[Any], NDArray[np.bool_]]) -> None:
     """Raise the error of the first row that is wrong, if there is one."""
     row, value, count = first_of(column, wrong)
     if count:

@@ -1,5 +1,6 @@
 """Values of a column: which are missing, and how text is read as numbers."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.data.columns.column import Column
+from fastbp.data.columns.units import find_unit, without_unit
 from fastbp.data.reading.table import AnyTable, Table
 from fastbp.kernels.compile.forks import imports
 
@@ -66,11 +68,14 @@ class NumberForm:
         What stands between groups of three digits; ``""`` if nothing does.
     lenient : bool
         Whether what is no number counts as missing.
+    unit : str
+        What stands with each number: ``"%"`` of "5 %".
     """
 
     decimal: str = "."
     thousands: str = ""
     lenient: bool = False
+    unit: str = ""
 
     def read(self, column: "pyarrow.Array") -> Read:
         """Read a `plain` column as numbers; text of several sorts, booleans and lengths of time among them."""
@@ -112,6 +117,8 @@ class NumberForm:
 
         texts = without(texts, AMONG_NUMBERS)
         missing = _bools(pc.is_null(texts))
+        if self.unit:
+            texts = without_unit(texts, self.unit)
         right = _bools(pc.fill_null(self.matches(texts), False))
         wrong = ~(right | missing)
         if wrong.any():
@@ -149,24 +156,28 @@ class FoundNumbers:
 def find_numbers(column: "pyarrow.Array | Column[pyarrow.Array]", decimal: str) -> FoundNumbers:
     """Find how numbers are written in a `plain` column of text of a file with this decimal mark.
 
-    Marks between thousands are taken for such where nothing else can be meant: see `_is_sure`.
+    Marks between thousands are taken for such where nothing else can be meant: see `_is_sure`. All may have one unit.
     """
     import pyarrow.compute as pc
 
     texts = Column.of(column).map(lambda block: pc.drop_null(without(block, AMONG_NUMBERS)))
-    known, marks = 0, set[str]()
-    for block in texts:
-        known += len(block)
-        marks |= {m for m in THOUSANDS if m not in marks and m != decimal and _any(pc.match_substring(block, m))}
-    best = FoundNumbers(None, 0, known)
-    if not known:
-        return best
-    other = other_mark(decimal)
-    forms = [NumberForm(decimal), *(NumberForm(decimal, mark) for mark in THOUSANDS if mark in marks)]
-    forms += [NumberForm(other)] if other in marks else []
-    for form in forms:
-        readable = sum(pc.sum(form.matches(block)).as_py() or 0 for block in texts)
-        if readable == known:
+    found = _find_bare(texts, decimal)
+    if found.readable or not (unit := find_unit(texts)):
+        return found
+    with_unit = _find_bare(texts.map(lambda block: without_unit(block, unit)), decimal)
+    return replace(with_unit, form=replace(with_unit.form, unit=unit)) if with_unit.form else found
+
+
+def _find_bare(texts: "Column[pyarrow.Array]", decimal: str) -> FoundNumbers:
+    """Find how numbers without a unit are written; no text is null."""
+    import pyarrow.compute as pc
+
+    best = FoundNumbers(None, 0, 0)
+    for form in _forms(texts, decimal):
+        known = readable = 0
+        for block in texts:
+            known, readable = known + len(block), readable + (pc.sum(form.matches(block)).as_py() or 0)
+        if readable == known > 0:
             doubt = ""
             if any(_any(pc.match_substring_regex(block, LEADING_ZERO)) for block in texts):
                 doubt = "codes with leading zeros"
@@ -174,9 +185,26 @@ def find_numbers(column: "pyarrow.Array | Column[pyarrow.Array]", decimal: str) 
                 example = next(found[0] for block in texts if len(found := block.filter(form.grouped(block)))).as_py()
                 doubt = f"{example!r} may have a mark of thousands or of decimals, and nothing tells which"
             return FoundNumbers(form, readable, known, doubt)
-        if readable > best.readable:
-            best = FoundNumbers(form, readable, known)
+        if readable > best.readable or not best.known:
+            best = FoundNumbers(form if readable else None, readable, known)
     return best
+
+
+def _forms(texts: "Column[pyarrow.Array]", decimal: str) -> Iterator[NumberForm]:
+    """Yield the forms that numbers among texts may have, those with the decimal mark of the file first."""
+    import pyarrow.compute as pc
+
+    yield NumberForm(decimal)
+    has_digits, found = False, set[str]()
+    for block in texts:
+        has_digits = has_digits or _any(pc.match_substring_regex(block, r"^[+-]?[.,]?\d"))
+        found |= {mark for mark in THOUSANDS if mark not in found and _any(pc.match_substring(block, mark))}
+    if not has_digits:
+        return
+    marks, other = [mark for mark in THOUSANDS if mark in found], other_mark(decimal)
+    points = [decimal, other] if other in marks else [decimal]
+    forms = [NumberForm(point, mark) for point in points for mark in ("", *marks) if mark != point]
+    yield from forms[1:]
 
 
 def _is_sure(form: NumberForm, texts: "Column[pyarrow.Array]") -> bool:
@@ -189,7 +217,9 @@ def _is_sure(form: NumberForm, texts: "Column[pyarrow.Array]") -> bool:
     if any(_any(pc.match_substring_regex(block, r",\d{3}[,.]")) for block in texts):
         return True
     rest = texts.map(lambda block: block.filter(pc.invert(form.grouped(block))))
-    small = [pc.all(pc.match_substring_regex(block, r"^[+-]?\d{1,3}(?:\.\d*)?$")).as_py() for block in rest if len(block)]
+    small = [
+        pc.all(pc.match_substring_regex(block, r"^[+-]?\d{1,3}(?:\.\d*)?$")).as_py() for block in rest if len(block)
+    ]
     return len(small) > 0 and all(small)
 
 

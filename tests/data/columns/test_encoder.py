@@ -284,6 +284,22 @@ def test_many_rows_are_encoded_a_block_at_a_time_to_the_same_bits():
     assert encoder.transform(table({name: values[:0] for name, values in columns.items()})).shape == (0, 3)
 
 
+def test_a_time_of_a_day_is_told_by_its_hour_of_text_and_of_its_own_type():
+    times = [datetime(2024, 1, 1) + timedelta(minutes=7 * i) for i in range(12)]
+    encoder, x = transformed({"t": [f"{time:%H:%M}" for time in times]})
+    assert encoder.feature_names == ("t elapsed", "t hour sin", "t hour cos")
+    np.testing.assert_array_equal(x, encoder.transform(table({"t": pa.array([time.time() for time in times])})))
+    np.testing.assert_allclose(x[:, 1], np.sin(2 * np.pi * np.arange(12) * 7 / 1440), atol=1e-7)
+    with pytest.raises(TableError, match=r"column 't' should hold a time, got timestamp"):
+        encoder.transform(table({"t": pa.array(times)}))
+
+
+def test_an_encoder_from_before_units_reads_as_it_did():
+    state = fitted({"a": ["1.5", "2"]}).to_dict()
+    del state["columns"][0]["form"]["unit"]
+    np.testing.assert_array_equal(Encoder.from_dict(state).transform(table({"a": ["1.75"]})), [[0]])
+
+
 def test_hundred_thousand_categories():
     values = np.arange(100_000)
     encoder = fitted({"c": pa.array(values).cast(pa.string())}, categorical=("c",))

@@ -90,6 +90,36 @@ def test_commas_are_marks_of_thousands_where_that_is_certain(texts, first, is_su
     assert bool(found.doubt) != is_sure
 
 
+@settings(max_examples=30)
+@given(
+    values=st.lists(st.floats(-1e9, 1e9).map(lambda value: round(value, 2)), min_size=1, max_size=8),
+    write=st.sampled_from(
+        ["${}", "$ {}", "{} €", "{}€", "{} %", "{}%", "{} kg", "{} m/s", "{:,} €", "£{:,}", "{:,} kg", "{}°"]
+    ),
+    decimal=st.sampled_from(".,"),
+)
+def test_one_unit_of_all_numbers_is_no_part_of_them(values, write, decimal):
+    values += [1234567.5]
+    texts = [write.format(value) for value in values]
+    if decimal == ",":
+        texts = [text.translate(str.maketrans(".,", ",.")) for text in texts]
+    found, read = numbers(["", *texts], decimal)
+    assert found.form.unit == write.replace("{:,}", "").replace("{}", "").strip()
+    assert not found.doubt
+    assert read.known.tolist() == values
+    assert read.missing.tolist() == [True] + [False] * len(values)
+
+
+@pytest.mark.parametrize(
+    "texts", [["$1", "2"], ["$1", "€2"], ["5 kg", "5 g"], ["$1 m"], ["1st"], ["A1"], ["5x"], ["%"]]
+)
+def test_what_is_no_unit_of_all_leaves_text(texts):
+    column = plain(pa.array(texts))
+    found = find_numbers(column, ".")
+    assert found.form is None or found.readable < found.known
+    assert NumberForm(unit="$").read(plain(pa.array(["$1", "2"]))).wrong.tolist() == [False, True]
+
+
 def test_file_with_decimal_commas_has_points_between_thousands():
     found, read = numbers(["1.234", "5.678"], ",")
     assert not found.doubt
@@ -167,7 +197,7 @@ def micros(times):
 
 
 @settings(max_examples=30)
-@given(times=TIMES, order=st.sampled_from(sorted(ORDERS)), clock=st.sampled_from(CLOCKS), data=st.data())
+@given(times=TIMES, order=st.sampled_from(sorted(DAYS)), clock=st.sampled_from(CLOCKS), data=st.data())
 def test_times_come_back_from_text(times, order, clock, data):
     style = data.draw(st.sampled_from(DAYS[order])) + clock
     times = [datetime.strptime(time.strftime(style), style) for time in [*times, datetime(2024, 12, 31)]]
@@ -192,20 +222,45 @@ def test_distance_from_utc_is_taken_off(times, hours):
 
 
 def test_distance_from_utc_is_taken_off_in_other_orders():
-    column = plain(pa.array(["31.12.2024 12:00 +02:00", "31.12.2024 12:00Z", "31.12.2024 12:00 -0130"]))
-    wanted = [datetime(2024, 12, 31, 10), datetime(2024, 12, 31, 12), datetime(2024, 12, 31, 13, 30)]
+    day = "31.12.2024 12:00"
+    column = plain(pa.array([f"{day} +02:00", f"{day}Z", f"{day} -0130", f"{day}+02"]))
+    wanted = [datetime(2024, 12, 31, *clock) for clock in [(10,), (12,), (13, 30), (10,)]]
     assert find_times(column).form.read(column).values.tolist() == micros(wanted)
 
 
 @pytest.mark.parametrize(
     "texts",
     [["2024-02-30"], ["2023-02-29"], ["2024-13-01"], ["13/13/2024"], ["2024-01-01 24:00"], ["2024-01-01 10:60"]]
+    + [["24:00"], ["1:2"], ["12"]]
     + [["13:00 PM"], ["2024-01-01", "01.01.2024"], ["31/12/2024", "12/31/2024"], ["Foo 1 2024"], ["1.2"], ["2024"]]
     + [[None]]
     + [["2024-01-01T00:00:00Z", "2024-01-01T00:00:00"], ["1/1/2024 13:00 PM"], ["5 apples 20"]],
 )  # fmt: skip
 def test_what_is_no_date_is_none(texts):
     assert find_times(plain(pa.array(texts, pa.string()))) is None
+
+
+@settings(max_examples=30)
+@given(
+    times=st.lists(st.datetimes(datetime(1970, 1, 1), datetime(1970, 1, 1, 23, 59, 59)), min_size=1, max_size=5),
+    style=st.sampled_from(["%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p"]),
+)
+def test_times_of_a_day_come_back_from_text_and_from_their_own_type(times, style):
+    times = [datetime.strptime(f"1970 {time.strftime(style)}", f"%Y {style}") for time in times]
+    column = plain(pa.array([time.strftime(style) for time in times]))
+    found = find_times(column)
+    assert found.form == TimeForm("h:m")
+    assert found.form.read(column).values.tolist() == micros(times)
+    assert found.form.read(pa.array([time.time() for time in times])).values.tolist() == micros(times)
+
+
+def test_texts_of_many_shapes_are_each_read_by_their_own():
+    days = [datetime(2001, 1, 1) + timedelta(hours=31 * i) for i in range(3000)]
+    texts = [f"{day.month}/{day.day}/{day.year} {day.hour}:{day:%M}" for day in days]
+    column = plain(pa.array([*texts, "13/13/2001", "x" * 100, "1/2/2001 ١:00", ""]))
+    read = TimeForm("m/d/y").read(column)
+    assert read.values[:3000].tolist() == micros(days)
+    assert read.wrong.tolist() == [False] * 3000 + [True] * 3 + [False]
 
 
 def test_order_of_day_and_month_is_decided_by_the_whole_column():
@@ -266,6 +321,6 @@ def test_forms_come_back_from_plain_data(form):
     assert form_from(form.to_dict(), type(form)) == form
     for name in form.to_dict():
         for wrong in (None, "nonsense", 1, ["."]):
-            if name != "zone" or type(wrong) is not str:
+            if name not in ("zone", "unit") or type(wrong) is not str:
                 with pytest.raises(ValueError, match="no "):
                     form_from(form.to_dict() | {name: wrong}, type(form))
