@@ -156,7 +156,7 @@ class Names:
 
 def survey_labels(blocks: Column[Labels]) -> Names:
     """Go through the blocks of a column once."""
-    first: dict[str, str] = {}
+    stood: list[str] = []
     place: dict[str, int] = {}
     known = missing = 0
     digest, too_many = hashlib.blake2b(), False
@@ -165,13 +165,19 @@ def survey_labels(blocks: Column[Labels]) -> Names:
         known, missing = known + len(labels.codes) - lacking, missing + lacking
         if too_many:
             continue
-        for name, stood in zip(labels.names, labels.stood, strict=True):
-            if name not in place:
-                place[name], first[name] = len(place), stood
-        digest.update(np.array([*(place[name] for name in labels.names), -1])[labels.codes])
+        codes = labels.codes
+        if not place:  # the places are those of the first block
+            place, stood = dict(zip(labels.names, range(len(labels.names)), strict=True)), list(labels.stood)
+        else:
+            for name, text in zip(labels.names, labels.stood, strict=True):
+                if name not in place:
+                    place[name] = len(place)
+                    stood.append(text)
+            codes = np.array([*map(place.__getitem__, labels.names), -1])[codes]
+        digest.update(codes)
         too_many = len(place) > MOST_LABELS and not blocks.in_memory
     digest.update(repr(tuple(place)).encode("utf-8", "surrogatepass"))
-    return Names(tuple(place), tuple(first.values()), known, missing, digest.digest(), too_many)
+    return Names(tuple(place), tuple(stood), known, missing, digest.digest(), too_many)
 
 
 def first_of(column: Column[Any], wrong: Callable[[Any], NDArray[np.bool_]]) -> tuple[int, Any, int]:
