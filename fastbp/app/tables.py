@@ -172,7 +172,7 @@ class TableData:
         said: dict[str, str | list[str]] = {"data": self.name}
         said |= {"read as": self.read_as} if self.read_as else {}
         said["target"] = described_target(self.target, self.rows)
-        said["features"] = f"{thousands(features.width)} of {thousands(len(features.encoder.columns))} columns"
+        said["features"] = f"{thousands(features.width)}, made of {thousands(len(features.encoder.columns))} columns"
         said |= {"left out": lost} if (lost := left_out(self.roles)) else {}
         return said
 

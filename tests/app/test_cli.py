@@ -295,7 +295,7 @@ def test_tables_of_classes(succeeds, table, tmp_path, ending):
     source, model = table / f"flowers.{ending}", tmp_path / "model.safetensors"
     out = succeeds("train", source, "--target", "kind", "--threads", 1, "--epochs", 20, "--out", tmp_path)
     assert figure(out, "accuracy") > 95
-    assert "3 of 3 columns" in out
+    assert "3, made of 3 columns" in out
     held_out = succeeds("evaluate", model, source)
     assert figure(held_out, "accuracy") == figure(out, "accuracy")
     assert "tulip" in held_out

@@ -179,7 +179,7 @@ def test_columns_of_all_kinds_train_and_say_what_they_became(trained):
     folder, output = trained
     assert "left out    name: id-like" in output
     assert "count: --drop" in output
-    assert "of 4 columns" in output
+    assert "made of 4 columns" in output
     assert figure(output, "accuracy") > 80
     evaluated = command("evaluate", folder / "model.safetensors", folder / "people.csv")
     assert "48, the test rows, which training did not see" in evaluated
