@@ -143,6 +143,9 @@ class Run:
     ) -> None:
         self.data = data = open_data(source, options, task)
         self.options = resolved = options.resolve(data)
+        files = {"path": source} | ({"test": options.test} if options.test else {})
+        if options.test:
+            resolved["test"] = Path(options.test).name  # where it is, a model's file need not say
         known: Table = {
             "task": data.task,
             "classes": list(data.classes),
@@ -160,10 +163,8 @@ class Run:
             "data": {"name": data.name, "test_rows": test_rows},
             "reading": data.reading.given(),
             # Of a checkpoint alone: where to find the data again, and whether it is the same.
-            "source": {
-                "path": source if source in ("digits", "-") else os.path.abspath(source),
-                "train_rows": train_rows,
-            },
+            "source": {name: file if file in ("digits", "-") else os.path.abspath(file) for name, file in files.items()}
+            | {"train_rows": train_rows},
         }
         self.went_on = None if trainer is None else self._go_on(trainer, known)
         y = self.parts["train"].y
@@ -208,6 +209,7 @@ class Run:
             if typed.get(name, was) != was:
                 raise changed(f"--{name}", None if was == () else was, typed[name])
         own = {field.name: typed[field.name] for field in fields(Options) if field.name in typed}
+        own.setdefault("test", meta["source"].get("test", before.test))
         return cls(typed.get("data", path), replace(before, **own), task=asked, trainer=trainer)
 
     def _go_on(self, trainer: Trainer, known: Table) -> str:

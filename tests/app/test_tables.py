@@ -372,6 +372,22 @@ def test_rows_of_another_file_may_be_the_test_rows(tmp_path):
     assert "which training did not see" in command("evaluate", tmp_path / "model.safetensors", tmp_path / "u.csv")
 
 
+def test_a_run_finds_its_test_file_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a" / "t.csv", people())
+    write(tmp_path / "a" / "u.csv", people(50, seed=1))
+    monkeypatch.chdir(tmp_path / "a")
+    command("train", "t.csv", "--target", "left", "--test", "u.csv", *QUICK, "--out", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    assert "50 test" in command("train", "--resume", "--epochs", 4, "--out", tmp_path / "out")
+    command("train", "--resume", "--test", "a/u.csv", "--epochs", 5, "--out", tmp_path / "out")
+    write(tmp_path / "v.csv", people(50, seed=2))
+    error = command("train", "--resume", "--test", "v.csv", "--epochs", 6, "--out", tmp_path / "out", code=2)
+    assert "--resume expects --test u.csv as the run has it, got v.csv" in error
+    header, _ = read_tensors(tmp_path / "out" / "model.safetensors", MODEL, "test")
+    assert str(tmp_path) not in json.dumps(header)
+
+
 # Files
 
 
