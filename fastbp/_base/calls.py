@@ -9,6 +9,9 @@ from fastbp._base.threads import SERIAL_WORK, tasks_for
 # Calls of a trial. One before them does not count: it may compile, threads may have to wake, and what it reads is in
 # another core's cache.
 TRIAL = 4
+# What a change costs at first is less than so many seconds. A first call of one thread that takes longer than usual by
+# more than that has lost the trial.
+COLD = 1e-3
 # A trial costs what its calls took longer than usual. So many times as many calls go by until the next one: of many
 # threads, which are slow while others want their cores, and only a trial shows when that ends; and of one thread, which
 # takes about as long as before. At least so many in any case.
@@ -17,8 +20,7 @@ OF_MANY, OF_ONE, FEWEST = 40, 400, 32
 FREE = 0.02
 # The other way has to be faster by so much: times scatter.
 MARGIN = 0.97
-# What the newest call counts for in a mean, and how many means it counts as at most: that one call was held up is no
-# reason for a trial, that several were is one.
+# What the newest call counts for in a mean, and how many means it counts as at most.
 NEWEST, MOST = 1 / 8, 4.0
 
 
@@ -26,7 +28,9 @@ class OneOrMany:
     """Finds out which is faster for calls of one kind and about one size, one thread or many: it tries both.
 
     Many are slower where others want the same cores, for a while or always. The calls go on in the way that was faster
-    in the last trial. The other way is tried from time to time, and where this one begins to take longer than that did.
+    in the last trial. The other way is tried from time to time, and as soon as this one has lost more time against it
+    than a trial takes: in many calls that are a bit longer than that took, or in one that waited for a thread whose
+    core others have, for the milliseconds until the system's scheduler looks again.
 
     Several Python threads may be here at once. They may lose a count or a time of each other's, and no more.
 
@@ -41,18 +45,18 @@ class OneOrMany:
         Into how many to cut the next call: `most`, or 1.
     """
 
-    __slots__ = ("_first", "_left", "_most", "_other", "_patience", "_sum", "_trial", "_usual", "tasks")
+    __slots__ = ("_first", "_left", "_lost", "_most", "_other", "_sum", "_trial", "_usual", "tasks")
 
     tasks: int
     _trial: bool
     _first: float  # seconds of a row in the trial's first call
-    _sum: float  # and in the others together
+    _sum: float  # and in all of its calls together
     _left: int  # calls until the trial ends, or the next one begins
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._usual = self._other = math.inf  # mean seconds of a row in the way that is in use, and in the other one
-        self._patience = 0  # from so many calls left on, slow ones are reason for a trial
+        self._lost = 0.0  # seconds of a row that the latest calls in the one way took longer than those in the other
         self._begin_trial(most)
 
     def end(self, tasks: int, began: float, rows: int) -> None:
@@ -64,15 +68,20 @@ class OneOrMany:
         usual = self._usual
         if not self._trial:
             most = MOST * usual
-            usual = self._usual = usual + NEWEST * ((seconds if seconds < most else most) - usual)
-            if left <= 0 or (usual > self._other and left <= self._patience):
+            self._usual = usual + NEWEST * ((seconds if seconds < most else most) - usual)
+            lost = self._lost + MARGIN * seconds - self._other
+            self._lost = lost if lost > 0 else 0.0
+            if left <= 0 or lost > (TRIAL + 1) * self._other:
                 self._begin_trial(self._other_than(tasks))
-        elif left == TRIAL:
+            return
+        self._sum += seconds
+        if left == TRIAL:
             self._first = seconds
+            ended = tasks == 1 and (seconds - usual) * rows > COLD
         else:
-            self._sum += seconds
-            if left <= 0 or self._sum > TRIAL * usual:
-                self._end_trial(tasks, TRIAL - left, rows)
+            ended = left <= 0 or self._sum - self._first > TRIAL * usual
+        if ended:
+            self._end_trial(tasks, TRIAL + 1 - left, rows)
 
     def _other_than(self, tasks: int) -> int:
         return 1 if tasks > 1 else self._most
@@ -82,10 +91,10 @@ class OneOrMany:
         self.tasks = tasks
 
     def _end_trial(self, tasks: int, calls: int, rows: int) -> None:
-        """Decide how to go on after a trial of so many calls that count, and for how long."""
-        mean, usual = self._sum / calls, self._usual
+        """Decide how to go on after a trial of so many calls, and for how long."""
+        mean, usual = (self._sum - self._first) / (calls - 1) if calls > 1 else self._first, self._usual
         if usual == math.inf:  # the first calls: nothing is known of one thread, but that it may take so much longer
-            self._usual, cost = mean, (TRIAL + 1.0) * (self._most - 1)
+            self._usual, cost = mean, self._most - 1.0
             if cost * mean * rows < FREE:
                 self._begin_trial(1)
                 return
@@ -95,11 +104,10 @@ class OneOrMany:
             cost = (TRIAL + 1) * (usual / mean - 1)
             between = OF_ONE if tasks > 1 else OF_MANY
         else:
-            self._other, cost = mean, (self._first + self._sum) / usual - (calls + 1)
+            self._other, cost = mean, self._sum / usual - calls
             between = OF_MANY if tasks > 1 else OF_ONE
             tasks = self._other_than(tasks)
-        self._left = max(FEWEST, int(between * cost))
-        self._patience = self._left - FEWEST
+        self._left, self._lost = max(FEWEST, int(between * cost)), 0.0
         self._trial, self.tasks = False, tasks
 
 

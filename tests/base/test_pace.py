@@ -17,13 +17,17 @@ class TestPace:
         return now
 
     def used(self, clock, seconds, calls=4000):
-        """Return the tasks of each call of one step, which takes ``seconds[serial]``, and when they began."""
+        """Return the tasks of each call of one step, and when they began.
+
+        A step takes ``seconds[serial]``, or what a function of the time returns.
+        """
         pace, tasks, began = _pace.Pace(8, 4), [], []
         for _ in range(calls):
             n, _ = pace.choose(1)
             began.append(clock[0])
-            clock[0] += seconds[n == 1]
-            pace.note(n, 1, seconds[n == 1])
+            step = (seconds(clock[0]) if callable(seconds) else seconds)[n == 1]
+            clock[0] += step
+            pace.note(n, 1, step)
             tasks.append(n)
         return np.array(tasks), np.array(began)
 
@@ -63,6 +67,18 @@ class TestPace:
     def test_a_small_difference_changes_nothing(self, clock):
         tasks, _ = self.used(clock, {False: 1e-3, True: 0.96e-3})
         assert (tasks == 1).mean() < 0.01
+
+    def test_others_that_want_the_cores_are_noticed_when_they_have_cost_as_much_as_a_trial(self, clock):
+        tasks, began = self.used(clock, lambda now: {False: 1e-3 if now > 0.5 else 1e-4, True: 2e-4}, calls=20_000)
+        assert set(tasks[(began > 0.45) & (began < 0.5)]) == {4}
+        assert (tasks[began > 0.51] == 4).mean() < 0.01
+
+    def test_after_a_step_that_was_held_up_many_threads_are_soon_in_use_again(self, clock):
+        held = iter([0.1])
+        tasks, began = self.used(
+            clock, lambda now: {False: next(held, 1e-4) if now > 0.5 else 1e-4, True: 2e-4}, calls=9000
+        )
+        assert 0 < (tasks[began > 0.5] == 1).sum() * 2e-4 < 0.125
 
     def test_work_for_one_thread_is_never_tried_on_more(self, clock):
         pace = _pace.Pace(8, 1)
