@@ -52,7 +52,7 @@ def test_a_call_that_is_slower_is_marked_and_the_exit_code_says_so(small_calls, 
 
 def test_a_difference_that_nobody_sees_is_not_marked(small_calls, monkeypatch):
     """It is less than half a microsecond."""
-    monkeypatch.setattr(small_calls, "by_turns", lambda ours, theirs: [[4e-7], [2e-7]])
+    monkeypatch.setattr(small_calls, "by_turns", lambda rest, ours, theirs: [[4e-7], [2e-7]])
     monkeypatch.setattr(small_calls, "CASES", {"own": lambda rows, width, dtype: [("a call", time.time, time.time)]})
     assert run(small_calls, "own", "--rows", "1", "--width", "8").exit_code == 0
 
