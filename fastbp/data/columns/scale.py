@@ -100,6 +100,6 @@ def _difference(values: Array, center: float | int) -> NDArray[np.float64]:
 
 
 def _between(pair: NDArray[np.float64], part: float) -> float:
-    """Return what is this part of the way from one finite number to the next, as NumPy interpolates; of huge ones too."""
+    """Return what is this part of the way from one finite number to the next, as NumPy does; of huge ones too."""
     shrink = 0.25 if np.abs(pair).max() > _MOST / 4 else 1.0
     return float(np.quantile(pair * shrink, part)) / shrink

@@ -1,4 +1,4 @@
-"""What the blocks of a column say together: sums, extremes, values at ranks, distinct ones. Exact, and of bounded size."""
+"""What the blocks of a column say together: sums, extremes, values at ranks, distinct ones. It is exact."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -48,22 +48,23 @@ class Numbers:
 def survey(reads: Column[Read]) -> Numbers:
     """Go through the blocks of a column once."""
     known = missing = 0
-    lows, highs, whole, dtype = [], [], True, np.dtype(np.float64)
+    ends: list[Any] = []
+    whole, wide = True, False
     places, digest = hashlib.blake2b(), hashlib.blake2b()
     for read in reads:
         values = read.known
         if len(values):
-            lows, highs = [min([*lows, values.min()])], [max([*highs, values.max()])]
+            both = [*ends, values.min(), values.max()]
+            ends = [min(both), max(both)]
             with np.errstate(invalid="ignore"):
                 whole = whole and bool(values.dtype == np.int64 or (values == np.rint(values)).all())
         known, missing = known + len(values), missing + int(read.missing.sum())
-        dtype = np.dtype(np.int64) if read.values.dtype == np.int64 else dtype
-        places.update(np.packbits(read.missing))
-        digest.update(
-            np.where(read.missing, 0, read.values) if read.missing.any() else np.ascontiguousarray(read.values)
-        )
+        wide = wide or read.values.dtype == np.int64
+        places.update(np.packbits(read.missing).tobytes())
+        digest.update(np.where(read.missing, 0, read.values).tobytes())
     digest.update(places.digest())
-    low, high = (*lows, None)[0], (*highs, None)[0]
+    low, high = ends or (None, None)
+    dtype = np.dtype(np.int64 if wide else np.float64)
     return Numbers(known, missing, low, high, whole, dtype, digest.digest())
 
 
@@ -110,7 +111,7 @@ def at_ranks(values: Column[Array], count: int, ranks: Sequence[int]) -> Array:
                 else:
                     bits = (inside >> np.uint64(shift - step)) & np.uint64((1 << step) - 1)
                     counts[start] += np.bincount(bits.astype(np.int64), minlength=1 << step)
-        narrowed = {}
+        narrowed: dict[int, tuple[int, int, list[int]]] = {}
         for start, (below, _, wanted) in open_.items():
             if start in gathered:
                 keys = np.sort(np.concatenate(gathered[start]))

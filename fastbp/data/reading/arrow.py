@@ -42,24 +42,32 @@ def read_arrow(content: bytes, name: str) -> Any:
 
 def checked(table: Any, name: str) -> Any:
     """Return a table if its names differ and it has rows; strings in views, which few functions take, as others."""
-    with imports:
-        import pyarrow as pa
+    check_schema(table.schema, len(table), name)
+    return without_views(table)
 
-    repeated = sorted({repr(column) for column, count in Counter(table.column_names).items() if count > 1})
+
+def check_schema(schema: Any, rows: int, name: str) -> None:
+    """Raise TableError if names of columns repeat, or there are no rows."""
+    repeated = sorted({repr(column) for column, count in Counter(schema.names).items() if count > 1})
     troubles = [Trouble("", f"has several columns named {', '.join(repeated)}")] if repeated else []
-    if not len(table):
+    if not rows:
         troubles.append(Trouble("", "holds no rows"))
     if troubles:
         raise TableError(name, troubles)
+
+
+def without_views(table: Any) -> Any:
+    """Return a table with strings in views as others."""
+    with imports:
+        import pyarrow as pa
+
     for j, field in enumerate(table.schema):
         if str(field.type) == "string_view":
             table = table.set_column(j, field.name, table.column(j).cast(pa.large_string()))
     return table
 
 
-def index_of(table: Any) -> tuple[str, ...]:
+def index_of(schema: Any) -> tuple[str, ...]:
     """Name the columns that pandas wrote an index in."""
-    told = (table.schema.pandas_metadata or {}).get("index_columns", [])
-    return tuple(
-        column for column in table.column_names if column in told or re.fullmatch(r"__index_level_\d+__", column)
-    )
+    told = (schema.pandas_metadata or {}).get("index_columns", [])
+    return tuple(column for column in schema.names if column in told or re.fullmatch(r"__index_level_\d+__", column))

@@ -14,7 +14,7 @@ from fastbp.data.reading.json import read_json
 from fastbp.data.reading.packed import ENDINGS as PACKED
 from fastbp.data.reading.packed import unpacked
 from fastbp.data.reading.table import FOUND, ReadOptions, Table, TableError, Trouble
-from fastbp.data.reading.text import Text, read_text
+from fastbp.data.reading.text import Text, read_text, without
 from fastbp.kernels.compile.forks import imports
 
 STANDARD_INPUT = "-"
@@ -74,24 +74,29 @@ def read_table(name: str, options: ReadOptions = FOUND, assumed: ReadOptions = F
     ImportError
         Without pyarrow.
     """
-    try:
-        with imports:
-            import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"reading {Path(name).name} needs pyarrow: pip install 'fastbp[data]'") from error
+    need_pyarrow(name)
     if name == STANDARD_INPUT:
         shown = "standard input"
         content = sys.stdin.buffer.read()
         parts = [_part(content, shown, "", options, assumed)]
     else:
         shown = name
-        parts = [_read_file(path, options, assumed) for path in _paths(name)]
+        parts = [_read_file(path, options, assumed) for path in paths_of(name)]
     return _joined(shown, parts, options.over(assumed).decimal)
 
 
+def need_pyarrow(name: str) -> None:
+    """Raise ImportError without pyarrow."""
+    try:
+        with imports:
+            import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"reading {Path(name).name} needs pyarrow: pip install 'fastbp[data]'") from error
+
+
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """One file: a pyarrow.Table, and what text it was, if it was any."""
+class Part:
+    """One file: a pyarrow.Table, or what reads blocks of it, and what text it was, if it was any."""
 
     columns: Any
     name: str
@@ -99,8 +104,19 @@ class _Part:
     text: Text | None = None
     index: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.columns.schema.names)
 
-def _paths(name: str) -> list[Path]:
+
+def kind_by_ending(path: str) -> str:
+    """Return what the ending of a name says that a file is: ``""`` if nothing."""
+    return _KINDS.get(ending(path), "")
+
+
+def paths_of(name: str) -> list[Path]:
+    """Return the files of a name; FileNotFoundError or TableError if there are none."""
     path = Path(name)
     if path.is_dir():
         files = _inside(path)
@@ -120,16 +136,16 @@ def _inside(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if ending(path.name) in _KINDS and path.name[0] not in "._"]
 
 
-def _read_file(path: Path, options: ReadOptions, assumed: ReadOptions) -> _Part:
+def _read_file(path: Path, options: ReadOptions, assumed: ReadOptions) -> Part:
     name, kind = str(path), kind_of(path)
     if kind in ("a folder", "no regular file", "empty"):
-        raise TableError(name, [_another(ending(name), kind)])
+        raise TableError(name, [another(ending(name), kind)])
     if kind == PARQUET and _KINDS.get(ending(name), PARQUET) == PARQUET:
         return _typed(read_parquet(path, name), name, "", options)
     return _part(path.read_bytes(), name, ending(name), options, assumed)
 
 
-def _part(content: bytes, name: str, suffix: str, options: ReadOptions, assumed: ReadOptions) -> _Part:
+def _part(content: bytes, name: str, suffix: str, options: ReadOptions, assumed: ReadOptions) -> Part:
     """Read the content of a file: as its ending says, or else as what it is."""
     content, packed = unpacked(content, name)
     kind = kind_of_bytes(content)
@@ -138,49 +154,41 @@ def _part(content: bytes, name: str, suffix: str, options: ReadOptions, assumed:
         is_json = wanted == "JSON" or (not wanted and content.lstrip()[:1] in (b"{", b"["))
         kind = "JSON" if is_json else TEXT
     if kind not in ("JSON", TEXT, PARQUET, ARROW) or wanted not in ("", kind):
-        raise TableError(name, [_another(suffix, kind_of_bytes(content), packed)])
+        raise TableError(name, [another(suffix, kind_of_bytes(content), packed)])
     if kind == TEXT:
         text = read_text(content, name, options.over(assumed))
-        return _Part(_without(text.columns, options.over(assumed).missing), name, packed, text, text.index)
+        return Part(without(text.columns, options.over(assumed).missing), name, packed, text, text.index)
     if kind == "JSON":
         table = read_json(as_utf8(content, options.over(assumed).encoding, name)[0].decode(), name)
         return _typed(table, name, packed, replace(options, encoding=None))
     return _typed(read_parquet(content, name) if kind == PARQUET else read_arrow(content, name), name, packed, options)
 
 
-def _without(columns: Any, marks: tuple[str, ...]) -> Any:
-    """Return columns of text with null in place of these."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not marks:
-        return columns
-    for i, name in enumerate(columns.column_names):
-        column = columns.column(i)
-        is_mark = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array(marks, column.type))
-        columns = columns.set_column(i, name, pc.if_else(is_mark, pa.scalar(None, column.type), column))
-    return columns
-
-
-def _another(suffix: str, kind: str, packed: str = "") -> Trouble:
+def another(suffix: str, kind: str, packed: str = "") -> Trouble:
+    """Say that a file is not what it should be."""
     inside = f" in a file packed by {packed}" if packed else ""
     return Trouble("", f"is no {suffix or 'table'}{' file' * bool(suffix)}: it is {kind}{inside}")
 
 
-def _typed(table: Any, name: str, packed: str, options: ReadOptions) -> _Part:
+def _typed(table: Any, name: str, packed: str, options: ReadOptions) -> Part:
     """Make the part of a file that has types; options of text cannot be honoured."""
+    refuse_options(name, options)
+    return Part(table, name, packed, index=index_of(table.schema))
+
+
+def refuse_options(name: str, options: ReadOptions) -> None:
+    """Raise TableError if there are options, for what is no text."""
     if given := options.given():
         raise TableError(name, [Trouble("", f"is no table of text, and so takes no --{', --'.join(given)}")])
-    return _Part(table, name, packed, index=index_of(table))
 
 
-def _joined(name: str, parts: list[_Part], decimal: str | None) -> Table:
+def _joined(name: str, parts: list[Part], decimal: str | None) -> Table:
     """Put the rows of files of one schema below each other."""
     import pyarrow as pa
 
     first = parts[0]
-    names = first.columns.column_names
-    if troubles := [_difference(first, part) for part in parts if set(part.columns.column_names) != set(names)]:
+    names = first.names
+    if troubles := [difference(first, part) for part in parts if set(part.names) != set(names)]:
         raise TableError(name, troubles)
     columns = first.columns
     if len(parts) > 1:
@@ -192,12 +200,12 @@ def _joined(name: str, parts: list[_Part], decimal: str | None) -> Table:
     columns = checked(columns, name)
     texts = [part.text for part in parts if part.text]
     if texts and decimal is None:
-        decimal = decimal_mark(columns, texts[0].dialect.separator, any(text.has_commas for text in texts))
+        decimal = decimal_mark(lambda: [columns], texts[0].dialect.separator, any(text.has_commas for text in texts))
     decimal = decimal or "."
     return Table(
         columns,
         name,
-        read_as=" / ".join(dict.fromkeys(_said(part, decimal) for part in parts)),
+        read_as=" / ".join(dict.fromkeys(said(part, decimal) for part in parts)),
         decimal=decimal,
         header=all(text.header for text in texts),
         index=first.index,
@@ -205,15 +213,16 @@ def _joined(name: str, parts: list[_Part], decimal: str | None) -> Table:
     )
 
 
-def _difference(first: _Part, part: _Part) -> Trouble:
-    ours, theirs = first.columns.column_names, part.columns.column_names
+def difference(first: Part, part: Part) -> Trouble:
+    """Say which columns a file has other than the first one."""
+    ours, theirs = first.names, part.names
     lacks = [repr(name) for name in ours if name not in theirs]
     more = [repr(name) for name in theirs if name not in ours]
     words = [f"lacks {', '.join(lacks)}"] * bool(lacks) + [f"has {', '.join(more)} besides"] * bool(more)
     return Trouble(part.name, f"{' and '.join(words)}, other than {first.name}")
 
 
-def _said(part: _Part, decimal: str) -> str:
+def said(part: Part, decimal: str) -> str:
     """Say what a file was found to be."""
     text = part.text
     if text is None:

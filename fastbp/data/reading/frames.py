@@ -42,7 +42,7 @@ def read_frame(x: Any, name: str = "") -> Table:
         table = _of_pandas(x, name)
     else:
         table = pa.table(x) if hasattr(x, "__arrow_c_stream__") else interchange.from_dataframe(x)
-    return Table(checked(table, name), name, index=index_of(table))
+    return Table(checked(table, name), name, index=index_of(table.schema))
 
 
 def _of_pandas(x: Any, name: str) -> Any:

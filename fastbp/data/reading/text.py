@@ -3,7 +3,7 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -59,28 +59,33 @@ def read_text(content: bytes, name: str, options: ReadOptions) -> Text:
     content, encoding = as_utf8(content, options.encoding, name)
     content = content.rstrip(b"\x1a")  # the end of a file, to old programs
     check_characters(content, name, options.separator or "")
-    layout = find_layout(*_sample(content), options)
-    if layout.unclosed is not None:
-        raise TableError(name, [_unclosed(layout.unclosed, layout.dialect)])
-    if not layout.records:
-        raise TableError(name, [Trouble("", "holds no rows")])
-    head = _Head.of(layout, options.header, name)
+    layout = find_layout(*sample_of(content), options)
+    head = Head.of(layout, options.header, name)
     dialect = layout.dialect
-    content = content[_start(content, head.line) :]
-    content = _plain(content, dialect, len(head.names))
+    content = content[start_of(content, head.line) :]
+    content = as_parted(content, dialect, len(head.names))
     table = _rows(content, dialect, head, name)
     if not len(table):
         raise TableError(name, [Trouble("", "holds no rows below its header", "--no-header")])
     if head.ends_empty and not table.column(head.names[-1]).drop_null():
         table = table.drop_columns([head.names[-1]])
-    words = (encoding, *(f"line {record.first} left out" for record in layout.above), head.said)
-    lines = len(_LINE_END.findall(content)) if b"\r" in content else content.count(b"\n")
-    one_each = lines + (not content.endswith((b"\n", b"\r"))) == len(table)
+    words = found_words(encoding, layout, head)
+    one_each = count_lines(content) + (not content.endswith((b"\n", b"\r"))) == len(table)
     commas = b"," in content and (dialect.separator != "," or dialect.quote.encode() in content)
     return Text(table, dialect, head.header, words, _index(table, head), head.line if one_each else None, commas)
 
 
-def _plain(content: bytes, dialect: Dialect, width: int) -> bytes:
+def count_lines(content: bytes) -> int:
+    """Return how many ends of lines there are."""
+    return len(_LINE_END.findall(content)) if b"\r" in content else content.count(b"\n")
+
+
+def found_words(encoding: str, layout: Layout, head: "Head") -> tuple[str, ...]:
+    """Say what was found out, but for the separator."""
+    return (encoding, *(f"line {record.first} left out" for record in layout.above), head.said)
+
+
+def as_parted(content: bytes, dialect: Dialect, width: int) -> bytes:
     """Return text as pyarrow parts it: with one tab for a run of spaces, and no space before a quote."""
     if dialect.separator == " ":
         return parted_by_tabs(content, dialect.quote)
@@ -94,7 +99,7 @@ def _plain(content: bytes, dialect: Dialect, width: int) -> bytes:
     return content
 
 
-def _sample(content: bytes) -> tuple[str, bool]:
+def sample_of(content: bytes) -> tuple[str, bool]:
     """Return the first lines, and whether there are others."""
     if len(content) <= SAMPLE:
         return content.decode(), False
@@ -103,7 +108,7 @@ def _sample(content: bytes) -> tuple[str, bool]:
 
 
 @dataclass(frozen=True)
-class _Head:
+class Head:
     """The names of the columns, and the line of the first row."""
 
     names: list[str]
@@ -114,8 +119,12 @@ class _Head:
     ends_empty: bool = False  # a header with nothing behind its last separator
 
     @classmethod
-    def of(cls, layout: Layout, header: bool | None, name: str) -> "_Head":
+    def of(cls, layout: Layout, header: bool | None, name: str) -> "Head":
         """Find the header of a sample; `header` is what is given of it."""
+        if layout.unclosed is not None:
+            raise TableError(name, [_unclosed(layout.unclosed, layout.dialect)])
+        if not layout.records:
+            raise TableError(name, [Trouble("", "holds no rows")])
         first = layout.records[0]
         body = [record.cells for record in layout.records[1:SCORED] if len(record.cells) == layout.width]
         cells, told = first.cells, True
@@ -153,7 +162,7 @@ def _counted(labels: list[str]) -> list[str]:
     return [str(start + i) for i in range(len(labels))]
 
 
-def _rows(content: bytes, dialect: Dialect, head: _Head, name: str) -> Any:
+def _rows(content: bytes, dialect: Dialect, head: Head, name: str) -> Any:
     """Return the rows as columns of strings; TableError if one does not fit."""
     with imports:
         import pyarrow as pa
@@ -161,24 +170,14 @@ def _rows(content: bytes, dialect: Dialect, head: _Head, name: str) -> Any:
 
     if not content or content.isspace():
         return pa.table({name: [] for name in head.names})
-    one, odd = len(head.names) == 1, []
+    odd: list[Any] = []
 
     def skip(row: Any) -> str:
         if row.text.strip():
             odd.append(row)
         return "skip"
 
-    parse = csv.ParseOptions(
-        delimiter="\t" if dialect.separator == " " else dialect.separator,
-        quote_char=dialect.quote or False,
-        escape_char="\\" if dialect.escape else False,
-        newlines_in_values=dialect.quote.encode() in content,
-        ignore_empty_lines=not one,  # a row of one column may be empty
-        invalid_row_handler=skip,
-    )
-    convert = csv.ConvertOptions(
-        column_types=dict.fromkeys(head.names, pa.string()), null_values=[""], strings_can_be_null=True
-    )
+    parse, convert = csv_options(dialect, head.names, skip, quotes=dialect.quote.encode() in content)
     for block in (BLOCK, len(content) + 1):  # all of it where a row is longer than a block
         try:
             read = csv.ReadOptions(column_names=head.names, block_size=block)
@@ -191,11 +190,28 @@ def _rows(content: bytes, dialect: Dialect, head: _Head, name: str) -> Any:
     last = table.column(table.num_columns - 1)[-1].as_py() if len(table) else ""
     is_open = "\n" in (last or "") and not content.rstrip().endswith(dialect.quote.encode())
     if odd or is_open:
-        raise TableError(name, _misfits(content, dialect, head))
-    return _trimmed(table) if b" " in content else table
+        raise TableError(name, misfits(io.StringIO(content.decode(), newline=""), dialect, head))
+    return trimmed(table) if b" " in content else table
 
 
-def _trimmed(table: Any) -> Any:
+def csv_options(dialect: Dialect, names: list[str], skip: Callable[[Any], str], *, quotes: bool) -> tuple[Any, Any]:
+    """Return how pyarrow parts text, which may have quotes, and makes columns of strings of it."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    parse = csv.ParseOptions(
+        delimiter="\t" if dialect.separator == " " else dialect.separator,
+        quote_char=dialect.quote or False,
+        escape_char="\\" if dialect.escape else False,
+        newlines_in_values=quotes,
+        ignore_empty_lines=len(names) > 1,  # a row of one column may be empty
+        invalid_row_handler=skip,
+    )
+    types = dict.fromkeys(names, pa.string())
+    return parse, csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
+
+
+def trimmed(table: Any) -> Any:
     """Return columns without spaces around their fields."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -208,11 +224,24 @@ def _trimmed(table: Any) -> Any:
     return table
 
 
-def _misfits(content: bytes, dialect: Dialect, head: _Head) -> Iterator[Trouble]:
+def without(columns: Any, marks: tuple[str, ...]) -> Any:
+    """Return columns of text with null in place of these."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not marks:
+        return columns
+    for i, name in enumerate(columns.column_names):
+        column = columns.column(i)
+        is_mark = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array(marks, column.type))
+        columns = columns.set_column(i, name, pc.if_else(is_mark, pa.scalar(None, column.type), column))
+    return columns
+
+
+def misfits(lines: Iterator[str], dialect: Dialect, head: Head) -> Iterator[Trouble]:
     """Yield what is wrong with each row that does not fit, by its line."""
     above, width = head.line - 1, len(head.names)
-    found = records(io.StringIO(content.decode(), newline=""), dialect)
-    for record in found:
+    for record in records(lines, dialect):
         record = replace(record, first=record.first + above)
         if not any(record.cells):
             continue
@@ -231,7 +260,7 @@ def _unclosed(line: int, dialect: Dialect) -> Trouble:
     return Trouble(f"line {line}", f"opens a quote {dialect.quote} that is not closed", "--quote ''")
 
 
-def _index(table: Any, head: _Head) -> tuple[str, ...]:
+def _index(table: Any, head: Head) -> tuple[str, ...]:
     """Name the first column if it has no name and numbers the rows, or names each."""
     import pyarrow.compute as pc
 
@@ -242,7 +271,7 @@ def _index(table: Any, head: _Head) -> tuple[str, ...]:
     return (head.names[0],) if numbers or pc.count_distinct(labels).as_py() == len(table) else ()
 
 
-def _start(content: bytes, line: int) -> int:
+def start_of(content: bytes, line: int) -> int:
     """Return where a line begins, counted from 1."""
     ends = (end.end() for end in _LINE_END.finditer(content))
     return next(islice(ends, line - 2, None), len(content)) if line > 1 else 0
