@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := "torch==2.13.0"
 
 .PHONY: demo test test-lowest test-native test-arm test-peers torture torture-native lint wheel sweep bench bench-peers
-.PHONY: bench-scaling bench-quick dashboard dashboard-offline compare keep clean
+.PHONY: bench-tables bench-scaling bench-quick dashboard dashboard-offline compare keep clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/fastbp train digits --out runs/digits $(if $(wildcard runs/digits/checkpoint.safetensors),--resume)
@@ -76,6 +76,13 @@ bench-peers: $(VENV)/.peers-installed
 	mkdir -p runs
 	$(BIN)/python benchmarks/peers.py --json runs/peers.json --picture runs/roofline.png
 
+# Networks and trees beside one another on real tables, some of them of Debian's packages, which are read without R
+R_TABLES := r-cran-cardata r-cran-kernlab r-cran-mlbench r-cran-modeldata
+
+bench-tables: $(VENV)/.tables-installed
+	R_LIBRARY=$(CURDIR)/$(VENV)/r/usr/lib/R/site-library $(BIN)/python -m benchmarks.tables run
+	$(BIN)/python -m benchmarks.tables report
+
 bench-scaling: $(VENV)/.demo-installed
 	$(BIN)/python benchmarks/scaling.py
 
@@ -137,6 +144,13 @@ $(VENV)/.wheel-installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.asv-installed: $(VENV)/.created pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[asv]'
+	touch $@
+
+$(VENV)/.tables-installed: $(VENV)/.dev-installed
+	$(BIN)/python -m pip install --quiet $(TORCH) "catboost==1.2.10" "lightgbm==4.7.0" "pytabkit==1.8.0" "rdata==1.1.0" "tabm==0.0.3"
+	$(BIN)/python -m pip install --quiet --no-deps $(TABLES)
+	mkdir -p $(VENV)/r
+	cd $(VENV)/r && apt-get download $(R_TABLES) && for package in *.deb; do dpkg-deb -x $$package .; done
 	touch $@
 
 $(VENV)/.peers-installed: $(VENV)/.demo-installed

@@ -8,16 +8,16 @@ import pytabkit
 import torch
 
 from benchmarks.tables.data import Split
-from benchmarks.tables.methods import Predict, predictor
+from benchmarks.tables.methods import Asked, Predict, predictor
 
 VERSION = version("pytabkit")
 
 
-def fit(name: str, split: Split, seed: int, threads: int, **options: object) -> Predict:
+def fit(name: str, split: Split, asked: Asked, **options: object) -> Predict:
     """Fit one of its estimators, which takes no missing numbers: the median, and a column that tells of them."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(asked.threads)
     kind = getattr(pytabkit, f"{name}_{'Classifier' if split.classes else 'Regressor'}")
-    model = kind(device="cpu", random_state=seed, n_threads=threads, **options)
+    model = kind(device="cpu", random_state=asked.seed, n_threads=asked.threads, n_epochs=asked.epochs, **options)
     median = split.x_train.median(numeric_only=True)
     told = [c for c in median.index if split.x_train[c].isna().any()]
 
@@ -32,19 +32,20 @@ def fit(name: str, split: Split, seed: int, threads: int, **options: object) -> 
     return lambda x: predict(filled(x))
 
 
-def td_s(split: Split, seed: int, threads: int) -> Predict:
+def td_s(split: Split, asked: Asked) -> Predict:
     """Fit RealMLP TD-S."""
-    return fit("RealMLP_TD_S", split, seed, threads)
+    return fit("RealMLP_TD_S", split, asked)
 
 
-def td(split: Split, seed: int, threads: int) -> Predict:
+def td(split: Split, asked: Asked) -> Predict:
     """Fit RealMLP TD."""
-    return fit("RealMLP_TD", split, seed, threads)
+    return fit("RealMLP_TD", split, asked)
 
 
-def tabm(split: Split, seed: int, threads: int) -> Predict:
+def tabm(split: Split, asked: Asked) -> Predict:
     """Fit TabM-mini with its parameters for TabM."""
-    return fit("TabM_D", split, seed, threads, arch_type="tabm-mini")
+    patience = {} if asked.epochs is None else {"patience": asked.epochs}
+    return fit("TabM_D", split, asked, arch_type="tabm-mini", **patience)
 
 
 METHODS = {"pytabkit RealMLP TD-S": td_s, "pytabkit RealMLP TD": td, "pytabkit TabM-mini": tabm}

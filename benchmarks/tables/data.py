@@ -186,5 +186,4 @@ TABLES = {
     "sacramento": (_r("modeldata", "Sacramento"), "price", _log("price")),
     "star98": (_csv("statsmodels", "datasets/star98/star98.csv"), "PR50M", _quantity("PR50M")),
 }
-REGRESSION = ("ames", "cars", "concrete", "diabetes", "diamonds", "sacramento", "star98")
 load = functools.cache(load)

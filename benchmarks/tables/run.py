@@ -1,7 +1,7 @@
 """Fit what has not been fitted yet, and append how wrong it is: a line of JSON each."""
 
-import importlib
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.tables import scores
 from benchmarks.tables.data import Split, load, split
-from benchmarks.tables.methods import MODULES
+from benchmarks.tables.methods import MODULES, Asked, module_of
 
 Line = dict[str, Any]
 
@@ -25,6 +25,7 @@ class Wanted:
     rows: int
     seeds: int
     threads: int
+    epochs: int | None
 
 
 def lines(results: Path) -> list[Line]:
@@ -40,12 +41,12 @@ def missing(have: Sequence[Line], wanted: Wanted) -> Iterator[tuple[str, str, in
             yield method, table, seed
 
 
-def fit_and_score(method: str, part: Split, seed: int, threads: int) -> Line:
+def fit_and_score(method: str, part: Split, asked: Asked) -> Line:
     """Fit a method on a split; return its scores on the test rows and the seconds it took."""
-    module = importlib.import_module(f"benchmarks.tables.{MODULES[method]}")
-    began, cpu = time.perf_counter(), time.process_time()
-    predict = module.METHODS[method](part, seed, threads)
-    fitted, cpu = time.perf_counter(), time.process_time() - cpu
+    module = module_of(method)
+    began, cpu = time.perf_counter(), _cpu_seconds()
+    predict = module.METHODS[method](part, asked)
+    fitted, cpu = time.perf_counter(), _cpu_seconds() - cpu
     out = predict(part.x_test)
     done = time.perf_counter()
     score = scores.of_classes if part.classes else scores.of_numbers
@@ -58,6 +59,11 @@ def fit_and_score(method: str, part: Split, seed: int, threads: int) -> Line:
     }
 
 
+def _cpu_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
 def run(results: Path, wanted: Wanted, seconds: float) -> bool:
     """Fit what is missing until the time is over; return whether nothing is left."""
     began = time.perf_counter()
@@ -66,7 +72,8 @@ def run(results: Path, wanted: Wanted, seconds: float) -> bool:
         if time.perf_counter() - began > seconds:
             return False
         line = {"method": method, "table": table, "rows": wanted.rows, "seed": seed}
-        line |= fit_and_score(method, split(load(table), seed, wanted.rows), seed, wanted.threads)
+        asked = Asked(seed, wanted.threads, wanted.epochs)
+        line |= fit_and_score(method, split(load(table), seed, wanted.rows), asked)
         with open(results / f"{MODULES[method][1:]}.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
