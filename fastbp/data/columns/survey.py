@@ -175,7 +175,7 @@ def survey_labels(blocks: Column[Labels]) -> Names:
                     place[name] = len(place)
                     stood.append(text)
             codes = np.array([*map(place.__getitem__, labels.names), -1])[codes]
-        digest.update(codes)
+        digest.update(codes.tobytes())
         too_many = len(place) > MOST_LABELS and not blocks.in_memory
     digest.update(repr(tuple(place)).encode("utf-8", "surrogatepass"))
     return Names(tuple(place), tuple(stood), known, missing, digest.digest(), too_many)
