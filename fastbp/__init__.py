@@ -20,6 +20,7 @@ with _imports:
     from fastbp._base.version import __version__
     from fastbp.data.blocks import ArrayBlocks, Blocks
     from fastbp.data.datasets import Dataset, load_dataset, load_digits, load_features, train_validation_split
+    from fastbp.data.parquet import ParquetBlocks
     from fastbp.data.preprocessing import Scaler
     from fastbp.data.scaled import Scaled
     from fastbp.nn.activation_layers import Activation, ParametricActivation, PReLU
@@ -86,6 +87,7 @@ __all__ = [
     "OwnActivation",
     "PReLU",
     "ParametricActivation",
+    "ParquetBlocks",
     "Periodic",
     "RMSprop",
     "RangeTest",

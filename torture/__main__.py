@@ -27,6 +27,7 @@ from . import (
     resumed,
     runs,
     stacks,
+    streams,
     tables,
     threads,
 )
@@ -37,6 +38,8 @@ CHECKS = {
     "bits": (bits.bits, 20),
     "rows": (bits.rows, 10),
     "resume": (resumed.resume, 57),
+    "streams": (streams.resume, 60),
+    "memory of streams": (streams.memory, 60),
     "threads": (threads.threads, 6),
     "small stacks": (stacks.stacks, 2),
     "nested": (threads.nested, 20),

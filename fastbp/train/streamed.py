@@ -94,6 +94,37 @@ class Streamed(Rows):
             ahead.wait()
 
 
+class Room:
+    """Memory for samples, which others take again after them: for many rows new memory costs the system's clearing."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Array] = {}
+
+    def joined(self, parts: Iterable[Samples], rows: int) -> Samples:
+        """Return samples one after the other, each copied as it comes: so many rows in all."""
+        whole: dict[str, Array] = {}
+        at = 0
+        for part in parts:
+            arrays = _arrays(part)
+            if not at:
+                like, whole = part, {name: self._array(name, array, rows) for name, array in arrays.items()}
+            end = at + len(part.x)
+            for name, array in arrays.items():
+                whole[name][at:end] = array[:]
+            at = end
+        targets = like.targets._replace(
+            labels=whole.get("labels", like.targets.labels), values=whole.get("values", like.targets.values)
+        )
+        return Samples(whole["x"], targets, whole.get("weight", like.weight))
+
+    def _array(self, name: str, like: Any, rows: int) -> Array:
+        held = self._arrays.get(name)
+        if held is None or len(held) < rows:
+            self._arrays.pop(name, None)  # its memory, before there is more
+            held = self._arrays[name] = np.empty((rows, *like.shape[1:]), like.dtype)
+        return held[:rows]
+
+
 class Stream:
     """The rows of an epoch over blocks, as its steps read them.
 
@@ -109,6 +140,7 @@ class Stream:
         self._read, self._run = read, run
         self._windows = Windows(run.layout, run.drawn())
         self._now = Staged(range(0), Samples(NONE, None, NONE), NONE, NONE)  # type: ignore[arg-type]  # nothing yet
+        self._rooms = Room(), Room()  # of the part that steps run on, and of the next one
         self._ahead: Ahead[Staged] | None = None
         self._closed = False
 
@@ -118,6 +150,7 @@ class Stream:
             if self._ahead is None:
                 self._ahead = Ahead(partial(self._part, step, None, NONE))
             self._now, self._ahead = self._ahead.result(), None
+            self._rooms = self._rooms[::-1]
             end = self._now.steps.stop
             if end < self._run.steps:
                 left = self._now.order[(end - step) * self._run.batch_size :]
@@ -148,7 +181,7 @@ class Stream:
             rows, skipped = rows + len(numbers_of[-1]), 0
         stop = int(windows.first[last + 1])
         end = run.steps if stop == run.rows else stop // batch
-        samples = joined(self._samples(carried, blocks), rows)
+        samples = self._rooms[1].joined(self._samples(carried, blocks), rows)
         return Staged(range(step, end), samples, np.concatenate(order), np.concatenate(numbers_of), step)
 
     def _samples(self, carried: Samples | None, blocks: Iterable[int]) -> Iterator[Samples]:
@@ -163,25 +196,7 @@ class Stream:
 def outputs_of(source: Blocks, inputs: Callable[..., Samples], predict: Callable[[Any], Array]) -> Samples:
     """Return all rows of a source with what is predicted of them in the place of x."""
     rows = Streamed(source, False, inputs)
-    return joined((block._replace(x=predict(block.x)) for block in rows.blocks()), rows.rows)
-
-
-def joined(parts: Iterable[Samples], rows: int) -> Samples:
-    """Return samples one after the other, each copied as it comes: so many rows in all."""
-    whole: dict[str, Array] = {}
-    at = 0
-    for part in parts:
-        arrays = _arrays(part)
-        if not at:
-            like, whole = part, {name: np.empty((rows, *a.shape[1:]), a.dtype) for name, a in arrays.items()}
-        end = at + len(part.x)
-        for name, array in arrays.items():
-            whole[name][at:end] = array[:]
-        at = end
-    targets = like.targets._replace(
-        labels=whole.get("labels", like.targets.labels), values=whole.get("values", like.targets.values)
-    )
-    return Samples(whole["x"], targets, whole.get("weight", like.weight))
+    return Room().joined((block._replace(x=predict(block.x)) for block in rows.blocks()), rows.rows)
 
 
 def _arrays(samples: Samples) -> dict[str, Any]:

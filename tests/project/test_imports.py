@@ -38,6 +38,7 @@ ALLOWED = {
     "_base.frames": BASE | {"narwhals", "pyarrow"},
     "data.tables": BASE | {"pyarrow"},
     "data.columns": BASE | {"pyarrow"},
+    "data.parquet": BASE | {"pyarrow"},
     "data.reading": BASE | {"narwhals", "pyarrow"},
     "train.notebook": BASE | {"IPython"},  # imported in a notebook alone, which has it
     "train.find_lr": BASE | {"matplotlib"},

@@ -24,6 +24,7 @@ from torture import (
     resumed,
     runs,
     stacks,
+    streams,
     tables,
     threads,
 )  # fmt: skip
@@ -35,6 +36,8 @@ SHORT = {
     "bits": partial(bits.bits, 1, threads=(1, 7), cases=FEW),
     "rows": partial(bits.rows, 1, threads=(3,), cases=FEW),
     "resume": partial(resumed.resume, 1, cases=FEW[-1:]),
+    "streams": partial(streams.resume, 2),
+    "memory of streams": partial(streams.memory, 1),
     "threads": partial(threads.threads, 1, count=24, rounds=4, cases=FEW),
     "small stacks": partial(
         stacks.stacks, 1, ("step", "fit", "predict", "by_hand", "loss", "sklearn"), ["64k"], [256], False
