@@ -57,6 +57,12 @@ Data = Annotated[
     ),
 ]
 Names = list[str] | None
+Stream = Annotated[
+    bool | None,
+    typer.Option(
+        help="Read a table a block of rows at a time, so that it need not fit in memory; without it large files are."
+    ),
+]
 Target = Annotated[Names, typer.Option(help="The column to predict, of a table; again for several quantities.")]
 Test = Annotated[str | None, typer.Option(help="Other data, whose rows are the test rows.")]
 # Options of text that are found out without them

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp.app.options import TABLE_OPTIONS, Options
+from fastbp.app.source import Source
 from fastbp.data.datasets import Dataset, load_dataset, train_validation_split
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.reading.table import ReadOptions, Table
@@ -61,19 +62,20 @@ class ArrayFeatures:
             return Scaled(x, self.scaler.scale, self.scaler.shift)
         return self.scaler.transform(x)
 
-    def load(self, source: str, reading: ReadOptions, assumed: ReadOptions) -> Array:
+    def load(self, source: Source, assumed: ReadOptions) -> Array:
         """Load features to predict from."""
+        source.refuse_stream()
         names = self.meta["feature_names"] or None
-        return load_features(source, feature_names=names, keep_bytes=True, reading=reading, assumed=assumed)
+        return load_features(source.name, feature_names=names, keep_bytes=True, reading=source.reading, assumed=assumed)
 
     def load_column(self, rows: Array, name: str) -> Array:
         """Refuse to look for a column by its name."""
         raise ValueError(f"predict expects a table with --id {name}: arrays have no names of columns")
 
-    def load_answered(
-        self, source: str, targets: tuple[str, ...], reading: ReadOptions, assumed: ReadOptions
-    ) -> tuple[Answered, str]:
+    def load_answered(self, given: Source, targets: tuple[str, ...], assumed: ReadOptions) -> tuple[Answered, str]:
         """Load rows to evaluate on, and say which: what training held out of the same source, or else all there are."""
+        given.refuse_stream()
+        source, reading = given.name, given.reading
         meta = self.meta
         asked: dict[str, Any] = {"task": meta["task"], "classes": meta["classes"] or None, "keep_bytes": True}
         found = opened(source, reading, assumed)
@@ -124,6 +126,10 @@ class ArrayData:
                 x, y, fraction=options.validation_fraction, seed=options.seed, stratify=y if data.classes else None
             )
             self.parts = {"train": Answered(x, y), "validation": Answered(x_val, y_val), "test": self.parts["test"]}
+
+    def ready(self, features: ArrayFeatures) -> dict[str, Answered]:
+        """Return the rows of each part as the network takes them."""
+        return {name: rows._replace(x=features.inputs(rows.x, self.name)) for name, rows in self.parts.items()}
 
     def scaling(self, asked: str) -> str:
         """Settle how features are scaled: pixels share a unit; columns of other data may not."""

@@ -3,6 +3,7 @@
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from fastbp._base.check import choice
 from fastbp._base.console import thousands, wants_no_colour
 from fastbp._base.files import check_target
 from fastbp.app import arguments, report
-from fastbp.app.answers import check_ending, write_answers
+from fastbp.app.answers import Answers, answers_of, check_ending, write_answers
 from fastbp.app.describe import describe
 from fastbp.app.errors import OneLineErrors
 from fastbp.app.folder import RunFolder
@@ -21,7 +22,9 @@ from fastbp.app.options import DTYPES, Options, reading_of
 from fastbp.app.pipeline import Pipeline
 from fastbp.app.run import Run
 from fastbp.app.session import train_in
+from fastbp.app.source import Source
 from fastbp.data.reading.files import STANDARD_INPUT
+from fastbp.data.reading.large import LargeTable
 from fastbp.kernels.compile.prebuilt import prebuilt
 
 BENCH_ROUNDS = 9
@@ -52,6 +55,7 @@ def train(
     data: arguments.Data = "digits",
     target: arguments.Target = None,
     test: arguments.Test = None,
+    stream: arguments.Stream = None,
     separator: arguments.Separator = None,
     decimal: arguments.Decimal = None,
     encoding: arguments.Encoding = None,
@@ -152,23 +156,24 @@ def evaluate(
     header: arguments.Header = None,
     quote: arguments.Quote = None,
     missing: arguments.Missing = None,
+    stream: arguments.Stream = None,
 ) -> None:
     """Compare a model's answers with the truth."""
     pipeline = Pipeline.load(model)
-    reading, targets = reading_of(context.params), tuple(target or ())
-    rows, which = pipeline.features.load_answered(data, targets, reading, pipeline.reading)
-    console = report.make_console(lasting=False)
+    source = Source(data, reading_of(context.params), stream)
+    rows, which = pipeline.features.load_answered(source, tuple(target or ()), pipeline.reading)
+    console, few = report.make_console(lasting=False), 0 < len(pipeline.classes) <= report.MOST_CLASSES
     with report.CompileWatch(console).watch():
         figures = pipeline.evaluate(rows)
-        predicted = pipeline.outputs(rows.x).argmax(axis=1)
+        confusion = pipeline.confusion(rows) if few else None
     console.print(
         report.pairs(
-            {"model": str(model), "data": data, "rows": f"{thousands(len(rows.y))}, {which}"}
+            {"model": str(model), "data": data, "rows": f"{thousands(rows.rows)}, {which}"}
             | {report.written(name): report.number(name, value) for name, value in figures.items()}
         )
     )
-    if 0 < len(pipeline.classes) <= report.MOST_CLASSES:
-        console.print(report.per_class(pipeline.classes, rows.y, predicted))
+    if confusion is not None:
+        console.print(report.per_class(pipeline.classes, confusion))
 
 
 @app.command()
@@ -186,22 +191,28 @@ def predict(
     header: arguments.Header = None,
     quote: arguments.Quote = None,
     missing: arguments.Missing = None,
+    stream: arguments.Stream = None,
 ) -> None:
     """Write a model's answers, a row a row: class names and probabilities, or quantities."""
     check_ending(out)
     check_target(out)
     pipeline = Pipeline.load(model)
-    rows = pipeline.features.load(file, reading_of(context.params), pipeline.reading)
-    first = {} if row_id is None else {row_id: pipeline.features.load_column(rows, row_id)}
+    rows = pipeline.features.load(Source(file, reading_of(context.params), stream), pipeline.reading)
     unseen: Counter[str] = Counter()
-    x = pipeline.features.inputs(rows, file, unseen)
     console = report.make_console()
-    with report.CompileWatch(console).watch():
-        z = pipeline.outputs(x)
-    columns = write_answers(out, pipeline, z, first)
+
+    def answers() -> Iterator[Answers]:
+        for block in rows.blocks() if isinstance(rows, LargeTable) else [rows]:
+            first = {} if row_id is None else {row_id: pipeline.features.load_column(block, row_id)}
+            x = pipeline.features.inputs(block, file, unseen)
+            with report.CompileWatch(console).watch():
+                z = pipeline.outputs(x)
+            yield answers_of(pipeline, z, first)
+
+    columns = write_answers(out, answers())
     for name, count in unseen.items():
         report.say(console, f"column {name!r} has a value that training did not have in {thousands(count)} rows")
-    report.say(console, f"{out}: {', '.join(columns)} of {thousands(len(z))} rows")
+    report.say(console, f"{out}: {', '.join(columns)} of {thousands(len(rows))} rows")
 
 
 app.command()(describe)

@@ -10,12 +10,12 @@ from rich.text import Text
 from fastbp._base.console import thousands, visible
 from fastbp.app import arguments, report
 from fastbp.app.options import columns_of, reading_of
+from fastbp.app.source import Source
 from fastbp.data.columns.describe import described, described_target
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.roles import find_roles
 from fastbp.data.columns.target import find_target
-from fastbp.data.reading.files import read_table
-from fastbp.data.reading.table import Table
+from fastbp.data.reading.table import AnyTable
 
 
 def describe(
@@ -36,12 +36,14 @@ def describe(
     weight: arguments.Weight = None,
     group: arguments.Group = None,
     time: arguments.Time = None,
+    stream: arguments.Stream = None,
 ) -> None:
     """Show what each column of a table would become, and why."""
-    describe_table(read_table(file, reading_of(context.params)), columns_of(context.params), task)
+    table = Source(file, reading_of(context.params), stream).table()
+    describe_table(table, columns_of(context.params), task)
 
 
-def describe_table(table: Table, options: ColumnOptions, task: str | None = None) -> None:
+def describe_table(table: AnyTable, options: ColumnOptions, task: str | None = None) -> None:
     """Show what a table was read as, and of each column what it becomes and why.
 
     Raises

@@ -91,6 +91,7 @@ class Options:
     group: str | None = None
     time: str | None = None
     class_weight: str | None = None
+    stream: bool | None = None
 
     @property
     def columns(self) -> ColumnOptions:

@@ -8,17 +8,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.app import blocks
 from fastbp.app.arrays import ArrayData, ArrayFeatures
 from fastbp.app.options import Options
+from fastbp.app.source import Source
+from fastbp.app.streamed import StreamedData
 from fastbp.app.tables import TableData, TableFeatures
 from fastbp.data.preprocessing import Scaler
-from fastbp.data.reading.table import FOUND, ReadOptions, Table
-from fastbp.data.sources import opened
+from fastbp.data.reading.large import LargeTable
+from fastbp.data.reading.table import ReadOptions, Table
 from fastbp.data.split import Answered
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
+from fastbp.tables.blocks import TableBlocks
 from fastbp.tables.model import class_probabilities
 from fastbp.train.evaluation import chosen_metrics, scores
 from fastbp.train.samples import Samples
@@ -45,24 +49,26 @@ class Features(Protocol):
         `unseen` receives how many rows have a value that training did not, for each column where some do.
         """
 
-    def load(self, source: str, reading: ReadOptions, assumed: ReadOptions) -> Any:
+    def load(self, source: Source, assumed: ReadOptions) -> Any:
         """Load rows to predict from."""
 
     def load_column(self, rows: Any, name: str) -> Array:
         """Return the values of a column of those."""
 
     def load_answered(
-        self, source: str, targets: tuple[str, ...], reading: ReadOptions, assumed: ReadOptions
-    ) -> tuple[Answered, str]:
+        self, source: Source, targets: tuple[str, ...], assumed: ReadOptions
+    ) -> tuple[Answered | TableBlocks, str]:
         """Load inputs and answers to evaluate on, and say which rows these are."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the metadata of a model keeps."""
 
 
-def open_data(source: str, options: Options, task: str | None) -> ArrayData | TableData:
+def open_data(source: Source, options: Options, task: str | None) -> ArrayData | TableData | StreamedData:
     """Read a source to train on, and part its rows."""
-    found = opened(source, options.reading, FOUND)
+    found = source.open()
+    if isinstance(found, LargeTable):
+        return StreamedData(found, options, task)
     return TableData(found, options, task) if isinstance(found, Table) else ArrayData(found, options, task)
 
 
@@ -145,11 +151,13 @@ class Pipeline:
         """Return targets as the network's loss takes them."""
         return y if self.target_scaler is None else self.target_scaler.transform(y)
 
-    def evaluate(self, rows: Answered) -> dict[str, float]:
+    def evaluate(self, rows: Answered | TableBlocks) -> dict[str, float]:
         """Return the loss, the accuracy or the error and the explained part of the variance, and the metrics asked for.
 
         Errors of quantities are in the units of the targets. The x of the rows are inputs of the network.
         """
+        if isinstance(rows, TableBlocks):
+            return blocks.figures(self, rows)
         x, y, weight = rows
         z = self.outputs(x)
         loss = self.loss.value(z, self.targets(y), weight)
@@ -173,8 +181,24 @@ class Pipeline:
         samples = Samples(z, targets, np.empty(0) if weight is None else weight)
         return scores(chosen_metrics(asked, loss, samples, z.shape[1], "train"), loss, samples, z)
 
-    def recall(self, rows: Answered, code: int) -> float:
+    def ready(self, rows: Answered | TableBlocks) -> Answered | TableBlocks:
+        """Return rows with targets as the network's loss takes them."""
+        if isinstance(rows, TableBlocks):
+            return rows.scaled(self.target_scaler)
+        return rows._replace(y=self.targets(rows.y))
+
+    def confusion(self, rows: Answered | TableBlocks) -> NDArray[np.int64]:
+        """Return how many rows there are of each class, by the class that is predicted: (classes, classes)."""
+        if isinstance(rows, TableBlocks):
+            return blocks.confusion(self, rows)
+        found = np.zeros((len(self.classes),) * 2, np.int64)
+        np.add.at(found, (rows.y, self.outputs(rows.x).argmax(axis=1)), 1)
+        return found
+
+    def recall(self, rows: Answered | TableBlocks, code: int) -> float:
         """Return which part of the rows of a class is said to be of it; NaN where there is none."""
+        if isinstance(rows, TableBlocks):
+            return blocks.recall(self, rows, code)
         of_class = rows.y == code
         if not of_class.any():
             return float("nan")
@@ -194,8 +218,10 @@ def loss_of(meta: dict[str, Any]) -> Loss:
     return CrossEntropyLoss(label_smoothing=meta["options"]["label_smoothing"], weight=meta.get("class_weight"))
 
 
-def class_weights(y: Array, classes: int) -> list[float]:
-    """Return n / (k n_c) for each class c of n rows, as scikit-learn's "balanced"; 1 for those without a row."""
-    counts = np.bincount(y, minlength=classes)
-    present = int((counts > 0).sum())
-    return [len(y) / (present * int(count)) if count else 1.0 for count in counts]
+def class_weights(counts: NDArray[np.int64]) -> list[float]:
+    """Return n / (k n_c) for each class c of n rows, as scikit-learn's "balanced"; 1 for those without a row.
+
+    counts : rows of each class
+    """
+    present, rows = int((counts > 0).sum()), int(counts.sum())
+    return [rows / (present * int(count)) if count else 1.0 for count in counts]

@@ -148,7 +148,7 @@ def figures(columns: Mapping[str, Mapping[str, float]]) -> Table:
 def describe(run: Run) -> dict[str, str | list[str]]:
     """Say what is trained on what, before it begins."""
     options, model = run.options, run.pipeline.model
-    rows = ", ".join(f"{thousands(len(part.y))} {name}" for name, part in run.parts.items())
+    rows = ", ".join(f"{thousands(part.rows)} {name}" for name, part in run.parts.items())
     rows += f", weighted by {options['weight']}" if "weight" in options else ""
     loss = "softmax cross-entropy" if run.data.classes else "mean squared error of standardised targets"
     if options["label_smoothing"]:
@@ -221,14 +221,13 @@ def rare_class(result: Result, figures: dict[str, dict[str, float]]) -> str:
     return f"{part:.2%} of the training rows are {name}: with --class-weight balanced all classes count the same."
 
 
-def per_class(classes: list[str], y: NDArray[Any], predicted: NDArray[Any]) -> Table:
-    """Return a table of recall and precision, a row a class."""
+def per_class(classes: list[str], confusion: NDArray[np.int64]) -> Table:
+    """Return a table of recall and precision, a row a class, of how many rows are of a class and predicted as one."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("class", "rows", "recall", "precision"):
         table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
     for code, name in enumerate(classes):
-        true, said = y == code, predicted == code
-        hits = int((true & said).sum())
-        shares = (f"{hits / n:.2%}" if n else "-" for n in (int(true.sum()), int(said.sum())))
-        table.add_row(Text(visible(name)), thousands(np.sum(true)), *shares)
+        hits, true, said = (int(n) for n in (confusion[code, code], confusion[code].sum(), confusion[:, code].sum()))
+        shares = (f"{hits / n:.2%}" if n else "-" for n in (true, said))
+        table.add_row(Text(visible(name)), thousands(true), *shares)
     return table

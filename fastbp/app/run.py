@@ -13,7 +13,8 @@ from fastbp import schedules
 from fastbp.app.folder import Table, changed, difference, reason
 from fastbp.app.options import READING, TABLE_OPTIONS, WATCHED, Options
 from fastbp.app.pipeline import Pipeline, class_weights, loss_of, open_data
-from fastbp.data.preprocessing import Scaler
+from fastbp.app.source import Source
+from fastbp.app.streamed import StreamedData
 from fastbp.data.split import Answered
 from fastbp.train.callbacks import Callback, Checkpoint
 from fastbp.train.monitors import EarlyStopping
@@ -99,7 +100,7 @@ class Result:
 
     pipeline: Pipeline
     trainer: Trainer
-    parts: dict[str, Answered]
+    parts: dict[str, Any]  # of Answered or TableBlocks
     best_epoch: int | None
     interrupted: KeyboardInterrupt | None
     diverged: str | None  # why there is no model to write
@@ -114,8 +115,8 @@ class Result:
 
         None if it has at least 1 / UNBALANCED of what it would have if all had as many.
         """
-        y, classes = self.parts["train"].y, self.pipeline.classes
-        counts = np.bincount(y, minlength=len(classes)) if classes else np.ones(1)
+        classes = self.pipeline.classes
+        counts = self.parts["train"].counts(len(classes)) if classes else np.ones(1)
         code = int(counts.argmin())
         if counts[code] * len(counts) * UNBALANCED >= counts.sum():
             return None
@@ -141,8 +142,10 @@ class Run:
     def __init__(
         self, source: str, options: Options, *, task: str | None = None, trainer: Trainer | None = None
     ) -> None:
-        self.data = data = open_data(source, options, task)
-        self.options = resolved = options.resolve(data)
+        # A run that goes on is read as it was, whatever memory there is now.
+        stream = options.stream if trainer is None else bool(options.stream)
+        self.data = data = open_data(Source(source, options.reading, stream), options, task)
+        self.options = resolved = options.resolve(data) | ({"stream": True} if isinstance(data, StreamedData) else {})
         files = {"path": source} | ({"test": options.test} if options.test else {})
         if options.test:
             resolved["test"] = Path(options.test).name  # where it is, a model's file need not say
@@ -157,8 +160,9 @@ class Run:
             "seed": options.seed,
         }
         features = data.fit(resolved, known)
-        self.parts = {name: rows._replace(x=features.inputs(rows.x, data.name)) for name, rows in data.parts.items()}
-        test_rows, train_rows = data.digests(self.parts)
+        self.parts: dict[str, Any]
+        self.parts = parts = data.ready(features)  # type: ignore[arg-type]  # its own kind
+        test_rows, train_rows = data.digests(parts)  # type: ignore[arg-type]
         known |= {
             "data": {"name": data.name, "test_rows": test_rows},
             "reading": data.reading.given(),
@@ -167,20 +171,22 @@ class Run:
             | {"train_rows": train_rows},
         }
         self.went_on = None if trainer is None else self._go_on(trainer, known)
-        y = self.parts["train"].y
-        target_scaler = None if data.classes else Scaler.fit(y, "standardize")
+        train = self.parts["train"]
+        target_scaler = None if data.classes else train.scaler
         if trainer is None:
             known |= features.to_dict() | {"target_scaler": target_scaler and target_scaler.to_dict()}
-            known |= {"class_weight": class_weights(y, len(data.classes))} if options.class_weight else {}
-            model = options.make_model(features.width, len(data.classes) or y.shape[1], features.cardinalities)
+            known |= {"class_weight": class_weights(train.counts(len(data.classes)))} if options.class_weight else {}
+            outputs = len(data.classes) or len(target_scaler.shift)  # type: ignore[union-attr]  # of quantities
+            model = options.make_model(features.width, outputs, features.cardinalities)
             model.metadata = known
             trainer = options.make_trainer(model, loss_of(known))
-        check_last_batch(trainer.model, len(y), min(options.batch_size, len(y)))
+        check_last_batch(trainer.model, train.rows, min(options.batch_size, train.rows))
         self.trainer, self._asked = trainer, options
         self.pipeline = Pipeline(trainer.model, features, target_scaler)
-        rows = self.parts.get("validation", self.parts["train"])
-        outputs = np.zeros((len(rows.y), trainer.model.out_features), trainer.model.dtype)
-        self.pipeline.metrics(outputs, rows.y, rows.weight)  # checks them
+        rows = self.parts.get("validation", train)
+        if isinstance(rows, Answered):
+            outputs = np.zeros((len(rows.y), trainer.model.out_features), trainer.model.dtype)
+            self.pipeline.metrics(outputs, rows.y, rows.weight)  # checks them
 
     @classmethod
     def resumed(cls, checkpoint: Path, typed: Mapping[str, Any]) -> "Run":
@@ -251,8 +257,7 @@ class Run:
         So does any other exception, which is raised then. `tell` is called with what goes wrong and ends nothing.
         """
         options, pipeline, trainer = self.options, self.pipeline, self.trainer
-        ready = {name: rows._replace(y=pipeline.targets(rows.y)) for name, rows in self.parts.items() if name != "test"}
-        x, y, weight = ready["train"]
+        ready = {name: pipeline.ready(rows) for name, rows in self.parts.items() if name != "test"}
         rates, saves = Rates(options), Saves(checkpoint, tell)
         watched, patience = options.get("monitor"), options["patience"]
         stopping = None
@@ -261,9 +266,7 @@ class Run:
         interrupted = diverged = None
         try:
             trainer.fit(
-                x,
-                y,
-                sample_weight=weight,
+                **ready["train"].given,
                 epochs=options["epochs"],
                 batch_size=options["batch_size"],
                 rng=np.random.default_rng(options["seed"]),

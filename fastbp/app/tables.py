@@ -8,15 +8,20 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp._base.console import thousands
+from fastbp.app import blocks
 from fastbp.app.arrays import UNSEEN, checksum, fingerprint
 from fastbp.app.options import Options, columns_of
+from fastbp.app.source import Source
 from fastbp.data.columns.describe import described_target, left_out
 from fastbp.data.columns.encoder import Encoder
 from fastbp.data.columns.roles import find_roles
 from fastbp.data.columns.target import Target, find_target
+from fastbp.data.reading.large import LargeTable
 from fastbp.data.reading.table import ReadOptions, Table, TableError, Trouble
 from fastbp.data.sources import opened
 from fastbp.data.split import Answered
+from fastbp.tables.blocks import TableBlocks
+from fastbp.tables.parts import parted
 from fastbp.tables.rows import answered, part
 
 Array = NDArray[Any]
@@ -69,9 +74,9 @@ class TableFeatures:
         """Return rows as the network takes them."""
         return self.encoder.transform(table, dtype=self.dtype, unseen=unseen)
 
-    def load(self, source: str, reading: ReadOptions, assumed: ReadOptions) -> Table:
+    def load(self, source: Source, assumed: ReadOptions) -> Table | LargeTable:
         """Load rows to predict from."""
-        return _table(source, reading, assumed)
+        return _table(source, assumed)
 
     def load_column(self, table: Table, name: str) -> Array:
         """Return the values of a column as they stand: text, or whole numbers where none is missing."""
@@ -84,17 +89,21 @@ class TableFeatures:
         return np.array(values)
 
     def load_answered(
-        self, source: str, targets: tuple[str, ...], reading: ReadOptions, assumed: ReadOptions
-    ) -> tuple[Answered, str]:
+        self, source: Source, targets: tuple[str, ...], assumed: ReadOptions
+    ) -> tuple[Answered | TableBlocks, str]:
         """Load rows to evaluate on, and say which: what training held out of the same table, or else all there are."""
-        table, target, columns = _table(source, reading, assumed), self.target, columns_of(self.meta["options"])
+        if self.meta["options"].get("stream"):
+            source = source.in_blocks()
+        table, target, columns = _table(source, assumed), self.target, columns_of(self.meta["options"])
         if targets:
             if len(targets) != len(target.columns):
                 raise ValueError(f"evaluate expects as many --target as training had, {len(target.columns)}")
             target = replace(target, columns=targets)
-        weight = columns.weight if columns.weight in table.columns.column_names else None
-        rows = answered(table, target, weight)
+        weight = columns.weight if columns.weight in table.column_names else None
         said = f", weighted by {weight}" * (weight is not None)
+        if isinstance(table, LargeTable):
+            return self._blocks(table, target, weight, said)
+        rows = answered(table, target, weight)
         if lost := len(table) - len(rows.y):
             said += f"; {thousands(lost)} without an answer are left out"
         try:
@@ -106,6 +115,17 @@ class TableFeatures:
                 return held_out, f"{UNSEEN}{said}"
         rows = self._ready(rows)
         return rows, f"{UNSEEN if self._were_held_out(rows) else 'all rows'}{said}"
+
+    def _blocks(self, table: LargeTable, target: Target, weight: str | None, said: str) -> tuple[TableBlocks, str]:
+        """Return rows of a table that is read a block at a time, and say which."""
+        part, columns = blocks.answered(table, target, weight), columns_of(self.meta["options"])
+        if lost := len(table) - len(part):
+            said += f"; {thousands(lost)} without an answer are left out"
+        files, held_out = blocks.file_digest(table.name), self.meta["data"]["test_rows"]
+        which = UNSEEN if blocks.test_digest(files, None) == held_out else "all rows"
+        if blocks.test_digest(files, columns) == held_out:
+            part, which = parted(part, [(TEST_FRACTION, TEST_SEED)], columns)[0], UNSEEN
+        return TableBlocks(part, self.encoder, self.dtype), f"{which}{said}"
 
     def _ready(self, rows: Answered) -> Answered:
         return rows._replace(x=self.inputs(rows.x, rows.x.name))
@@ -137,7 +157,7 @@ class TableData:
             if options.test is None:
                 rest, test = part(rest, TEST_FRACTION, TEST_SEED, columns)
             else:
-                test = answered(_table(options.test, options.reading, self.reading), self.target, columns.weight)
+                test = answered(_in_memory(options.test, options.reading, self.reading), self.target, columns.weight)
             self.parts = {"train": rest, "test": test}
             if options.validation_fraction:
                 rest, watched = part(rest, options.validation_fraction, options.seed, columns)
@@ -146,6 +166,10 @@ class TableData:
             raise
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
+
+    def ready(self, features: TableFeatures) -> dict[str, Answered]:
+        """Return the rows of each part as the network takes them."""
+        return {name: rows._replace(x=features.inputs(rows.x, self.name)) for name, rows in self.parts.items()}
 
     def scaling(self, asked: str) -> str:
         """Refuse what only arrays have: an encoder scales the numbers of a table in its own way."""
@@ -177,7 +201,14 @@ class TableData:
         return said
 
 
-def _table(source: str, reading: ReadOptions, assumed: ReadOptions) -> Table:
+def _table(source: Source, assumed: ReadOptions) -> Table | LargeTable:
+    found = source.open(assumed)
+    if not isinstance(found, (Table, LargeTable)):
+        raise ValueError(f"{source.name} is no table, and the model was trained on one")
+    return found
+
+
+def _in_memory(source: str, reading: ReadOptions, assumed: ReadOptions) -> Table:
     found = opened(source, reading, assumed)
     if not isinstance(found, Table):
         raise ValueError(f"{source} is no table, and the model was trained on one")

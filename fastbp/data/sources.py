@@ -154,10 +154,10 @@ def opened(source: Any, reading: ReadOptions, assumed: ReadOptions) -> Any:
             raise ValueError(f"a data frame takes no {', '.join(given)}: these are of text")
         return read_frame(source)
     name = os.fspath(source)
-    return read_table(name, reading, assumed) if _is_table(name) else name
+    return read_table(name, reading, assumed) if is_table_source(name) else name
 
 
-def _is_table(name: str) -> bool:
+def is_table_source(name: str) -> bool:
     """Whether a source is a table: by its ending, or else by its content."""
     path = Path(name)
     if name == "digits":

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.data.preprocessing import Scaler
+
 
 class Answered(NamedTuple):
     """Rows with an answer.
@@ -18,6 +20,25 @@ class Answered(NamedTuple):
     x: Any
     y: NDArray[Any]
     weight: NDArray[np.float64] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.y)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What `Trainer.fit` is given."""
+        return {"x": self.x, "y": self.y, "sample_weight": self.weight}
+
+    @property
+    def scaler(self) -> Scaler:
+        """What brings quantities to mean 0 and standard deviation 1."""
+        return Scaler.fit(self.y, "standardize")
+
+    def counts(self, classes: int) -> NDArray[np.int64]:
+        """Return how many rows there are of each class."""
+        return np.bincount(self.y, minlength=classes)
 
 
 def train_validation_split(

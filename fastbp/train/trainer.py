@@ -148,7 +148,7 @@ class Trainer(Evaluating):
         batch_size: int = BATCH_SIZE,
         shuffle: bool = True,
         rng: int | np.random.Generator | None = None,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: tuple[Any, ...] | Blocks | None = None,
         validation_split: float | None = None,
         metrics: Iterable[MetricLike] = (),
         sample_weight: ArrayLike | None = None,

@@ -15,6 +15,7 @@ from fastbp._base import pace
 from fastbp.app import run
 from fastbp.app.cli import app
 from fastbp.app.pipeline import Pipeline
+from fastbp.app.source import Source
 from fastbp.data.columns.encoder import Encoder
 from fastbp.data.columns.roles import find_roles
 from fastbp.nn.modelfile import MODEL, read_tensors
@@ -296,7 +297,7 @@ def test_weights_count_in_training_and_in_figures(tmp_path):
     columns = {name: values[a > 0] for name, values in columns.items()}
     some = command("evaluate", tmp_path / "w" / "model.safetensors", write(tmp_path / "some.csv", columns))
     every = Pipeline.load(tmp_path / "w" / "model.safetensors")
-    rows, _ = every.features.load_answered(str(source), (), run.Options.reading.fget(run_options([])), every.reading)
+    rows, _ = every.features.load_answered(Source(str(source)), (), every.reading)
     assert len(rows.y) == 60
     assert figure(some, "R2") > 0.8
     zeros = write(tmp_path / "zeros.csv", columns | {"w": np.zeros(len(columns["w"]))})

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.data.columns.column import Column
 from fastbp.data.columns.dates import TimeForm, find_times
 from fastbp.data.columns.labels import find_labels
-from fastbp.data.columns.values import Array, NumberForm, Read, find_numbers, is_numeric, is_text, plain
-from fastbp.data.reading.table import Table, TableError, Trouble
+from fastbp.data.columns.values import Array, NumberForm, column_of, find_numbers, is_numeric, is_text, plain
+from fastbp.data.reading.table import AnyTable, Table, TableError, Trouble
 
 if TYPE_CHECKING:
     import pyarrow
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 def read_weights(table: Table, name: str) -> NDArray[np.float64]:
     """Return the weight of each row, (rows,); `TableError` if one is missing, negative or not finite."""
-    column = plain(table.columns.column(name))
-    read = _numbers(column, table)
-    if read is None:
+    column = column_of(table, name)
+    form = _number_form(column, table)
+    if form is None:
         raise TableError(table.name, [Trouble(f"--weight {name!r}", f"should hold numbers, got {column.type}")])
+    (read,) = column.map(form.read)
     values = read.values.astype(np.float64)
     wrong = read.missing | read.wrong | ~((values >= 0) & (values < np.inf))
     _check(table, "--weight", name, "a finite weight, not negative,", wrong)
@@ -35,28 +37,35 @@ def read_groups(table: Table, name: str) -> NDArray[np.int64]:
     return codes
 
 
-def read_times(table: Table, name: str) -> Array:
-    """Return numbers that are in the order of the times of rows, (rows,); `TableError` if one is missing or no time."""
-    column = plain(table.columns.column(name))
+def time_form(table: AnyTable, name: str) -> TimeForm | NumberForm:
+    """Find how the times of rows are written; `TableError` if they can be none."""
+    column = column_of(table, name)
     if str(column.type).startswith(("timestamp", "date")):
-        read: Read | None = TimeForm().read(column)
-    elif is_text(column.type) and (times := find_times(column)) is not None:
-        read = times.form.read(column)
-    else:
-        read = _numbers(column, table)
-    if read is None:
+        return TimeForm()
+    if is_text(column.type) and (times := find_times(column)) is not None:
+        return times.form
+    form = _number_form(column, table)
+    if form is None:
         raise TableError(table.name, [Trouble(f"--time {name!r}", f"should hold times or numbers, got {column.type}")])
+    return form
+
+
+def read_times(table: Table, name: str, form: TimeForm | NumberForm | None = None) -> Array:
+    """Return numbers that are in the order of the times of rows, (rows,); `TableError` if one is missing or no time.
+
+    Without `form` it is found.
+    """
+    form = form or time_form(table, name)
+    read = form.read(plain(table.columns.column(name)))
     _check(table, "--time", name, "a time", read.missing | read.wrong)
     return read.values
 
 
-def _numbers(column: "pyarrow.Array", table: Table) -> Read | None:
+def _number_form(column: "Column[pyarrow.Array]", table: AnyTable) -> NumberForm | None:
     form = NumberForm(table.decimal)
     if is_text(column.type):
-        form = find_numbers(column, table.decimal).form or form
-    elif not is_numeric(column.type):
-        return None
-    return form.read(column)
+        return find_numbers(column, table.decimal).form or form
+    return form if is_numeric(column.type) else None
 
 
 def _check(table: Table, option: str, name: str, what: str, wrong: NDArray[np.bool_]) -> None:

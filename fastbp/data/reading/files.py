@@ -131,6 +131,11 @@ def paths_of(name: str) -> list[Path]:
     return [Path(file) for file in found]
 
 
+def bytes_of(name: str) -> int:
+    """Return how large the files of a name are."""
+    return sum(path.stat().st_size for path in paths_of(name))
+
+
 def _inside(folder: Path) -> list[Path]:
     """Return the files of a folder that are tables by their endings; names with "." or "_" first are of programs."""
     return [path for path in sorted(folder.iterdir()) if ending(path.name) in _KINDS and path.name[0] not in "._"]

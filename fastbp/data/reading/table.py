@@ -180,10 +180,6 @@ class AnyTable(Protocol):
     def schema(self) -> "pyarrow.Schema":
         """Names and types of all columns."""
 
-    @property
-    def options(self) -> ReadOptions:
-        """How other text of the same table is to be read where it does not tell by itself."""
-
     def __len__(self) -> int: ...
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Table]:
