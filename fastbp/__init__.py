@@ -39,6 +39,8 @@ with _imports:
     from fastbp.nn.layers import MADE as _layers
     from fastbp.nn.losses import MADE as _losses
     from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
+    from fastbp.nn.member_outputs import average_members
+    from fastbp.nn.members import MemberDense, Members
     from fastbp.nn.mlp import mlp
     from fastbp.nn.own_activations import OwnActivation, activation
     from fastbp.nn.own_losses import RowLoss, row_loss
@@ -82,6 +84,8 @@ __all__ = [
     "History",
     "LambdaCallback",
     "MSELoss",
+    "MemberDense",
+    "Members",
     "ModelCheckpoint",
     "NotFiniteError",
     "OwnActivation",
@@ -103,6 +107,7 @@ __all__ = [
     "TrainerView",
     "__version__",
     "activation",
+    "average_members",
     "binary_cross_entropy_with_logits",
     "config",
     "cross_entropy",

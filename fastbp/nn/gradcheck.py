@@ -12,6 +12,7 @@ from fastbp._base.guard import Guarded, guarded_record
 from fastbp.nn.layer import in_dtype
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import named_loss
+from fastbp.nn.member_outputs import each_member
 from fastbp.nn.sequential import Sequential
 
 __all__ = ["GradcheckResult", "gradcheck"]
@@ -119,13 +120,19 @@ def gradcheck(
             raise ValueError("gradcheck expects eps greater than 0, got 0")
     if isinstance(loss, str):
         loss = named_loss(loss)
-    evaluate = loss.evaluate if isinstance(loss, Loss) else loss
-    if not callable(evaluate):
+    if not isinstance(loss, Loss) and not callable(loss):
         raise TypeError(f"gradcheck expects loss to be a loss or a function, got {type(loss).__name__}")
     x = check.rows(x, model.in_features, np.dtype(np.float64), "gradcheck").copy()
     twin = _in_float64(model)
 
-    value, dz = evaluate(twin.forward(x), y)
+    def evaluate(z: Array) -> tuple[Any, Array]:
+        if not isinstance(loss, Loss):
+            found: tuple[Any, Array] = loss(z, y)
+            return found
+        value, dz = loss.evaluate(*each_member(loss, z, y, None, model.members)[:2])
+        return value, dz.reshape(z.shape)
+
+    value, dz = evaluate(twin.forward(x))
     if np.ndim(value) > 0:
         raise ValueError("gradcheck expects a loss that is one number: reduction 'mean' or 'sum'")
     analytical = {"x": twin.backward(dz)} | {name: np.array(g) for name, g in twin.gradients().items()}
@@ -146,7 +153,7 @@ def gradcheck(
         sides = []
         for there in (here + eps, here - eps):
             moved[name][index] = there
-            sides.append(evaluate(run(x), y)[0])
+            sides.append(evaluate(run(x))[0])
         moved[name][index] = here
         numerical = float((sides[0] - sides[1]) / ((here + eps) - (here - eps)))
         gradient = float(analytical[name][index])

@@ -15,6 +15,7 @@ from fastbp.nn.activation_layers import Activation, ParametricActivation
 from fastbp.nn.dense import Dense
 from fastbp.nn.embedding import Embedding
 from fastbp.nn.layer import LAYERS, Layer
+from fastbp.nn.members import MemberDense, Members
 from fastbp.nn.periodic import Periodic
 from fastbp.nn.residual import Residual
 
@@ -44,9 +45,10 @@ def module_class(name: str) -> type[nn.Module]:
 # From layers
 
 
-def sequence_of(layers: Iterable[Layer]) -> nn.Sequential:
-    """Return layers as modules in a ``torch.nn.Sequential``."""
-    return nn.Sequential(*(module for layer in layers for module in modules_of(layer)))
+def sequence_of(layers: Iterable[Layer], *, flat: bool = False) -> nn.Sequential:
+    """Return layers as modules in a ``torch.nn.Sequential``; `flat` puts the outputs of members side by side."""
+    modules = [module for layer in layers for module in modules_of(layer)]
+    return nn.Sequential(*modules, *[nn.Flatten(1)] * flat)
 
 
 def modules_of(layer: Layer) -> list[nn.Module]:
@@ -105,6 +107,8 @@ def layers_of(modules: Iterable[nn.Module]) -> list[Layer]:
     An activation after a Linear becomes that of the dense layer. TypeError or ValueError where there are none.
     """
     parts = [part for module in modules for part in _parts(module)]
+    if any(isinstance(part, torch_modules.Members) for part in parts) and isinstance(parts[-1], nn.Flatten):
+        parts.pop()  # fastbp's outputs of members are side by side as they are
     layers: list[Layer] = []
     linear = None
     for part in parts:
@@ -211,11 +215,22 @@ def _periodic_of(module: torch_modules.Periodic) -> Layer:
     return _with_parameters_of(Periodic(*sizes, in_features=module.in_features, dtype=_dtype_of(module)), module)
 
 
+def _members_of(module: torch_modules.Members) -> Layer:
+    return _with_parameters_of(Members(module.features, module.members, dtype=_dtype_of(module)), module)
+
+
+def _member_dense_of(module: torch_modules.MemberDense) -> Layer:
+    sizes = module.in_features, module.out_features, module.members
+    return _with_parameters_of(MemberDense(*sizes, dtype=_dtype_of(module)), module)
+
+
 # Modules that are nothing but their children, one after another
 SEQUENCES: set[type[nn.Module]] = {nn.Sequential}
 FROM_TORCH |= {
     nn.Linear: dense_of,
     torch_modules.Embedding: _embedding_of,
+    torch_modules.MemberDense: _member_dense_of,
+    torch_modules.Members: _members_of,
     torch_modules.ParametricActivation: _parametric_of,
     torch_modules.Periodic: _periodic_of,
     torch_modules.Residual: lambda module: Residual(*layers_of(module._modules.values())),

@@ -39,6 +39,8 @@ class Layer(Guarded):
     _codes: Codes | None = None
     # The class of PyTorch, in ``torch.nn`` or `torch_modules`, that takes the same arguments and computes the same
     _torch: ClassVar[str] = ""
+    # How many rows, members, it makes of each
+    _spreads: int = 1
     # Whether in training a row's result depends on the rows beside it
     _couples: ClassVar[bool] = False
     _owner: weakref.ref[Any] | None = None  # the model whose memory the parameters are in

@@ -93,6 +93,8 @@ class Loss(Guarded):
     # What the outputs say, for metrics: "classes" (logits of one class a row), "labels" (logits of yes or no, each),
     # "numbers" (as many as targets), "means and variances", "any", or other words: no metric by name judges those
     _says: ClassVar[str] = "numbers"
+    # Whether of a network with members it takes the outputs of each by themselves
+    _of_members: ClassVar[bool] = True
     _numbers: ClassVar[tuple[Number, ...]] = ()  # its own, each a field of that name
     # "forward" and "backward" are PyTorch's names, "call" is Keras's.
     _compiled: ClassVar = (

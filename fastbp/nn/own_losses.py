@@ -77,6 +77,7 @@ class FunctionLoss(OwnLoss):
     """
 
     _code: ClassVar[int] = -1  # of no kernel
+    _of_members = False
 
     def __post_init__(self) -> None:
         set_unguarded(self, "_who", getattr(self.function, "__name__", type(self.function).__name__))

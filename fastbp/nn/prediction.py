@@ -1,5 +1,7 @@
 """What a model predicts: some rows at a time, in the workspace of the thread that calls."""
 
+import itertools
+import operator
 import threading
 
 import numpy as np
@@ -14,7 +16,7 @@ from fastbp.kernels import entries
 from fastbp.kernels.code import Code
 from fastbp.kernels.compile.expected import Needed, expect
 from fastbp.kernels.ops.fill import codes_of, fill
-from fastbp.kernels.run.plan import CAPACITY, EFFORT, SIZE, set_stored
+from fastbp.kernels.run.plan import CAPACITY, EFFORT, SIZE, members_of, set_stored
 from fastbp.nn.stack import Array, Stack
 
 __all__ = ["Predicting"]
@@ -32,8 +34,11 @@ class Predicting(Stack):
         """Be ready to predict with the layers that are held."""
         self._local = threading.local()
         self._predict_calls = Calls()
-        self._work = sum(layer._work for layer in self.layers)  # floating-point operations of a forward pass of one row
-        self._widest = max(row.out_features for row in self._rows())
+        members = itertools.accumulate((layer._spreads for layer in self.layers), operator.mul)
+        # Floating-point operations of a forward pass of one row, and the most numbers that one has
+        self._work = sum(layer._work * each for layer, each in zip(self.layers, members, strict=True))
+        rows = self._rows()
+        self._widest = max(row.out_features * each for row, each in zip(rows, members_of(rows), strict=True))
         self._predict_rows = self._rows_at_a_time(self._widest)
         self._read_rows = self._rows_at_a_time(max(self._widest, self.in_features))  # of what is no array of this dtype
 

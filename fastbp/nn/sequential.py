@@ -17,6 +17,7 @@ from fastbp.nn.dense import Dense
 from fastbp.nn.embedding import Embedding
 from fastbp.nn.layer import Layer, in_dtype, made
 from fastbp.nn.layers import MADE
+from fastbp.nn.members import MemberDense, Members
 from fastbp.nn.modelfile import MODEL, check_table, write_tensors
 from fastbp.nn.periodic import Periodic
 from fastbp.nn.residual import Residual
@@ -25,7 +26,9 @@ from fastbp.nn.stack import Array
 __all__ = ["Sequential"]
 
 # The library's layers
-KINDS: tuple[type[Layer], ...] = (Dense, Activation, ParametricActivation, PReLU, *MADE, Residual, Embedding, Periodic)
+KINDS: tuple[type[Layer], ...] = (
+    Dense, Activation, ParametricActivation, PReLU, *MADE, Residual, Embedding, Periodic, Members, MemberDense,
+)  # fmt: skip
 
 
 @with_lists(layers=listed(kind.__name__ for kind in KINDS))
@@ -135,8 +138,9 @@ class Sequential(ByHand):
 
         A `Dense` layer becomes a Linear, and its activation a module behind it; so the names of the parameters are
         those of ``torch.nn.Sequential(Linear, ReLU, Linear)``. Layers that PyTorch has no class for are those of
-        `fastbp.torch`: `Embedding`, `Periodic`, `Residual`, `Scale`, `ParametricActivation`. Parameters of layers that
-        are not `trainable` have no ``requires_grad``. It is in training mode, as every new module: call ``eval()`` to
+        `fastbp.torch`: `Embedding`, `Periodic`, `Residual`, `Scale`, `ParametricActivation`, `Members`, `MemberDense`;
+        a Flatten puts the outputs of members side by side. Parameters of layers that are not `trainable` have no
+        ``requires_grad``. It is in training mode, as every new module: call ``eval()`` to
         predict.
         `fastbp.from_torch` is the way back, and has an example.
 
@@ -149,7 +153,7 @@ class Sequential(ByHand):
         """
         with imports:
             from fastbp.nn.in_torch import sequence_of
-        return sequence_of(self.layers)
+        return sequence_of(self.layers, flat=any(isinstance(layer, Members) for layer in self.layers))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file; `fastbp.load` reads it.

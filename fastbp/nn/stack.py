@@ -1,5 +1,7 @@
 """What a model is: layers that follow each other, all parameters in one flat buffer."""
 
+import itertools
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,7 +13,7 @@ from fastbp._base.console import thousands
 from fastbp._base.guard import Guarded
 from fastbp.kernels.run.fused import fused
 from fastbp.kernels.run.plan import Layer as Row
-from fastbp.kernels.run.plan import make_plan, on_sparse, place_buffers, without_training
+from fastbp.kernels.run.plan import check_members, make_plan, members_of, on_sparse, place_buffers, without_training
 from fastbp.nn import buffers
 from fastbp.nn.layer import Layer, check_chain, described, settle
 from fastbp.nn.own_activations import with_labels
@@ -49,7 +51,10 @@ class Stack(Guarded):
         self.layers = tuple(layers)  # type: ignore[misc]
         self._codes = layers[0]._codes
         self._in_features: int = self.layers[0].in_features
-        self._out_features = self._rows()[-1].out_features
+        rows = self._rows()
+        check_members(rows)
+        self._members = members_of(rows)[-1]
+        self._outputs = rows[-1].out_features
         self.dtype = params.dtype  # type: ignore[misc]
         self.metadata = {}
         self._params, self._grads, self._buffers, self._freezes = params, grads, buffers, freezes
@@ -65,8 +70,13 @@ class Stack(Guarded):
 
     @property
     def out_features(self) -> int:
-        """Columns of the output."""
-        return self._out_features
+        """Columns of the output: those of each member, one after another."""
+        return self._outputs * self._members
+
+    @property
+    def members(self) -> int:
+        """How many members each row becomes, see `Members`; 1 in a model without."""
+        return self._members
 
     def _rows(self) -> list[Row]:
         """Return the layers as the kernels' planner sees them."""
@@ -194,10 +204,12 @@ class Stack(Guarded):
         }
         lines = [("layer", "activation", "output", "parameters", "trainable")]
         changed = 0
-        for i, layer in enumerate(self.layers):
+        members = itertools.accumulate((layer._spreads for layer in self.layers), operator.mul)
+        for i, (layer, each) in enumerate(zip(self.layers, members, strict=True)):
+            rows = "batch" if each == 1 else f"batch * {each}"
             for name, what, width, size in layer._lines(str(i)):
                 trained = 0 if name in frozen else size
-                lines.append((name, what, f"(batch, {width})", thousands(size), thousands(trained)))
+                lines.append((name, what, f"({rows}, {width})", thousands(size), thousands(trained)))
                 changed += trained
         lines.append(("total", self.dtype.name, "", thousands(self._params.size), thousands(changed)))
         columns = [*zip(*lines, strict=True)][: 5 if frozen else 4]

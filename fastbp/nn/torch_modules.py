@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.activations.registry import Activation
 
-__all__ = ["Embedding", "ParametricActivation", "Periodic", "Residual", "Scale", "activation_module", "activation_of"]
+__all__ = [
+    "Embedding", "MemberDense", "Members", "ParametricActivation", "Periodic", "Residual", "Scale", "activation_module",
+    "activation_of",
+]  # fmt: skip
 
 
 class Residual(nn.Sequential):
@@ -108,9 +111,9 @@ class Periodic(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input, and the first number of every feature, the second, and so on."""
-        angles = 2 * torch.pi * self.frequency * input[:, : self.features, None] + self.phase
-        numbers = torch.einsum("rik,ijk->rji", torch.cos(angles), self.weight) + self.bias.T
-        return torch.cat([input, numbers.flatten(1)], dim=1)
+        angles = 2 * torch.pi * self.frequency * input[..., : self.features, None] + self.phase
+        numbers = torch.einsum("...ik,ijk->...ji", torch.cos(angles), self.weight) + self.bias.T
+        return torch.cat([input, numbers.flatten(-2)], dim=-1)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"{self.features}, frequencies={self.frequencies}, dim={self.dim}, in_features={self.in_features}"
@@ -141,6 +144,60 @@ class ParametricActivation(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"{self.features}, init={self.init}"
+
+
+class Members(nn.Module):
+    """Each row becomes several, ``y[:, m] = x * weight[m]``, as `fastbp.Members`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbp.torch import Members
+    >>> Members(3, members=8)(torch.ones(2, 3)).shape
+    torch.Size([2, 8, 3])
+    """
+
+    def __init__(self, features: int, members: int = 32, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        self.features, self.members = features, members
+        signs = 2 * torch.randint(2, (members, features), device=device) - 1
+        self.weight = nn.Parameter(signs.to(dtype or torch.get_default_dtype()))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the members of each row, (rows, members, features)."""
+        return input[:, None] * self.weight
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"{self.features}, members={self.members}"
+
+
+class MemberDense(nn.Module):
+    """A linear layer of its own for each member, as `fastbp.MemberDense`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbp.torch import MemberDense
+    >>> MemberDense(3, 2, members=8)(torch.ones(5, 8, 3)).shape
+    torch.Size([5, 8, 2])
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, members: int = 32, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.members = in_features, out_features, members
+        own: dict[str, Any] = {"device": device, "dtype": dtype}
+        edge = in_features**-0.5
+        self.weight = nn.Parameter(torch.empty(members, out_features, in_features, **own).uniform_(-edge, edge))
+        self.bias = nn.Parameter(torch.empty(members, out_features, **own).uniform_(-edge, edge))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what each member's layer makes of its rows, (rows, members, out_features)."""
+        return torch.einsum("rmi,moi->rmo", input, self.weight) + self.bias
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"in_features={self.in_features}, out_features={self.out_features}, members={self.members}"
 
 
 def activation_module(kind: Activation) -> nn.Module:

@@ -14,6 +14,7 @@ from fastbp.data.preprocessing import Scaler
 from fastbp.data.reading.files import read_table
 from fastbp.data.reading.frames import is_frame, read_frame
 from fastbp.data.reading.table import FOUND, ReadOptions, Table
+from fastbp.nn.member_outputs import average_members
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
 from fastbp.tables.limits import Limits
@@ -101,7 +102,7 @@ class TableModel(Guarded):
         features, outputs = len(encoder.feature_names), len(target.classes) or len(target.columns)
         if network.in_features != features:
             raise ValueError(f"{network.in_features} inputs of the network for {features} features")
-        if network.out_features != outputs:
+        if network.out_features != outputs * network.members:
             what = "classes" if target.classes else "quantities"
             raise ValueError(f"{network.out_features} outputs of the network for {outputs} {what}")
         if scaler is not None and (target.classes or scaler.shift.shape not in ((), (outputs,))):
@@ -204,7 +205,8 @@ class TableModel(Guarded):
 
     def _outputs(self, table: Any) -> Array:
         rows = self.read(table)
-        return self.network.predict(self.encoder.transform(rows, dtype=self.network.dtype))
+        z = self.network.predict(self.encoder.transform(rows, dtype=self.network.dtype))
+        return average_members(z, self.network.members, "classes" if self.target.classes else "numbers")
 
     def read(self, table: Any, reading: ReadOptions = FOUND) -> Table:
         """Return what `predict` takes as a Table; text is read as `reading` says, and else as in training."""

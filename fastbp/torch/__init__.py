@@ -10,8 +10,8 @@ operation, for empty batches, and for gradients that are to be differentiated on
 do where they are as fast or faster: for a small layer that stands alone, with no activation or with (leaky) relu, for a
 chain of many weights and a single row, and for a small loss.
 
-`Embedding`, `Periodic`, `Residual`, `Scale` and `ParametricActivation` are plain modules, for what
-``fastbp.Sequential.to_torch`` gives.
+`Embedding`, `Periodic`, `Residual`, `Scale`, `ParametricActivation`, `Members` and `MemberDense` are plain modules, for
+what ``fastbp.Sequential.to_torch`` gives.
 
 A chain of layers saves its input, its output and all of its parameters for the backward pass. If one is changed in
 place before that, it is PyTorch's error, also where PyTorch's own layers would not have needed that one.
@@ -33,13 +33,21 @@ with _imports:
     except ModuleNotFoundError as error:
         raise ImportError("fastbp.torch needs PyTorch: pip install 'fastbp[torch]'") from error
 
-    from fastbp.nn.torch_modules import Embedding, ParametricActivation, Periodic, Residual, Scale
+    from fastbp.nn.torch_modules import (
+        Embedding,
+        MemberDense,
+        Members,
+        ParametricActivation,
+        Periodic,
+        Residual,
+        Scale,
+    )
     from fastbp.torch.layers import Linear, Sequential
     from fastbp.torch.loss import CrossEntropyLoss
     from fastbp.torch.mlp import MLP
     from fastbp.torch.replace import Replaced, replace_, restore_
 
 __all__ = [
-    "MLP", "CrossEntropyLoss", "Embedding", "Linear", "ParametricActivation", "Periodic", "Replaced", "Residual",
-    "Scale", "Sequential", "replace_", "restore_",
+    "MLP", "CrossEntropyLoss", "Embedding", "Linear", "MemberDense", "Members", "ParametricActivation", "Periodic",
+    "Replaced", "Residual", "Scale", "Sequential", "replace_", "restore_",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from fastbp._base.docs import with_lists
 from fastbp._base.inputs import Readable
 from fastbp.data.blocks import Blocks
 from fastbp.nn.loss import Loss, Targets
+from fastbp.nn.member_outputs import averaged_for, each_member
 from fastbp.nn.own_losses import takes_weight
 from fastbp.nn.sequential import Sequential
 from fastbp.train.averages import evaluated
@@ -114,10 +115,10 @@ def figures_of(
 ) -> dict[str, float]:
     """Return the figures by name; `y` are the targets as they were given, `z` the model's outputs if they are there."""
     samples = samples._replace(targets=samples.targets.as_classes())
-    chosen = chosen_metrics(metrics, loss, samples, model.out_features, who)
-    z = model.predict(samples.x) if z is None else z
-    value = loss.value(z, y, samples.weight if samples.weight.size else None)
-    return {"loss": value} | scores(chosen, loss, samples, z)
+    chosen = chosen_metrics(metrics, loss, samples, model._outputs, who)
+    z, weight = model.predict(samples.x) if z is None else z, samples.weight if samples.weight.size else None
+    value = loss.value(*each_member(loss, z, y, weight, model.members))
+    return {"loss": value} | scores(chosen, loss, samples, averaged_for(loss, z, model.members))
 
 
 def scores(chosen: Iterable[Chosen], loss: Loss, samples: Samples, z: Array) -> dict[str, float]:

@@ -55,7 +55,7 @@ def _run_of(trainer: Evaluating, asked: Asked) -> RunState:
     given, validation = asked.given, asked.validation
     run = trainer._run_to_resume() if asked.resume else None
     seed = validation.draw(asked.rng) if run is None else run.split_seed
-    chosen = validation.hold_out(given.first, trainer.loss, trainer.model.out_features, seed)
+    chosen = validation.hold_out(given.first, trainer.loss, trainer.model._outputs, seed)
     rows = len(chosen) or given.rows
     if asked.drop_last and rows < asked.batch_size:
         raise ValueError(f"fit expects with drop_last a whole batch of {asked.batch_size} rows, got {rows} rows")
@@ -95,7 +95,7 @@ def _go_on(trainer: Evaluating, asked: Asked, run: RunState, listeners: Listener
 
 def figure_names(trainer: Evaluating, samples: Samples, validation: Validation) -> tuple[list[str], bool]:
     """Return the names of what a run records of each epoch, and whether there may be more on other rows."""
-    loss, outputs = trainer.loss, trainer.model.out_features
+    loss, outputs = trainer.loss, trainer.model._outputs
     names = ["loss", *(one.name for one in chosen_metrics((), loss, samples, outputs, "fit"))]
     names += ["lr"] if isinstance(trainer.optimizer.lr, Schedule) else []
     if validation:

@@ -31,7 +31,7 @@ def samples_of(
         trainer._expect(getattr(loss, "_code", SOFTMAX_LABELS), calls, rows)
     if model._codes is not None and not isinstance(rows, StoredRows) and not is_mapped(rows):
         model._codes.expect(rows, "Trainer")  # of a map a step looks at what it reads
-    targets = loss.targets(y, len(rows), model.out_features, dtype)
+    targets = loss.targets(y, len(rows), model._outputs, dtype)
     if calls:
         trainer._expect(targets.code, calls, rows, targets.values)
     weight = check.weights(sample_weight, len(rows), dtype, "Trainer", "sample_weight")

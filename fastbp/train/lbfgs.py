@@ -16,6 +16,7 @@ from fastbp._base import check
 from fastbp._base.inputs import Readable
 from fastbp._base.sparse import StoredRows
 from fastbp.nn.loss import Loss
+from fastbp.nn.member_outputs import each_member
 from fastbp.nn.sequential import Sequential
 from fastbp.train.frozen import frozen_parts
 from fastbp.train.given import samples_of
@@ -137,8 +138,9 @@ def fit_lbfgs(
 def _point_of(trainer: Trainer, x: Any, y: Any, sample_weight: Any, decay: float, at: Vector) -> Point:
     """Return the loss of all rows and its gradient, where the model's parameters are `at`."""
     model = trainer.model
-    value, dout = trainer.loss.evaluate(trainer.forward(x), y, sample_weight)
-    trainer.backward(dout)
+    out = trainer.forward(x)
+    value, dout = trainer.loss.evaluate(*each_member(trainer.loss, out, y, sample_weight, model.members))
+    trainer.backward(dout.reshape(out.shape))
     weights, gradient = at.copy(), model._grads.astype(np.float64)
     for part in frozen_parts(model):
         weights[part] = gradient[part] = 0.0

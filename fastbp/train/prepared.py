@@ -20,6 +20,7 @@ from fastbp.kernels.run.frame import (
     NUMBERED,
     OPTIMIZER,
     RECORD_ROWS,
+    ROWS_OF_LOSS,
     SEED,
     SETTINGS_SIZE,
     STORED,
@@ -68,7 +69,11 @@ class Prepared(Trained):
         """Make room for batches of this many rows, sparse or dense ones."""
         plan, layout = self.model._plan(batch, train=True, target_width=self._target_width, sparse=sparse)
         # All is made before any replaces the old: a MemoryError leaves the trainer as it was.
-        buffers = memory.zeros(int(layout[SIZE]), self.model.dtype), np.zeros((3, batch)), np.empty(batch, np.int64)
+        buffers = (
+            memory.zeros(int(layout[SIZE]), self.model.dtype),
+            np.zeros((ROWS_OF_LOSS, batch)),
+            np.empty(batch, np.int64),
+        )
         places = places_of_layers(self.model._rows(), plan)
         with held_back():
             self._plan, self._layout = plan, layout

@@ -131,5 +131,5 @@ def _with_class_weight(trainer: Resumable, targets: Targets) -> Targets:
     """Return targets with the class weights of now, as they are the caller's."""
     y = targets.labels if targets.labels.size else targets.values
     return targets._replace(
-        class_weight=trainer.loss.targets(y[:1], 1, trainer.model.out_features, trainer.model.dtype).class_weight
+        class_weight=trainer.loss.targets(y[:1], 1, trainer.model._outputs, trainer.model.dtype).class_weight
     )

@@ -95,4 +95,4 @@ class Steps(Prepared):
             self._settings[RUN_LOSS] = 0  # until the other loss is there
         self._settings[:TERMS] = targets.code, self._code, part.batch, steps.start, steps.stop, tasks, part.finite
         if not self._settings[RUN_LOSS]:
-            fill_loss(self._settings, self._model.out_features, self._model.dtype)
+            fill_loss(self._settings, self._model._outputs, self._model.dtype, members=self._model.members)

@@ -36,7 +36,7 @@ class Trained(Guarded):
     ) -> None:
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._fewest_rows = model._fewest_rows
-        self._target_width = loss.target_width(model.out_features)
+        self._target_width = loss.target_width(model._outputs)
         self._code = optimizer.code
         dtype, size = model.dtype, model._params.size
         arrays = updates.STATE_ARRAYS[self._code]

@@ -128,7 +128,7 @@ class Trainer(Evaluating):
         for layer in model:
             for each in layer._each():
                 refuse_overrides(each, "Trainer", "layers")
-        loss.check_outputs(model.out_features)
+        loss.check_outputs(model._outputs)
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if limit is not None and check.number(limit, "Trainer", name) == 0:
                 raise ValueError(f"Trainer expects {name} greater than 0, or None for no clipping, got 0")

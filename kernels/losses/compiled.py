@@ -16,7 +16,7 @@ from ..linalg.tasks import share
 from ..ops.call import FIRST, LABELS, PLACE, ROWS, TARGETS, WIDTH, Op, op_types
 from ..run import frame as _frame
 from ..run.frame import CLASS_WEIGHT, CLASS_WEIGHTS, OPTIONS, ROOM_ROWS, WORK
-from ..run.plan import APPLY_SLOPE, FLAGS, LD, OUT, ROOMY, SLOPE, A, D
+from ..run.plan import APPLY_SLOPE, FLAGS, LD, MEMBERS, OUT, ROOMY, SLOPE, A, D
 from ..simd.rows import summed
 from .narrow import columns_summed, numbers_narrow
 from .registry import IGNORE_INDEX, NARROW, OWN, Loss
@@ -27,7 +27,8 @@ ELEMENT_WORK = 30
 
 # The rows start:stop of a batch as a loss sees them, all pointers to the first row of its span. z and d, outputs and
 # their gradients: rows of n numbers, `ld` apart, of which `stored` may be written. targets: `width` numbers a row.
-# class_weight: of `classes`, or none. scales: what each row counts for; losses and hits are written.
+# class_weight: of `classes`, or none. scales: what each row counts for; losses and hits are written. Of a row with
+# several members these are the rows of the first one, until `of_member` says another.
 Rows = record(
     "Rows", z=POINTER, d=POINTER, slope=POINTER, ld=INT, n=INT, stored=INT, start=INT, stop=INT, labels=INTS,
     targets=POINTER, width=INT, class_weight=POINTER, classes=INT, options=DOUBLES, scales=DOUBLES, losses=DOUBLES,
@@ -44,10 +45,28 @@ def of_equal_classes(r):
     )  # fmt: skip
 
 
+@method(Rows)
+def of_member(r, member, ld, room):
+    """The rows of a member, where `ld` is how far apart members are: its losses and hits go to a place aside."""
+    c = member * ld
+    return Rows(
+        at(r.z, c), at(r.d, c), at(r.slope, c), r.ld, r.n, r.stored, r.start, r.stop, r.labels, r.targets, r.width,
+        r.class_weight, r.classes, r.options, r.scales, at(r.hits, room), at(r.hits, 2 * room),
+    )  # fmt: skip
+
+
+@method(Rows)
+def add_member(r, own, share):
+    """Add the losses and the hits of a member, and then take a share of the hits."""
+    for i in range(r.start, r.stop):
+        r.losses[i] += own.losses[i]
+        r.hits[i] = (r.hits[i] + own.hits[i]) * share
+
+
 @kernel
 def rows_of_loss(x, frame, row, span, pieces, piece):
     """Return the rows of one piece of a loss."""
-    first, ld, n, apart = span[FIRST], row[LD], row[OUT], frame[ROOM_ROWS]
+    first, ld, n, apart = span[FIRST], row[MEMBERS] * row[LD], row[OUT], frame[ROOM_ROWS]
     width = lanes_of(x)
     stored = (n + width - 1) // width * width if row[FLAGS] & ROOMY else n  # whole vectors need no mask
     scales = at(doubles_at(frame[_frame.ROWS]), span[PLACE])
@@ -74,7 +93,7 @@ def rows_of_loss(x, frame, row, span, pieces, piece):
 
 @kernel
 def through_activation(r, apply_slope):
-    """Make ``dz = d * g'(z)`` of the gradients by the outputs, where the last layer has an activation."""
+    """Make ``dz = d * g'(z)`` of a member's gradients by the outputs, where the last layer has an activation."""
     c = r.start * r.ld
     through(apply_slope, Matrix(at(r.d, c), r.ld, r.stop - r.start, r.n, 0), at(r.z, c), at(r.slope, c))
 
@@ -90,9 +109,9 @@ def blank_ignored(r, apply_slope):
 
 
 @kernel
-def no_hits(r):
-    """Write that no row is hit, for a loss without classes."""
-    carray(at(r.hits, r.start), r.stop - r.start)[:] = 0.0
+def zero(numbers, r):
+    """Make zeros of a number of each row: of hits where a loss has no classes, of what members are added to."""
+    carray(at(numbers, r.start), r.stop - r.start)[:] = 0.0
 
 
 def numbers_of_rows(loss: Loss) -> Any:
@@ -144,11 +163,18 @@ def own_of_rows(row: Callable[..., Any]) -> Any:
 # How an op of a loss begins; what follows writes each row's loss, hit and gradient.
 _SOURCE = """
 def {name}(x, frame, row, span, pieces, piece):
-    r = rows_of_loss(x, frame, row, span, pieces, piece)
-    {hits}
-    of_rows(r)
-    through_activation(r, row[APPLY_SLOPE])
-    {ignored}
+    r, members = rows_of_loss(x, frame, row, span, pieces, piece), row[MEMBERS]
+    if members > 1:
+        zero(r.losses, r)
+        zero(r.hits, r)
+    for member in range(members):
+        own = r.of_member(member, row[LD], frame[ROOM_ROWS]) if members > 1 else r
+        {hits}
+        of_rows(own)
+        through_activation(own, row[APPLY_SLOPE])
+        {ignored}
+        if members > 1:
+            r.add_member(own, 1.0 / members if member == members - 1 else 1.0)
 """
 
 
@@ -157,12 +183,13 @@ def op_of_loss(loss: Loss, name: str) -> Op:
     """Return the op of a loss. It writes `losses`, `hits` and dz of the plan's last row; a piece is some rows."""
     source = _SOURCE.format(
         name=name,
-        hits="pass" if loss.hits else "no_hits(r)",
-        ignored="blank_ignored(r, row[APPLY_SLOPE])" if loss.labelled else "pass",
+        hits="pass" if loss.hits else "zero(own.hits, own)",
+        ignored="blank_ignored(own, row[APPLY_SLOPE])" if loss.labelled else "pass",
     )
     scope = {
-        "rows_of_loss": rows_of_loss, "of_rows": rows_of(loss), "no_hits": no_hits, "APPLY_SLOPE": APPLY_SLOPE,
-        "through_activation": through_activation, "blank_ignored": blank_ignored,
+        "rows_of_loss": rows_of_loss, "of_rows": rows_of(loss), "zero": zero, "APPLY_SLOPE": APPLY_SLOPE,
+        "through_activation": through_activation, "blank_ignored": blank_ignored, "MEMBERS": MEMBERS, "LD": LD,
+        "ROOM_ROWS": ROOM_ROWS,
     }  # fmt: skip
     return Op(function_of(source, name, loss.twin, scope), op_types)
 

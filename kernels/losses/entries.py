@@ -12,7 +12,7 @@ from ..compile.signature import Doubles, Doubles2, Float, Int, Ints, Reals, Real
 from ..ops.call import FIRST, LABELS, PLACE, ROWS, SPAN_SIZE, TARGETS, WIDTH, run_op, table_of
 from ..run import frame as _frame
 from ..run.frame import CLASS_WEIGHT, CLASS_WEIGHTS, FRAME_SIZE, OPTIONS, ROOM_ROWS, WORK
-from ..run.plan import APPLY_SLOPE, COLUMNS, FLAGS, LD, OUT, SLOPE, A, D
+from ..run.plan import APPLY_SLOPE, COLUMNS, FLAGS, LD, MEMBERS, OUT, SLOPE, A, D
 from ..simd.rows import summed
 from .compiled import ELEMENT_WORK
 from .gaussian_nll import gaussian_variance
@@ -61,7 +61,7 @@ def loss_of_batch(given, function, terms, tasks):
     frame[CLASS_WEIGHT], frame[CLASS_WEIGHTS] = address_of(given.class_weight), given.classes
     frame[OPTIONS] = address_of(options)
     row[A], row[D], row[SLOPE] = address_of(given.z), address_of(given.gradient), address_of(given.z)
-    row[LD], row[OUT], row[FLAGS], row[APPLY_SLOPE] = given.ld, given.cols, 0, 0
+    row[LD], row[OUT], row[FLAGS], row[APPLY_SLOPE], row[MEMBERS] = given.ld, given.cols, 0, 0, 1
     span[FIRST], span[ROWS], span[PLACE] = 0, batch, 0
     span[LABELS], span[TARGETS], span[WIDTH] = address_of(like), address_of(given.targets), given.width
     run_op(function, given.z, frame, row, span, ELEMENT_WORK * batch * given.cols, tasks)

@@ -86,7 +86,7 @@ def blend_weight_gradient(x, frame, row, span, pieces, piece):
     """``dw``, part after part of a batch, and the update where a span has UPDATES. A piece is some columns."""
     if row[DW] < 0:
         return
-    first, rows = span[FIRST], rows_to_sum(span)
+    first, rows = span[FIRST], rows_to_sum(row, span)
     j0, j1 = columns_of_piece(x, row, pieces, piece)
     one = input_of(x, frame, row, SOURCE, first, rows).cols_of(j0, j1)
     two = input_of(x, frame, row, SOURCE2, first, rows).cols_of(j0, j1)

@@ -16,6 +16,7 @@ from ..run.plan import (
     FINISH,
     FORWARD,
     INPUT_GRADIENT,
+    MEMBERS,
     NOTHING,
     WEIGHT_GRADIENT,
 )
@@ -26,6 +27,7 @@ from .kinds import DENSE
 def functions(code: int, dtype: np.dtype, with_slope: bool) -> np.ndarray:
     """Return what the entries take: a row of a plan with the addresses of an activation and of a dense layer."""
     row = np.full(COLUMNS, NOTHING)
+    row[MEMBERS] = 1
     row[[FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE]] = functions_of(BY_CODE[code], dtype, with_slope)
     ops = DENSE.functions()
     row[FORWARD] = ops.forward.address(dtype)

@@ -19,11 +19,11 @@ from numba import types
 from .._numba import cgutils
 from ..compile.functions import kernel
 from ..compile.outlined import Outlined, called_by_address
-from ..compile.pointers import pointer_to
+from ..compile.pointers import at, pointer_to
 from ..compile.region import shared
 from ..linalg.tasks import worth
-from ..run.frame import PLAN
-from ..run.plan import COLUMNS, EFFORT, NOTHING
+from ..run.frame import LAYERS, PLAN
+from ..run.plan import COLUMNS, EFFORT, MEMBERS, NOTHING
 from ..simd.lanes import I64, make_intrinsic
 
 # Entries of a span. FIRST and ROWS: which rows of the workspace; PLACE: the place of the first of them in the batch.
@@ -31,6 +31,8 @@ from ..simd.lanes import I64, make_intrinsic
 # batch in so many parts; MODE: flags of `simd.microkernel`, ACCUMULATE to go on from what stands in the sums and TAKE;
 # INTO: the number of the partial sum that is wanted, or GRADIENT; UPDATES: whether the parameters are updated at once.
 # For a loss also LABELS and TARGETS, addresses of those of the first row, and WIDTH, numbers of a row of targets.
+# Who runs ops counts rows of the batch; where these have several MEMBERS each, the op counts the rows of all members:
+# see `of_members`.
 (
     FIRST, ROWS, PLACE, BATCH, PARTS, PART, PART_END, MODE, INTO, UPDATES, LABELS, TARGETS, WIDTH, SPAN_SIZE,
 ) = range(14)  # fmt: skip
@@ -82,13 +84,39 @@ def table_of(size: int) -> Any:
     return make_intrinsic(f"table_of_{size}", ["like"], lambda p: p(p), codegen)
 
 
-new_span = table_of(SPAN_SIZE)
+new_span = table_of(2 * SPAN_SIZE)  # with room for `of_members`
 
 
 @kernel
 def row_at(frame, i):
     """Return row i of the plan."""
     return pointer_to(frame, frame[PLAN] + i * COLUMNS * 8)
+
+
+@kernel
+def members_of(frame):
+    """Return how many rows the output of a network has for each row of the batch."""
+    return row_at(frame, frame[LAYERS] - 1)[MEMBERS]
+
+
+@kernel
+def of_members(row, span):
+    """Return the span of the rows that an op has for those of the batch; member m of row i is row i * MEMBERS + m."""
+    members = row[MEMBERS]
+    if members == 1:
+        return span
+    own = at(span, SPAN_SIZE)
+    for i in range(SPAN_SIZE):
+        own[i] = span[i]
+    own[FIRST], own[ROWS], own[PLACE] = span[FIRST] * members, span[ROWS] * members, span[PLACE] * members
+    own[BATCH] = span[BATCH] * members
+    return own
+
+
+@kernel
+def call_row(column, x, frame, row, span, pieces, piece):
+    """Do one piece of what `column` of a row of the plan says."""
+    call_op(row[column], x, frame, row, of_members(row, span), pieces, piece)
 
 
 @kernel
@@ -106,4 +134,4 @@ def run_row(column, x, frame, i, span, tasks):
     """Do what `column` of row i of the plan says, if anything."""
     row = row_at(frame, i)
     if row[column] != NOTHING:
-        run_op(row[column], x, frame, row, span, span[ROWS] * row[EFFORT], tasks)
+        run_op(row[column], x, frame, row, of_members(row, span), span[ROWS] * row[EFFORT], tasks)

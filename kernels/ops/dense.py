@@ -9,7 +9,7 @@ from ..compile.pointers import at, doubles_at, lanes_of
 from ..linalg.few_columns import few_columns, pays
 from ..linalg.matrix import Finish
 from ..linalg.product import product
-from ..linalg.tasks import block_of, grid, share
+from ..linalg.tasks import block_of, grid
 from ..run.plan import (
     ACTIVATE,
     ADD,
@@ -30,8 +30,8 @@ from ..run.plan import (
     W,
 )
 from ..simd.modes import ACCUMULATE, B_ROOM, BIAS, ROOM, TAKE
-from .call import BATCH, FIRST, MODE, PART, PART_END, PARTS, ROWS, UPDATES, op, row_at
-from .gradients import add_bias_gradient
+from .call import FIRST, MODE, ROWS, UPDATES, op, row_at
+from .gradients import add_bias_gradient, rows_to_sum
 from .operands import bias_of, input_gradient_of, input_of, rows_at, sums_of, update_of, weights_of
 
 
@@ -84,8 +84,7 @@ def dense_weight_gradient(x, frame, row, span, pieces, piece):
 
     A piece is a block of dW; those at its top sum their part of db.
     """
-    start = share(span[BATCH], 1, span[PARTS], span[PART])
-    rows = share(span[BATCH], 1, span[PARTS], span[PART_END]) - start
+    rows = rows_to_sum(row, span)
     left, right = input_of(x, frame, row, SOURCE, span[FIRST], rows), rows_at(x, frame, row, D, span[FIRST], rows)
     dz, b_room = right, row[FLAGS] & ROOMY != 0
     dw, db = sums_of(x, frame, row, span)

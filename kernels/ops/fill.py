@@ -88,10 +88,10 @@ def codes_of(layers: Sequence[Layer], *, train: bool) -> list[Code]:
     return [*ops, *(code for layer in layers for code in passes_of(layer.activation, train))]
 
 
-def fill_loss(settings: np.ndarray, outs: int, dtype: np.dtype) -> None:
+def fill_loss(settings: np.ndarray, outs: int, dtype: np.dtype, *, members: int = 1) -> None:
     """Write what the loss of a trainer's settings is to kernels, for a network of `outs` outputs."""
     loss = losses.BY_CODE[settings[LOSS]]
-    settings[[TERMS, LABELLED, HITS]] = loss.terms(outs), loss.labelled, loss.hits
+    settings[[TERMS, LABELLED, HITS]] = loss.terms(outs) * members, loss.labelled, loss.hits
     settings[RUN_LOSS] = op_of_loss(loss).address(dtype)
 
 

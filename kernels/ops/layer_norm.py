@@ -154,7 +154,7 @@ def layer_norm_weight_gradient(x, frame, row, span, pieces, piece):
 
     A piece is some columns.
     """
-    rows = rows_to_sum(span)
+    rows = rows_to_sum(row, span)
     j0, j1 = columns_of_piece(x, row, pieces, piece)
     source = input_of(x, frame, row, SOURCE, span[FIRST], rows).cols_of(j0, j1)
     dz = rows_at(x, frame, row, D, span[FIRST], rows).cols_of(j0, j1)

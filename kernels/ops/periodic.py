@@ -20,7 +20,8 @@ from ..run.plan import ACROSS, ADD, FLAGS, IN, LAST, OUT, SAVED, SOURCE, A, D, W
 from ..simd.elementary import cos_and_sin
 from ..simd.lanes import I64, Lanes, Variable, Vec, count_loop, make_intrinsic, vector_loop
 from ..simd.modes import ACCUMULATE
-from .call import BATCH, FIRST, MODE, PART, PART_END, PARTS, UPDATES, op
+from .call import FIRST, MODE, UPDATES, op
+from .gradients import rows_to_sum
 from .operands import (
     apply_slope_of,
     attribute_of,
@@ -210,8 +211,7 @@ def periodic_weight_gradient(x, frame, row, span, pieces, piece):
 
     A piece is some features.
     """
-    begin = share(span[BATCH], 1, span[PARTS], span[PART])
-    rows = share(span[BATCH], 1, span[PARTS], span[PART_END]) - begin
+    rows = rows_to_sum(row, span)
     n, (waves, outputs) = row[ACROSS], waves_of(row)
     j0, j1 = share(n, lanes_of(x), pieces, piece), share(n, lanes_of(x), pieces, piece + 1)
     source, dz = input_of(x, frame, row, SOURCE, span[FIRST], rows), rows_at(x, frame, row, D, span[FIRST], rows)

@@ -116,7 +116,7 @@ def prelu_input_gradient(x, frame, row, span, pieces, piece):
 @kernel
 def gradient_of_one(x, frame, row, span):
     """Sum the gradient of the one slope over rows and features, in float64 for some rows at a time, and update it."""
-    rows = rows_to_sum(span)
+    rows = rows_to_sum(row, span)
     source, dz = input_of(x, frame, row, SOURCE, span[FIRST], rows), rows_at(x, frame, row, D, span[FIRST], rows)
     total = 0.0
     for i in range(rows):

@@ -118,6 +118,8 @@ class Kind:
     prediction : the kind that a prediction has in its place, with the same parameters and buffers, which takes each row
         alone; its twin takes the buffers in the place of `draw`
     sparse : whether it reads a sparse batch, by its stored numbers, and nothing else
+    spreads : whether it gives several rows, members, for each that it reads: as many as its first number says
+    each_member : whether it has parameters for each member of the rows that it reads: as many as its first number says
     public : what users see of it, where fastbp makes the layer's class from this entry
     """
 
@@ -142,6 +144,8 @@ class Kind:
     couples_rows: bool = False
     prediction: Kind | None = None
     sparse: bool = False
+    spreads: bool = False
+    each_member: bool = False
     public: Public | None = None
 
 

@@ -10,7 +10,7 @@ from ..compile.region import shared
 from ..compile.signature import Int, Ints, Reals2
 from ..linalg.matrix import through
 from ..linalg.tasks import share, worth
-from ..ops.call import FIRST, PLACE, ROWS, new_span, row_at, table_of
+from ..ops.call import FIRST, PLACE, ROWS, members_of, new_span, row_at, table_of
 from ..ops.operands import rows_at
 from .batch import copy_row
 from .frame import DX, FRAME_SIZE, LAYERS
@@ -29,7 +29,8 @@ Wanted = record("Wanted", x=POINTER, dout=POINTER, dx=POINTER, rows=INT, ins=INT
 @kernel
 def start_backward(wanted, frame, k, first, rows):
     """Write dz of the last op along direction k, of some rows."""
-    row = row_at(frame, frame[LAYERS] - 1)
+    row, members = row_at(frame, frame[LAYERS] - 1), members_of(frame)
+    first, rows = first * members, rows * members
     d = rows_at(wanted.x, frame, row, D, first, rows)
     for i in range(rows):
         if wanted.given:
@@ -37,7 +38,8 @@ def start_backward(wanted, frame, k, first, rows):
         else:
             of_d = carray(d.element(i, 0), d.cols)
             of_d[:] = 0
-            of_d[k] = 1
+            if i % members == k // d.cols:
+                of_d[k % d.cols] = 1
     a, slope = rows_at(wanted.x, frame, row, A, first, rows), rows_at(wanted.x, frame, row, SLOPE, first, rows)
     through(row[APPLY_SLOPE], d, a.data, slope.data)
 

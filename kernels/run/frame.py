@@ -37,6 +37,9 @@ from ..optimizers.registry import GROUP_SIZE
 # Rows of a record, a column a step: the loss before the update, what it divided by, and with class labels (or one-hot
 # rows) on how many rows the label's logit was the first of the largest, and how many rows were not ignored.
 RECORD_LOSS, RECORD_DIVISOR, RECORD_HITS, RECORD_COUNTED, RECORD_ROWS = range(5)
+# Numbers of each row of a batch: its scale, loss and hits, see `losses.compiled.Rows`; and the loss and hits of one of
+# its members, where it has several.
+ROWS_OF_LOSS = 5
 
 
 class Frame(NamedTuple):
@@ -49,7 +52,7 @@ class Frame(NamedTuple):
     options : (OPTIONS_SIZE,) float64, see `losses.compiled.loss`
     params, grads, state : flat; read and written
     work : (layout[SIZE],), written
-    rows : (3, capacity) float64, written: see `losses.compiled.loss`
+    rows : (ROWS_OF_LOSS, capacity) float64, written
     class_weight : (classes,), or empty
     batch_labels : (capacity,) int64, written
     record : (RECORD_ROWS, 1) float64, written by a single step

@@ -19,7 +19,8 @@ from ..ops.call import (
     PLACE,
     ROWS,
     UPDATES,
-    call_op,
+    call_row,
+    members_of,
     new_span,
     row_at,
 )
@@ -41,7 +42,7 @@ UPDATE_BLOCK = 1 << 12
 
 @kernel
 def gradient_chunks(batch, depth, across):
-    """Return how many partial sums make a weight gradient."""
+    """Return how many partial sums make a weight gradient; `batch` counts the rows of all members."""
     return chunks_of(batch) if is_chunked(depth, across) else 1
 
 
@@ -75,7 +76,7 @@ def gradient_of_rows(x, frame, row, first, rows, chunk):
         start, end = share(rows, 1, blocks, block), share(rows, 1, blocks, block + 1)
         span[FIRST], span[ROWS], span[PLACE], span[BATCH] = first + start, end - start, first + start, end - start
         span[MODE] = ACCUMULATE if block > 0 else 0
-        call_op(row[WEIGHT_GRADIENT], x, frame, row, span, 1, 0)
+        call_row(WEIGHT_GRADIENT, x, frame, row, span, 1, 0)
 
 
 @shared(_types)
@@ -122,7 +123,7 @@ def add_all_chunks(x, frame, batch, updates):
             if updates:
                 update_row(x, frame, row)
             continue
-        chunks = gradient_chunks(batch, row[DEPTH], row[ACROSS])
+        chunks = gradient_chunks(batch * members_of(frame), row[DEPTH], row[ACROSS])
         if chunks > 1:
             add_chunks(x, frame, row, chunks, updates)
 

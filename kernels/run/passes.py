@@ -27,7 +27,8 @@ from ..ops.call import (
     PLACE,
     ROWS,
     UPDATES,
-    call_op,
+    call_row,
+    members_of,
     new_span,
     row_at,
     run_row,
@@ -71,9 +72,10 @@ def pass_over_chunks(batch, frame, chunks, pieces, piece):
 
     A few rows at a time use the same place in the workspace, and what they leave there stays in the caches.
     """
-    span, first = new_span(frame), piece * ROWS_AT_ONCE
+    begin, end = share(chunks, 1, pieces, piece), share(chunks, 1, pieces, piece + 1)
+    span, first = new_span(frame), min(piece * ROWS_AT_ONCE, share(batch.rows, 1, chunks, begin))
     whole = Segment(batch.x, -1, frame[LAYERS], ALL)
-    for chunk in range(share(chunks, 1, pieces, piece), share(chunks, 1, pieces, piece + 1)):
+    for chunk in range(begin, end):
         start = share(batch.rows, 1, chunks, chunk)
         chunk_rows = share(batch.rows, 1, chunks, chunk + 1) - start
         blocks = blocks_of(chunk_rows)
@@ -94,7 +96,7 @@ def add_sums(x, frame, span, chunk, block):
     for i in range(frame[LAYERS]):
         row = row_at(frame, i)
         if is_summed(row):
-            call_op(row[WEIGHT_GRADIENT], x, frame, row, span, 1, 0)
+            call_row(WEIGHT_GRADIENT, x, frame, row, span, 1, 0)
 
 
 def _sums_types(dtype):
@@ -139,12 +141,12 @@ def pass_over_weights(part, frame, pieces, piece):
         row = row_at(frame, i)
         if not is_summed(row):
             continue
-        if gradient_chunks(batch, row[DEPTH], row[ACROSS]) == 1:
+        if gradient_chunks(batch * members_of(frame), row[DEPTH], row[ACROSS]) == 1:
             span[FIRST], span[ROWS], span[PLACE] = 0, share(batch, 1, chunks, last) - begin, begin
             span[BATCH], span[PARTS], span[PART], span[PART_END] = batch, chunks, first, last
             span[MODE] = (ACCUMULATE if first > 0 else 0) | (TAKE if updates else 0)
             span[INTO], span[UPDATES] = GRADIENT, updates
-            call_op(row[WEIGHT_GRADIENT], x, frame, row, span, pieces, piece)
+            call_row(WEIGHT_GRADIENT, x, frame, row, span, pieces, piece)
         else:
             for chunk in range(first, last):
                 start = share(batch, 1, chunks, chunk)
@@ -152,7 +154,7 @@ def pass_over_weights(part, frame, pieces, piece):
                 span[FIRST], span[ROWS], span[PLACE] = start - begin, rows, start
                 span[BATCH], span[PARTS], span[PART], span[PART_END] = rows, blocks_of(rows), 0, blocks_of(rows)
                 span[MODE], span[INTO], span[UPDATES] = 0, chunk, 0
-                call_op(row[WEIGHT_GRADIENT], x, frame, row, span, pieces, piece)
+                call_row(WEIGHT_GRADIENT, x, frame, row, span, pieces, piece)
 
 
 @kernel
@@ -161,7 +163,7 @@ def backward_pass(x, frame, batch, updates, tasks):
 
     A layer's weights are read for the dz of the layer below before they change.
     """
-    span, parts = new_span(frame), chunks_of(batch)
+    span, parts = new_span(frame), chunks_of(batch * members_of(frame))
     span[FIRST], span[ROWS], span[PLACE] = 0, batch, 0
     span[BATCH], span[PARTS], span[PART], span[PART_END] = batch, parts, 0, parts
     span[MODE], span[INTO], span[UPDATES] = 0, GRADIENT, updates
@@ -173,7 +175,7 @@ def backward_pass(x, frame, batch, updates, tasks):
         run_input_gradient(x, frame, i, span, tasks)
         if not is_summed(row):
             continue
-        chunks = gradient_chunks(batch, row[DEPTH], row[ACROSS])
+        chunks = gradient_chunks(batch * members_of(frame), row[DEPTH], row[ACROSS])
         if chunks == 1:
             run_row(WEIGHT_GRADIENT, x, frame, i, span, tasks)
         else:
@@ -184,7 +186,10 @@ def backward_pass(x, frame, batch, updates, tasks):
 
 @kernel
 def chunks_at_once(batch, chunks, pieces):
-    """Return how many chunks go through a step together, so that each piece has rows enough to copy weights for."""
+    """Return how many chunks go through a step together, so that each piece has rows enough to copy weights for.
+
+    batch : counts the rows of all members
+    """
     together = 1
     while together < chunks and batch // chunks * together < PACK_ROWS * pieces:
         together *= 2
@@ -198,7 +203,7 @@ def sums_apart(frame, batch):
     for i in range(frame[LAYERS]):
         row = row_at(frame, i)
         largest = max(largest, row[DEPTH] * row[ACROSS])
-    return gradient_chunks(batch, largest, 1) > 1
+    return gradient_chunks(batch * members_of(frame), largest, 1) > 1
 
 
 @kernel
@@ -224,4 +229,4 @@ def worth_sharing(frame, batch, rows_apart, tasks):
 def most_pieces(frame, rows, pieces):
     """Return into how many of at most `pieces` pieces a pass over rows is cut."""
     fewest = COUPLED_ROWS if couples(frame) else FEWEST_ROWS
-    return pieces if rows >= fewest * pieces else 1
+    return pieces if rows * members_of(frame) >= fewest * pieces else 1

@@ -11,7 +11,7 @@ from ..compile.pointers import at, pointer_to
 from ..compile.region import shared
 from ..compile.signature import Int, Ints, Reals, Reals2
 from ..linalg.matrix import through
-from ..ops.call import row_at
+from ..ops.call import members_of, row_at
 from ..ops.operands import rows_at
 from .batch import Batch, as_it_stands, copy_row
 from .frame import COUNTER, LAYERS, LAYOUT, SETTINGS
@@ -37,6 +37,13 @@ def is_by_rows(frame):
     return pointer_to(frame, frame[LAYOUT])[BY_ROWS] != 0
 
 
+@kernel
+def rows_of_members(frame, batch, pieces, piece):
+    """Return which rows of the output a task has: the first, and where they end."""
+    members, (first, stop) = members_of(frame), task_of_rows(frame, batch.rows, pieces, piece)
+    return first * members, stop * members
+
+
 def _types(dtype):
     p, i = types.CPointer(dtype), types.int64
     return types.void(Batch.of(dtype), p, types.CPointer(i), i, i, i, i)
@@ -50,7 +57,7 @@ def forward_rows(batch, out, frame, begin, tasks, pieces, piece):
     tasks : into how many an operation is cut; 1 where the rows are shared out to several pieces
     """
     piece_of_rows(batch, frame, Segment(batch.x, begin, frame[LAYERS], FORTH), 0, batch.rows, tasks, pieces, piece)
-    first, stop = task_of_rows(frame, batch.rows, pieces, piece)
+    first, stop = rows_of_members(frame, batch, pieces, piece)
     z = rows_at(batch.x, frame, row_at(frame, frame[LAYERS] - 1), A, first, stop - first)
     for i in range(z.rows):
         copy_row(z.element(i, 0), at(out, (first + i) * z.cols), z.cols)
@@ -59,7 +66,7 @@ def forward_rows(batch, out, frame, begin, tasks, pieces, piece):
 @shared(_types)
 def backward_rows(batch, dout, frame, begin, tasks, pieces, piece):
     """One piece's rows from the gradient of the output to dz of the last op, and, by rows, of the last segment."""
-    first, stop = task_of_rows(frame, batch.rows, pieces, piece)
+    first, stop = rows_of_members(frame, batch, pieces, piece)
     row = row_at(frame, frame[LAYERS] - 1)
     d = rows_at(batch.x, frame, row, D, first, stop - first)
     for i in range(d.rows):
@@ -101,7 +108,7 @@ def backward_phase(x, dout, frame, batch, tasks):
         backward_pass(x, frame, batch, False, tasks)
         return
     backward_from_last(whole, frame, 0, batch, inner, row_pieces, tasks)
-    chunks = chunks_of(batch)
+    chunks = chunks_of(batch * members_of(frame))
     pass_over_weights(Chunks(x, batch, chunks, 0, chunks, 0), frame, pieces, tasks)
     add_all_chunks(x, frame, batch, False)
 

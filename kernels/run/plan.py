@@ -20,6 +20,8 @@ from .chunks import chunks_of, is_chunked
 #   SOURCE2 where it reads one alone. IN, OUT: its columns. DEPTH, ACROSS: rows and columns of its weight matrix; DEPTH
 #   is 0 without one, and ACROSS is OUT for most kinds. FLAGS: see below. EFFORT: floating-point operations of a pass
 #   over one row, as `tasks.worth` counts them; that of a row that reads a sparse batch is the batch's (`set_stored`).
+#   MEMBERS: how many rows of its output there are for each row of the batch, the same for all below a row that has more
+#   than its source.
 #   EXCHANGED: how many numbers a core fetches for its weight gradient from another that has made a row of the batch.
 #   Places in bytes, ABSENT for none: W and B, weights and bias, from the frame's PARAMS; DW and DB, their gradients,
 #   from its GRADS; A, SLOPE, D, SAVED and PARTIALS, the output, its stored slope, its gradient dz, what it saves of
@@ -35,8 +37,8 @@ from .chunks import chunks_of, is_chunked
 (
     FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, JOIN, KIND, SOURCE, SOURCE2, IN, OUT, DEPTH, ACROSS, FLAGS, EFFORT,
     EXCHANGED, W, B, DW, DB, A, SLOPE, D, SAVED, PARTIALS, LD, ACTIVATION, FINISH, DIFFERENTIATE, ACTIVATE, APPLY_SLOPE,
-    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, SUMS, SUMS_BACK, JOIN_BACK, TRACK, BUFFERS, COLUMNS,
-) = range(38)  # fmt: skip
+    ATTRIBUTES, SECOND_ATTRIBUTE, TABLE, SUMS, SUMS_BACK, JOIN_BACK, TRACK, BUFFERS, MEMBERS, COLUMNS,
+) = range(39)  # fmt: skip
 NOTHING, ABSENT, BATCH_ROWS = -1, -1, -1
 # FLAGS. TURNED: the weights stand as (ACROSS, DEPTH), as PyTorch has them. ROOMY: rows of A, SLOPE and D have room up
 # to whole vectors. ADD and ADD2: what is written to the gradient of SOURCE or SOURCE2 is added to what stands there, as
@@ -124,7 +126,7 @@ def gradient_chunks(batch: int, depth: int, across: int) -> int:
 
 
 def partials_size(depth: int, across: int, batch: int) -> int:
-    """Return the elements that the partial sums of a weight gradient take."""
+    """Return the elements that the partial sums of a weight gradient take; `batch` counts the rows of all members."""
     chunks = gradient_chunks(batch, depth, across) if depth > 0 else 1
     return chunks * parameter_count(depth, across, True) if chunks > 1 else 0
 
@@ -149,12 +151,13 @@ def make_rows(layers: Sequence[Layer], itemsize: int) -> np.ndarray:
     """
     plan = np.zeros((len(layers), COLUMNS), np.int64)
     place = place_of_buffers = 0
-    for i, (row, layer) in enumerate(zip(plan, layers, strict=True)):
+    for i, (row, layer, members) in enumerate(zip(plan, layers, members_of(layers), strict=True)):
         kind, outs, (depth, across, _, effort) = layer.kind, layer.out_features, layer.sizes
         row[[IN, OUT, DEPTH, ACROSS]] = layer.in_features, outs, depth, across
         row[LD] = leading_dimension(outs, itemsize)
         row[[KIND, ACTIVATION, FLAGS, SAVED]] = kind.code, layer.activation.code, ROOMY, ABSENT
-        row[[EFFORT, EXCHANGED]] = effort, kind.exchanged * row[LD]
+        row[MEMBERS] = members
+        row[[EFFORT, EXCHANGED]] = effort * members, kind.exchanged * row[LD] * members
         row[[SOURCE, SOURCE2]] = *sources_of(layer, i), *[BATCH_ROWS] * (2 - kind.sources)
         attributes = [value if isinstance(value, (int, float, np.number)) else np.nan for value in layer.attributes]
         row[ATTRIBUTES : ATTRIBUTES + len(attributes)].view(np.float64)[:] = attributes
@@ -188,6 +191,16 @@ def frozen_flags(layers: Sequence[Layer]) -> list[int]:
 def sources_of(layer: Layer, i: int) -> tuple[int, ...]:
     """Return the rows that row i of a plan reads."""
     return layer.sources or (i - 1,)
+
+
+def members_of(layers: Sequence[Layer]) -> list[int]:
+    """Return how many rows the output of each layer has for a row of the batch."""
+    found: list[int] = []
+    for i, layer in enumerate(layers):
+        first = sources_of(layer, i)[0]
+        below = 1 if first == BATCH_ROWS else found[first]
+        found.append(below * int(layer.attributes[0]) if layer.kind.spreads else below)
+    return found
 
 
 def make_graph(layers: Sequence[Layer], itemsize: int) -> tuple[np.ndarray, np.ndarray]:
@@ -237,6 +250,22 @@ def check_graph(layers: Sequence[Layer]) -> None:
         read.update(sources)
     if unread := set(range(len(layers) - 1)) - read:
         raise ValueError(f"a plan expects each row but the last to be read, got none that reads {sorted(unread)}")
+    check_members(layers)
+
+
+def check_members(layers: Sequence[Layer]) -> None:
+    """Raise a ValueError where the rows of layers have not as many members as they need."""
+    members = members_of(layers)
+    for i, layer in enumerate(layers):
+        kind, found = layer.kind, {1 if source < 0 else members[source] for source in sources_of(layer, i)}
+        wanted = int(layer.attributes[0]) if kind.each_member else min(found)
+        if kind.spreads or kind.couples_rows:
+            wanted = 1
+        if found != {wanted}:
+            raise ValueError(
+                f"{kind.name} expects rows of {wanted} member{'s' * (wanted > 1)} at row {i}, got "
+                f"{' and '.join(map(str, sorted(found)))}"
+            )
 
 
 def on_sparse(layers: Sequence[Layer]) -> list[Layer] | None:
@@ -312,26 +341,28 @@ def make_plan(
     arena = _Arena(itemsize)
     for row, layer in zip(plan, layers, strict=True):
         if layer.sizes.saved:
-            row[SAVED] = arena.take(capacity * layer.sizes.saved)
+            row[SAVED] = arena.take(capacity * row[MEMBERS] * layer.sizes.saved)
         if train and (numbers := layer.kind.saved_of_columns(capacity)):
             row[SAVED] = arena.take(8 // itemsize * row[OUT] * numbers)
     if train:
         for row, layer in zip(plan, layers, strict=True):
-            row[A] = arena.take(capacity * row[LD])
+            rows = capacity * row[MEMBERS]
+            row[A] = arena.take(rows * row[LD])
             if layer.activation.stores_slope:
-                row[SLOPE] = arena.take(capacity * row[LD])
-            row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[ACROSS], capacity))
+                row[SLOPE] = arena.take(rows * row[LD])
+            row[PARTIALS] = arena.take(partials_size(row[DEPTH], row[ACROSS], capacity * plan[-1, MEMBERS]))
         size = sum(layer.parameters for layer in layers) * itemsize
         joints = [i for i, layer in enumerate(layers) if layer.kind.couples_rows]
         layout[[FIRST_JOINT, LAST_JOINT]] = (joints[0], joints[-1]) if joints else (len(layers), -1)
         layout[BY_ROWS] = size <= SMALL
         if layout[BY_ROWS] or keeps:  # by rows all dz are there before the first weight gradient
             for row in plan:
-                row[D] = arena.take(capacity * row[LD])
+                row[D] = arena.take(capacity * row[MEMBERS] * row[LD])
         else:
             # When the dz of a row that only the next one reads is written, the next one's output has been read for the
             # last time.
-            fits = only_next & np.append(plan[:-1, LD] <= plan[1:, LD], False)
+            room = plan[:, LD] * plan[:, MEMBERS]
+            fits = only_next & np.append(room[:-1] <= room[1:], False)
             plan[:-1, D] = plan[1:, A]
             passing = only_next | last
             _take_turns(plan, D, arena, capacity, passing & ~fits)
@@ -354,10 +385,10 @@ def _take_turns(plan: np.ndarray, column: int, arena: _Arena, capacity: int, whi
     for parity in (0, 1):
         layers = np.flatnonzero(which & (np.arange(len(plan)) % 2 == parity))
         if len(layers):
-            plan[layers, column] = arena.take(capacity * int(plan[layers, LD].max()))
+            plan[layers, column] = arena.take(capacity * int((plan[layers, LD] * plan[layers, MEMBERS]).max()))
 
 
 def _take_each(plan: np.ndarray, column: int, arena: _Arena, capacity: int, which: np.ndarray) -> None:
     """Give each of the rows `which` a buffer of its own: they are read later than by the next row."""
     for i in np.flatnonzero(which):
-        plan[i, column] = arena.take(capacity * int(plan[i, LD]))
+        plan[i, column] = arena.take(capacity * int(plan[i, LD] * plan[i, MEMBERS]))

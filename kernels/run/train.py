@@ -18,7 +18,7 @@ from ..losses.labels import counted, first_wrong
 from ..losses.registry import IGNORE_INDEX
 from ..losses.scales import row_scales, total_loss
 from ..ops.call import ROWS as SPAN_ROWS
-from ..ops.call import call_op, new_span, row_at
+from ..ops.call import call_op, members_of, new_span, row_at
 from ..optimizers.registry import FACTOR
 from ..simd.rows import added_up
 from .batch import Batch, couples, rows_of_batch
@@ -148,12 +148,13 @@ def goes_on(frame, rows, batch, divisor, record, step):
 def pass_by_rows(batch, frame, rows, divisor, record, step):
     """Make a step of a small network but for what sums of chunks leave to do; return whether it makes its update."""
     tasks = pointer_to(frame, frame[SETTINGS])[TASKS]
-    chunks, rows_apart = chunks_of(batch.rows), sums_apart(frame, batch.rows)
+    rows_of_all = batch.rows * members_of(frame)
+    chunks, rows_apart = chunks_of(rows_of_all), sums_apart(frame, batch.rows)
     pieces = worth_sharing(frame, batch.rows, rows_apart, tasks)
     if rows_apart and not couples(frame):
         pass_over_chunks(batch, frame, chunks, min(chunks, pieces), tasks)
         return goes_on(frame, rows, batch.rows, divisor, record, step)
-    together = chunks if couples(frame) else chunks_at_once(batch.rows, chunks, pieces)
+    together = chunks if couples(frame) else chunks_at_once(rows_of_all, chunks, pieces)
     for chunk in range(0, chunks, together):
         first, end = share(batch.rows, 1, chunks, chunk), share(batch.rows, 1, chunks, chunk + together)
         row_pieces = most_pieces(frame, end - first, pieces)

@@ -12,6 +12,7 @@ from fastbp.kernels.ops.registry import Draw
 from fastbp.kernels.run import frame, plan, predict, train
 
 RESIDUAL, ACTIVATION, BLEND, PRELU = (KINDS[name] for name in ("residual", "activation", "blend", "prelu"))
+MEMBERS, MEMBER_DENSE = KINDS["members"], KINDS["member_dense"]
 # Those that users have a class of
 PUBLIC = [kind for kind in KINDS.values() if kind.public]
 
@@ -50,6 +51,14 @@ def embedding(features, cardinalities, dims, columns, of=()):
 def periodic(ins, features, frequencies, outputs, of=()):
     numbers = float(features), float(frequencies)
     return plan.Layer(ins, ins + features * outputs, kind=KINDS["periodic"], sources=of, attributes=numbers)
+
+
+def members(width, count, of=()):
+    return plan.Layer(width, width, kind=MEMBERS, sources=of, attributes=(float(count),))
+
+
+def member_dense(ins, outs, count, of=()):
+    return plan.Layer(ins, outs, kind=MEMBER_DENSE, sources=of, attributes=(float(count),))
 
 
 def own_of(layer):
@@ -108,6 +117,15 @@ def waves_in_torch(torch, x, w, n, k):
     return torch.cat([x, found.reshape(len(x), -1)], dim=1)
 
 
+def members_in_torch(torch, x, w, layer):
+    """Return the members of each row, or what the dense layer of each makes of them, in PyTorch."""
+    k, ins = int(layer.attributes[0]), layer.in_features
+    if layer.kind is MEMBERS:
+        return (x[:, None] * w).reshape(-1, ins)
+    found = torch.einsum("rki,kio->rko", x.reshape(-1, k, ins), w[: k * ins].reshape(k, ins, -1)) + w[k * ins :]
+    return found.reshape(len(x), -1)
+
+
 class Network:
     """A network, and all that training it takes: softmax cross-entropy of class labels, SGD or Adam."""
 
@@ -128,12 +146,14 @@ class Network:
         self.hyper[[updates.LR, updates.FIRST, updates.SECOND, updates.EPS]] = lr, 0.9, 0.99, 1e-3
         self.settings = np.zeros(frame.SETTINGS_SIZE, np.int64)
         self.settings[[frame.LOSS, frame.OPTIMIZER, frame.BATCH, frame.SEED]] = losses.SOFTMAX_LABELS, code, batch, seed
-        fill_loss(self.settings, layers[-1].out_features, dtype)
+        self.each, self.members = plan.members_of(layers), plan.members_of(layers)[-1]
+        self.outs = layers[-1].out_features * self.members
+        fill_loss(self.settings, layers[-1].out_features, dtype, members=self.members)
         fill_update(self.settings, dtype, clips=False)
         self.options = np.array([losses.MEAN, -100, 0.0, 1e-6, 0.0])
         # What no step has written must not matter.
         self.work = np.full(self.layout[plan.SIZE], np.nan, dtype)
-        self.rows, self.record = np.full((3, batch), np.nan), np.zeros((frame.RECORD_ROWS, 1))
+        self.rows, self.record = np.full((frame.ROWS_OF_LOSS, batch), np.nan), np.zeros((frame.RECORD_ROWS, 1))
         self.labels, self.class_weight = np.zeros(batch, np.int64), np.zeros(0, dtype)
         self.buffers = np.zeros(sum(layer.buffers for layer in layers), np.int64)
         for views in self.buffers_of_layers():
@@ -146,6 +166,9 @@ class Network:
                 b[...] = 0.1 * rng.standard_normal(b.shape)
             else:
                 w[...], b[...] = 1 + 0.2 * rng.standard_normal(w.shape), 0.2 * rng.standard_normal(b.shape)
+            if layer.kind is MEMBER_DENSE:
+                w -= 1
+                w *= 5 * layer.in_features**-0.5
             if layer.kind.name == "periodic":
                 w[: int(layer.attributes[1])] *= 0.1  # a wave magnifies the rounding of x by its frequency
         self.x = rng.standard_normal((batch, layers[0].in_features)).astype(dtype)
@@ -195,7 +218,7 @@ class Network:
 
     def by_hand(self, dout, tasks=1, dx=None):
         """Run the network forward and back from a gradient of its output; return the output."""
-        out = np.full((self.batch, self.layers[-1].out_features), np.nan, self.dtype)
+        out = np.full((self.batch, self.outs), np.nan, self.dtype)
         entries.forward_batch(self.addresses, self.x, out, tasks)
         self.addresses[frame.DX] = 0 if dx is None else dx.ctypes.data
         entries.backward_batch(self.addresses, self.x, dout, tasks)
@@ -206,7 +229,7 @@ class Network:
         table, layout = plan.make_plan(self.layers, self.dtype.itemsize, self.batch, train=False)
         fill(table, self.dtype, train=False)
         plan.place_buffers(table, self.buffers)
-        out = np.full((self.batch, self.layers[-1].out_features), np.nan, self.dtype)
+        out = np.full((self.batch, self.outs), np.nan, self.dtype)
         work = np.full(layout[plan.SIZE], np.nan, self.dtype)
         predict.predict(table, self.params, work, self.x, out, tasks)
         return out
@@ -230,7 +253,7 @@ class Network:
                 own = [value.astype(np.float64) for value, _ in buffers[i]]
                 a = kind.prediction.twin(inputs, w, b, layer.attributes, own)
             outputs[i] = layer.activation.value(a)
-        return outputs[len(self.layers) - 1]
+        return outputs[len(self.layers) - 1].reshape(self.batch, self.outs)
 
     def torch_gradients(self, torch):
         """Return loss, gradients as the network's flat array, and that of x, by PyTorch in float64."""
@@ -251,12 +274,14 @@ class Network:
                 a = embedded_in_torch(torch, inputs[0], w, layer.table)
             elif layer.kind.name == "periodic":
                 a = waves_in_torch(torch, inputs[0], w, *map(int, layer.attributes))
+            elif layer.kind in (MEMBERS, MEMBER_DENSE):
+                a = members_in_torch(torch, inputs[0], w, layer)
             elif layer.kind is BLEND:
                 a = w[0] * inputs[0] + (1 - w[0]) * inputs[1]
             elif layer.kind is ACTIVATION:
                 a = inputs[0]
             elif layer.kind.draws:
-                ones = np.ones((self.batch, layer.out_features))
+                ones = np.ones((self.batch * self.each[i], layer.out_features))
                 mask = layer.kind.twin([ones], None, None, layer.attributes, self.draw(i))
                 a = inputs[0] * torch.tensor(mask, dtype=real)
             else:
@@ -265,7 +290,7 @@ class Network:
                 a = torch.func.functional_call(module, of_module, inputs[0])
             activation = getattr(torch.nn, layer.activation.torch)(**layer.activation.torch_options)
             outputs[i] = activation(a)
-        loss = F.cross_entropy(outputs[len(self.layers) - 1], torch.tensor(self.y))
+        loss = F.cross_entropy(outputs[len(self.layers) - 1], torch.tensor(np.repeat(self.y, self.members)))
         loss.backward()
         flat = [np.zeros(t.shape) if t.grad is None else t.grad.numpy() for pair in leaves for t in pair]
         dx = outputs[-1].grad

@@ -25,6 +25,8 @@ from tests.kernels.graphs import (
     dropout,
     embedding,
     layer_norm,
+    member_dense,
+    members,
     of_kind,
     periodic,
     prelu,
@@ -66,6 +68,19 @@ NETWORKS = {
         prelu(20, 1), prelu(20, 20), dense(20, 48, "tanh"), prelu(48, 48), prelu(48, 1), residual(48, 4, 2),
         dense(48, 7), prelu(7, 1),
     ],
+    "members": [
+        members(20, 3), dense(20, 48, "relu"), dropout(48), dense(48, 33, "tanh"), layer_norm(33),
+        member_dense(33, 7, 3),
+    ],
+    "33 members between others": [
+        dense(20, 9, "tanh"), layer_norm(9), members(9, 33), dense(9, 17, "relu"), periodic(17, 3, 2, 1), prelu(20, 1),
+        dense(20, 17, "gelu"), residual(17, 6, 3), member_dense(17, 7, 33), activation(7, "tanh"),
+    ],
+    "members with two readers": [
+        dense(20, 9, "tanh"), members(9, 5, of=(0,)), members(9, 5, of=(0,)), blend(9, 2, 1), activation(9, "mish"),
+        member_dense(9, 9, 5, of=(4,)), member_dense(9, 9, 5, of=(4,)), residual(9, 6, 5), dense(9, 7),
+    ],
+    "one member": [members(20, 1), batch_norm(20), dense(20, 9, "relu"), member_dense(9, 7, 1)],
     "twice the same": [dense(20, 9, "tanh"), residual(9, 0, 0), dense(9, 7)],
 } | {
     f"{kind.name} first, between and last": [
@@ -104,7 +119,8 @@ def test_phases_by_hand_leave_the_gradients_of_pytorch_and_that_of_the_batch(lay
     network = at_step(Network(layers, dtype, batch=37, by_rows=by_rows))
     _, gradients, of_batch = network.torch_gradients(torch)
     logits = torch.tensor(network.twin(), requires_grad=True)
-    torch.nn.functional.cross_entropy(logits, torch.tensor(network.y)).backward()
+    each = logits.reshape(-1, layers[-1].out_features), torch.tensor(np.repeat(network.y, network.members))
+    torch.nn.functional.cross_entropy(*each).backward()
     dx = np.full(network.x.shape, np.nan, dtype)
     assert_close(network.by_hand(logits.grad.numpy().astype(dtype), dx=dx), network.twin(), dtype)
     assert_close(network.grads, gradients, dtype)
@@ -151,8 +167,8 @@ def test_bits_do_not_depend_on_tasks(layers, by_rows):
 def test_phases_by_hand_keep_the_bits_of_a_step(layers):
     network, other = (Network(layers, np.float32, lr=0.0) for _ in range(2))
     network.step()
-    out = other.by_hand(np.zeros((32, layers[-1].out_features), np.float32))
-    other.by_hand(fastbp.softmax_cross_entropy(out, other.y)[1])
+    out = other.by_hand(np.zeros((32, other.outs), np.float32)).reshape(-1, layers[-1].out_features)
+    other.by_hand(fastbp.softmax_cross_entropy(out, np.repeat(other.y, other.members))[1].reshape(32, other.outs))
     assert other.grads.tobytes() == network.grads.tobytes()
 
 
@@ -274,6 +290,10 @@ def test_layer_norm_of_large_numbers_close_to_each_other_is_near_pytorch(torch):
         ([dense(4, 4), residual(4, 0, 1)], r"residual expects 2 sources above row 1"),
         ([layer_norm(4)._replace(attributes=())], "layer_norm expects 1 numbers and no activation"),
         ([layer_norm(4)._replace(activation=ACTIVATIONS["relu"])], "layer_norm expects 1 numbers and no activation"),
+        ([members(4, 3), members(4, 3), dense(4, 2)], "members expects rows of 1 member at row 1, got 3"),
+        ([members(4, 3), batch_norm(4), dense(4, 2)], "batch_norm expects rows of 1 member at row 1, got 3"),
+        ([members(4, 3), member_dense(4, 2, 5)], "member_dense expects rows of 5 members at row 1, got 3"),
+        ([members(4, 3), residual(4, 0, -1)], "residual expects rows of 1 member at row 1, got 1 and 3"),
         ([dropout(4)._replace(bias=True), dense(4, 3)], "dropout expects no bias at row 0"),
     ],
 )

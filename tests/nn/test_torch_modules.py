@@ -16,6 +16,8 @@ from fastbp import (
     Dense,
     Dropout,
     Embedding,
+    MemberDense,
+    Members,
     ParametricActivation,
     Periodic,
     PReLU,
@@ -31,7 +33,7 @@ from fastbp.nn.sequential import KINDS
 from tests.nn.test_kinds import made
 
 NAMES = st.sampled_from(sorted(ACTIVATIONS))
-ANYWHERE = [kind for kind in KINDS if not kind._reads_codes]
+ANYWHERE = [kind for kind in KINDS if not kind._reads_codes and kind not in (Members, MemberDense)]
 
 
 @st.composite
@@ -141,6 +143,8 @@ def test_every_kind_of_layer_has_a_module_and_comes_back(kind, torch):
         Residual: Residual(Dense(3, 3, "relu")),
         Embedding: Embedding([3, 4], [2, 5], [1, 0]),
         Periodic: Periodic(2, 5, 3, in_features=4),
+        Members: Members(3, 2),
+        MemberDense: MemberDense(3, 4, 2),
     }
     layer = examples.get(kind) or made(kind, 3, "float32")
     (back,) = in_torch.layers_of(in_torch.modules_of(layer))
