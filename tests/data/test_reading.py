@@ -6,12 +6,17 @@ import io
 import json
 import lzma
 import zipfile
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pa = pytest.importorskip("pyarrow")
 
+from fastbp.data.columns.encoder import Encoder  # noqa: E402
+from fastbp.data.columns.roles import find_roles  # noqa: E402
 from fastbp.data.reading.files import read_table  # noqa: E402
 from fastbp.data.reading.frames import read_frame  # noqa: E402
 from fastbp.data.reading.table import ReadOptions, TableError  # noqa: E402
@@ -388,6 +393,41 @@ def test_data_frames_are_tables():
     assert read_frame(pa.table({"a": [1]})).columns.to_pydict() == {"a": [1]}
     with pytest.raises(TableError, match=r"column 'a' holds objects of several kinds: .*; column 'b' holds"):
         read_frame(pandas.DataFrame({"a": [1, "x"], "b": ["x", {}]}, dtype=object))
+
+
+@pytest.mark.parametrize("as_frame", [True, False])
+def test_frames_of_polars_become_what_those_of_pandas_do(peer, tmp_path, as_frame):
+    polars = peer("polars")
+    when = [datetime(2020, 1, 1, 5) + timedelta(hours=31 * i) for i in range(60)]
+    columns = {
+        "number": [None if i % 7 == 0 else i / 2 for i in range(60)],
+        "text": [f"x{i % 3}" for i in range(60)],
+        "many": polars.Series([None if i == 3 else f"k{i % 10}" for i in range(60)], dtype=polars.Categorical),
+        "few": polars.Series(["u", "v"] * 30, dtype=polars.Enum(["u", "v", "w"])),
+        "day": [time.date() for time in when],
+        "when": polars.Series(when).dt.replace_time_zone("Europe/Oslo"),
+        "clock": [time.time() for time in when],
+        "took": [timedelta(seconds=i**2) for i in range(60)],
+        "price": [Decimal(i**2) / 100 for i in range(60)],
+        "flag": [i % 3 == 0 for i in range(60)],
+        "lists": [[1, 2]] * 60,
+        "nothing": [None] * 60,
+        "small": polars.Series([i % 5 for i in range(60)], dtype=polars.UInt8),
+    }
+    frame = polars.DataFrame(columns)
+    if as_frame:
+        table = read_frame(polars.concat([frame[:9], frame[9:]], rechunk=False))
+    else:
+        frame.write_ipc(tmp_path / "t.arrow")
+        table = read_table(str(tmp_path / "t.arrow"))
+    found = find_roles(table)
+    kinds = ["number", "category", "category", "category", "time", "time", "time", "number", "number", "boolean"]
+    assert [role.kind for role in found] == [*kinds, "left out", "left out", "number"]
+    pandas = pytest.importorskip("pandas")
+    same = pandas.DataFrame({name: values for name, values in frame.to_dict(as_series=False).items() if name != "lists"})
+    same["many"], same["when"] = same["many"].astype("category"), pandas.Series(when).dt.tz_localize("Europe/Oslo")
+    encoder = Encoder.fit(table, found)
+    np.testing.assert_array_equal(encoder.transform(table), encoder.transform(read_frame(same)))
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,11 @@ def without_views(table: Any) -> Any:
     for j, field in enumerate(table.schema):
         if str(field.type) == "string_view":
             table = table.set_column(j, field.name, table.column(j).cast(pa.large_string()))
+        elif pa.types.is_dictionary(field.type) and str(field.type.value_type) == "string_view":
+            kind = pa.dictionary(field.type.index_type, pa.large_string(), field.type.ordered)
+            parts = [(part.indices, part.dictionary.cast(pa.large_string())) for part in table.column(j).chunks]
+            parts = [pa.DictionaryArray.from_arrays(*part, ordered=field.type.ordered) for part in parts]
+            table = table.set_column(j, field.name, pa.chunked_array(parts, kind))
     return table
 
 
