@@ -185,8 +185,8 @@ class Run:
         self.pipeline = Pipeline(trainer.model, features, target_scaler)
         rows = self.parts.get("validation", train)
         if isinstance(rows, Answered):
-            outputs = np.zeros((len(rows.y), trainer.model.out_features), trainer.model.dtype)
-            self.pipeline.metrics(outputs, rows.y, rows.weight)  # checks them
+            z = np.zeros((len(rows.y), trainer.model.out_features), trainer.model.dtype)
+            self.pipeline.metrics(z, rows.y, rows.weight)  # checks them
 
     @classmethod
     def resumed(cls, checkpoint: Path, typed: Mapping[str, Any]) -> "Run":
