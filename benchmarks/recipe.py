@@ -28,7 +28,7 @@ import fastbp
 from fastbp.app import arguments
 from fastbp.app.cli import app
 from fastbp.app.options import Options
-from fastbp.app.run import Rates, Run
+from fastbp.app.run import Run
 
 
 def run_of(words):
@@ -65,7 +65,7 @@ def train_fastbp(words, tell):
     rows = {name: (part.x, pipeline.targets(part.y)) for name, part in run.parts.items()}
     run.trainer.fit(
         *rows["train"], epochs=options["epochs"], batch_size=options["batch_size"], rng=options["seed"],
-        validation_data=rows["validation"], callbacks=[Rates(options), best, Turns(tell)], progress=False,
+        validation_data=rows["validation"], callbacks=[*run.recipe.callbacks(), best, Turns(tell)], progress=False,
     )  # fmt: skip
     return run.trainer.evaluate(*rows["test"])["accuracy"]
 
@@ -125,7 +125,7 @@ def train_torch(words, tell):
     tell("ready")
     for epoch in range(options["epochs"]):
         began = time.perf_counter()
-        rate = Rates(options).rate(epoch)
+        rate = run.recipe.rate(epoch)
         if isinstance(rate, fastbp.schedules.Schedule):
             rates = rate.values(steps * options["epochs"], epoch * steps, steps).tolist()
         else:

@@ -10,15 +10,16 @@ import typer
 from fastbp.app.options import (
     CLASS_WEIGHTS,
     DTYPES,
-    LABEL_SMOOTHING,
-    RATES,
     SCALINGS,
     SCHEDULES,
     WATCHED,
     Options,
 )
+from fastbp.data.sources import is_table_source
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.nn.mlp import NORMS
+from fastbp.tables.recipes.names import DEFAULT, PRESETS
+from fastbp.tables.recipes.plain import RATES
 from fastbp.train.metrics import metric_names
 
 
@@ -40,9 +41,18 @@ def sizes(text: str, name: str = "--hidden", fewest: int = 0) -> tuple[int, ...]
 
 def asked(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `Options` takes, from the parameters that typer has read."""
-    found = {field.name: params[field.name] for field in fields(Options)} | {"hidden": sizes(params["hidden"])}
+    found = {field.name: params[field.name] for field in fields(Options)}
+    found["hidden"] = None if params["hidden"] is None else sizes(params["hidden"])
+    if found["preset"] is None:
+        found["preset"] = DEFAULT if DEFAULT == "plain" or is_table_source(params["data"]) else "plain"
     lists = {field.name: tuple(found[field.name] or ()) for field in fields(Options) if field.default == ()}
     return found | lists
+
+
+def _plain(name: str) -> str:
+    """Say what the plain preset has."""
+    value = getattr(PRESETS["plain"]["classification"], name)
+    return f"plain: {','.join(map(str, value)) if isinstance(value, tuple) else value}."
 
 
 _SIZES = {"--hidden": "256,128", "bench": "784,128,10"}  # examples
@@ -97,18 +107,33 @@ Scaling = Annotated[str, typer.Option(help=f"Of arrays: {names(SCALINGS)}. auto:
 ValidationFraction = Annotated[float, typer.Option(help="The part of the training rows to watch on.")]
 
 # The network
-Hidden = Annotated[str, typer.Option(help="Sizes of the hidden layers; '' for none.")]
-Activation = Annotated[str, typer.Option(help=f"Of the hidden layers: {names(ACTIVATIONS)}.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Of a table, what is done where the following options do not say it: {names(PRESETS)}; {DEFAULT} without "
+        "it."
+    ),
+]
+Hidden = Annotated[str | None, typer.Option(help=f"Sizes of the hidden layers; '' for none. {_plain('hidden')}")]
+Activation = Annotated[
+    str | None, typer.Option(help=f"Of the hidden layers: {names(ACTIVATIONS)}. {_plain('activation')}")
+]
 Norm = Annotated[str | None, typer.Option(help=f"A layer before each of these activations: {names(NORMS)}.")]
-Dropout = Annotated[float, typer.Option(help="Probability with which a number of a hidden layer is dropped.")]
+Dropout = Annotated[
+    float | None,
+    typer.Option(help=f"Probability with which a number of a hidden layer is dropped. {_plain('dropout')}"),
+]
 Init = Annotated[str | None, typer.Option(help="Initial weights, such as he_normal; else by activation.")]
 Dtype = Annotated[str, typer.Option(help=f"{names(DTYPES)}.")]
 
 # The training
-OptimizerName = Annotated[str, typer.Option(help=f"{names(RATES)}.")]
+OptimizerName = Annotated[str | None, typer.Option(help=f"{names(RATES)}. {_plain('optimizer')}")]
 Rate = Annotated[float | None, typer.Option(help=f"Learning rate; else {_OWN_RATES}.")]
 Schedule = Annotated[
-    str, typer.Option(help=f"Of lr: {names(SCHEDULES)}. linear: to 0 by epochs, or with --warmup by steps.")
+    str | None,
+    typer.Option(
+        help=f"Of lr: {names(SCHEDULES)}. linear: to 0 by epochs, or with --warmup by steps. {_plain('schedule')}"
+    ),
 ]
 Warmup = Annotated[float, typer.Option(help="The part of the steps in which lr rises, before what --schedule says.")]
 WeightDecay = Annotated[
@@ -124,14 +149,14 @@ Ema = Annotated[
 ]
 LabelSmoothing = Annotated[
     float | None,
-    typer.Option(help=f"The part of a label spread over all classes; {LABEL_SMOOTHING} without it."),
+    typer.Option(help=f"The part of a label spread over all classes. {_plain('label_smoothing')}"),
 ]
 ClassWeight = Annotated[
     str | None,
     typer.Option(help=f"{names(CLASS_WEIGHTS)}: classes count the same in the loss, however many rows each has."),
 ]
-Epochs = Annotated[int, typer.Option(min=1, help="How often to go through the training rows.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Rows of a step.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help=f"How often to go through all rows. {_plain('epochs')}")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help=f"Rows of a step. {_plain('batch_size')}")]
 Metric = Annotated[list[str] | None, typer.Option(help=f"Evaluate it too, each: {metric_names()}.")]
 Patience = Annotated[
     int, typer.Option(min=0, help=f"Stop after so many epochs without a better --monitor, else {WATCHED}; 0: never.")

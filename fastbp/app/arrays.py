@@ -15,12 +15,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp.app.options import TABLE_OPTIONS, Options
 from fastbp.app.source import Source
+from fastbp.data.columns.encoding import Encoding
 from fastbp.data.datasets import Dataset, load_dataset, train_validation_split
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.reading.table import ReadOptions, Table
 from fastbp.data.scaled import Scaled
 from fastbp.data.sources import load_features, opened
 from fastbp.data.split import Answered
+from fastbp.tables.recipes.recipe import Layout
 
 Array = NDArray[Any]
 ROWS_AT_ONCE = 4096  # of which a digest is made
@@ -40,7 +42,11 @@ class ArrayFeatures:
     width: int
     dtype: DTypeLike
     meta: dict[str, Any]
-    cardinalities: tuple[int, ...] = ()
+
+    @property
+    def layout(self) -> Layout:
+        """What stands in which columns."""
+        return Layout(self.width, self.width)
 
     @classmethod
     def of_metadata(cls, meta: dict[str, Any], width: int, dtype: DTypeLike) -> "ArrayFeatures":
@@ -112,6 +118,7 @@ class ArrayData:
 
     def __init__(self, source: str, options: Options, task: str | None) -> None:
         refused = [f"--{name.replace('_', '-')}" for name in TABLE_OPTIONS if getattr(options, name) not in (None, ())]
+        refused += [f"--preset {options.preset}"] if options.preset != "plain" else []
         if refused:
             raise ValueError(f"{source} is no table, and so takes no {', '.join(refused)}")
         data = load_dataset(source, task=task, keep_bytes=True, test=options.test, reading=options.reading)  # type: ignore[arg-type]  # it checks the task
@@ -137,8 +144,8 @@ class ArrayData:
             return asked
         return "standardize" if self.name.endswith(".npz") else "scale"
 
-    def fit(self, options: dict[str, Any], meta: dict[str, Any]) -> ArrayFeatures:
-        """Find how features are scaled on the training rows."""
+    def fit(self, encoding: Encoding, options: dict[str, Any], meta: dict[str, Any]) -> ArrayFeatures:
+        """Find how features are scaled on the training rows; there are no columns to encode."""
         x = self.parts["train"].x
         return ArrayFeatures(Scaler.fit(x, options["scaling"]), x.shape[1], np.dtype(options["dtype"]), meta)
 

@@ -23,7 +23,9 @@ from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
 from fastbp.tables.blocks import TableBlocks
+from fastbp.tables.limits import Limits
 from fastbp.tables.model import class_probabilities
+from fastbp.tables.recipes.recipe import Layout
 from fastbp.train.evaluation import chosen_metrics, scores
 from fastbp.train.samples import Samples
 
@@ -40,8 +42,8 @@ class Features(Protocol):
         """How many inputs there are."""
 
     @property
-    def cardinalities(self) -> tuple[int, ...]:
-        """How many codes each of the last inputs has, where they are codes."""
+    def layout(self) -> Layout:
+        """What stands in which columns."""
 
     def inputs(self, rows: Any, name: str, unseen: Counter[str] | None = None) -> Any:
         """Return rows as the network takes them; `name` is what errors call them.
@@ -82,6 +84,7 @@ class Pipeline:
     model: Sequential
     features: Features
     target_scaler: Scaler | None
+    limits: Limits | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Pipeline":
@@ -102,12 +105,13 @@ class Pipeline:
         meta = model.metadata
         if meta["classes"] and len(meta["classes"]) != model.out_features:
             raise ValueError(f"{model.out_features} outputs for {len(meta['classes'])} classes")
-        target_scaler = meta["target_scaler"]
+        target_scaler, limits = meta["target_scaler"], meta.get("target_limits")
         kind: type[ArrayFeatures | TableFeatures] = TableFeatures if "table" in meta else ArrayFeatures
         result = cls(
             model,
             kind.of_metadata(meta, model.in_features, model.dtype),
             None if target_scaler is None else Scaler.from_dict(target_scaler),
+            None if limits is None else Limits.from_dict(limits),
         )
         if len(meta.get("class_weight", meta["classes"])) != len(meta["classes"]):
             raise ValueError(f"weights {meta['class_weight']} of {len(meta['classes'])} classes")
@@ -143,9 +147,10 @@ class Pipeline:
         return class_probabilities(z)
 
     def quantities(self, z: Array) -> NDArray[np.float64]:
-        """Undo the standardisation of the targets."""
+        """Undo the standardisation of the targets, and stay in their limits if there are any."""
         assert self.target_scaler is not None
-        return np.asarray(z * self.target_scaler.scale + self.target_scaler.shift)
+        values = np.asarray(z * self.target_scaler.scale + self.target_scaler.shift)
+        return values if self.limits is None else self.limits.apply(values)
 
     def targets(self, y: Array) -> Array:
         """Return targets as the network's loss takes them."""

@@ -16,8 +16,9 @@ from fastbp.app.pipeline import Pipeline, class_weights, loss_of, open_data
 from fastbp.app.source import Source
 from fastbp.app.streamed import StreamedData
 from fastbp.data.split import Answered
-from fastbp.train.callbacks import Callback, Checkpoint
-from fastbp.train.monitors import EarlyStopping
+from fastbp.tables.recipes.fitting import Watched, fit, limits_of, some_rows
+from fastbp.tables.recipes.recipe import Layout
+from fastbp.train.callbacks import Checkpoint
 from fastbp.train.not_finite import NotFiniteError
 from fastbp.train.progress import Progress
 from fastbp.train.rows import check_last_batch
@@ -26,31 +27,6 @@ from fastbp.train.view import TrainerView
 
 CHECKPOINT_SECONDS = 30
 UNBALANCED = 2
-
-
-class Rates(Callback):
-    """Sets the learning rate: schedules of all steps, but without a warm-up "linear" lowers it to 0 epoch by epoch.
-
-    options : those of the run, as `Options.resolve` returns them
-    """
-
-    def __init__(self, options: Table) -> None:
-        self.lr, self.epochs, self.kind = options["lr"], options["epochs"], options["schedule"]
-        self.begin = {"warmup": options["warmup"]} if "warmup" in options else {}
-
-    def rate(self, epoch: int) -> Any:
-        """Return the rate after so many epochs, or the schedule."""
-        if self.begin or self.kind not in ("linear", "constant"):
-            return schedules.named(self.kind, self.lr, **self.begin)
-        return self.lr if self.kind == "constant" else self.lr * (1 - epoch / self.epochs)
-
-    def on_fit_begin(self, trainer: TrainerView) -> None:
-        """Set the rate: a run that goes on may do so for another number of epochs."""
-        trainer.optimizer.lr = self.rate(trainer.history.epochs)
-
-    def on_epoch_end(self, trainer: TrainerView, epoch: int, figures: Mapping[str, float]) -> None:
-        """Set the next epoch's rate."""
-        trainer.optimizer.lr = self.rate(epoch)
 
 
 class Saves(Checkpoint):
@@ -159,7 +135,8 @@ class Run:
             "options": resolved,
             "seed": options.seed,
         }
-        features = data.fit(resolved, known)
+        self.recipe = recipe = options.recipe(data.task)
+        features = data.fit(recipe.encoding, resolved, known)
         self.parts: dict[str, Any]
         self.parts = parts = data.ready(features)  # type: ignore[arg-type]  # its own kind
         test_rows, train_rows = data.digests(parts)  # type: ignore[arg-type]
@@ -173,16 +150,20 @@ class Run:
         self.went_on = None if trainer is None else self._go_on(trainer, known)
         train = self.parts["train"]
         target_scaler = None if data.classes else train.scaler
+        limits = limits_of(train) if recipe.clamps and not data.classes else None
         if trainer is None:
             known |= features.to_dict() | {"target_scaler": target_scaler and target_scaler.to_dict()}
+            known |= {} if limits is None else {"target_limits": limits.to_dict()}
             known |= {"class_weight": class_weights(train.counts(len(data.classes)))} if options.class_weight else {}
             outputs = len(data.classes) or len(target_scaler.shift)  # type: ignore[union-attr]  # of quantities
-            model = options.make_model(features.width, outputs, features.cardinalities)
+            model = recipe.make_network(features.layout, outputs, options.dtype, options.seed)
+            recipe.begin(model, some_rows(train), options.seed)
             model.metadata = known
-            trainer = options.make_trainer(model, loss_of(known))
-        check_last_batch(trainer.model, train.rows, min(options.batch_size, train.rows))
-        self.trainer, self._asked = trainer, options
-        self.pipeline = Pipeline(trainer.model, features, target_scaler)
+            trainer = recipe.make_trainer(model, loss_of(known))
+        if not recipe.drop_last:
+            check_last_batch(trainer.model, train.rows, min(recipe.batch_size, train.rows))
+        self.trainer = trainer
+        self.pipeline = Pipeline(trainer.model, features, target_scaler, limits)
         rows = self.parts.get("validation", train)
         if isinstance(rows, Answered):
             z = np.zeros((len(rows.y), trainer.model.out_features), trainer.model.dtype)
@@ -234,7 +215,7 @@ class Run:
             raise ValueError(f"--resume expects --epochs of more than the {done} that are done, got {epochs}")
         meta["options"]["epochs"] = epochs
         meta["continued"] = [*meta.get("continued", []), [done, was]]
-        rate = Rates(self.options).rate(done)
+        rate = self.recipe.rate(done)
         if isinstance(rate, schedules.Schedule):
             how = f"goes along {rate} of all of them"
         else:
@@ -243,37 +224,47 @@ class Run:
 
     def compile(self) -> None:
         """Compile, or take from the cache, what the run calls: by a smallest network like its own."""
-        small = replace(self._asked, hidden=(1,) * len(self._asked.hidden))
-        codes = (1,) * bool(self.pipeline.features.cardinalities)
-        outputs = self.trainer.model.out_features  # the loss may have a weight for each
-        twin = small.make_trainer(small.make_model(1 + len(codes), outputs, codes), self.trainer.loss)
+        small = replace(self.recipe, hidden=(1,) * len(self.recipe.hidden))
+        layout, model = self.pipeline.features.layout, self.trainer.model
+        codes, outputs = (1,) * bool(layout.cardinalities), model.out_features  # the loss may have a weight for each
+        twin = small.make_network(Layout(1 + len(codes), min(1, layout.numbers), codes), outputs, model.dtype, 0)
+        trainer = small.make_trainer(twin, self.trainer.loss)
         x, y = np.zeros((2, 1 + len(codes))), [0, 0] if self.data.classes else np.zeros((2, outputs))
         weight = None if self.parts["train"].weight is None else np.ones(2)
-        twin.fit(x, y, sample_weight=weight, validation_data=(x, y, weight), progress=Progress())
+        trainer.fit(x, y, sample_weight=weight, validation_data=(x, y, weight), progress=Progress())
+
+    def _watched(self) -> Watched | None:
+        """Return by what the best epoch is known, whose parameters come back; None if those of the last stay."""
+        asked, held_out = self.options.get("monitor"), self.parts.get("validation")
+        if asked or (self.options["patience"] and not self.recipe.keeps_best):
+            return Watched(asked or WATCHED)
+        if held_out is None or not self.recipe.keeps_best:
+            return None
+        limits, scaler = self.pipeline.limits, self.pipeline.target_scaler
+        # metrics of blocks there are none
+        limits = limits.scaled(scaler) if limits and scaler and isinstance(held_out, Answered) else None
+        return Watched.of(len(self.data.classes), limits)
 
     def train(self, progress: Progress, checkpoint: Path, tell: Callable[[str], None]) -> Result:
         """Train, or go on; Ctrl-C or SIGTERM ends it at a step's end; what is done is kept, in the checkpoint too.
 
         So does any other exception, which is raised then. `tell` is called with what goes wrong and ends nothing.
         """
-        options, pipeline, trainer = self.options, self.pipeline, self.trainer
+        pipeline, trainer = self.pipeline, self.trainer
         ready = {name: pipeline.ready(rows) for name, rows in self.parts.items() if name != "test"}
-        rates, saves = Rates(options), Saves(checkpoint, tell)
-        watched, patience = options.get("monitor"), options["patience"]
-        stopping = None
-        if watched or patience:  # without patience it stops nothing, and brings the best parameters back
-            stopping = EarlyStopping(watched or WATCHED, patience or options["epochs"])
+        saves, watched = Saves(checkpoint, tell), self._watched()
+        stopping = None if watched is None else watched.callback(self.recipe)
         interrupted = diverged = None
         try:
-            trainer.fit(
-                **ready["train"].given,
-                epochs=options["epochs"],
-                batch_size=options["batch_size"],
-                rng=np.random.default_rng(options["seed"]),
-                validation_data=ready.get("validation"),
-                metrics=options.get("metric", ()),
+            fit(
+                trainer,
+                self.recipe,
+                ready["train"],
+                ready.get("validation"),
+                self.options["seed"],
+                metrics=[*self.options.get("metric", ()), *(watched.metrics if watched else ())],
                 # Saved at its end before the best parameters come back: a run goes on from the last ones.
-                callbacks=[rates, saves, *([stopping] if stopping else [])],
+                callbacks=[saves, *([stopping] if stopping else [])],
                 progress=progress,
                 resume=True,
             )

@@ -12,6 +12,7 @@ from fastbp.app.options import Options
 from fastbp.app.tables import TEST_FRACTION, TEST_SEED, TableFeatures
 from fastbp.data.columns.describe import described_target, left_out
 from fastbp.data.columns.encoder import Encoder
+from fastbp.data.columns.encoding import Encoding
 from fastbp.data.columns.roles import find_roles
 from fastbp.data.columns.target import find_target
 from fastbp.data.reading.large import LargeTable, open_large
@@ -59,9 +60,9 @@ class StreamedData:
             raise ValueError(f"train expects no --scaling {asked} for a table, whose numbers are scaled by quartiles")
         return asked
 
-    def fit(self, options: dict[str, Any], meta: dict[str, Any]) -> TableFeatures:
+    def fit(self, encoding: Encoding, options: dict[str, Any], meta: dict[str, Any]) -> TableFeatures:
         """Fit the encoder to the training rows."""
-        encoder = Encoder.fit(self._parts["train"], self.roles)
+        encoder = Encoder.fit(self._parts["train"], self.roles, encoding=encoding)
         return TableFeatures(encoder, self.target, np.dtype(options["dtype"]), meta, self._asked)
 
     def ready(self, features: TableFeatures) -> dict[str, TableBlocks]:

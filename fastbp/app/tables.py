@@ -14,6 +14,7 @@ from fastbp.app.options import Options, columns_of
 from fastbp.app.source import Source
 from fastbp.data.columns.describe import described_target, left_out
 from fastbp.data.columns.encoder import Encoder
+from fastbp.data.columns.encoding import Encoding
 from fastbp.data.columns.roles import find_roles
 from fastbp.data.columns.target import Target, find_target
 from fastbp.data.reading.large import LargeTable
@@ -22,6 +23,7 @@ from fastbp.data.sources import opened
 from fastbp.data.split import Answered
 from fastbp.tables.blocks import TableBlocks
 from fastbp.tables.parts import parted
+from fastbp.tables.recipes.recipe import Layout
 from fastbp.tables.rows import answered, part
 
 Array = NDArray[Any]
@@ -66,9 +68,9 @@ class TableFeatures:
         return len(self.encoder.feature_names)
 
     @property
-    def cardinalities(self) -> tuple[int, ...]:
-        """How many codes each of the last features has, where they are codes."""
-        return self.encoder.cardinalities
+    def layout(self) -> Layout:
+        """What stands in which columns."""
+        return Layout.of(self.encoder)
 
     def inputs(self, table: Table, name: str, unseen: Counter[str] | None = None) -> Array:
         """Return rows as the network takes them."""
@@ -177,9 +179,9 @@ class TableData:
             raise ValueError(f"train expects no --scaling {asked} for a table, whose numbers are scaled by quartiles")
         return asked
 
-    def fit(self, options: dict[str, Any], meta: dict[str, Any]) -> TableFeatures:
+    def fit(self, encoding: Encoding, options: dict[str, Any], meta: dict[str, Any]) -> TableFeatures:
         """Fit the encoder to the training rows."""
-        encoder = Encoder.fit(self.parts["train"].x, self.roles)
+        encoder = Encoder.fit(self.parts["train"].x, self.roles, encoding=encoding)
         return TableFeatures(encoder, self.target, np.dtype(options["dtype"]), meta, self._asked)
 
     def digests(self, parts: dict[str, Answered]) -> tuple[str, int]:

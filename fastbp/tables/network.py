@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from numpy.typing import DTypeLike
+
 from fastbp._base import check
 from fastbp.nn.embedding import Embedding
 from fastbp.nn.layer import Layer
@@ -18,7 +20,7 @@ def embedding_dims(cardinalities: Sequence[int]) -> list[int]:
 
 
 def table_mlp(
-    sizes: Sequence[int], cardinalities: Sequence[int], activation: str, *, rng: int, dtype: str, **options: Any
+    sizes: Sequence[int], cardinalities: Sequence[int], activation: str, *, rng: int, dtype: DTypeLike, **options: Any
 ) -> Sequential:
     """Make `fastbp.mlp` of these sizes and options; the last features are codes, of these cardinalities.
 

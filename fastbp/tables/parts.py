@@ -199,6 +199,8 @@ class AnswerFacts:
     ----------
     counts : ndarray of int64, (classes,)
         Rows of each class.
+    low, high : ndarray of float64, (outputs,)
+        The range of quantities.
     """
 
     def __init__(self, target: Target) -> None:
@@ -206,6 +208,7 @@ class AnswerFacts:
         self.counts = np.zeros(len(target.classes), np.int64)
         self._sizes: list[int] = []
         self._mean, self._squares = np.zeros(outputs), np.zeros(outputs)  # about the mean
+        self.low, self.high = np.full(outputs, np.inf), np.full(outputs, -np.inf)
 
     def add(self, y: NDArray[Any]) -> None:
         """Add those of a block."""
@@ -218,6 +221,7 @@ class AnswerFacts:
             away = mean - self._mean
             self._squares += ((y - mean) ** 2).sum(axis=0) + away**2 * before * size / (before + size)
             self._mean += away * size / (before + size)
+            self.low, self.high = np.minimum(self.low, y.min(axis=0)), np.maximum(self.high, y.max(axis=0))
 
     @property
     def sizes(self) -> NDArray[np.int64]:

@@ -11,9 +11,11 @@ from fastbp.data.columns.roles import Role
 from fastbp.data.columns.target import Target
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.split import Answered
+from fastbp.tables.blocks import TableBlocks
 from fastbp.tables.limits import Limits
 from fastbp.tables.model import TableModel
 from fastbp.tables.recipes.calibration import temperature
+from fastbp.tables.recipes.initial import MOST_ROWS
 from fastbp.tables.recipes.recipe import Array, Layout, Recipe
 from fastbp.train.callbacks import Callback
 from fastbp.train.evaluation import MetricLike
@@ -34,12 +36,12 @@ class Watched(NamedTuple):
     """By what the best epoch is known.
 
     monitor : a figure of the validation rows
-    mode : "min" or "max"
+    mode : "min", "max" or "auto"
     metrics : what `Trainer.fit` evaluates for it
     """
 
     monitor: str
-    mode: str
+    mode: str = "auto"
     metrics: Sequence[MetricLike] = ()
 
     @classmethod
@@ -48,6 +50,11 @@ class Watched(NamedTuple):
         if classes:
             return cls("val_accuracy", "max")
         return cls("val_loss", "min") if limits is None else cls("val_clamped_mse", "min", [clamped_mse(limits)])
+
+    def callback(self, recipe: Recipe) -> EarlyStopping:
+        """Make what brings the best parameters back."""
+        kind = BestEpoch if recipe.keeps_best else EarlyStopping
+        return kind(self.monitor, recipe.patience or recipe.epochs, mode=self.mode)
 
 
 def clamped_mse(limits: Limits) -> Callable[..., float]:
@@ -63,8 +70,8 @@ def clamped_mse(limits: Limits) -> Callable[..., float]:
 def fit(
     trainer: Trainer,
     recipe: Recipe,
-    rows: Answered,
-    held_out: Answered | None,
+    rows: Answered | TableBlocks,
+    held_out: Answered | TableBlocks | None,
     seed: int,
     *,
     metrics: Iterable[MetricLike] = (),
@@ -79,11 +86,9 @@ def fit(
     metrics, callbacks, progress, resume : as of `Trainer.fit`
     """
     return trainer.fit(
-        rows.x,
-        rows.y,
-        sample_weight=rows.weight,
+        **rows.given,
         epochs=recipe.epochs,
-        batch_size=min(recipe.batch_size, len(rows.y)),
+        batch_size=min(recipe.batch_size, rows.rows),
         drop_last=recipe.drop_last,
         rng=np.random.default_rng(seed),
         validation_data=held_out,
@@ -92,6 +97,26 @@ def fit(
         progress=progress,
         resume=resume,
     )
+
+
+def limits_of(rows: Answered | TableBlocks) -> Limits:
+    """Return the range of the quantities of rows."""
+    if isinstance(rows, Answered):
+        return Limits.of(rows.y)
+    facts = rows.part.answers
+    return Limits(facts.low, facts.high)
+
+
+def some_rows(rows: Answered | TableBlocks) -> Array:
+    """Return rows for `Recipe.begin`, x as the network takes it: all of them, or of blocks as many as it looks at."""
+    if isinstance(rows, Answered):
+        return np.asarray(rows.x)
+    found: list[Array] = []
+    for block in range(len(rows.sizes)):
+        found.append(rows.read(block)[0])
+        if sum(map(len, found)) >= MOST_ROWS:
+            break
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +184,7 @@ def fit_table(
     recipe.begin(network, rows.x, asked.seed)
     trainer = recipe.make_trainer(network, recipe.make_loss(classes))
     watched = Watched.of(classes, limits.scaled(scaler) if limits and scaler else None)
-    best = BestEpoch(watched.monitor, recipe.patience or recipe.epochs, mode=watched.mode) if others else None
+    best = watched.callback(recipe) if others else None
     history = fit(
         trainer, recipe, rows, others, asked.seed, metrics=watched.metrics if others else (), progress=asked.progress,
         callbacks=[*asked.callbacks, *([best] if best else [])],

@@ -2,8 +2,13 @@
 
 from collections.abc import Mapping
 
-from fastbp.tables.recipes import realmlp
+from fastbp.tables.recipes import plain, realmlp
 from fastbp.tables.recipes.recipe import Recipe
 
 # A recipe for each task
-PRESETS: dict[str, Mapping[str, Recipe]] = {"realmlp": realmlp.TD, "realmlp-td-s": realmlp.TD_S}
+PRESETS: dict[str, Mapping[str, Recipe]] = {
+    "plain": plain.PLAIN,
+    "realmlp": realmlp.TD,
+    "realmlp-td-s": realmlp.TD_S,
+}
+DEFAULT = "plain"  # what `fastbp train` does with a table where no other is asked for

@@ -108,7 +108,7 @@ class RealMLP(Recipe):
         # The gradient of W / sqrt(fan_in) is sqrt(fan_in) times as large, and so should eps be, of most layers.
         eps = EPS * math.sqrt(max(self.hidden, default=1))
         decay = schedules.flat_cosine(self.weight_decay) if self.weight_decay else 0.0
-        return AdamW(schedules.coslog4(self.lr), BETAS, eps, decay, groups=groups)
+        return AdamW(self.rate(0), BETAS, eps, decay, groups=groups)
 
     def check(self, who: str) -> None:
         """Raise what `Recipe.check` does, and ValueError for an activation that there is not."""
@@ -116,7 +116,14 @@ class RealMLP(Recipe):
         check.choice(self.activation, ACTIVATIONS, who, "activation")
 
 
-_SHARED: dict[str, Any] = {"hidden": (256, 256, 256), "epochs": 256, "batch_size": 256, "drop_last": True}
+_SHARED: dict[str, Any] = {
+    "hidden": (256, 256, 256),
+    "epochs": 256,
+    "batch_size": 256,
+    "drop_last": True,
+    "weight_decay": 0.0,
+    "schedule": "coslog4",
+}
 _CLASSES: dict[str, Any] = {"activation": "selu", "lr": 0.04, "label_smoothing": 0.1}
 # Categories of all sizes become columns; missing and unknown ones are 0; columns of 0 and 1 are scaled as numbers are.
 _COLUMNS = Encoding(most_one_hot=None, missing_place=False, scaled_flags=True)
@@ -132,6 +139,6 @@ _TUNED: dict[str, Any] = {
     "encoding": replace(_COLUMNS, most_one_hot=8),
 }
 TD = {
-    "classification": RealMLP(**_SHARED, **_CLASSES, **_TUNED),
-    "regression": RealMLP(**_SHARED, **_TUNED, activation="mish", lr=0.2, clamps=True),
+    "classification": RealMLP(**_SHARED | _CLASSES | _TUNED),
+    "regression": RealMLP(**_SHARED | _TUNED, activation="mish", lr=0.2, clamps=True),
 }

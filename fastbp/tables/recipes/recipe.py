@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import DTypeLike, NDArray
 
+from fastbp import schedules
 from fastbp._base import check
+from fastbp._base.schedule import Schedule
 from fastbp.data.columns.encoder import Encoder
 from fastbp.data.columns.encoding import USUAL, Encoding
 from fastbp.nn.loss import Loss
@@ -50,8 +52,11 @@ class Recipe:
     dropout : float
         Probability with which a number of a hidden layer is dropped.
     lr : float
-        Learning rate.
-    weight_decay : float
+        Learning rate: the largest, where a schedule changes it.
+    schedule : str
+        Of the learning rate, by its name in `fastbp.schedules`.
+    weight_decay : float, optional
+        None: the optimizer's own.
     label_smoothing : float
         The part of a label that is spread over all classes.
     epochs, batch_size : int
@@ -63,8 +68,12 @@ class Recipe:
         As of `Trainer`.
     patience : int, optional
         Stop after so many epochs without a better one; None: never.
+    keeps_best : bool
+        Whether the parameters of the best epoch come back where rows are held out.
     encoding : Encoding
         How columns become features.
+    optimizer : str
+        The name of what `make_optimizer` makes.
     """
 
     hidden: tuple[int, ...]
@@ -73,14 +82,17 @@ class Recipe:
     epochs: int
     batch_size: int
     dropout: float = 0.0
-    weight_decay: float = 0.0
+    schedule: str = "constant"
+    weight_decay: float | None = None
     label_smoothing: float = 0.0
     drop_last: bool = False
     clamps: bool = False
     clip_norm: float | None = None
     ema: float | None = None
     patience: int | None = None
+    keeps_best: bool = True
     encoding: Encoding = USUAL
+    optimizer: str = "adamw"
 
     def make_network(self, layout: Layout, outputs: int, dtype: DTypeLike, seed: int) -> Sequential:
         """Make the network."""
@@ -108,6 +120,10 @@ class Recipe:
         for value, _ in network[-1]._named().values():
             value *= factor
 
+    def rate(self, epoch: int) -> float | Schedule:
+        """Return the learning rate after so many epochs, or its schedule."""
+        return schedules.named(self.schedule, self.lr)
+
     def callbacks(self) -> list[Callback]:
         """Make the callbacks of a run that are part of the recipe."""
         return []
@@ -119,7 +135,8 @@ class Recipe:
         check.integer(self.epochs, who, "epochs")
         check.integer(self.batch_size, who, "batch_size")
         check.number(self.lr, who, "lr")
-        check.number(self.weight_decay, who, "weight_decay")
+        check.number(self.weight_decay or 0.0, who, "weight_decay")
+        check.choice(self.schedule, schedules.CURVES, who, "schedule")
         check.number(self.dropout, who, "dropout", 0.0, 1.0, open_high=True)
         check.number(self.label_smoothing, who, "label_smoothing", 0.0, 1.0)
         if self.patience is not None:
