@@ -155,8 +155,8 @@ class Run:
             known |= features.to_dict() | {"target_scaler": target_scaler and target_scaler.to_dict()}
             known |= {} if limits is None else {"target_limits": limits.to_dict()}
             known |= {"class_weight": class_weights(train.counts(len(data.classes)))} if options.class_weight else {}
-            outputs = len(data.classes) or len(target_scaler.shift)  # type: ignore[union-attr]  # of quantities
-            model = recipe.make_network(features.layout, outputs, options.dtype, options.seed)
+            width = len(data.classes) or len(target_scaler.shift)  # type: ignore[union-attr]  # of quantities
+            model = recipe.make_network(features.layout, width, options.dtype, options.seed)
             recipe.begin(model, some_rows(train), options.seed)
             model.metadata = known
             trainer = recipe.make_trainer(model, loss_of(known))

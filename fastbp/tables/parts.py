@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from fastbp.data.columns.column import Column
 from fastbp.data.columns.labels import find_labels
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.survey import at_ranks
-from fastbp.data.columns.target import Answers, Target
+from fastbp.data.columns.target import Target
 from fastbp.data.columns.values import column_of, plain
 from fastbp.data.preprocessing import Scaler
 from fastbp.data.reading.large import LargeTable
@@ -152,44 +152,47 @@ class Part:
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Table]:
         """Yield these rows, block by block, of all columns or of some."""
-        return (self.read(block, columns)[0] for block in range(len(self.table.sizes)))
+        for block in range(len(self.table.sizes)):
+            found = self.table.read(block, columns)
+            rows = self._rows(block)
+            yield found if len(rows) == len(found) else found.take(rows)
 
-    def read(self, block: int, columns: Sequence[str] | None = None) -> tuple[Table, NDArray[Any]]:
-        """Read these rows of a block of the table; return them, and their answers."""
-        wanted = None if columns is None else list(dict.fromkeys([*columns, *self._needs]))
-        found = self.table.read(block, wanted)
-        y, rows = self._answers(found)
-        return found if len(rows) == len(found) else found.take(rows), y
+    def read(self, block: int, columns: Sequence[str]) -> tuple[Table, NDArray[Any]]:
+        """Read these rows of a block of the table, of some columns; return them, and their answers."""
+        found = self.table.read(block, list(dict.fromkeys([*columns, *self.target.columns])))
+        found = found.take(self._rows(block))
+        return found, self.target.read(found).y
 
-    @cached_property
-    def _needs(self) -> tuple[str, ...]:
-        """Name the columns that tell of which part a row is."""
-        return (*self.target.columns, *(name for rule in self.rules for name in rule.columns))
+    def _rows(self, block: int) -> NDArray[np.intp]:
+        """Return which rows of a block these are."""
+        return np.flatnonzero(np.unpackbits(self._found.chosen[block], count=int(self.table.sizes[block])))
 
-    def _answers(self, block: Table) -> Answers:
-        y, rows = self.target.read(block)
-        part = np.full(len(block), len(self.rules))
-        for i, rule in reversed(list(enumerate(self.rules))):
-            part[rule.held(block)] = i
-        chosen = part[rows] == self.which
-        return Answers(y[chosen], rows[chosen])
-
-    @cached_property
+    @property
     def sizes(self) -> NDArray[np.int64]:
         """How many of the rows of each block are of this part."""
-        return self._facts.sizes
+        return self._found.answers.sizes
 
     @property
     def answers(self) -> "AnswerFacts":
         """What there is of their answers."""
-        return self._facts
+        return self._found.answers
 
     @cached_property
-    def _facts(self) -> "AnswerFacts":
-        facts = AnswerFacts(self.target)
-        for block in range(len(self.table.sizes)):
-            facts.add(self.read(block, [])[1])
-        return facts
+    def _found(self) -> "_Found":
+        """Look at all rows once: for each a bit is kept."""
+        needed = [*self.target.columns, *(name for rule in self.rules for name in rule.columns)]
+        facts, chosen = AnswerFacts(self.target), []
+        for block in self.table.blocks(list(dict.fromkeys(needed))):
+            y, rows = self.target.read(block)
+            part = np.full(len(block), len(self.rules))
+            for i, rule in reversed(list(enumerate(self.rules))):
+                part[rule.held(block)] = i
+            ours = part[rows] == self.which
+            mask = np.zeros(len(block), bool)
+            mask[rows[ours]] = True
+            chosen.append(np.packbits(mask))
+            facts.add(y[ours])
+        return _Found(facts, chosen)
 
 
 class AnswerFacts:
@@ -233,6 +236,13 @@ class AnswerFacts:
         """What brings quantities to mean 0 and standard deviation 1."""
         spread = np.sqrt(self._squares / sum(self._sizes))
         return Scaler("standardize", self._mean, np.where(spread == 0, 1.0, spread))
+
+
+class _Found(NamedTuple):
+    """What is known of a part's rows: their answers, and of each block in bits which rows they are."""
+
+    answers: AnswerFacts
+    chosen: list[NDArray[np.uint8]]
 
 
 def check_weights(table: LargeTable, name: str) -> None:

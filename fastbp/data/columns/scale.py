@@ -44,10 +44,10 @@ class Scale:
         values : (rows,) of float64 or int64, or the blocks of a column, all of one of these
         """
         column = values if isinstance(values, Column) else Column([values])
-        whole = all(block.dtype == np.int64 for block in column)
+        kinds = [(block.dtype == np.int64, int(np.isfinite(block).sum())) for block in column]
+        whole, count = all(kind for kind, _ in kinds), sum(finite for _, finite in kinds)
         if not whole:
             column = column.map(lambda block: block[np.isfinite(block)])
-        count = sum(map(len, column))
         if not count:
             return cls(0.0, 0.0)
         places = np.array([0.0, 0.25, 0.5, 0.75, 1.0]) * (count - 1)
