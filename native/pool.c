@@ -4,8 +4,9 @@
    for nobody who has not begun one. A region is open in one of 64 slots. Its tickets, each for a piece, and its places,
    each for a helper, are one atomic number with the slot's generation, so a helper gets in by one compare-and-swap,
    which fails if the region it has read about has ended. Threads are made when a region finds too few idle ones, and
-   stay. Idle threads look for a region for a while, then sleep on a futex. They know nothing of Python and hold no lock,
-   so the process may end, or the interpreter, whatever they do. */
+   stay. Idle threads look for a region for a while, then sleep on a futex, and are woken on another core than the
+   caller's. They know nothing of Python and hold no lock, so the process may end, or the interpreter, whatever they
+   do. */
 #define _GNU_SOURCE
 #include "pool.h"
 
@@ -53,6 +54,7 @@ struct region {
     LINES _Atomic uint64_t number;
     _Atomic int64_t task, arguments, pieces, grain; /* grain: pieces of a ticket; the first one may have fewer */
     _Atomic uintptr_t owner;                        /* the calling thread, 0 while there is none */
+    _Atomic int core;                               /* where that was last seen */
     LINES _Atomic uint32_t missing;                 /* tickets that are not done */
 };
 
@@ -143,23 +145,58 @@ static bool help(struct region *region, uint32_t born) {
     return true;
 }
 
+/* Where a thread of the pool may run, and the first thread of the process; and the former while it sleeps. */
+struct cores {
+    cpu_set_t own, process, asleep;
+};
+
+static bool read_cores(cpu_set_t *own, cpu_set_t *process) {
+    return !sched_getaffinity(0, sizeof *own, own) && !sched_getaffinity(getpid(), sizeof *process, process);
+}
+
+/* Have this thread woken elsewhere than on a core; return whether there is another one.
+
+   Linux often wakes a thread on the core of the one that wakes it, though another core is free. There it would have to
+   wait until that one, which calls, has done all pieces by itself. */
+static bool leave(int core, struct cores *cores) {
+    if (core < 0 || core >= CPU_SETSIZE || !read_cores(&cores->own, &cores->process)) return false;
+    cores->asleep = cores->own;
+    CPU_CLR(core, &cores->asleep);
+    return CPU_COUNT(&cores->asleep) && !sched_setaffinity(0, sizeof cores->asleep, &cores->asleep);
+}
+
+/* Let this thread run where it might before, unless somebody has given it, or the process, other cores meanwhile. */
+static void come_back(const struct cores *cores) {
+    cpu_set_t own, process;
+    if (read_cores(&own, &process) && CPU_EQUAL(&own, &cores->asleep) && CPU_EQUAL(&process, &cores->process))
+        sched_setaffinity(0, sizeof cores->own, &cores->own);
+}
+
 /* What each thread of the pool does, counted as spinning from the start. After a fork in a task of its own it is the
    thread that the child begins with; where that task returns, it has nothing to return to, and the child ends. */
 static void *work(void *unused) {
     const uint32_t born = atomic_load(&forks);
     struct spin patience = {0};
+    struct cores cores;
+    struct region *helped = NULL;
     (void)unused;
     prctl(PR_SET_NAME, "fastbp");
     while (atomic_load(&forks) == born) {
         struct region *region = offered();
         uint32_t seen;
-        if (region && help(region, born)) patience = (struct spin){0};
+        bool left;
+        if (region && help(region, born)) {
+            patience = (struct spin){0};
+            helped = region;
+        }
         if (region || spin(&patience)) continue;
+        left = helped && leave(atomic_load(&helped->core), &cores);
         /* A caller offers a region, then looks for sleepers; a sleeper is counted, then looks for a region. */
         atomic_fetch_add(&idle, SLEEPING - SPINNING);
         seen = atomic_load(&calls);
         if (!offered()) futex(&calls, FUTEX_WAIT, seen);
         atomic_fetch_add(&idle, SPINNING - SLEEPING);
+        if (left) come_back(&cores);
         patience = (struct spin){0};
     }
     _exit(0);
@@ -228,6 +265,7 @@ static void wait_for_end(struct region *region) {
         futex(&region->missing, FUTEX_WAIT, missing);
         missing = atomic_load(&region->missing);
     }
+    atomic_store_explicit(&region->core, sched_getcpu(), memory_order_relaxed); /* it may be that of who woke it */
 }
 
 /* Open a region and have helpers called; its number comes last, and with it whoever looks gets in. */
@@ -237,6 +275,7 @@ static void offer(struct region *region, int64_t task, int64_t arguments, int64_
     const uint64_t helpers = wanted < MOST_HELPERS ? (uint64_t)wanted : MOST_HELPERS;
     const uint64_t generation = (atomic_load(&region->number) & -GENERATION) + GENERATION;
     atomic_store_explicit(&region->owner, (uintptr_t)pthread_self(), memory_order_release);
+    atomic_store_explicit(&region->core, sched_getcpu(), memory_order_relaxed);
     atomic_store_explicit(&region->task, task, memory_order_release);
     atomic_store_explicit(&region->arguments, arguments, memory_order_release);
     atomic_store_explicit(&region->pieces, pieces, memory_order_release);

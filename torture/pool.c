@@ -5,6 +5,7 @@
    pool idle                         with threads that sleep when nobody opens a region
    pool signals                      with a signal that no thread of the pool takes
    pool stack                        of pieces that take a megabyte of their thread's stack
+   pool cores                        from one core and another, with threads that are to be woken elsewhere
    pool wide                         that are narrow after one that was wide
    pool exit                         that are open when the process ends
    Exit code 0: nothing was wrong. */
@@ -14,6 +15,7 @@
 #include <dirent.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -198,6 +200,75 @@ static void idle(void) {
     CHECK(begun == 8 && used < 0.3, "8 pieces of 0.05 s take 8 threads %g s", used);
 }
 
+/* The pool's only thread. */
+static pid_t helper(void) {
+    DIR *folder = opendir("/proc/self/task");
+    char path[64], name[16] = "";
+    pid_t found = 0;
+    CHECK(folder, "no /proc");
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        FILE *file;
+        snprintf(path, sizeof path, "/proc/self/task/%.20s/comm", entry->d_name);
+        if (!(file = fopen(path, "r"))) continue;
+        if (fgets(name, sizeof name, file) && !strcmp(name, "fastbp\n")) found = atoi(entry->d_name);
+        fclose(file);
+    }
+    closedir(folder);
+    CHECK(found, "no helper");
+    return found;
+}
+
+struct shared {
+    atomic_int begun;
+    cpu_set_t cores; /* where the helper may run while it works */
+};
+
+static void shared_task(int64_t arguments, int64_t piece) {
+    struct shared *shared = (struct shared *)(intptr_t)arguments;
+    if (gettid() == helper()) sched_getaffinity(0, sizeof shared->cores, &shared->cores);
+    slow_task((int64_t)(intptr_t)&shared->begun, piece);
+}
+
+/* Open a region on a core, with a helper; return where that may run asleep, and where it might in the region. */
+static cpu_set_t cores_asleep(int core, cpu_set_t *at_work) {
+    struct shared shared = {0};
+    cpu_set_t found;
+    CPU_ZERO(&found);
+    CPU_SET(core, &found);
+    CHECK(!sched_setaffinity(0, sizeof found, &found), "not on core %d", core);
+    fastbp_region((int64_t)(intptr_t)shared_task, (int64_t)(intptr_t)&shared, 2, 2);
+    CHECK(shared.begun == 2 && CPU_COUNT(&shared.cores), "nobody helped");
+    usleep(100000);
+    sched_getaffinity(helper(), sizeof found, &found);
+    *at_work = shared.cores;
+    return found;
+}
+
+static void *cores(void *unused) {
+    cpu_set_t all, at_work, asleep, others;
+    (void)unused;
+    sched_getaffinity(0, sizeof all, &all);
+    if (CPU_COUNT(&all) < 2) return NULL;
+    fastbp_region((int64_t)(intptr_t)slow_task, (int64_t)(intptr_t) & (atomic_int){0}, 2, 2);
+    for (int core = 0; core < CPU_SETSIZE; core++) {
+        if (!CPU_ISSET(core, &all)) continue;
+        asleep = cores_asleep(core, &at_work);
+        others = all;
+        CPU_CLR(core, &others);
+        CHECK(CPU_EQUAL(&at_work, &all), "a helper keeps to %d of %d cores", CPU_COUNT(&at_work), CPU_COUNT(&all));
+        CHECK(CPU_EQUAL(&asleep, &others), "a sleeper may be woken on %d cores", CPU_COUNT(&asleep));
+    }
+    /* As `taskset --all-tasks` does, to where it sleeps already */
+    CHECK(!sched_setaffinity(getpid(), sizeof others, &others), "no first thread");
+    CHECK(!sched_setaffinity(helper(), sizeof others, &others), "no helper");
+    for (int core = 0; core < CPU_SETSIZE; core++)
+        if (CPU_ISSET(core, &others)) {
+            cores_asleep(core, &at_work);
+            CHECK(CPU_EQUAL(&at_work, &others), "a helper leaves the %d cores that it was given", CPU_COUNT(&others));
+        }
+    return NULL;
+}
+
 static void wide(void) {
     open_region(100, 40, 1, DEEPEST);
     CHECK(threads_of_pool() == 39, "%d helpers of 40 threads", threads_of_pool());
@@ -259,6 +330,7 @@ int main(int count, char **words) {
     else if (!strcmp(what, "idle")) idle();
     else if (!strcmp(what, "signals")) signals();
     else if (!strcmp(what, "stack")) in_thread(deep, NULL, 4 * STACK);
+    else if (!strcmp(what, "cores")) in_thread(cores, NULL, 4 * STACK);
     else if (!strcmp(what, "wide")) wide();
     else if (!strcmp(what, "exit")) at_exit();
     else fail(__LINE__, "see the top of pool.c");

@@ -21,6 +21,10 @@ def test_idle_threads_sleep(program):
     assert pool.run(program, "idle") == ""
 
 
+def test_a_thread_that_sleeps_is_not_woken_on_the_core_of_the_caller(program):
+    assert pool.run(program, "cores") == ""
+
+
 def test_no_thread_of_the_pool_takes_a_signal(program):
     assert pool.run(program, "signals") == ""
 
