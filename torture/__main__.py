@@ -19,6 +19,7 @@ from . import (
     first_calls,
     forks,
     interrupts,
+    large,
     memory,
     others,
     pairs,
@@ -60,6 +61,7 @@ CHECKS = {
     "damaged files": (files.damage, 10_000),
     "readers": (readers.readers, 2_000),
     "tables": (tables.tables, 2_000),
+    "large tables": (large.large, 1),
     "builds": (builds.builds, 1),
 }
 # Those that damage the cache of what Numba compiles: prebuilt kernels have none.

@@ -16,6 +16,7 @@ from torture import (
     forks,
     frame,
     interrupts,
+    large,
     memory,
     others,
     pairs,
@@ -60,6 +61,7 @@ SHORT = {
     "damaged files": partial(files.damage, 1000),
     "readers": partial(readers.readers, 60),
     "tables": partial(tables.tables, 60),
+    "large tables": partial(large.large, 1, rows=20_000),
     "builds": partial(builds.builds, 1, kind="pure"),
 }
 
