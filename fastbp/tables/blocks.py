@@ -1,5 +1,6 @@
 """Rows of a table that is read a block at a time, as a network takes them."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from fastbp.data.blocks import Blocks
 from fastbp.data.columns.beside import read_weights
 from fastbp.data.columns.encoder import Encoder
 from fastbp.data.preprocessing import Scaler
+from fastbp.tables.kept import KeptBlocks
 from fastbp.tables.parts import Part
 
 
@@ -21,24 +23,29 @@ class TableBlocks(Blocks):
     encoder : Encoder
     dtype : {float32, float64}
         Of the features.
-    scaler : Scaler, optional
-        Of quantities.
+    keep : bool
+        Whether rows are kept as they are encoded, in a temporary file, to be read again.
 
     Attributes
     ----------
     part
     """
 
-    def __init__(self, part: Part, encoder: Encoder, dtype: DTypeLike, scaler: Scaler | None = None) -> None:
-        self.part, self._encoder, self._dtype, self._scaler = part, encoder, dtype, scaler
+    _scaler: Scaler | None = None  # of quantities
+
+    def __init__(self, part: Part, encoder: Encoder, dtype: DTypeLike, keep: bool = False) -> None:
+        self.part, self._encoder, self._dtype = part, encoder, dtype
         self._places = np.flatnonzero(part.sizes)
         self.sizes = part.sizes[self._places]
         weight = () if part.weight is None else (part.weight,)
         self._columns = [*(column.column for column in encoder.columns), *weight]
+        self._kept = KeptBlocks(self.sizes) if keep else None
 
     def scaled(self, scaler: Scaler | None) -> "TableBlocks":
         """Return the same rows, with quantities scaled."""
-        return TableBlocks(self.part, self._encoder, self._dtype, scaler)
+        scaled = copy.copy(self)
+        scaled._scaler = scaler
+        return scaled
 
     @property
     def rows(self) -> int:
@@ -66,9 +73,17 @@ class TableBlocks(Blocks):
 
     def read(self, block: int) -> tuple[Any, ...]:
         """Return features, answers, and weights if there are any."""
+        found = None if self._kept is None else self._kept.get(block)
+        if found is None:
+            found = self._encoded(block)
+            if self._kept is not None:
+                self._kept.keep(block, found)
+        x, y, *weight = found
+        return (x, y if self._scaler is None else self._scaler.transform(y), *weight)
+
+    def _encoded(self, block: int) -> tuple[NDArray[Any], ...]:
         table, y = self.part.read(int(self._places[block]), self._columns)
         x = self._encoder.transform(table, dtype=self._dtype)
-        y = y if self._scaler is None else self._scaler.transform(y)
         return (x, y) if self.part.weight is None else (x, y, read_weights(table, self.part.weight))
 
     def name(self, block: int) -> str:

@@ -18,6 +18,7 @@ from fastbp.app.source import Source
 from fastbp.data.columns.encoder import Encoder
 from fastbp.data.reading import blocks, copied
 from fastbp.data.reading.large import open_large
+from fastbp.tables import kept
 from tests.app.test_tables import QUICK, answers, command, figure, people, quick_runs, run_options, write  # noqa: F401
 
 pa = pytest.importorskip("pyarrow")
@@ -228,3 +229,28 @@ def test_describe_says_the_same_in_blocks(tables):
         words = ["describe", file, "--target", "left", "--weight", "count"]
         assert command(*words) == command(*words, "--stream")
     assert len(open_large(str(tables[1])).sizes) == 7
+
+
+def test_rows_that_are_kept_are_those_that_were_encoded(tables, monkeypatch):
+    made = Run(str(tables[1]), run_options(["--target", "pay", "--stream", *QUICK]))
+    rows, test = made.parts["train"], made.parts["test"]
+    blocks_of = range(len(rows.sizes))
+    first = [rows.read(block) for block in blocks_of]
+    monkeypatch.setattr(Encoder, "transform", None)  # is not called again
+    for block in blocks_of:
+        for array, again in zip(first[block], rows.read(block), strict=True):
+            np.testing.assert_array_equal(array, again)
+    scaled = rows.scaled(made.pipeline.target_scaler).read(0)[1]
+    np.testing.assert_array_equal(scaled, made.pipeline.target_scaler.transform(first[0][1]))
+    with pytest.raises(TypeError, match="not callable"):
+        test.read(0)  # read once, and so not kept
+
+
+def test_without_room_on_the_disk_rows_are_encoded_each_time(tables, monkeypatch):
+    monkeypatch.setattr(kept, "ROOM", 1e18)
+    rows = Run(str(tables[1]), run_options(["--target", "pay", "--stream", *QUICK])).parts["train"]
+    first = rows.read(1)
+    np.testing.assert_array_equal(first[0], rows.read(1)[0])
+    monkeypatch.setattr(Encoder, "transform", None)
+    with pytest.raises(TypeError, match="not callable"):
+        rows.read(1)
