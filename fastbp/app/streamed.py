@@ -67,8 +67,8 @@ class StreamedData:
 
     def ready(self, features: TableFeatures) -> dict[str, TableBlocks]:
         """Return the rows of each part as the network takes them."""
-        encoder, dtype = features.encoder, features.dtype
-        return {name: TableBlocks(part, encoder, dtype, keep=name != "test") for name, part in self._parts.items()}
+        encoder, dtype, keep = features.encoder, features.dtype, bool(self.classes)  # their figures are two passes
+        return {name: TableBlocks(part, encoder, dtype, keep or name != "test") for name, part in self._parts.items()}
 
     def digests(self, parts: Mapping[str, TableBlocks]) -> tuple[str, int]:
         """Return a digest of the files and of how test rows are held out, and a checksum of the files."""

@@ -127,7 +127,7 @@ class TableFeatures:
         which = UNSEEN if blocks.test_digest(files, None) == held_out else "all rows"
         if blocks.test_digest(files, columns) == held_out:
             part, which = parted(part, [(TEST_FRACTION, TEST_SEED)], columns)[0], UNSEEN
-        return TableBlocks(part, self.encoder, self.dtype), f"{which}{said}"
+        return TableBlocks(part, self.encoder, self.dtype, bool(target.classes)), f"{which}{said}"
 
     def _ready(self, rows: Answered) -> Answered:
         return rows._replace(x=self.inputs(rows.x, rows.x.name))
