@@ -192,7 +192,7 @@ def test_a_changed_option_is_refused_by_name(unfinished, name):
 
 def test_all_options_of_a_run_are_among_those_that_are_refused():
     names = {name.replace("_", "-") for name in Options.__dataclass_fields__}
-    of_tables = {"test", "preset", *READING, *TABLE_OPTIONS}  # which digits do not take
+    of_tables = {"test", "preset", "stream", *READING, *TABLE_OPTIONS}  # which digits do not take
     of_decay = {"no-decay"}  # which takes a run with a weight decay, see test_recipes.py
     assert names == {*OTHERS, *of_tables, *of_decay, "epochs"}
 
