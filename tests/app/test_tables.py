@@ -121,6 +121,20 @@ def test_an_index_tells_nothing(tmp_path):
     output = command("train", source, "--target", "y", *QUICK, "--epochs", 20, "--out", tmp_path)
     assert figure(output, "accuracy") < 60
     command("predict", tmp_path / "model.safetensors", source, "--out", tmp_path / "a.csv")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"noise": [0.5, -1.5]}), tmp_path / "new.parquet")  # without an index
+    command("predict", tmp_path / "model.safetensors", tmp_path / "new.parquet", "--out", tmp_path / "b.csv")
+    assert len(answers(tmp_path / "b.csv")) == 2
+
+
+def test_idx_files_of_a_test_are_the_test_rows(tmp_path):
+    for part, rows in (("train", 40), ("test", 10)):
+        for what, shape in (("images-idx3", (rows, 2, 2)), ("labels-idx1", (rows,))):
+            values = np.arange(np.prod(shape), dtype=np.uint8) % 2
+            header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+            (tmp_path / f"{part}-{what}-ubyte").write_bytes(header + values.tobytes())
+    output = command("train", tmp_path, *QUICK, "--out", tmp_path / "out")
+    assert "36 train, 4 validation, 10 test" in output
 
 
 def test_labels_come_back_as_they_stood_in_the_order_of_the_rows(tmp_path):
