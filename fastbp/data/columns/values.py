@@ -31,6 +31,7 @@ _NUMBER = r"^[+-]?(?:%(digits)s(?:[eE][+-]?\d+)?|(?i:inf|infinity))$"
 _GROUPED = r"^[+-]?[1-9]\d{0,2}(?:%(mark)s\d{3})+(?:%(point)s\d*)?$"
 LEADING_ZERO = r"^[+-]?0\d"
 THOUSANDS = (",", ".", " ", "\u00a0", "\u202f", "'", "\u2019")
+FEW = 1000  # texts that are looked at before all are
 EXACT = 2**53  # float64 has each whole number up to it
 
 
@@ -93,6 +94,19 @@ class NumberForm:
         """Return plain data."""
         return {"form": "number", **asdict(self)}
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether numbers are written as programs write them."""
+        return self.decimal == "." and not self.thousands and not self.unit
+
+    def readable(self, texts: "pyarrow.Array") -> int:
+        """Count the texts that are numbers without a unit of this form; none is null."""
+        import pyarrow.compute as pc
+
+        if self.is_plain and _floats(texts) is not None:
+            return len(texts)
+        return pc.sum(self.matches(texts)).as_py() or 0
+
     def matches(self, texts: "pyarrow.Array") -> "pyarrow.Array":
         """Say of each text whether it is a number of this form: null of null."""
         import pyarrow.compute as pc
@@ -117,6 +131,8 @@ class NumberForm:
 
         texts = without(texts, AMONG_NUMBERS)
         missing = _bools(pc.is_null(texts))
+        if self.is_plain and (floats := _floats(texts)) is not None:
+            return Read(floats, missing, np.zeros_like(missing))
         if self.unit:
             texts = without_unit(texts, self.unit)
         right = _bools(pc.fill_null(self.matches(texts), False))
@@ -176,7 +192,7 @@ def _find_bare(texts: "Column[pyarrow.Array]", decimal: str) -> FoundNumbers:
     for form in _forms(texts, decimal):
         known = readable = 0
         for block in texts:
-            known, readable = known + len(block), readable + (pc.sum(form.matches(block)).as_py() or 0)
+            known, readable = known + len(block), readable + form.readable(block)
         if readable == known > 0:
             doubt = ""
             if any(_any(pc.match_substring_regex(block, LEADING_ZERO)) for block in texts):
@@ -314,6 +330,20 @@ def _read_numbers(column: "pyarrow.Array") -> Read:
     else:
         array = array.astype(np.int64, copy=False)
     return Read(_narrow(array), missing, np.zeros(len(array), bool))
+
+
+def _floats(texts: "pyarrow.Array") -> Array | None:
+    """Return numbers of text at once, 0 of null; None if some are none or need care: "+1", infinity, many digits."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        for some in (texts[:FEW], texts):  # what is no number mostly shows at once
+            floats = pc.cast(some, pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    values: Array = pc.fill_null(floats, 0).to_numpy(zero_copy_only=False)
+    return values if bool((np.abs(values) <= EXACT).all()) else None  # not of NaN
 
 
 def _cast(texts: "pyarrow.Array") -> "pyarrow.Array":
