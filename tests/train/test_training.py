@@ -237,7 +237,7 @@ def test_validation_rows_that_count_for_nothing_have_no_figures(rng):
 @pytest.mark.parametrize(
     ("given", "error", "match"),
     [
-        ((0,), TypeError, r"to be \(x, y\) or \(x, y, sample_weight\), got tuple of 1"),
+        ((0,), TypeError, r"to be \(x, y\), \(x, y, sample_weight\) or Blocks, got tuple of 1"),
         ((0, 1, 2, 3), TypeError, "got tuple of 4"),
         (5, TypeError, "got int"),
         ((np.zeros((2, 4)), [0, 1], [1.0]), ValueError, r"sample_weight of shape \(2,\), got \(1,\)"),
@@ -630,7 +630,7 @@ class TestErrors:
             ({"batch_size": 2.5}, TypeError, "batch_size to be an int"),
             ({"rng": "x"}, TypeError, "rng to be"),
             ({"validation_data": (x, [0, 5])}, ValueError, "got 5 in row 1"),
-            ({"validation_data": (x,)}, TypeError, r"validation_data to be \(x, y\) or .*, got tuple of 1"),
+            ({"validation_data": (x,)}, TypeError, r"validation_data to be \(x, y\), .*got tuple of 1"),
             ({"callbacks": [print]}, TypeError, "Callback objects"),
             ({"callbacks": fastbp.EarlyStopping()}, TypeError, "callbacks to be a list"),
             ({"progress": "yes"}, TypeError, "progress to be a bool, got 'yes'"),
