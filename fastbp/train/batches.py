@@ -18,7 +18,6 @@ from fastbp.train.order import Layout
 from fastbp.train.progress import Progress
 from fastbp.train.resumable import Resumable
 from fastbp.train.samples import Part, Samples
-from fastbp.train.staging import Staged
 from fastbp.train.state import NOT_MADE, RunState
 
 ONE, IN_PLACE = range(1), np.empty(0, np.int64)
@@ -158,7 +157,8 @@ class Batches:
                     f"fit expects targets as they were: row {wrong} is {samples.targets.labels[wrong]} now"
                 )
             if math.isnan(record[RECORD_DIVISOR, 0]):
-                raise not_finite(trainer, Staged(ONE, samples, IN_PLACE, IN_PLACE), np.arange(batch), run, listeners)
+                all_rows = np.arange(batch)
+                raise not_finite(trainer, samples, all_rows, all_rows, run, listeners)
             done, rows = done + 1, rows + batch
             progress.advance(min(rows, self.rows_of(run)), float(record[RECORD_LOSS, 0]))
             listeners.tell_of_steps(done, call=True)

@@ -3,14 +3,14 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp._base.sparse import StoredRows
 from fastbp.nn.loss import Targets
 from fastbp.train.listeners import Listeners
 from fastbp.train.not_finite import NotFiniteError, nan_after, not_finite_before
+from fastbp.train.order import Numbers
 from fastbp.train.resumable import Resumable
-from fastbp.train.staging import Staged
+from fastbp.train.samples import Samples
 from fastbp.train.state import RunState
 
 
@@ -22,28 +22,25 @@ def figures_of_epoch(trainer: Resumable, targets: Targets, run: RunState, listen
 
 
 def not_finite(
-    trainer: Resumable, now: Staged, rows: NDArray[np.int64], run: RunState, listeners: Listeners
+    trainer: Resumable, samples: Samples, rows: Numbers, names: Numbers, run: RunState, listeners: Listeners
 ) -> NotFiniteError:
-    """Return the error about the step that was not made, on these rows, of which the kernel left each one's loss."""
-    samples = now.samples
+    """Return the error about the step that was not made, on these rows, of which the kernel left each one's loss.
+
+    rows, names : (batch,), which of the samples they are, and of the rows that the user gave
+    """
     with np.errstate(all="ignore"):
         losses = trainer._rows[0, : len(rows)] * trainer._rows[1, : len(rows)]
         total = float(losses.sum())
-    read, rows = rows, rows[~np.isfinite(losses)]
-    if not trainer.model._coupling:  # else ignored rows count in what those are made of
-        read = rows
+    wrong = ~np.isfinite(losses)
+    read = np.full_like(wrong, True) if trainer.model._coupling else wrong  # ignored rows count in what those have
     x = np.where(samples.x.finite(), 0.0, np.nan) if isinstance(samples.x, StoredRows) else samples.x
-    of_rows = {"x": (read, x), "y": (rows, samples.targets.values), "sample_weight": (rows, samples.weight)}
+    of_rows = {"x": (read, x), "y": (wrong, samples.targets.values), "sample_weight": (wrong, samples.weight)}
     return not_finite_before(
         run.history.epochs + 1,
         run.done + 1,
         total,
-        now.names(rows),
-        {
-            name: (now.names(at), array[at])
-            for name, (at, array) in of_rows.items()
-            if array.dtype.kind == "f" and array.size
-        },
+        names[wrong],
+        {name: (names[at], a[rows[at]]) for name, (at, a) in of_rows.items() if a.dtype.kind == "f" and a.size},
         {f"parameter {name}": array for name, array in trainer.model.parameters().items()}
         | {"class weights": samples.targets.class_weight},
         listeners.fallbacks(),

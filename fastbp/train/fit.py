@@ -70,8 +70,10 @@ def _run_of(trainer: Evaluating, asked: Asked) -> RunState:
         )
     if run is None:
         trainer._draw_seed(asked.rng)
-        run = RunState(layout.rows, batch_size, shuffle, asked.rng, validation.split, seed, drop_last=asked.drop_last)
-        run.sizes, run.window = layout.sizes, layout.window
+        run = RunState(
+            layout.rows, batch_size, shuffle, asked.rng, validation.split, seed, drop_last=asked.drop_last,
+            sizes=layout.sizes, window=layout.window,
+        )  # fmt: skip
     run.check(layout, batch_size, shuffle, validation.split, asked.drop_last)
     run.chosen = chosen
     return run

@@ -14,7 +14,7 @@ from fastbp.nn.loss import Targets
 from fastbp.nn.sequential import Sequential
 from fastbp.train.epoch import figures_of_epoch, not_finite
 from fastbp.train.listeners import Listeners
-from fastbp.train.order import Layout
+from fastbp.train.order import Layout, Numbers
 from fastbp.train.progress import Progress
 from fastbp.train.resumable import Resumable
 from fastbp.train.samples import Part, Samples
@@ -80,15 +80,19 @@ class Rows:
         """Surround the steps that are left of an epoch: what they read."""
         return nullcontext(Staging(self.first, run.data_order(), run.batch_size, run.shuffle))
 
+    def names(self, run: RunState, places: range) -> Numbers:
+        """Return which rows of all the running epoch takes at some places."""
+        return run.data_order()[places.start : places.stop]
+
     def make_epoch(
         self, trainer: Resumable, run: RunState, listeners: Listeners, progress: Progress
     ) -> dict[str, float]:
         """Make the steps that are left of an epoch; return loss and accuracy over all of it."""
         run.begin_epoch()
-        record, batch, rows = run.record, run.batch_size, self.rows_of(run)
+        record, batch, steps = run.record, run.batch_size, run.steps
         done, pace = run.done, None
         with self.staged(run) as stage:
-            while done < run.steps:
+            while done < steps:
                 # Callbacks may have changed the optimizer's numbers, class weights, the threads, or made other steps.
                 trainer._prepare(batch, isinstance(self.first.x, StoredRows))
                 now = stage.at(done)
@@ -103,13 +107,15 @@ class Rows:
                 wrong = _run(trainer, run, now, range(done, done + count), tasks)
                 pace.note(tasks, count, time.perf_counter() - began)
                 if wrong >= 0:
-                    row, label = now.names(np.array([wrong]))[0], now.samples.targets.labels[wrong]
-                    raise ValueError(f"fit expects targets as they were: row {row} is {label} now")
+                    label = now.samples.targets.labels[wrong]
+                    raise ValueError(f"fit expects targets as they were: row {now.row(wrong)} is {label} now")
                 done += count
                 if math.isnan(record[RECORD_DIVISOR, done - 1]):
-                    first = (run.done - now.first) * batch
-                    raise not_finite(trainer, now, now.order[first : first + batch], run, listeners)
-                progress.advance(min(rows, done * batch), float(record[RECORD_LOSS, done - 1]))
+                    place = run.done * batch
+                    names = self.names(run, range(place, min(place + batch, run.rows)))
+                    rows = now.order[place - now.first * batch :][: len(names)]
+                    raise not_finite(trainer, now.samples, rows, names, run, listeners)
+                progress.advance(min(run.rows, done * batch), float(record[RECORD_LOSS, done - 1]))
                 listeners.tell_of_steps(done, call=True)
         return figures_of_epoch(trainer, self.first.targets, run, listeners)
 

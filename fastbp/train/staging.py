@@ -33,9 +33,9 @@ class Staged(NamedTuple):
     numbers: Rows
     first: int = 0
 
-    def names(self, rows: Rows) -> Rows:
-        """Return which rows of all samples some of these are."""
-        return self.numbers[rows] if self.numbers.size else rows
+    def row(self, sample: int) -> int:
+        """Return which row of all samples one of these is."""
+        return int(self.numbers[sample]) if self.numbers.size else sample
 
 
 class Stage(Protocol):

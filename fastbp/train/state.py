@@ -93,7 +93,8 @@ class RunState:
     @property
     def done(self) -> int:
         """Steps of the running epoch that are made."""
-        return int(np.count_nonzero(~np.isnan(self.record[RECORD_DIVISOR])))
+        divisors = self.record[RECORD_DIVISOR]
+        return int(np.count_nonzero(~np.isnan(divisors))) if divisors.size else 0
 
     def step(self, done: int) -> int:
         """Return how many steps of the run are made, with `done` in the running epoch."""
@@ -101,20 +102,18 @@ class RunState:
 
     def check(self, layout: Layout, batch_size: int, shuffle: bool, split: float | None, drop_last: bool) -> None:
         """Raise ValueError if these are not the arguments of the run."""
-        for name, was, given in (
-            ("validation_split", self.split, split),
-            ("rows", self.rows, layout.rows),
-            ("batch_size", self.batch_size, batch_size),
-            ("shuffle", self.shuffle, shuffle),
-            ("drop_last", self.drop_last, drop_last),
-            ("blocks", len(self.sizes), len(layout.sizes)),
-            ("window", self.window, layout.window),
-        ):
-            if was != given:
-                raise ValueError(f"fit expects {name} {was} as in the run that it resumes, got {given}")
-        for block in np.flatnonzero(self.sizes != layout.sizes).tolist():
-            was, given = self.sizes[block], layout.sizes[block]
-            raise ValueError(f"fit expects block {block} of {was} rows as in the run that it resumes, got {given}")
+        names = ("validation_split", "rows", "batch_size", "shuffle", "drop_last", "blocks", "window")
+        run = self.split, self.rows, self.batch_size, self.shuffle, self.drop_last, len(self.sizes), self.window
+        asked = split, layout.rows, batch_size, shuffle, drop_last, len(layout.sizes), layout.window
+        if run != asked:
+            name, was, given = next(each for each in zip(names, run, asked, strict=True) if each[1] != each[2])
+            raise ValueError(f"fit expects {name} {was} as in the run that it resumes, got {given}")
+        if layout.sizes.size and (others := np.flatnonzero(self.sizes != layout.sizes)).size:
+            block = others[0]
+            raise ValueError(
+                f"fit expects block {block} of {self.sizes[block]} rows as in the run that it resumes, got "
+                f"{layout.sizes[block]}"
+            )
 
     def begin_epoch(self) -> None:
         """Draw the order of the next epoch, if none is running."""

@@ -17,7 +17,7 @@ from fastbp._base.sparse import StoredRows
 from fastbp.data.blocks import Blocks, checked_sizes, checked_window, named
 from fastbp.train.ahead import Ahead
 from fastbp.train.given import samples_like
-from fastbp.train.order import NONE, Layout, Windows
+from fastbp.train.order import NONE, Layout, Numbers, Windows, rows_at
 from fastbp.train.rows import Rows
 from fastbp.train.samples import Samples
 from fastbp.train.staging import Staged, bytes_of, taken
@@ -46,20 +46,23 @@ class Streamed(Rows):
 
     def __init__(self, source: Blocks, shuffle: bool, inputs: Callable[..., Samples]) -> None:
         self._source, self._inputs, self._shuffle = source, inputs, shuffle
-        self._sizes = checked_sizes(source, "fit")
-        self._window = checked_window(source.window, "fit")
+        self._sizes, window = checked_sizes(source, "fit"), checked_window(source.window, "fit")
         self.rows = int(self._sizes.sum())
         self._like: Samples | None = None
         block = self.read(0)
-        if self._window is None:
+        if window is None:
             held = WINDOW_BYTES * len(block.x) / bytes_of(block)  # rows
-            self._window = max(1, int(held * len(self._sizes) / self.rows))
+            window = max(1, int(held * len(self._sizes) / self.rows))
+        self._window = min(window, len(self._sizes))
         self.first = self._like = taken(block, np.arange(1))
 
     def begin(self, run: RunState | None, rows: int, batch_size: int) -> tuple[Layout, int, bool]:
         """Return rows, batch size and order as `RunState` has them."""
-        window = min(self._window or 1, len(self._sizes))
-        return Layout(rows, self._sizes, window), batch_size, bool(self._shuffle)
+        return Layout(rows, self._sizes, self._window), batch_size, bool(self._shuffle)
+
+    def names(self, run: RunState, places: range) -> Numbers:
+        """Return which rows of all the running epoch takes at some places."""
+        return rows_at(run.layout, run.drawn(), places)
 
     @contextmanager
     def staged(self, run: RunState) -> Iterator["Stream"]:
@@ -148,14 +151,13 @@ class Stream:
         """Return what this step reads, and those that follow it; another thread begins to read what comes then."""
         if step not in self._now.steps:
             if self._ahead is None:
-                self._ahead = Ahead(partial(self._part, step, None, NONE))
+                self._ahead = Ahead(partial(self._part, step, None))
             self._now, self._ahead = self._ahead.result(), None
             self._rooms = self._rooms[::-1]
             end = self._now.steps.stop
             if end < self._run.steps:
                 left = self._now.order[(end - step) * self._run.batch_size :]
-                carried = taken(self._now.samples, left) if left.size else None
-                self._ahead = Ahead(partial(self._part, end, carried, self._now.numbers[left]))
+                self._ahead = Ahead(partial(self._part, end, taken(self._now.samples, left) if left.size else None))
         return self._now
 
     def close(self) -> None:
@@ -164,25 +166,25 @@ class Stream:
         if self._ahead is not None:
             self._ahead.wait()
 
-    def _part(self, step: int, carried: Samples | None, numbers: NDArray[np.int64]) -> Staged:
+    def _part(self, step: int, carried: Samples | None) -> Staged:
         """Return what steps from this one on read: the rows of a window, or of as many as a batch needs.
 
-        carried, numbers : the rows before, which this step begins with
+        carried : the rows before, which this step begins with
         """
-        run, windows, rows = self._run, self._windows, len(numbers)
+        run, windows, rows = self._run, self._windows, 0 if carried is None else len(carried.x)
         place, batch = step * run.batch_size, run.batch_size
         first, last = windows.at(place + rows), windows.at(min(place + batch, run.rows) - 1)
-        numbers_of, order, blocks = [numbers], [np.arange(rows)], []
         skipped = place + rows - windows.first[first]  # where a run goes on: the steps before have had them
+        order, blocks = [np.arange(rows)], []
         for window in range(first, last + 1):
-            order.append(rows + windows.within(window)[skipped:])
-            numbers_of.append(windows.numbers(window))
+            within = windows.within(window)
+            order.append(rows + within[skipped:])
             blocks += windows.blocks(window)
-            rows, skipped = rows + len(numbers_of[-1]), 0
+            rows, skipped = rows + len(within), 0
         stop = int(windows.first[last + 1])
         end = run.steps if stop == run.rows else stop // batch
         samples = self._rooms[1].joined(self._samples(carried, blocks), rows)
-        return Staged(range(step, end), samples, np.concatenate(order), np.concatenate(numbers_of), step)
+        return Staged(range(step, end), samples, np.concatenate(order), NONE, step)
 
     def _samples(self, carried: Samples | None, blocks: Iterable[int]) -> Iterator[Samples]:
         if carried is not None:
