@@ -23,7 +23,7 @@ class Blocks:
     sizes : ndarray of int64, (blocks,)
         Rows of each block, at least one; known without reading.
     window : int or None
-        How many blocks are shuffled together, see `Trainer.fit`. None, the default: as many as 64 MB hold.
+        How many blocks are shuffled together, see `Trainer.fit`. None, the default: as many as 32 MB hold.
 
     Examples
     --------

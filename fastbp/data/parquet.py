@@ -16,6 +16,7 @@ __all__ = ["ParquetBlocks"]
 
 Array = NDArray[Any]
 AT_ONCE = 1 << 14  # rows that are decoded at a time
+DECODED_BYTES = 1 << 25  # of the columns that are read together: pyarrow holds all of a row group's that are
 
 
 class ParquetBlocks(Blocks):
@@ -110,25 +111,24 @@ class ParquetBlocks(Blocks):
         """Read a row group."""
         path, group, rows = self._groups[block]
         with imports:
-            import pyarrow as pa
             from pyarrow import parquet
 
-        x = np.empty((rows, len(self.features)), self._dtype)
         with parquet.ParquetFile(path) as file:
-            types = file.schema_arrow
-            for j, name in enumerate(self.features):
-                _fill(x[:, j], file, group, name)
+            x, weight = np.empty((rows, len(self.features)), self._dtype), np.empty(rows if self._weight else 0)
+            columns = dict(zip(self.features, x.T, strict=True))
             if isinstance(self._target, str):
-                y = np.empty(rows, types.field(self._target).type.to_pandas_dtype())
-                _fill(y, file, group, self._target)
+                y = np.empty(rows, file.schema_arrow.field(self._target).type.to_pandas_dtype())
+                columns[self._target] = y
             else:
                 y = np.empty((rows, len(self._target)), np.float64)
-                for j, name in enumerate(self._target):
-                    _fill(y[:, j], file, group, name)
-            weight = np.empty(rows if self._weight else 0)
+                columns |= zip(self._target, y.T, strict=True)
             if self._weight:
-                _fill(weight, file, group, self._weight)
-        pa.default_memory_pool().release_unused()
+                columns[self._weight] = weight
+            names, together = list(columns), max(1, DECODED_BYTES // (8 * rows))
+            for first in range(0, len(names), together):
+                _fill({name: columns[name] for name in names[first : first + together]}, file, group)
+        _check_finite(x, self.features)
+        _check_finite(y, (self._target,) if isinstance(self._target, str) else self._target)
         return (x, y, weight) if self._weight else (x, y)
 
     def name(self, block: int) -> str:
@@ -168,20 +168,26 @@ def _check_columns(schema: Any, names: Sequence[str], path: Path) -> None:
             raise ValueError(f"{path}: column {name!r} should hold numbers, got {kind}")
 
 
-def _fill(values: Array, file: Any, group: int, name: str) -> None:
-    """Read a column of a row group; an error that names the row if a number is missing or not finite."""
+def _fill(columns: dict[str, Array], file: Any, group: int) -> None:
+    """Read columns of a row group; an error that names the row if a number is missing."""
     at = 0
     with np.errstate(over="ignore"):
-        for batch in file.iter_batches(AT_ONCE, row_groups=[group], columns=[name], use_threads=False):
-            column = batch.column(0)
-            if column.null_count:
-                row = at + column.is_null().to_pylist().index(True)
-                raise ValueError(f"column {name!r} has no value in row {row}")
-            part = values[at : at + len(column)]
-            part[:] = column.to_numpy(zero_copy_only=False)
-            if values.dtype.kind == "f" and not np.isfinite(part).all():
-                row = int(np.argmin(np.isfinite(part)))
-                raise ValueError(
-                    f"column {name!r} should hold finite {values.dtype} numbers, got {column[row]} in row {at + row}"
-                )
-            at += len(column)
+        for batch in file.iter_batches(AT_ONCE, row_groups=[group], columns=list(columns), use_threads=False):
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                if column.null_count:
+                    row = at + column.is_null().to_pylist().index(True)
+                    raise ValueError(f"column {name!r} has no value in row {row}")
+                columns[name][at : at + len(column)] = column.to_numpy(zero_copy_only=False)
+            at += len(batch)
+
+
+def _check_finite(array: Array, names: Sequence[str]) -> None:
+    """Raise ValueError if a number is not finite; the names are those of the columns."""
+    for first in range(0, len(array), AT_ONCE):
+        part = array[first : first + AT_ONCE]
+        if part.dtype.kind == "f" and not (finite := np.isfinite(part)).all():
+            row, column = np.argwhere(~finite.reshape(len(part), -1))[0].tolist()
+            value = part.reshape(len(part), -1)[row, column]
+            raise ValueError(
+                f"column {names[column]!r} should hold finite {part.dtype} numbers, got {value} in row {first + row}"
+            )

@@ -24,7 +24,7 @@ from fastbp.train.staging import Staged, bytes_of, taken
 from fastbp.train.state import RunState
 
 Array = NDArray[Any]
-WINDOW_BYTES = 1 << 26  # of the rows of a window, where the source does not say how many blocks it has
+WINDOW_BYTES = 1 << 25  # of the rows of a window, where the source does not say how many blocks it has
 
 
 class Streamed(Rows):

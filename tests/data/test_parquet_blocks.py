@@ -107,7 +107,7 @@ class TestErrors:
         [
             (pa.array([1.0] * 93 + [None] * (ROWS - 93)), "column 'v' has no value in row 13"),
             (np.where(np.arange(ROWS) == 97, np.inf, 1.0), "column 'v' should hold finite float32 .*got inf in row 17"),
-            (np.where(np.arange(ROWS) == 97, 1e39, 1.0), r"column 'v' .*finite float32 numbers, got 1e\+39 in row 17"),
+            (np.where(np.arange(ROWS) == 97, 1e39, 1.0), "column 'v' .*finite float32 numbers, got inf in row 17"),
         ],
     )  # fmt: skip
     def test_of_numbers_name_file_row_group_and_row(self, tmp_path, column, message):
