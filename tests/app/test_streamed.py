@@ -4,7 +4,6 @@ import csv
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -154,23 +153,20 @@ def test_a_killed_run_goes_on_to_the_same_bits(tables, tmp_path):
     options = ["--target", "left", "--stream", "--epochs", "4", "--hidden", "8", "--batch-size", "8", "--threads", "1"]
     command("train", tables[1], *options, "--out", tmp_path / "whole")
     code = (
-        "import sys, time; from fastbp.app import run; from fastbp.app.cli import main; from fastbp.train.callbacks "
-        "import Checkpoint\nrun.CHECKPOINT_SECONDS = 0\nclass Slow(run.Saves):\n"
-        "    def on_batch_end(self, *given):\n        time.sleep(0.01)\n        super().on_batch_end(*given)\n"
-        "run.Saves = Slow\nmain()"
+        "import os, signal; from fastbp.app import run; from fastbp.app.cli import main\n"
+        "class Killed(run.Saves):\n"
+        "    every = 5\n"
+        "    def on_steps_end(self, trainer):\n"
+        "        if trainer.steps == 60:\n"
+        "            self.save(trainer)\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run.Saves = Killed\nmain()"
     )
     folder = tmp_path / "killed"
     words = [sys.executable, "-c", code, "train", str(tables[1]), *options, "--out", str(folder)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if "epoch 1/4" in line:
-            time.sleep(0.1)
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    steps = fastbp.Trainer.load_checkpoint(folder / "checkpoint.safetensors").steps
-    whole = fastbp.Trainer.load_checkpoint(tmp_path / "whole" / "finished.safetensors").steps
-    assert 0 < steps < whole
+    assert subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
+    assert fastbp.Trainer.load_checkpoint(folder / "checkpoint.safetensors").steps == 60
+    assert fastbp.Trainer.load_checkpoint(tmp_path / "whole" / "finished.safetensors").steps == 4 * 36
     command("train", "--resume", "--out", folder)
     first, second = (fastbp.load(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     for name, value in first.parameters().items():
