@@ -100,8 +100,8 @@ class FunctionLoss(OwnLoss):
             raise self.not_itself()
         if sample_weight is not None and not self.takes_weight:
             raise TypeError(
-                f"Trainer expects no sample_weight with the loss {self.name}, which takes outputs and targets alone: "
-                f"give it a third parameter, {self.name}(outputs, targets, sample_weight)"
+                f"Trainer expects no sample_weight with the loss {self.name}, which has no parameter of that name: "
+                f"write {self.name}(outputs, targets, sample_weight)"
             )
 
     def target_width(self, outputs: int) -> int:

@@ -43,16 +43,21 @@ class Chosen(NamedTuple):
 ACCURACY = Chosen("accuracy", METRICS["accuracy"].function, Classes)
 
 
+def listed(metrics: Iterable[MetricLike], who: str) -> list[MetricLike]:
+    """Return a list of metrics, an argument of `who`; TypeError for what cannot be one."""
+    if isinstance(metrics, (str, bytes)) or not isinstance(metrics, Iterable):
+        raise TypeError(f"{who} expects metrics to be a list of names and functions, got {metrics!r}")
+    return list(metrics)
+
+
 def chosen_metrics(metrics: Iterable[MetricLike], loss: Loss, samples: Samples, outputs: int, who: str) -> list[Chosen]:
     """Return the metrics of samples, the accuracy of classes first; an error for one that there cannot be.
 
     `outputs` is how many there are, and `who` whose argument it is.
     """
     targets = samples.targets
-    if isinstance(metrics, (str, bytes)) or not isinstance(metrics, Iterable):
-        raise TypeError(f"{who} expects metrics to be a list of names and functions, got {metrics!r}")
     found = [ACCURACY] if targets.labelled else []
-    for metric in metrics:
+    for metric in listed(metrics, who):
         if isinstance(metric, str):
             one = _named(metric, loss, targets, outputs, who)
         else:
@@ -104,8 +109,8 @@ def _function(metric: Any, samples: Samples, who: str) -> Chosen:
         raise ValueError(f"{who} expects functions of metrics not to be named {name}, which is another figure")
     if samples.weight.size and not takes_weight(metric):
         raise TypeError(
-            f"{who} expects no sample_weight with the metric {name}, which takes targets and outputs alone: give it a "
-            f"third parameter, {name}(targets, outputs, sample_weight)"
+            f"{who} expects no sample_weight with the metric {name}, which has no parameter of that name: "
+            f"write {name}(targets, outputs, sample_weight)"
         )
     return Chosen(name, metric, None)
 

@@ -11,7 +11,7 @@ from fastbp._base import check
 from fastbp.data.blocks import Blocks
 from fastbp.data.split import split_rows
 from fastbp.nn.loss import Loss
-from fastbp.train.evaluation import MetricLike, chosen_metrics
+from fastbp.train.evaluation import MetricLike, chosen_metrics, listed
 from fastbp.train.outputs import Classes, forms_of, true_of
 from fastbp.train.samples import Array, Samples
 from fastbp.train.streamed import Streamed
@@ -34,8 +34,7 @@ class Validation:
         elif data is not None and (not isinstance(data, (tuple, list)) or len(data) not in (2, 3)):
             what = type(data).__name__ + (f" of {len(data)}" if isinstance(data, (tuple, list)) else "")
             raise TypeError(f"fit expects validation_data to be (x, y), (x, y, sample_weight) or Blocks, got {what}")
-        # A string is left to be refused with the others.
-        self.metrics = metrics if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
+        self.metrics = listed(metrics, "fit")
         self.data, self.split = data, split
         if self.metrics and not self:
             raise ValueError("fit expects validation_data or validation_split for metrics: they are of those rows")

@@ -213,6 +213,14 @@ def test_functions_are_given_targets_and_outputs_as_they_are(rng, x):
         trainer.evaluate(x, y, metrics=[wrong])
 
 
+@pytest.mark.parametrize("metrics", [0, "", b"", None, "f1"])
+def test_metrics_that_are_no_list_are_refused_without_validation_too(x, metrics):
+    trainer = trainer_of("mse", 4, 1)
+    with pytest.raises(TypeError, match="fit expects metrics to be a list of names and functions, got"):
+        trainer.fit(x, np.zeros(50), metrics=metrics, progress=False)
+    assert trainer.steps == 0
+
+
 def loss(targets, outputs):
     return 0.0
 
