@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     fits.add_argument(
         "--seconds", type=float, default=float("inf"), help="begin no fit later; exit code 3 if any is left"
     )
-    shown = commands.add_parser("report", help="show the results as tables")
+    shown = commands.add_parser("report", help="show the results as tables: of the splits that all methods have")
+    shown.add_argument("--methods", nargs="+", default=list(MODULES), choices=list(MODULES), metavar="METHOD")
     shown.add_argument("--rows", type=int, default=1536, help="training rows at most")
     timed = commands.add_parser("speed", help="seconds of fits and predictions, by turns")
     timed.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE")
@@ -42,7 +43,7 @@ def main() -> None:
     """Do what the command says."""
     options = parser().parse_args()
     if options.command == "report":
-        print(report(lines(options.results), options.rows))
+        print(report(lines(options.results), options.rows, options.methods))
     elif options.command == "speed":
         speed(options.cases, options.rows, options.turns, Asked(0, options.threads, options.epochs))
     else:

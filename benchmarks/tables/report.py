@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student_t
 
-from benchmarks.tables.methods import MODULES
 from benchmarks.tables.run import Line
 
 # Each by what it is called and whether it is one of classes.
@@ -21,11 +20,15 @@ SCORES = {
 }
 # What a mean over tables is made of: those in which less is better, whatever the units.
 COMPARED = ("error", "log_loss", "log_loss_calibrated", "rmse")
-PAIRS = {
-    "fastbp RealMLP TD-S": "pytabkit RealMLP TD-S",
-    "fastbp RealMLP TD": "pytabkit RealMLP TD",
-    "fastbp TabM-mini": "pytabkit TabM-mini",
-}
+PAIRS = [
+    ("fastbp RealMLP TD-S", "pytabkit RealMLP TD-S"),
+    ("fastbp RealMLP TD", "pytabkit RealMLP TD"),
+    ("fastbp TabM-mini", "pytabkit TabM-mini"),
+    ("fastbp RealMLP TD-S", "scikit-learn MLP"),
+    ("fastbp RealMLP TD", "scikit-learn MLP"),
+    ("fastbp TabM-mini", "scikit-learn MLP"),
+    ("fastbp train", "scikit-learn MLP"),
+]
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,12 @@ def pair(lines: Sequence[Line], score: str, ours: str, theirs: str) -> Iterator[
     yield ["all", "", "", f"{math.expm1(logs.mean()):+.1%}", f"{spread:.1%}", ""]
 
 
-def report(lines: Sequence[Line], rows: int) -> str:
+def report(lines: Sequence[Line], rows: int, methods: Sequence[str]) -> str:
     """Return all tables of so many training rows at most."""
-    lines = [line for line in lines if line["rows"] == rows]
-    parts = [of_score(lines, score, list(MODULES)) for score in SCORES]
+    lines = [line for line in lines if line["rows"] == rows and line["method"] in methods]
+    parts = [of_score(lines, score, methods) for score in SCORES]
     head = ["table", "ours", "theirs", "difference", "its standard error", ""]
-    for ours, theirs in PAIRS.items():
+    for ours, theirs in PAIRS:
         for score in COMPARED:
             if body := list(pair(lines, score, ours, theirs)):
                 parts.append(f"{SCORES[score][0]}: {ours} beside {theirs}\n\n{markdown(head, body)}\n")

@@ -96,8 +96,8 @@ def test_a_difference_beyond_noise_is_said():
     same = [line(theirs, seed, 0.1 + 0.01 * seed) for seed in range(5)]
     worse = [line(ours, seed, 0.12 + 0.01 * seed + 0.001 * (seed % 2)) for seed in range(5)]
     noisy = [line(ours, seed, 0.12 + 0.01 * seed + 0.1 * (seed % 2)) for seed in range(5)]
-    assert "**worse**" in report.report([*same, *worse], 512)
-    assert "within noise" in report.report([*same, *noisy], 512)
+    assert "**worse**" in report.report([*same, *worse], 512, [ours, theirs])
+    assert "within noise" in report.report([*same, *noisy], 512, [ours, theirs])
 
 
 @pytest.fixture
