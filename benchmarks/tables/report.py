@@ -63,13 +63,18 @@ def ranks(means: np.ndarray) -> np.ndarray:
     return np.asarray((below + (same + 1) / 2).mean(axis=1))
 
 
-def beside_best(means: np.ndarray) -> np.ndarray:
-    """Return the geometric mean over tables of a method's score over the best one's.
+def shifted(means: np.ndarray, score: str) -> np.ndarray:
+    """Return scores to take geometric means of: to those of classes 0.01 is added, as in the paper of RealMLP.
 
-    To both, 0.01 of the worst's is added, or one right answer more would decide where nearly all are right.
+    Without that, one right answer more would decide where nearly all are right.
     """
-    shifted = means + 0.01 * means.max(axis=0)
-    return np.asarray(np.exp(np.log(shifted / shifted.min(axis=0)).mean(axis=1)))
+    return means + 0.01 if SCORES[score][1] else means
+
+
+def beside_best(means: np.ndarray, score: str) -> np.ndarray:
+    """Return the geometric mean over tables of a method's score over the best one's."""
+    above = shifted(means, score)
+    return np.asarray(np.exp(np.log(above / above.min(axis=0)).mean(axis=1)))
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -93,7 +98,7 @@ def of_score(lines: Sequence[Line], score: str, methods: Sequence[str]) -> str:
         row[1:] = [f"**{text}**" if value == best else text for text, value in zip(row[1:], column, strict=True)]
     if score in COMPARED:
         rows += [["mean rank", *(f"{rank:.1f}" for rank in ranks(found.means))]]
-        rows += [["of the best's", *(f"{ratio:.2f}" for ratio in beside_best(found.means))]]
+        rows += [["of the best's", *(f"{ratio:.2f}" for ratio in beside_best(found.means, score))]]
     title = f"{SCORES[score][0]}; means of {found.values.shape[2]} splits"
     return f"{title}\n\n{markdown(['table', *found.methods], rows)}\n"
 
@@ -114,8 +119,8 @@ def pair(lines: Sequence[Line], score: str, ours: str, theirs: str) -> Iterator[
         relative, noise = difference[i].mean() / of, error[i] / of
         said = "" if relative <= 0.01 else "within noise" if relative <= beyond * noise else "**worse**"
         yield [table, number(found.means[0, i]), number(mean[i]), f"{relative:+.1%}", f"{noise:.1%}", said]
-    shifted = found.means + 0.01 * found.means.max(axis=0)
-    logs = np.log(shifted[0] / shifted[1])
+    above = shifted(found.means, score)
+    logs = np.log(above[0] / above[1])
     spread = logs.std(ddof=1) / math.sqrt(len(logs)) if len(logs) > 1 else math.nan
     yield ["all", "", "", f"{math.expm1(logs.mean()):+.1%}", f"{spread:.1%}", ""]
 

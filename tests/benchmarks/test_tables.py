@@ -87,6 +87,12 @@ def test_ranks_count_methods_and_share_places():
     assert report.ranks(np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 5.0]])).tolist() == [1.25, 1.75, 3.0]
 
 
+def test_nearly_no_error_is_not_far_above_none():
+    means = np.array([[0.0001, 0.1], [0.0, 0.1]])
+    assert report.beside_best(means, "error") == pytest.approx([1.005, 1], abs=1e-3)
+    assert report.beside_best(np.array([[2.0, 8.0], [1.0, 2.0]]), "rmse") == pytest.approx([8**0.5, 1])
+
+
 def line(method, seed, error):
     return {"method": method, "table": "spam", "rows": 512, "seed": seed, "error": error}
 
