@@ -201,8 +201,6 @@ def _weights(sample_weight: Any, table: Table) -> Array | None:
     if sample_weight is None:
         return None
     weight = _check_sample_weight(sample_weight, np.empty((len(table), 0)), dtype=np.float64, ensure_non_negative=True)
-    if not weight.any():
-        raise ValueError("fit expects sample_weight of a row that counts, got 0 in each")
     return np.asarray(weight)
 
 

@@ -183,6 +183,8 @@ def test_default_is_a_preset():
 class Figures(fastbp.Callback):
     """Adds a figure of its own to each epoch."""
 
+    adds = ("own",)
+
     def __init__(self, values):
         self.values, self.kept = values, []
 
