@@ -20,6 +20,7 @@ from fastbp.data.reading.table import ReadOptions, Table
 from fastbp.data.split import Answered
 from fastbp.nn.loss import Loss
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
+from fastbp.nn.member_outputs import average_members
 from fastbp.nn.saving import load
 from fastbp.nn.sequential import Sequential
 from fastbp.tables.blocks import TableBlocks
@@ -103,8 +104,8 @@ class Pipeline:
     @classmethod
     def _from_metadata(cls, model: Sequential) -> "Pipeline":
         meta = model.metadata
-        if meta["classes"] and len(meta["classes"]) != model.out_features:
-            raise ValueError(f"{model.out_features} outputs for {len(meta['classes'])} classes")
+        if meta["classes"] and len(meta["classes"]) != model._outputs:
+            raise ValueError(f"{model._outputs} outputs for {len(meta['classes'])} classes")
         target_scaler, limits = meta["target_scaler"], meta.get("target_limits")
         kind: type[ArrayFeatures | TableFeatures] = TableFeatures if "table" in meta else ArrayFeatures
         result = cls(
@@ -128,7 +129,7 @@ class Pipeline:
     @property
     def answers(self) -> list[str]:
         """Names of the quantities that are predicted."""
-        target, outputs = self.model.metadata["target"] or "prediction", self.model.out_features
+        target, outputs = self.model.metadata["target"] or "prediction", self.model._outputs
         if isinstance(target, list):
             return list(map(str, target))
         return [f"{target}_{j}" for j in range(outputs)] if outputs > 1 else [target]
@@ -139,8 +140,8 @@ class Pipeline:
         return loss_of(self.model.metadata)
 
     def outputs(self, x: Any) -> Array:
-        """Run the network on inputs."""
-        return self.model.predict(x)
+        """Run the network on inputs; of members return the average."""
+        return average_members(self.model.predict(x), self.model.members, "classes" if self.classes else "numbers")
 
     def probabilities(self, z: Array) -> NDArray[np.float64]:
         """Softmax of the logits."""

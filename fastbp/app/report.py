@@ -158,7 +158,7 @@ def describe(run: Run) -> dict[str, str | list[str]]:
         **run.data.facts(run.pipeline.features),  # type: ignore[arg-type]  # its own kind
         "rows": rows,
         **({"preset": options["preset"]} if "preset" in options else {}),
-        "network": _network(model.in_features, model.out_features, options),
+        "network": _network(model.in_features, model._outputs, options),
         "parameters": thousands(sum(p.size for p in model.parameters().values())),
         "loss": loss,
         "optimizer": _optimizer(options),

@@ -166,7 +166,7 @@ class Run:
         self.pipeline = Pipeline(trainer.model, features, target_scaler, limits)
         rows = self.parts.get("validation", train)
         if isinstance(rows, Answered):
-            z = np.zeros((len(rows.y), trainer.model.out_features), trainer.model.dtype)
+            z = np.zeros((len(rows.y), trainer.model._outputs), trainer.model.dtype)
             self.pipeline.metrics(z, rows.y, rows.weight)  # checks them
 
     @classmethod
@@ -226,7 +226,7 @@ class Run:
         """Compile, or take from the cache, what the run calls: by a smallest network like its own."""
         small = replace(self.recipe, hidden=(1,) * len(self.recipe.hidden))
         layout, model = self.pipeline.features.layout, self.trainer.model
-        codes, outputs = (1,) * bool(layout.cardinalities), model.out_features  # the loss may have a weight for each
+        codes, outputs = (1,) * bool(layout.cardinalities), model._outputs  # the loss may have a weight for each
         twin = small.make_network(Layout(1 + len(codes), min(1, layout.numbers), codes), outputs, model.dtype, 0)
         trainer = small.make_trainer(twin, self.trainer.loss)
         x, y = np.zeros((2, 1 + len(codes))), [0, 0] if self.data.classes else np.zeros((2, outputs))
@@ -243,7 +243,7 @@ class Run:
         limits, scaler = self.pipeline.limits, self.pipeline.target_scaler
         # metrics of blocks there are none
         limits = limits.scaled(scaler) if limits and scaler and isinstance(held_out, Answered) else None
-        return Watched.of(len(self.data.classes), limits)
+        return Watched.of(len(self.data.classes), limits, averaged=self.trainer.model.members > 1)
 
     def train(self, progress: Progress, checkpoint: Path, tell: Callable[[str], None]) -> Result:
         """Train, or go on; Ctrl-C or SIGTERM ends it at a step's end; what is done is kept, in the checkpoint too.

@@ -183,7 +183,7 @@ class TableModel(Guarded):
         FileNotFoundError, ImportError
             If there is no such file, or no pyarrow.
         """
-        z = self._outputs(table)
+        z = self.outputs(self.read(table))
         if self.target.classes:
             return np.asarray(np.array(self.target.classes)[z.argmax(axis=1)])
         values = self.quantities(z)
@@ -196,15 +196,15 @@ class TableModel(Guarded):
         """
         if not self.target.classes:
             raise ValueError(f"predict_proba expects classes, and {', '.join(self.target.columns)} is a quantity")
-        return class_probabilities(self._outputs(table))
+        return class_probabilities(self.outputs(self.read(table)))
 
     def quantities(self, z: Array) -> NDArray[np.float64]:
         """Return the network's outputs as quantities in their units, (rows, targets)."""
         values = z.astype(np.float64) if self.scaler is None else z * self.scaler.scale + self.scaler.shift
         return np.asarray(values) if self.limits is None else self.limits.apply(values)
 
-    def _outputs(self, table: Any) -> Array:
-        rows = self.read(table)
+    def outputs(self, rows: Table) -> Array:
+        """Return what the network makes of rows, of members their average: logits, or quantities as it has them."""
         z = self.network.predict(self.encoder.transform(rows, dtype=self.network.dtype))
         return average_members(z, self.network.members, "classes" if self.target.classes else "numbers")
 

@@ -15,5 +15,6 @@ with _imports:
         ) from error
 
     from fastbp.tabular._realmlp import RealMLPClassifier, RealMLPRegressor
+    from fastbp.tabular._tabm import TabMClassifier, TabMRegressor
 
-__all__ = ["RealMLPClassifier", "RealMLPRegressor"]
+__all__ = ["RealMLPClassifier", "RealMLPRegressor", "TabMClassifier", "TabMRegressor"]

@@ -183,12 +183,11 @@ class Tabular(BaseEstimator):
         return None if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
 
     def _outputs(self, X: Any) -> Array:
-        """Return the network's outputs for rows."""
+        """Return the network's outputs for rows, of members their average."""
         check_is_fitted(self, "model_")
         table = table_of(self, X, reset=False)
-        model = self.model_
         with at_most(self._threads):
-            return model.network.predict(model.encoder.transform(table, dtype=model.network.dtype))
+            return self.model_.outputs(table)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

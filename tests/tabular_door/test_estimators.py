@@ -22,18 +22,20 @@ def _libraries(library):
 
 
 ESTIMATORS = [
-    (kind, preset) for kind in ("RealMLPClassifier", "RealMLPRegressor") for preset in ("realmlp", "realmlp-td-s")
-]
+    (kind, {"preset": preset})
+    for kind in ("RealMLPClassifier", "RealMLPRegressor")
+    for preset in ("realmlp", "realmlp-td-s")
+] + [(kind, {"members": 4, "lr": 0.01}) for kind in ("TabMClassifier", "TabMRegressor")]
 
 
-@pytest.mark.parametrize(("kind", "preset"), ESTIMATORS)
+@pytest.mark.parametrize(("kind", "options"), ESTIMATORS)
 @pytest.mark.filterwarnings("ignore")
-def test_every_check_of_an_estimator_passes(kind, preset):
+def test_every_check_of_an_estimator_passes(kind, options):
     from sklearn.utils.estimator_checks import estimator_checks_generator
 
     import fastbp.tabular
 
-    estimator = getattr(fastbp.tabular, kind)(preset, **SMALL)
+    estimator = getattr(fastbp.tabular, kind)(**options, **SMALL)
     ran, skipped, failed = 0, set(), set()
     for candidate, check in estimator_checks_generator(estimator):
         name = check.func.__name__
@@ -51,7 +53,7 @@ def test_every_check_of_an_estimator_passes(kind, preset):
     assert failed == set(IMPOSSIBLE), "one that passes now is possible"
 
 
-@pytest.mark.parametrize("module", ["_realmlp"])
+@pytest.mark.parametrize("module", ["_realmlp", "_tabm"])
 def test_examples_in_docstrings_run(module):
     found = importlib.import_module(f"fastbp.tabular.{module}")
     with warnings.catch_warnings():

@@ -13,6 +13,7 @@ from fastbp.data.columns.dates import DAY, TimeForm
 from fastbp.data.columns.encoding import USUAL, Encoding
 from fastbp.data.columns.forms import form_from
 from fastbp.data.columns.labels import LabelForm, has_labels
+from fastbp.data.columns.quantiles import Quantiles
 from fastbp.data.columns.roles import Role
 from fastbp.data.columns.scale import Scale
 from fastbp.data.columns.survey import known_values, survey_labels
@@ -62,7 +63,7 @@ class NumberColumn:
     kind: ClassVar[str] = "number"
     column: str
     form: NumberForm
-    scale: Scale
+    scale: Scale | Quantiles
     has_missing: bool
 
     @classmethod
@@ -71,7 +72,8 @@ class NumberColumn:
         assert isinstance(role.form, NumberForm)
         reads = column.map(role.form.read)
         dtype, missing = _kind(reads)
-        return cls(role.column, role.form, Scale.fit(known_values(reads, dtype)), missing)
+        scale = (Quantiles if encoding.quantiles else Scale).fit(known_values(reads, dtype))
+        return cls(role.column, role.form, scale, missing)
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -98,7 +100,8 @@ class NumberColumn:
     def from_dict(cls, column: str, state: Mapping[str, Any]) -> Self:
         """Make the column that `to_dict` described."""
         form = form_from(state["form"], NumberForm)
-        return cls(column, form, Scale.from_dict(state["scale"]), _flag(state["has_missing"]))
+        kind = Quantiles if "quantiles" in state["scale"] else Scale
+        return cls(column, form, kind.from_dict(state["scale"]), _flag(state["has_missing"]))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from fastbp.train.trainer import Trainer
 
 
 class BestEpoch(EarlyStopping):
-    """Brings the parameters of the best epoch back, of equal ones the last; with `patience` training stops there."""
+    """Brings the parameters of the best epoch back, of equal ones the last."""
 
     def _is_better(self, figures: Mapping[str, float]) -> bool:
         return super()._is_better(figures) or self._sign * figures[self.monitor] == self._least
@@ -45,15 +45,20 @@ class Watched(NamedTuple):
     metrics: Sequence[MetricLike] = ()
 
     @classmethod
-    def of(cls, classes: int, limits: Limits | None = None) -> "Watched":
-        """Return the accuracy, or without classes the mean squared error, of outputs that are moved into limits."""
+    def of(cls, classes: int, limits: Limits | None = None, *, averaged: bool = False) -> "Watched":
+        """Return the accuracy, or without classes the mean squared error, of outputs that are moved into limits.
+
+        averaged : whether there are members, whose average is judged; the loss is the mean of theirs
+        """
         if classes:
             return cls("val_accuracy", "max")
+        if averaged:
+            return cls("val_rmse", "min", ["rmse"])
         return cls("val_loss", "min") if limits is None else cls("val_clamped_mse", "min", [clamped_mse(limits)])
 
     def callback(self, recipe: Recipe) -> EarlyStopping:
         """Make what brings the best parameters back."""
-        kind = BestEpoch if recipe.keeps_best else EarlyStopping
+        kind = BestEpoch if recipe.keeps_best and not recipe.first_of_equals else EarlyStopping
         return kind(self.monitor, recipe.patience or recipe.epochs, mode=self.mode)
 
 
@@ -183,7 +188,7 @@ def fit_table(
     network = recipe.make_network(Layout.of(encoder), classes or train.y.shape[1], asked.dtype, asked.seed)
     recipe.begin(network, rows.x, asked.seed)
     trainer = recipe.make_trainer(network, recipe.make_loss(classes))
-    watched = Watched.of(classes, limits.scaled(scaler) if limits and scaler else None)
+    watched = Watched.of(classes, limits.scaled(scaler) if limits and scaler else None, averaged=network.members > 1)
     best = watched.callback(recipe) if others else None
     history = fit(
         trainer, recipe, rows, others, asked.seed, metrics=watched.metrics if others else (), progress=asked.progress,
@@ -193,7 +198,7 @@ def fit_table(
         network = trainer.averaged_model()
     found = 1.0
     if asked.calibrated and others:
-        found = temperature(network.predict(others.x), others.y, others.weight)
+        found = temperature(network.predict(others.x), others.y, others.weight, network.members)
         recipe.scale_outputs(network, 1 / found)
     model = TableModel(network, encoder, target, scaler, limits=limits)
     return Fitted(model, history, best.best_epoch if best else history.epochs, found)

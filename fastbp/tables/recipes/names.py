@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fastbp.tables.recipes import plain, realmlp
+from fastbp.tables.recipes import plain, realmlp, tabm
 from fastbp.tables.recipes.recipe import Recipe
 
 # A recipe for each task
@@ -10,5 +10,6 @@ PRESETS: dict[str, Mapping[str, Recipe]] = {
     "plain": plain.PLAIN,
     "realmlp": realmlp.TD,
     "realmlp-td-s": realmlp.TD_S,
+    "tabm": tabm.MINI,
 }
 DEFAULT = "plain"  # what `fastbp train` does with a table where no other is asked for

@@ -70,6 +70,8 @@ class Recipe:
         Stop after so many epochs without a better one; None: never.
     keeps_best : bool
         Whether the parameters of the best epoch come back where rows are held out.
+    first_of_equals : bool
+        Whether of equally good epochs the first is the best one; else the last.
     encoding : Encoding
         How columns become features.
     optimizer : str
@@ -91,6 +93,7 @@ class Recipe:
     ema: float | None = None
     patience: int | None = None
     keeps_best: bool = True
+    first_of_equals: bool = False
     encoding: Encoding = USUAL
     optimizer: str = "adamw"
 
@@ -122,7 +125,7 @@ class Recipe:
 
     def rate(self, epoch: int) -> float | Schedule:
         """Return the learning rate after so many epochs, or its schedule."""
-        return schedules.named(self.schedule, self.lr)
+        return self.lr if self.schedule == "constant" else schedules.named(self.schedule, self.lr)
 
     def callbacks(self) -> list[Callback]:
         """Make the callbacks of a run that are part of the recipe."""
