@@ -37,7 +37,7 @@ SHORT = {
     "bits": partial(bits.bits, 1, threads=(1, 7), cases=FEW),
     "rows": partial(bits.rows, 1, threads=(3,), cases=FEW),
     "resume": partial(resumed.resume, 1, cases=FEW[-1:]),
-    "streams": partial(streams.resume, 2),
+    "streams": partial(streams.resume, 1),
     "memory of streams": partial(streams.memory, 1),
     "threads": partial(threads.threads, 1, count=24, rounds=4, cases=FEW),
     "small stacks": partial(
