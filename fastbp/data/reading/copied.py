@@ -83,24 +83,30 @@ def copied_text(content: mmap.mmap, name: str, options: ReadOptions) -> tuple[Ar
 
 
 def copied_parquet(source: ParquetSource) -> ArrowSource:
-    """Copy a Parquet file whose row groups are too large to be read at once."""
+    """Copy a Parquet file whose row groups are too large to be read at once: of each one column after the other."""
     with imports:
         import pyarrow as pa
-        from pyarrow import parquet
 
-    try:
-        with (
-            temporary_file() as file,
-            parquet.ParquetFile(source.name, metadata=source.metadata, buffer_size=PIECE) as read,
-            pa.ipc.new_file(file, source.schema.remove_metadata()) as writer,
-        ):
-            for batch in read.iter_batches(ROWS, use_threads=False):
-                writer.write_batch(batch)
-            writer.close()
-            file.flush()
-            return ArrowSource(file, source.name, is_copy=True)
-    except pa.ArrowException as error:
-        raise TableError(source.name, [Trouble("", f"cannot be read as parquet: {error}")]) from error
+    schema = source.schema.remove_metadata()
+    with temporary_file() as file:
+        with pa.ipc.new_file(file, schema) as writer:
+            for block in range(len(source.sizes)):
+                columns = [_outside(source.read(block, [name])) for name in schema.names]
+                writer.write_table(pa.table(columns, schema=schema), max_chunksize=ROWS)
+        file.flush()
+        return ArrowSource(file, source.name, is_copy=True)
+
+
+def _outside(table: Any) -> Any:
+    """Return the column of a table, in a temporary file in the place of memory."""
+    import pyarrow as pa
+
+    with temporary_file() as file:
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        file.flush()
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(content))).read_all().column(0)
 
 
 def _pieces(content: mmap.mmap, name: str, options: ReadOptions) -> tuple[Iterator[bytes], str]:
