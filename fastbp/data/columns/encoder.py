@@ -169,7 +169,13 @@ class Encoder:
         return x
 
     def _scaled(self, values: NDArray[Any], flag: int) -> NDArray[Any]:
-        return self.flag_scales[flag].apply(values.astype(np.float64)) if self.flag_scales else values
+        if not self.flag_scales:
+            return values
+        scale = self.flag_scales[flag]
+        if values.dtype == bool:  # one of two numbers each
+            on, off = scale.apply(np.array([1.0, 0.0]))
+            return np.asarray(np.where(values, on, off))
+        return scale.apply(values.astype(np.float64))
 
     def _sources(self, table: Table) -> "list[pyarrow.ChunkedArray]":
         """Return the columns, or raise the error that names all that do not fit."""
