@@ -194,3 +194,29 @@ def test_what_cannot_be_honoured_is_refused_before_anything_is_written(tmp_path)
     ):
         assert said in refused(*options, "--out", tmp_path), options
         assert not list(tmp_path.iterdir()), options
+
+
+def test_the_preset_tabm_trains_an_ensemble_and_its_average_is_evaluated_and_predicted(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 3))
+    kinds = np.where(x[:, 0] * x[:, 1] > 0, "like", "unlike")
+    lines = [f"{a},{b},{c},{kind}" for (a, b, c), kind in zip(x, kinds, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c,kind", *lines]))
+    asked = ["t.csv", "--target", "kind", "--preset", "tabm", "--hidden", "32,32", "--batch-size", "32", "--lr", "0.01"]
+    said = " ".join(succeeds("train", *asked, "--epochs", 10, "--out", "run").split())
+    assert "3-32-32-2, relu, dropout 0.1" in said
+    model = fastbp.TableModel.load("run/model.safetensors")
+    assert (model.network.members, model.network.out_features) == (32, 64)
+    accuracy = (model.predict("t.csv") == kinds).mean()
+    assert accuracy > 0.8
+    succeeds("predict", "run/model.safetensors", "t.csv", "--out", "p.csv")
+    written = [line.split(",")[0] for line in (tmp_path / "p.csv").read_text().splitlines()[1:]]
+    assert written == model.predict("t.csv").tolist()
+    test = succeeds("evaluate", "run/model.safetensors", "t.csv")
+    assert "accuracy" in test
+    longer = [*asked, "--epochs", 12, "--out"]
+    succeeds("train", *longer, "run", "--resume")
+    succeeds("train", *longer, "whole")
+    assert results(tmp_path / "run")[1] == results(tmp_path / "whole")[1]
