@@ -41,12 +41,12 @@ def train(split: Split, asked: Asked) -> Predict:
     return lambda x: model.predict_proba(x)[:, order]
 
 
-def realmlp(preset: str) -> Callable[[Split, Asked], Predict]:
-    """Return what fits RealMLP by a preset."""
+def estimator(name: str, **options: str) -> Callable[[Split, Asked], Predict]:
+    """Return what fits an estimator of `fastbp.tabular`."""
 
     def fit(split: Split, asked: Asked) -> Predict:
-        kind = fastbp.tabular.RealMLPClassifier if split.classes else fastbp.tabular.RealMLPRegressor
-        model = kind(preset, random_state=asked.seed, n_jobs=asked.threads, epochs=asked.epochs)
+        kind = getattr(fastbp.tabular, f"{name}{'Classifier' if split.classes else 'Regressor'}")
+        model = kind(**options, random_state=asked.seed, n_jobs=asked.threads, epochs=asked.epochs)
         model.fit(split.x_train, split.y_train, X_val=split.x_validation, y_val=split.y_validation)
         return predictor(model)
 
@@ -54,7 +54,8 @@ def realmlp(preset: str) -> Callable[[Split, Asked], Predict]:
 
 
 METHODS = {
-    "fastbp RealMLP TD-S": realmlp("realmlp-td-s"),
-    "fastbp RealMLP TD": realmlp("realmlp"),
+    "fastbp RealMLP TD-S": estimator("RealMLP", preset="realmlp-td-s"),
+    "fastbp RealMLP TD": estimator("RealMLP", preset="realmlp"),
+    "fastbp TabM-mini": estimator("TabM"),
     "fastbp train": train,
 }
