@@ -44,7 +44,7 @@ def asked(params: Mapping[str, Any]) -> dict[str, Any]:
     found = {field.name: params[field.name] for field in fields(Options)}
     found["hidden"] = None if params["hidden"] is None else sizes(params["hidden"])
     if found["preset"] is None:
-        found["preset"] = DEFAULT if DEFAULT == "plain" or is_table_source(params["data"]) else "plain"
+        found["preset"] = DEFAULT if is_table_source(params["data"]) else "plain"
     lists = {field.name: tuple(found[field.name] or ()) for field in fields(Options) if field.default == ()}
     return found | lists
 
@@ -110,8 +110,8 @@ ValidationFraction = Annotated[float, typer.Option(help="The part of the trainin
 Preset = Annotated[
     str | None,
     typer.Option(
-        help=f"Of a table, what is done where the following options do not say it: {names(PRESETS)}; {DEFAULT} without "
-        "it."
+        help=f"What is done where the following options do not say it: {names(PRESETS)}. Of tables {DEFAULT}; arrays "
+        "have plain alone."
     ),
 ]
 Hidden = Annotated[str | None, typer.Option(help=f"Sizes of the hidden layers; '' for none. {_plain('hidden')}")]

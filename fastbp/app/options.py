@@ -147,7 +147,9 @@ class Options:
         if self.optimizer not in (None, base.optimizer):
             refused.append(f"--optimizer {self.optimizer}")
         if refused:
-            raise ValueError(f"train expects no {', '.join(refused)} with --preset {self.preset}")
+            raise ValueError(
+                f"train expects no {', '.join(refused)} with --preset {self.preset}: --preset plain has it"
+            )
 
     def _check_no_decay(self, model: Sequential, optimizer: Optimizer) -> None:
         if self.no_decay and not optimizer.weight_decay:

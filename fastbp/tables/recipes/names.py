@@ -12,4 +12,4 @@ PRESETS: dict[str, Mapping[str, Recipe]] = {
     "realmlp-td-s": realmlp.TD_S,
     "tabm": tabm.MINI,
 }
-DEFAULT = "plain"  # what `fastbp train` does with a table where no other is asked for
+DEFAULT = "realmlp"  # what `fastbp train` does with a table where no other is asked for
