@@ -165,11 +165,16 @@ static bool leave(int core, struct cores *cores) {
     return CPU_COUNT(&cores->asleep) && !sched_setaffinity(0, sizeof cores->asleep, &cores->asleep);
 }
 
-/* Let this thread run where it might before, unless somebody has given it, or the process, other cores meanwhile. */
-static void come_back(const struct cores *cores) {
+/* Let this thread run where it might before, unless somebody has given it other cores; return whether it stays away.
+
+   Where the process has been given just those on which it slept, it may have been too: then it stays, until the process
+   may run elsewhere again. */
+static bool stays_away(const struct cores *cores) {
     cpu_set_t own, process;
-    if (read_cores(&own, &process) && CPU_EQUAL(&own, &cores->asleep) && CPU_EQUAL(&process, &cores->process))
-        sched_setaffinity(0, sizeof cores->own, &cores->own);
+    if (!read_cores(&own, &process) || !CPU_EQUAL(&own, &cores->asleep)) return false;
+    if (CPU_EQUAL(&process, &cores->asleep) && !CPU_EQUAL(&process, &cores->process)) return true;
+    sched_setaffinity(0, sizeof cores->own, &cores->own);
+    return false;
 }
 
 /* What each thread of the pool does, counted as spinning from the start. After a fork in a task of its own it is the
@@ -179,24 +184,24 @@ static void *work(void *unused) {
     struct spin patience = {0};
     struct cores cores;
     struct region *helped = NULL;
+    bool away = false;
     (void)unused;
     prctl(PR_SET_NAME, "fastbp");
     while (atomic_load(&forks) == born) {
         struct region *region = offered();
         uint32_t seen;
-        bool left;
         if (region && help(region, born)) {
             patience = (struct spin){0};
             helped = region;
         }
         if (region || spin(&patience)) continue;
-        left = helped && leave(atomic_load(&helped->core), &cores);
+        if (!away) away = helped && leave(atomic_load(&helped->core), &cores);
         /* A caller offers a region, then looks for sleepers; a sleeper is counted, then looks for a region. */
         atomic_fetch_add(&idle, SLEEPING - SPINNING);
         seen = atomic_load(&calls);
         if (!offered()) futex(&calls, FUTEX_WAIT, seen);
         atomic_fetch_add(&idle, SPINNING - SLEEPING);
-        if (left) come_back(&cores);
+        if (away) away = stays_away(&cores);
         patience = (struct spin){0};
     }
     _exit(0);
