@@ -12,7 +12,7 @@ import numpy as np
 
 from fastbp._base.files import write_atomically
 from fastbp.app.pipeline import Array, Pipeline
-from fastbp.data.reading.copied import temporary_file
+from fastbp.data.reading.temporary import temporary_file
 
 Columns = dict[str, Array]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.data.reading.copied import temporary_file
+from fastbp.data.reading.temporary import temporary_file
 
 Arrays = tuple[NDArray[Any], ...]
 ROOM = 2  # times its size that the disk has to have free
@@ -51,15 +51,15 @@ def _mapped(like: Arrays, rows: int) -> Sequence[NDArray[Any]]:
     """Return arrays of so many rows in a temporary file; none if there is no room for them."""
     shapes = [(rows, *array.shape[1:]) for array in like]
     sizes = [math.prod(shape) * array.itemsize for shape, array in zip(shapes, like, strict=True)]
-    with temporary_file() as file:
-        try:
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    try:
+        with temporary_file() as file:
             if shutil.disk_usage(file.fileno()).free < ROOM * sum(sizes):
                 return []
             os.posix_fallocate(file.fileno(), 0, sum(sizes))  # a map of a file that the disk cannot hold would crash
-        except (AttributeError, OSError):
-            return []
-        starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        return [
-            np.memmap(file, array.dtype, "r+", start, shape)
-            for array, start, shape in zip(like, starts, shapes, strict=True)
-        ]
+            return [
+                np.memmap(file, array.dtype, "r+", start, shape)
+                for array, start, shape in zip(like, starts, shapes, strict=True)
+            ]
+    except (AttributeError, OSError):
+        return []

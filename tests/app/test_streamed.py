@@ -250,3 +250,12 @@ def test_without_room_on_the_disk_rows_are_encoded_each_time(tables, monkeypatch
     monkeypatch.setattr(Encoder, "transform", None)
     with pytest.raises(TypeError, match="not callable"):
         rows.read(1)
+
+
+def test_a_folder_for_temporary_files_that_is_not_there_is_named_where_one_is_needed(tables, tmp_path, monkeypatch):
+    text, typed = tables
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    options = ["--target", "pay", "--stream", *QUICK]
+    said = command("train", text, *options, "--out", tmp_path / "a", code=2)
+    assert f"No such file or directory (TMPDIR names the folder of temporary files): {tmp_path / 'gone'}\n" in said
+    command("train", typed, *options, "--out", tmp_path / "b")  # keeps no rows

@@ -1,6 +1,7 @@
 """A table that is read a block at a time is the one in memory: its rows, and what its columns become."""
 
 import gzip
+import resource
 
 import numpy as np
 import pytest
@@ -192,6 +193,36 @@ def test_several_files_are_one_table(tmp_path):
     parquet.write_table(pa.table({"a": [1, 2], "b": ["x", None]}), folder / "0.parquet")
     parquet.write_table(pa.table({"b": ["x", "y"], "a": [0.5, None]}), folder / "1.parquet")
     check_same(read_table(str(folder)), open_large(str(folder)))
+
+
+def test_files_whose_types_do_not_hold_each_others_values_are_refused_as_in_memory(tmp_path):
+    parquet.write_table(pa.table({"a": [2**53 + 1] * 9}), tmp_path / "0.parquet")
+    parquet.write_table(pa.table({"a": [0.5] * 9}), tmp_path / "1.parquet")
+    said = answers(lambda: read_table(str(tmp_path)))
+    assert "differ in type" in said
+    assert said == answers(lambda: list(open_large(str(tmp_path)).blocks()))
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_a_full_disk_is_told_by_its_folder(tmp_path, monkeypatch, kind):
+    path, temporary = tmp_path / f"t.{kind}", tmp_path / "temporary"
+    temporary.mkdir()
+    if kind == "parquet":
+        parquet.write_table(pa.table({"a": np.arange(99_999)}), path)
+        monkeypatch.setattr(large, "MOST_BYTES", 1)
+        monkeypatch.setattr(copied, "ROWS", 9999)
+    else:
+        text = b"a,b\n" + b"1.25,x\n" * 9999
+        path.write_bytes(gzip.compress(text) if kind == "csv.gz" else text)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="TMPDIR names the folder") as raised:
+            open_large(str(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (raised.value.filename, list(temporary.iterdir())) == (str(temporary), [])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,7 @@
-"""Text that is larger than memory: parted once, into a temporary Arrow file whose blocks are read from then on.
-
-The file has no name, and goes with the process, however that ends.
-"""
+"""Text that is larger than memory: parted once, into a temporary Arrow file whose blocks are read from then on."""
 
 import io
 import mmap
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -16,6 +11,7 @@ from fastbp.data.reading.blocks import ROWS, ArrowSource, ParquetSource
 from fastbp.data.reading.dialect import Dialect, find_layout
 from fastbp.data.reading.encoding import PIECE, check_characters, utf8_pieces
 from fastbp.data.reading.table import ReadOptions, TableError, Trouble
+from fastbp.data.reading.temporary import temporary_file
 from fastbp.data.reading.text import (
     SAMPLE,
     Head,
@@ -34,12 +30,6 @@ from fastbp.kernels.compile.forks import imports
 
 AT_ONCE = (1 << 22, 1 << 26)  # bytes of text that are parted at a time; the second where a row is longer
 MOST_LABELS = 1_000_000  # of rows that are compared
-
-
-def temporary_file() -> Any:
-    """Open a file without a name: in TMPDIR if that is set, else where large files may be."""
-    folder = os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else None)
-    return tempfile.TemporaryFile(dir=folder)
 
 
 def copied_text(content: mmap.mmap, name: str, options: ReadOptions) -> tuple[ArrowSource, Text]:

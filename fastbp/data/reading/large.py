@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastbp._base.kinds import ARROW, PARQUET, TEXT, UNKNOWN, kind_of, kind_of_bytes
 from fastbp.data.reading.arrow import check_schema, index_of, without_views
 from fastbp.data.reading.blocks import ArrowSource, ParquetSource, Source
-from fastbp.data.reading.copied import copied_parquet, copied_text, temporary_file
+from fastbp.data.reading.copied import copied_parquet, copied_text
 from fastbp.data.reading.decimals import decimal_mark
 from fastbp.data.reading.encoding import PIECE
 from fastbp.data.reading.files import (
@@ -29,6 +29,7 @@ from fastbp.data.reading.files import (
 )
 from fastbp.data.reading.packed import unpack_to
 from fastbp.data.reading.table import FOUND, ReadOptions, Table, TableError, Trouble
+from fastbp.data.reading.temporary import temporary_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -102,7 +103,7 @@ class LargeTable:
         found = self.sources[file].read(place, columns).select(columns)
         wanted = self._schema_of(tuple(columns))
         if not found.schema.equals(wanted):
-            found = without_views(found).cast(wanted)
+            found = self._cast(found, wanted)
         start = int(self.starts[block])
         rows = np.arange(start, start + len(found))
         return Table(found, self.name, self.read_as, self.decimal, self.header, self.index, self.first_line, rows=rows)
@@ -118,6 +119,15 @@ class LargeTable:
     @cached_property
     def _no_rows(self) -> Table:
         return Table(self.schema.empty_table(), self.name, first_line=self.first_line)
+
+    def _cast(self, columns: "pyarrow.Table", wanted: "pyarrow.Schema") -> "pyarrow.Table":
+        """Return columns in the types of all files; TableError if one does not hold all values."""
+        import pyarrow as pa
+
+        try:
+            return without_views(columns).cast(wanted)
+        except pa.ArrowException as error:
+            raise _of_other_types(self.name, error) from error
 
     def _schema_of(self, columns: tuple[str, ...]) -> "pyarrow.Schema":
         import pyarrow as pa
@@ -201,6 +211,10 @@ def joined_schema(sources: Sequence[Source], names: Sequence[str], name: str) ->
     try:
         joined = pa.unify_schemas(schemas, promote_options="permissive") if len(schemas) > 1 else schemas[0]
     except pa.ArrowException as error:
-        raise TableError(name, [Trouble("", f"holds files whose columns differ in type: {error}")]) from error
+        raise _of_other_types(name, error) from error
     views = {field.name: pa.large_string() for field in joined if str(field.type) == "string_view"}
     return pa.schema([joined.field(each).with_type(views.get(each, joined.field(each).type)) for each in names])
+
+
+def _of_other_types(name: str, error: Exception) -> TableError:
+    return TableError(name, [Trouble("", f"holds files whose columns differ in type: {error}")])

@@ -60,6 +60,8 @@ def _errors(kind: str, name: str) -> Iterator[None]:
     except _NoTable as error:
         raise TableError(name, [Trouble("", f"is {kind}{error}")]) from None
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        if getattr(error, "errno", None) is not None:  # of the system, such as a full disk
+            raise
         raise TableError(name, [Trouble("", f"is {kind} that is damaged: {error}")]) from error
 
 
