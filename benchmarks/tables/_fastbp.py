@@ -54,8 +54,8 @@ def estimator(name: str, **options: str) -> Callable[[Split, Asked], Predict]:
 
 
 METHODS = {
-    "fastbp RealMLP TD-S": estimator("RealMLP", preset="realmlp-td-s"),
-    "fastbp RealMLP TD": estimator("RealMLP", preset="realmlp"),
+    "fastbp RealMLP TD-S": estimator("RealMLP", variant="td-s"),
+    "fastbp RealMLP TD": estimator("RealMLP", variant="td"),
     "fastbp TabM-mini": estimator("TabM"),
     "fastbp train": train,
 }

@@ -42,7 +42,6 @@ class Tabular(BaseEstimator):
     name take their place in it where they are not None.
     """
 
-    preset: str
     validation_fraction: float
     categorical: Sequence[str] | None
     numeric: Sequence[str] | None
@@ -55,8 +54,12 @@ class Tabular(BaseEstimator):
 
     model_: TableModel
     _task: ClassVar[str]  # of the recipes
-    _presets: ClassVar[tuple[str, ...]]  # that this class is about
     calibration: str | None = None  # of classifiers
+
+    @property
+    def _preset(self) -> str:
+        """The recipe, by its name."""
+        raise NotImplementedError
 
     def _answers_of(self, y: Any) -> Answers:
         """Return the answers to fit to."""
@@ -127,7 +130,7 @@ class Tabular(BaseEstimator):
     def _recipe(self) -> Recipe:
         """Return the preset with the parameters that are not None."""
         who = type(self).__name__
-        recipe = PRESETS[check.choice(self.preset, self._presets, who, "preset")][self._task]
+        recipe = PRESETS[self._preset][self._task]
         given = {each.name: getattr(self, each.name, None) for each in fields(recipe)}
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
         recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})

@@ -3,20 +3,29 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fastbp._base import check
 from fastbp.tabular._docs import with_shared
 from fastbp.tabular._tasks import TabularClassifier, TabularRegressor
 from fastbp.train.callbacks import Callback
 
-PRESETS = ("realmlp", "realmlp-td-s")
+VARIANTS = {"td": "realmlp", "td-s": "realmlp-td-s"}  # the preset of each
+
+
+class _Variants:
+    variant: str
+
+    @property
+    def _preset(self) -> str:
+        return str(check.choice(self.variant, VARIANTS, type(self).__name__, "variant"))
 
 
 @with_shared
-class RealMLPClassifier(TabularClassifier):
+class RealMLPClassifier(_Variants, TabularClassifier):
     """RealMLP, a classifier of tables: a multilayer perceptron with defaults that were tuned on many tables.
 
     Parameters
     ----------
-    preset : {"realmlp", "realmlp-td-s"}, default "realmlp"
+    variant : {"td", "td-s"}, default "td"
         The recipe: TD of the paper, or TD-S, which is simpler and faster. See ``docs/tabular.md`` for what they are.
     {numbers}
     label_smoothing : float, optional
@@ -51,11 +60,9 @@ class RealMLPClassifier(TabularClassifier):
     array(['melon', 'plum'], dtype='<U5')
     """
 
-    _presets = PRESETS
-
     def __init__(
         self,
-        preset: str = "realmlp",
+        variant: str = "td",
         *,
         hidden: Sequence[int] | None = None,
         activation: str | None = None,
@@ -78,7 +85,7 @@ class RealMLPClassifier(TabularClassifier):
         verbose: bool = False,
         random_state: Any = None,
     ) -> None:
-        self.preset = preset
+        self.variant = variant
         self.hidden = hidden
         self.activation = activation
         self.lr = lr
@@ -102,12 +109,12 @@ class RealMLPClassifier(TabularClassifier):
 
 
 @with_shared
-class RealMLPRegressor(TabularRegressor):
+class RealMLPRegressor(_Variants, TabularRegressor):
     """RealMLP, a regressor of tables: a multilayer perceptron with defaults that were tuned on many tables.
 
     Parameters
     ----------
-    preset : {"realmlp", "realmlp-td-s"}, default "realmlp"
+    variant : {"td", "td-s"}, default "td"
         The recipe: TD of the paper, or TD-S, which is simpler and faster. See ``docs/tabular.md`` for what they are.
     {numbers}
     {shared}
@@ -125,16 +132,14 @@ class RealMLPRegressor(TabularRegressor):
     >>> from sklearn.datasets import load_diabetes
     >>> from fastbp.tabular import RealMLPRegressor
     >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
-    >>> model = RealMLPRegressor("realmlp-td-s", epochs=20, random_state=0).fit(X, y)
+    >>> model = RealMLPRegressor("td-s", epochs=20, random_state=0).fit(X, y)
     >>> model.score(X, y) > 0.4
     True
     """
 
-    _presets = PRESETS
-
     def __init__(
         self,
-        preset: str = "realmlp",
+        variant: str = "td",
         *,
         hidden: Sequence[int] | None = None,
         activation: str | None = None,
@@ -154,7 +159,7 @@ class RealMLPRegressor(TabularRegressor):
         verbose: bool = False,
         random_state: Any = None,
     ) -> None:
-        self.preset = preset
+        self.variant = variant
         self.hidden = hidden
         self.activation = activation
         self.lr = lr

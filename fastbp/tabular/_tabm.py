@@ -52,8 +52,7 @@ class TabMClassifier(TabularClassifier):
     array(['melon', 'plum'], dtype='<U5')
     """
 
-    preset = "tabm"
-    _presets = ("tabm",)
+    _preset = "tabm"
 
     def __init__(
         self,
@@ -134,8 +133,7 @@ class TabMRegressor(TabularRegressor):
     True
     """
 
-    preset = "tabm"
-    _presets = ("tabm",)
+    _preset = "tabm"
 
     def __init__(
         self,

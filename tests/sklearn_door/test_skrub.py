@@ -58,7 +58,7 @@ def quiet():
     "model",
     [
         MLPClassifier(learning_rate_init=0.02, max_iter=30, random_state=0),
-        RealMLPClassifier("realmlp-td-s", epochs=20, random_state=0),
+        RealMLPClassifier("td-s", epochs=20, random_state=0),
     ],
     ids=["MLP", "RealMLP"],
 )

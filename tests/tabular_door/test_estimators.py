@@ -22,9 +22,7 @@ def _libraries(library):
 
 
 ESTIMATORS = [
-    (kind, {"preset": preset})
-    for kind in ("RealMLPClassifier", "RealMLPRegressor")
-    for preset in ("realmlp", "realmlp-td-s")
+    (kind, {"variant": variant}) for kind in ("RealMLPClassifier", "RealMLPRegressor") for variant in ("td", "td-s")
 ] + [(kind, {"members": 4, "lr": 0.01}) for kind in ("TabMClassifier", "TabMRegressor")]
 
 

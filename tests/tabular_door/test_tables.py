@@ -20,7 +20,7 @@ from fastbp.tabular import RealMLPClassifier, RealMLPRegressor  # noqa: E402
 
 ROWS = 120
 SMALL = {"hidden": (8,), "epochs": 3, "batch_size": 32, "random_state": 0}
-PRESETS = ("realmlp", "realmlp-td-s")
+VARIANTS = ("td", "td-s")
 
 
 def frame(rows=ROWS, seed=0):
@@ -51,26 +51,26 @@ def outputs(model, table):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """Return a fitted estimator of a class and a preset, made once."""
+    """Return a fitted estimator of a class and a variant, made once."""
     table = frame()
     made = {}
 
-    def of(kind, preset):
-        if (kind, preset) not in made:
-            made[kind, preset] = kind(preset, **SMALL).fit(table, answers(table, kind))
-        return made[kind, preset]
+    def of(kind, variant):
+        if (kind, variant) not in made:
+            made[kind, variant] = kind(variant, **SMALL).fit(table, answers(table, kind))
+        return made[kind, variant]
 
     return of
 
 
 EACH = pytest.mark.parametrize(
-    ("kind", "preset"), list(itertools.product((RealMLPClassifier, RealMLPRegressor), PRESETS))
+    ("kind", "variant"), list(itertools.product((RealMLPClassifier, RealMLPRegressor), VARIANTS))
 )
 
 
 @EACH
-def test_frames_of_all_libraries_say_the_same(fitted, kind, preset, library):
-    table, model = frame(40, 1), fitted(kind, preset)
+def test_frames_of_all_libraries_say_the_same(fitted, kind, variant, library):
+    table, model = frame(40, 1), fitted(kind, variant)
     expected = outputs(model, table)
     np.testing.assert_array_equal(outputs(model, pa.Table.from_pandas(table, preserve_index=False)), expected)
     polars = library("polars")
@@ -78,18 +78,18 @@ def test_frames_of_all_libraries_say_the_same(fitted, kind, preset, library):
 
 
 @EACH
-def test_the_same_seed_gives_the_same_bits_on_any_threads(fitted, kind, preset):
-    table, model = frame(), fitted(kind, preset)
+def test_the_same_seed_gives_the_same_bits_on_any_threads(fitted, kind, variant):
+    table, model = frame(), fitted(kind, variant)
     for n_jobs in (1, 2, -1):
-        again = kind(preset, **SMALL, n_jobs=n_jobs).fit(table, answers(table, kind))
+        again = kind(variant, **SMALL, n_jobs=n_jobs).fit(table, answers(table, kind))
         np.testing.assert_array_equal(outputs(again, table), outputs(model, table))
-    other = kind(preset, **SMALL | {"random_state": 1}).fit(table, answers(table, kind))
+    other = kind(variant, **SMALL | {"random_state": 1}).fit(table, answers(table, kind))
     assert (outputs(other, table) != outputs(model, table)).any()
 
 
 @EACH
-def test_file_copy_and_pickle_predict_the_same_bits(fitted, kind, preset, tmp_path):
-    table, model = frame(30, 2), fitted(kind, preset)
+def test_file_copy_and_pickle_predict_the_same_bits(fitted, kind, variant, tmp_path):
+    table, model = frame(30, 2), fitted(kind, variant)
     for same in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(outputs(same, table), outputs(model, table))
     path = tmp_path / "model.safetensors"
@@ -109,13 +109,13 @@ texts = st.one_of(st.none(), st.sampled_from(["a", "b", "c", " d ", "NA", "ä"])
 @given(
     st.lists(st.tuples(values, texts, st.booleans(), texts), min_size=12, max_size=30),
     st.booleans(),
-    st.sampled_from(PRESETS),
+    st.sampled_from(VARIANTS),
 )
-def test_any_frame_predicts_the_same_after_a_file_and_a_pickle(tmp_path_factory, rows, numbers, preset):
+def test_any_frame_predicts_the_same_after_a_file_and_a_pickle(tmp_path_factory, rows, numbers, variant):
     table = pd.DataFrame(rows, columns=["v", "t", "b", "u"]).assign(i=np.linspace(0, 1, len(rows)))
     kind = RealMLPRegressor if numbers else RealMLPClassifier
     y = np.linspace(-1, 1, len(rows)) if numbers else np.arange(len(rows)) % 3
-    model = kind(preset, **SMALL | {"epochs": 1}).fit(table, y)
+    model = kind(variant, **SMALL | {"epochs": 1}).fit(table, y)
     expected = outputs(model, table)
     assert np.isfinite(expected).all()
     np.testing.assert_array_equal(outputs(pickle.loads(pickle.dumps(model)), table), expected)
@@ -149,7 +149,7 @@ OF_CLASSES = {
 
 @pytest.mark.parametrize("seed", range(12))
 @EACH
-def test_options_hold_together(kind, preset, seed):
+def test_options_hold_together(kind, variant, seed):
     rng = np.random.default_rng(seed)
     choices = OPTIONS | (OF_CLASSES if kind is RealMLPClassifier else {})
     chosen = {name: values[rng.integers(len(values))] for name, values in choices.items()}
@@ -161,7 +161,7 @@ def test_options_hold_together(kind, preset, seed):
         given = {"X_val": other, "y_val": answers(other, kind), "sample_weight_val": rng.random(40)}
     elif not chosen["validation_fraction"]:
         chosen |= {"calibration": None} if "calibration" in chosen else {}
-    model = kind(preset, epochs=2, random_state=0, **chosen)
+    model = kind(variant, epochs=2, random_state=0, **chosen)
     model.fit(table, answers(table, kind), sample_weight=weight, **given)
     assert np.isfinite(outputs(model, table)).all()
     assert model.model_.network.dtype == np.dtype(chosen["dtype"])
@@ -177,9 +177,9 @@ def test_weights_of_rows_and_classes_multiply():
     table = frame()
     y = answers(table, RealMLPClassifier)
     weight = np.linspace(0.1, 1, ROWS)
-    both = RealMLPClassifier("realmlp-td-s", **SMALL, class_weight={"much": 3.0, "little": 1.0})
+    both = RealMLPClassifier("td-s", **SMALL, class_weight={"much": 3.0, "little": 1.0})
     both.fit(table, y, sample_weight=weight)
-    one = RealMLPClassifier("realmlp-td-s", **SMALL).fit(table, y, sample_weight=weight * np.where(y == "much", 3, 1))
+    one = RealMLPClassifier("td-s", **SMALL).fit(table, y, sample_weight=weight * np.where(y == "much", 3, 1))
     np.testing.assert_array_equal(both.predict_proba(table), one.predict_proba(table))
 
 
@@ -203,7 +203,7 @@ def test_quantities_of_td_stay_in_the_range_of_the_training_rows():
     found = model.predict(table)
     assert found.min() >= limits.low[0] >= y.min()
     assert found.max() <= limits.high[0] <= y.max()
-    assert RealMLPRegressor("realmlp-td-s", **SMALL).fit(table, y).model_.limits is None
+    assert RealMLPRegressor("td-s", **SMALL).fit(table, y).model_.limits is None
 
 
 def test_several_quantities_and_a_column_keep_their_shape():
@@ -218,11 +218,11 @@ def test_several_quantities_and_a_column_keep_their_shape():
 
 def test_missing_and_new_values_are_0_in_every_feature(fitted):
     table = frame()
-    encoder = fitted(RealMLPClassifier, "realmlp-td-s").model_.encoder
+    encoder = fitted(RealMLPClassifier, "td-s").model_.encoder
     assert not encoder.cardinalities
     missing = [name for name in encoder.feature_names if name.startswith(("colour", "shop"))]
     assert not any("missing" in name for name in missing)
-    read = fitted(RealMLPClassifier, "realmlp-td-s").model_.read
+    read = fitted(RealMLPClassifier, "td-s").model_.read
     changed = table.assign(colour=[None, "violet"] * (ROWS // 2), shop=None)
     x = encoder.transform(read(changed))
     columns = [encoder.feature_names.index(name) for name in missing]
@@ -230,9 +230,9 @@ def test_missing_and_new_values_are_0_in_every_feature(fitted):
 
 
 def test_more_than_8_values_have_an_embedding_in_td(fitted):
-    encoder = fitted(RealMLPClassifier, "realmlp").model_.encoder
+    encoder = fitted(RealMLPClassifier, "td").model_.encoder
     assert encoder.cardinalities == (13,)  # of the shops, with what training does not have
-    assert fitted(RealMLPClassifier, "realmlp").model_.network[0].dims == (8,)
+    assert fitted(RealMLPClassifier, "td").model_.network[0].dims == (8,)
 
 
 def test_arrays_have_columns_of_numbers_and_nan_is_missing():
@@ -267,7 +267,7 @@ def test_callbacks_are_called_and_can_stop():
 
 
 WRONG = [
-    ({"preset": "tabm"}, {}, "preset"),
+    ({"variant": "tabm"}, {}, "variant"),
     ({"hidden": (0,)}, {}, "hidden"),
     ({"activation": "no"}, {}, "activation"),
     ({"lr": -1.0}, {}, "lr"),
