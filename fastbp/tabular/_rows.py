@@ -12,10 +12,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from fastbp.data.columns.labels import LabelForm, number_name
+from fastbp.data.columns.numbers import NumberForm
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.roles import Role, find_roles
 from fastbp.data.columns.target import Target
-from fastbp.data.columns.values import NumberForm
 from fastbp.data.reading.frames import is_frame, read_frame
 from fastbp.data.reading.table import Table
 

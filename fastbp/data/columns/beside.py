@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from fastbp.data.columns.column import Column
 from fastbp.data.columns.dates import TimeForm, find_times
 from fastbp.data.columns.labels import find_labels
-from fastbp.data.columns.values import Array, NumberForm, column_of, find_numbers, is_numeric, is_text, plain
+from fastbp.data.columns.numbers import NumberForm, find_numbers
+from fastbp.data.columns.values import Array, column_of, is_numeric, is_text, plain
 from fastbp.data.reading.table import AnyTable, Table, TableError, Trouble
 
 if TYPE_CHECKING:

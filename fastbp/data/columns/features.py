@@ -13,11 +13,12 @@ from fastbp.data.columns.dates import DAY, TimeForm
 from fastbp.data.columns.encoding import USUAL, Encoding
 from fastbp.data.columns.forms import form_from
 from fastbp.data.columns.labels import LabelForm, has_labels
+from fastbp.data.columns.numbers import NumberForm
 from fastbp.data.columns.quantiles import Quantiles
 from fastbp.data.columns.roles import Role
 from fastbp.data.columns.scale import Scale
 from fastbp.data.columns.survey import known_values, survey_labels
-from fastbp.data.columns.values import NumberForm, Read, is_numeric, is_text
+from fastbp.data.columns.values import Read, is_numeric, is_text
 
 if TYPE_CHECKING:
     import pyarrow

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastbp.data.columns.dates import ORDERS, TimeForm
 from fastbp.data.columns.labels import LabelForm
-from fastbp.data.columns.values import THOUSANDS, NumberForm
+from fastbp.data.columns.numbers import THOUSANDS, NumberForm
 
 Form = NumberForm | LabelForm | TimeForm
 _FORMS: dict[str, type[Form]] = {"number": NumberForm, "label": LabelForm, "time": TimeForm}

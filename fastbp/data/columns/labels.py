@@ -8,17 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.data.columns.column import Column
-from fastbp.data.columns.values import (
-    AMONG_NUMBERS,
-    EXACT,
-    LEADING_ZERO,
-    NumberForm,
-    is_numeric,
-    is_text,
-    other_mark,
-    plain,
-    without,
-)
+from fastbp.data.columns.numbers import EXACT, LEADING_ZERO, NumberForm, other_mark
+from fastbp.data.columns.values import AMONG_NUMBERS, is_numeric, is_text, plain, without
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from fastbp.data.columns.column import Column
 from fastbp.data.columns.dates import OF_DAY, TimeForm, find_times
 from fastbp.data.columns.labels import LabelForm, find_labels, has_labels, labelled
+from fastbp.data.columns.numbers import NumberForm, find_numbers
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.survey import (
     MOST_LABELS,
@@ -18,7 +19,7 @@ from fastbp.data.columns.survey import (
     survey,
     survey_labels,
 )
-from fastbp.data.columns.values import NumberForm, Read, column_of, find_numbers, is_numeric, is_text
+from fastbp.data.columns.values import Read, column_of, is_numeric, is_text
 from fastbp.data.reading.table import AnyTable, TableError, Trouble
 
 if TYPE_CHECKING:

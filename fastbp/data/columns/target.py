@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastbp.data.columns.column import Column
 from fastbp.data.columns.forms import form_from
 from fastbp.data.columns.labels import LabelForm, find_labels, has_labels, labelled
+from fastbp.data.columns.numbers import NumberForm, find_numbers
 from fastbp.data.columns.options import meant
 from fastbp.data.columns.survey import (
     MOST_LABELS,
@@ -19,7 +20,7 @@ from fastbp.data.columns.survey import (
     survey,
     survey_labels,
 )
-from fastbp.data.columns.values import NumberForm, Read, column_of, find_numbers, is_numeric, is_text, plain
+from fastbp.data.columns.values import Read, column_of, is_numeric, is_text, plain
 from fastbp.data.reading.table import AnyTable, Table, TableError, Trouble
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fastbp.data.columns.dates import ORDERS, TimeForm, find_times
 from fastbp.data.columns.forms import form_from
 from fastbp.data.columns.labels import LabelForm, find_labels
-from fastbp.data.columns.values import AMONG_NUMBERS, MISSING, NumberForm, find_numbers, plain
+from fastbp.data.columns.numbers import NumberForm, find_numbers
+from fastbp.data.columns.values import AMONG_NUMBERS, MISSING, plain
 
 pa = pytest.importorskip("pyarrow")
 
