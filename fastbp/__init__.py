@@ -27,7 +27,6 @@ with _imports:
     from fastbp.nn.dense import Dense
     from fastbp.nn.embedding import Embedding
     from fastbp.nn.from_torch import from_torch
-    from fastbp.nn.functional import FUNCTIONS as _functions
     from fastbp.nn.functional import (
         binary_cross_entropy_with_logits,
         gaussian_nll_loss,
@@ -39,6 +38,7 @@ with _imports:
     from fastbp.nn.layers import MADE as _layers
     from fastbp.nn.losses import MADE as _losses
     from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, GaussianNLLLoss, MSELoss
+    from fastbp.nn.made_functions import FUNCTIONS as _functions
     from fastbp.nn.member_outputs import average_members
     from fastbp.nn.members import MemberDense, Members
     from fastbp.nn.mlp import mlp

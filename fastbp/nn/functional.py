@@ -1,33 +1,21 @@
 """Losses as functions that return value and gradient. Each means what PyTorch's of that name means."""
 
 import math
-from collections.abc import Callable
-from dataclasses import fields, replace
-from inspect import Parameter, Signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp._base import check
-from fastbp._base.made import docstring
 from fastbp.kernels import entries
-from fastbp.kernels import losses as kernels
-from fastbp.nn.loss import REDUCTIONS, Loss
-from fastbp.nn.losses import MADE, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, positive_eps
-from fastbp.nn.made_losses import MadeLoss, by_output, options_of
+from fastbp.nn.array_losses import elementwise, elementwise_by_output, numbers
+from fastbp.nn.loss import REDUCTIONS
+from fastbp.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, positive_eps
+from fastbp.nn.made_functions import FUNCTIONS
 
 __all__ = ["binary_cross_entropy_with_logits", "gaussian_nll_loss", "mse_loss", "softmax_cross_entropy"]
 
 Array = NDArray[Any]
-
-
-def _numbers(x: Any, who: str, name: str, dtype: np.dtype[Any] | None = None) -> Array:
-    """Return floats: of `dtype`, or float32 if x is that or narrower, else float64."""
-    if dtype is None:
-        given = np.asarray(x).dtype
-        dtype = np.dtype(np.float32 if given.kind == "f" and given.itemsize <= 4 else np.float64)
-    return check.floats(x, dtype, who, name)
 
 
 def softmax_cross_entropy(
@@ -104,59 +92,10 @@ def softmax_cross_entropy(
     loss = CrossEntropyLoss(
         weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
     )
-    z = _numbers(logits, who, "logits")
+    z = numbers(logits, who, "logits")
     if z.ndim != 2 or 0 in z.shape:
         raise ValueError(f"{who} expects logits of shape (batch, classes), got {check.shape_text(z.shape)}")
     return loss.evaluate(z, targets, out=out)
-
-
-def _elementwise(loss: Loss, who: str, input: ArrayLike, target: ArrayLike, out: Array | None) -> tuple[Any, Array]:
-    """Evaluate a loss of single elements for arrays of any shape."""
-    z = _numbers(input, who, "input")
-    t = check.exact_shape(_numbers(target, who, "target", z.dtype), z.shape, who, "target")
-    if z.size == 0:
-        raise ValueError(f"{who} expects input with at least one element, got {check.shape_text(z.shape)}")
-    gradient = check.output(out, z.shape, z.dtype, who, z, t)
-    # Without a reduction each element is a row of its own.
-    shape = (z.size, 1) if loss.reduction == "none" else (z.shape[0] if z.ndim > 1 else 1, -1)
-    value, _ = loss.evaluate(z.reshape(shape), t.reshape(shape), out=gradient.reshape(shape))
-    return (value.reshape(z.shape) if loss.reduction == "none" else value), gradient
-
-
-def _by_output(
-    loss: Loss, entry: kernels.Loss, who: str, input: ArrayLike, target: ArrayLike, out: Array | None
-) -> tuple[Any, Array]:
-    """Evaluate a loss of single elements with a number for each output, which are along the last axis."""
-    z = _numbers(input, who, "input")
-    t = _numbers(target, who, "target", z.dtype)
-    if z.size == 0 or z.ndim == 0:
-        raise ValueError(f"{who} expects input with at least one element, got {check.shape_text(z.shape)}")
-    outputs, width = z.shape[-1], loss.target_width(z.shape[-1])
-    loss.check_outputs(outputs)
-    check.exact_shape(t, (*z.shape[:-1], width), who, "target")
-    gradient = check.output(out, z.shape, z.dtype, who, z, t)
-    rows, targets, into = z.reshape(-1, outputs), t.reshape(-1, width), gradient.reshape(-1, outputs)
-    if loss.reduction != "none":
-        return loss.evaluate(rows, targets, out=into)[0], gradient
-    assert entry.by_output is not None
-    value = np.empty_like(rows)
-    for j, number in enumerate(
-        by_output(loss, entry, outputs, np.float64)
-    ):  # a column's elements are rows of their own
-        own: dict[str, Any] = {entry.by_output.name: float(number)}
-        one = replace(loss, **own)
-        column, of_column = np.ascontiguousarray(rows[:, j : j + 1]), np.ascontiguousarray(targets[:, j % width])
-        value[:, j], slope = one.evaluate(column, of_column)
-        into[:, j] = slope[:, 0]
-    return value.reshape(z.shape), gradient
-
-
-def _of_rows(loss: Loss, who: str, input: ArrayLike, target: ArrayLike, out: Array | None) -> tuple[Any, Array]:
-    """Evaluate a loss of whole rows."""
-    z = _numbers(input, who, "input")
-    if z.ndim != 2 or 0 in z.shape:
-        raise ValueError(f"{who} expects input of shape (batch, outputs), got {check.shape_text(z.shape)}")
-    return loss.evaluate(z, target, out=out)
 
 
 def mse_loss(
@@ -189,7 +128,7 @@ def mse_loss(
     >>> fastbp.mse_loss([1.0, 2.0], [1.0, 4.0])
     (2.0, array([ 0., -2.]))
     """
-    return _elementwise(MSELoss(reduction=reduction), "mse_loss", input, target, out)
+    return elementwise(MSELoss(reduction=reduction), "mse_loss", input, target, out)
 
 
 def binary_cross_entropy_with_logits(
@@ -236,8 +175,8 @@ def binary_cross_entropy_with_logits(
     who = "binary_cross_entropy_with_logits"
     loss = BCEWithLogitsLoss(pos_weight=pos_weight, reduction=reduction)
     if isinstance(loss.pos_weight, tuple):
-        return _by_output(loss, loss._weighted, who, input, target, out)
-    return _elementwise(loss, who, input, target, out)
+        return elementwise_by_output(loss, loss._weighted, who, input, target, out)
+    return elementwise(loss, who, input, target, out)
 
 
 def gaussian_nll_loss(
@@ -292,9 +231,9 @@ def gaussian_nll_loss(
     """
     who = "gaussian_nll_loss"
     check.choice(reduction, REDUCTIONS, who, "reduction")
-    mean = _numbers(input, who, "input")
-    t = check.exact_shape(_numbers(target, who, "target", mean.dtype), mean.shape, who, "target")
-    variance = _numbers(var, who, "var", mean.dtype)
+    mean = numbers(input, who, "input")
+    t = check.exact_shape(numbers(target, who, "target", mean.dtype), mean.shape, who, "target")
+    variance = numbers(var, who, "var", mean.dtype)
     if mean.size == 0:
         raise ValueError(f"{who} expects input with at least one element, got {check.shape_text(mean.shape)}")
     if variance.ndim == mean.ndim - 1 and variance.shape == mean.shape[:-1] and variance.shape != mean.shape[1:]:
@@ -330,86 +269,4 @@ def gaussian_nll_loss(
     return float(losses.sum() * scale), gradient
 
 
-class _Form(NamedTuple):
-    """How a function takes its arrays, as its docstring says it, with an example."""
-
-    arrays: tuple[str, str]
-    none: str
-    example: str
-
-
-_ELEMENTS = _Form(
-    ("input, target : array_like of one shape", "Predictions and true values."),
-    "element",
-    "([1.0, 2.0], [1.0, 4.0])",
-)
-_BY_OUTPUT = _Form(
-    ("input, target : array_like", "Predictions and true values, of one shape where there is one prediction for each."),
-    "element",
-    "([1.0, 2.0], [1.0, 4.0])",
-)
-_LABELS = _Form(
-    ("input, target : array_like of shape (batch, classes) and (batch,)", "Logits and class indices."),
-    "row",
-    "([[0.5, 1.0, 2.0]], [2])",
-)
-_ROWS = _Form(
-    ("input, target : array_like of shape (batch, outputs)", "Predictions and true values."),
-    "row",
-    "([[1.0, 2.0]], [[1.0, 4.0]])",
-)
-_ROWS_AND_LABELS = _Form(
-    (
-        "input, target : array_like of shape (batch, classes) and (batch, classes + 1)",
-        "Logits; a teacher's logits, and a class index behind them.",
-    ),
-    "row",
-    "([[1.0, 2.0]], [[1.0, 4.0, 1.0]])",
-)
-
-
-def _form_of(entry: kernels.Loss) -> _Form:
-    if entry.formula is not None:
-        return _ELEMENTS if entry.by_output is None else _BY_OUTPUT
-    if entry.labelled:
-        return _LABELS
-    return _ROWS if entry.extra is None else _ROWS_AND_LABELS
-
-
-def function_of(kind: type[MadeLoss]) -> Callable[..., tuple[Any, Array]]:
-    """Make the function of a loss whose class is made from the kernels' table."""
-    entry = kind._entry
-    public, form = entry.public, _form_of(entry)
-    assert public is not None
-    who = public.function
-
-    def function(input: ArrayLike, target: ArrayLike, *, out: Array | None = None, **options: Any) -> tuple[Any, Array]:
-        loss = kind(**options)
-        if form is _ELEMENTS:
-            return _elementwise(loss, who, input, target, out)
-        if form is _BY_OUTPUT:
-            return _by_output(loss, entry, who, input, target, out)
-        return _of_rows(loss, who, input, target, out)
-
-    chosen = [Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default) for f in reversed(fields(kind))]
-    arrays = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("input", "target")]
-    given_out = Parameter("out", Parameter.KEYWORD_ONLY, default=None)
-    function.__signature__ = Signature([*arrays, *chosen, given_out])  # type: ignore[attr-defined]
-    function.__name__ = function.__qualname__ = who
-    divides = (
-        'reduction : {"mean", "sum", "none"}, default "mean"',
-        f'"mean" divides by the number of {form.none}s, "none" returns each {form.none}\'s own loss and gradient.',
-    )
-    sections = {
-        "Parameters": [form.arrays, *options_of(entry), divides, ("out : ndarray, optional", "Receives the gradient.")],
-        "Returns": [('loss : float, or ndarray for "none"', ""), ("gradient : ndarray", "By `input`.")],
-        "Raises": [("ValueError", "If shapes do not fit or are empty, or a number or a label is out of range.")],
-    }
-    example = f">>> loss, gradient = fastbp.{who}{form.example}\n>>> bool(loss >= 0)\nTrue"
-    text = "\n\n".join([f"{public.text}, and its gradient by `input`.", *[public.more] * bool(public.more)])
-    function.__doc__ = docstring(text, sections, example)
-    return function
-
-
-FUNCTIONS = {kind._who: function_of(kind) for kind in MADE}
-globals().update(FUNCTIONS)  # pickle looks for them here
+globals().update(FUNCTIONS)  # those of the kernels' table too

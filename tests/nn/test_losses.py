@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
-from fastbp.nn import functional, losses
+from fastbp.nn import losses, made_functions
 from fastbp.nn import own_losses as losses_of_users
 from tests.kernels.loss_problems import targets_of
 
@@ -176,7 +176,7 @@ def test_softmax_cross_entropy_refuses(change, error, message):
         fastbp.softmax_cross_entropy(arguments.pop("logits"), arguments.pop("targets"), **arguments)
 
 
-ELEMENTWISE = [functional.FUNCTIONS[kind._who] for kind in losses.MADE if kind._entry.formula]
+ELEMENTWISE = [made_functions.FUNCTIONS[kind._who] for kind in losses.MADE if kind._entry.formula]
 
 
 @pytest.mark.parametrize("function", [fastbp.mse_loss, fastbp.binary_cross_entropy_with_logits, *ELEMENTWISE])

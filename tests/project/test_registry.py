@@ -18,7 +18,7 @@ from fastbp.kernels import optimizers as rule_table
 from fastbp.kernels.activations import ACTIVATIONS
 from fastbp.kernels.ops.kinds import KINDS
 from fastbp.kernels.registry import Number, Public, add
-from fastbp.nn import functional, losses
+from fastbp.nn import losses, made_functions
 from fastbp.train import optimizers
 
 MANUAL = (Path(__file__).parents[2] / "kernels" / "README.md").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_every_activation_stands_in_the_docstring_of_the_torch_door(torch):
 
 def test_every_loss_and_optimizer_stands_in_fastbp_docstring_and_help():
     kinds = losses.KINDS | optimizers.KINDS
-    assert kinds.keys() | functional.FUNCTIONS.keys() <= {*fastbp.__all__}
+    assert kinds.keys() | made_functions.FUNCTIONS.keys() <= {*fastbp.__all__}
     for name in fastbp.__all__:
         assert hasattr(fastbp, name)
     assert losses.LOSSES.keys() | optimizers.KINDS.keys() <= words(fastbp.Trainer.__doc__)
