@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import fastbp
 from fastbp import BatchNorm, Dense, Dropout, LayerNorm, Residual, Sequential, Trainer
+from tests.resumed import stopped
 
 
 def example(dtype="float32", dropout=None):
@@ -262,18 +263,6 @@ def test_buffers_come_back_from_files_pickles_and_copies(tmp_path):
     assert alone.num_batches_tracked == 5
 
 
-class Stop(fastbp.Callback):
-    every = 1
-
-    def __init__(self, path):
-        self.path = path
-
-    def on_steps_end(self, trainer):
-        if trainer.steps == 8:
-            trainer.save_checkpoint(self.path)
-            raise InterruptedError
-
-
 @pytest.mark.parametrize("own_loss", [False, True])
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(own_loss, tmp_path):
     def own(out, y):
@@ -281,15 +270,11 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(own_loss, tmp_path):
 
     x, y = data()
     make = lambda: Trainer(example(dropout=0.2), own if own_loss else "softmax_cross_entropy", fastbp.Adam(1e-2))  # noqa: E731
-    how = {"epochs": 3, "batch_size": 64, "progress": False}
-    whole, stopped, path = make(), make(), tmp_path / "run.checkpoint"
-    whole.fit(x, y, rng=7, **how)
-    with pytest.raises(InterruptedError):
-        stopped.fit(x, y, rng=7, callbacks=[Stop(path)], **how)
-    loaded = Trainer.load_checkpoint(path, loss=own if own_loss else None)
-    trainers = [loaded, stopped] if own_loss else [loaded, pickle.loads(pickle.dumps(stopped)), stopped]
-    for trainer in trainers:
-        trainer.fit(x, y, resume=True, **how)
+    run = {"epochs": 3, "batch_size": 64, "rng": 7, "progress": False}
+    whole = make()
+    whole.fit(x, y, **run)
+    for trainer in stopped(make(), 8, tmp_path / "run.checkpoint", x, y, loss=own if own_loss else None, **run):
+        trainer.fit(x, y, **run, resume=True)
         assert bits(trainer) == bits(whole)
         assert trainer.model[2].layers[1].num_batches_tracked == 15
 

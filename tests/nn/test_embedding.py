@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import fastbp
 from fastbp import Dense, Dropout, Embedding, Periodic, Residual, Sequential, Trainer
-from tests.nn.test_kinds import Stop, bits
+from tests.nn.test_kinds import bits
+from tests.resumed import stopped
 
 CARDINALITIES, DIMS, COLUMNS = (50, 3, 7), (6, 2, 9), (4, 0, 2)
 
@@ -149,13 +150,11 @@ def test_bits_do_not_depend_on_threads(batch, cardinalities, request):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits_and_its_model_comes_back(dtype, tmp_path):
     x, y = data(500)
-    whole, stopped = (Trainer(example(dtype), optimizer=fastbp.Adam(1e-2)) for _ in range(2))
-    whole.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False)
-    path = tmp_path / "run.checkpoint"
-    with pytest.raises(InterruptedError):
-        stopped.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False, callbacks=[Stop(path)])
-    for trainer in (Trainer.load_checkpoint(path), pickle.loads(pickle.dumps(stopped)), stopped):
-        trainer.fit(x, y, epochs=3, batch_size=64, progress=False, resume=True)
+    whole, other = (Trainer(example(dtype), optimizer=fastbp.Adam(1e-2)) for _ in range(2))
+    run = {"epochs": 3, "batch_size": 64, "rng": 7, "progress": False}
+    whole.fit(x, y, **run)
+    for trainer in stopped(other, 11, tmp_path / "run.checkpoint", x, y, **run):
+        trainer.fit(x, y, **run, resume=True)
         assert bits(trainer) == bits(whole)
     whole.model.save(tmp_path / "m")
     for twin in (fastbp.load(tmp_path / "m"), pickle.loads(pickle.dumps(whole.model)), copy.deepcopy(whole.model)):

@@ -24,6 +24,7 @@ from fastbp import (
 )
 from fastbp.kernels.run import plan as columns
 from fastbp.kernels.run.frame import PLAN
+from tests.resumed import stopped
 
 FROZEN = (0, 2, 4)  # of `example`
 
@@ -234,28 +235,13 @@ def test_averages_of_frozen_parameters_are_these_parameters():
     assert unchanged(trainer.averaged_model(), model.state_dict()) == names(model, FROZEN)
 
 
-class Stop(fastbp.Callback):
-    every = 1
-
-    def __init__(self, path):
-        self.path = path
-
-    def on_steps_end(self, trainer):
-        if trainer.steps == 8:
-            trainer.save_checkpoint(self.path)
-            raise InterruptedError
-
-
 def test_files_checkpoints_and_copies_keep_it_and_a_run_goes_on_to_the_same_bits(tmp_path):
     x, y = data()
-    whole = Trainer(freeze(example(), FROZEN), optimizer=fastbp.Adam(1e-2))
-    whole.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False)
-    stopped = Trainer(freeze(example(), FROZEN), optimizer=fastbp.Adam(1e-2))
-    path = tmp_path / "run"
-    with pytest.raises(InterruptedError):
-        stopped.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False, callbacks=[Stop(path)])
-    for trainer in (Trainer.load_checkpoint(path), pickle.loads(pickle.dumps(stopped))):
-        trainer.fit(x, y, epochs=3, batch_size=64, progress=False, resume=True)
+    whole, other = (Trainer(freeze(example(), FROZEN), optimizer=fastbp.Adam(1e-2)) for _ in range(2))
+    run = {"epochs": 3, "batch_size": 64, "rng": 7, "progress": False}
+    whole.fit(x, y, **run)
+    for trainer in stopped(other, 8, tmp_path / "run", x, y, **run):
+        trainer.fit(x, y, **run, resume=True)
         assert trainer.model._params.tobytes() == whole.model._params.tobytes()
     model = whole.model
     model.save(tmp_path / "m")

@@ -15,6 +15,7 @@ from fastbp.kernels.ops.kinds import KINDS
 from fastbp.kernels.registry import Public
 from fastbp.nn.layers import MADE, publish
 from tests.kernels import graphs
+from tests.resumed import stopped
 
 
 def example(dtype="float32", p=0.3):
@@ -171,31 +172,13 @@ def test_bits_do_not_depend_on_threads(threads, batch, request):
     assert bits(one) == bits(other)
 
 
-class Stop(fastbp.Callback):
-    """Saves a checkpoint in the middle of an epoch, and ends the run there."""
-
-    every = 1
-
-    def __init__(self, path):
-        self.path = path
-
-    def on_steps_end(self, trainer):
-        if trainer.steps == 11:
-            trainer.save_checkpoint(self.path)
-            raise InterruptedError
-
-
 def test_a_run_that_is_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path):
     x, y = data()
-    whole = Trainer(example(), optimizer=fastbp.Adam(1e-2))
-    whole.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False)
-    stopped = Trainer(example(), optimizer=fastbp.Adam(1e-2))
-    path = tmp_path / "run.checkpoint"
-    with pytest.raises(InterruptedError):
-        stopped.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False, callbacks=[Stop(path)])
-    copied = pickle.loads(pickle.dumps(stopped))
-    for trainer in (Trainer.load_checkpoint(path), copied, stopped):
-        trainer.fit(x, y, epochs=3, batch_size=64, progress=False, resume=True)
+    whole, other = (Trainer(example(), optimizer=fastbp.Adam(1e-2)) for _ in range(2))
+    run = {"epochs": 3, "batch_size": 64, "rng": 7, "progress": False}
+    whole.fit(x, y, **run)
+    for trainer in stopped(other, 11, tmp_path / "run.checkpoint", x, y, **run):
+        trainer.fit(x, y, **run, resume=True)
         assert bits(trainer) == bits(whole)
         assert trainer.step(x[:64], y[:64]) == copy.deepcopy(whole).step(x[:64], y[:64])
 
@@ -324,14 +307,12 @@ def test_a_made_layer_predicts_as_pytorch_s(kind, torch):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_made_layer_trains_stops_and_goes_on_to_the_same_bits_and_comes_back_from_a_file(kind, dtype, tmp_path):
     x, y = data()
-    whole, stopped = (Trainer(made_model(kind, dtype), optimizer=fastbp.Adam(1e-2)) for _ in range(2))
-    whole.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False)
+    whole, other = (Trainer(made_model(kind, dtype), optimizer=fastbp.Adam(1e-2)) for _ in range(2))
+    run = {"epochs": 3, "batch_size": 64, "rng": 7, "progress": False}
+    whole.fit(x, y, **run)
     assert whole.history["loss"][-1] < whole.history["loss"][0]
-    path = tmp_path / "run.checkpoint"
-    with pytest.raises(InterruptedError):
-        stopped.fit(x, y, epochs=3, batch_size=64, rng=7, progress=False, callbacks=[Stop(path)])
-    resumed = Trainer.load_checkpoint(path)
-    resumed.fit(x, y, epochs=3, batch_size=64, progress=False, resume=True)
+    resumed, *_ = stopped(other, 11, tmp_path / "run.checkpoint", x, y, **run)
+    resumed.fit(x, y, **run, resume=True)
     assert bits(resumed) == bits(whole)
     whole.model.save(tmp_path / "m")
     for twin in (fastbp.load(tmp_path / "m"), pickle.loads(pickle.dumps(whole.model)), copy.deepcopy(whole.model)):

@@ -1,7 +1,6 @@
 """Moving averages of the parameters: PyTorch's, in every way that a step may take; and who sees them."""
 
 import copy
-import pickle
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp._base.threads import available_threads
+from tests.resumed import stopped
 from tests.train.test_groups import EACH_WAY, GROUPS, data
 
 EMA = 0.9
@@ -125,22 +125,12 @@ def test_a_frozen_layer_has_no_averages_but_its_parameters():
 
 def test_a_run_goes_on_to_the_same_bits(tmp_path):
     x, y = data((6, 9, 5, 4), 100)
-
-    class Save(fastbp.Callback):
-        every = 7
-
-        def on_steps_end(self, trainer):
-            trainer.save_checkpoint(tmp_path / "c")
-            raise InterruptedError
-
     run = {"epochs": 3, "batch_size": 16, "rng": 1, "validation_data": (x, y), "progress": False}
     trainer, whole = make(), make()
     history = whole.fit(x, y, **run)
-    with pytest.raises(InterruptedError):
-        trainer.fit(x, y, **run, callbacks=[Save()])
-    loaded = fastbp.Trainer.load_checkpoint(tmp_path / "c")
-    assert loaded.ema == EMA
-    for twin in (loaded, pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer), trainer):
+    twins = stopped(trainer, 7, tmp_path / "c", x, y, **run)
+    assert twins[0].ema == EMA
+    for twin in (copy.deepcopy(trainer), *twins):
         assert twin.fit(x, y, **run, resume=True) == history
         assert_array_equal(twin.model._params, whole.model._params)
         assert_array_equal(twin._averages, whole._averages)

@@ -1,7 +1,6 @@
 """Groups of parameters: PyTorch's, over random patterns and options; and every way that a step may take."""
 
 import copy
-import pickle
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastbp
 from fastbp._base.threads import available_threads
 from fastbp.train.optimizers import KINDS
+from tests.resumed import stopped
 from tests.train.test_optimizers import drawn, exact_scalars  # noqa: F401  # a fixture
 
 PATTERNS = ["*", "*.bias", "*.weight", "0.*", "1.weight", "[12].*", "2.bias"]
@@ -188,24 +188,14 @@ def test_of_several_patterns_the_last_one_with_an_option_counts():
 
 def test_a_run_goes_on_from_a_checkpoint_and_a_pickle_to_the_same_bits(tmp_path):
     x, y = data((6, 9, 5, 4), 100)
-
-    class Save(fastbp.Callback):
-        every = 7
-
-        def on_steps_end(self, trainer):
-            trainer.save_checkpoint(tmp_path / "c")
-            raise InterruptedError
-
     trainer, whole = (
         fastbp.Trainer(fastbp.mlp((6, 9, 5, 4), rng=0), optimizer=fastbp.NAdam(1e-2, groups=GROUPS)) for _ in range(2)
     )
-    whole.fit(x, y, epochs=3, batch_size=16, rng=1, progress=False)
-    with pytest.raises(InterruptedError):
-        trainer.fit(x, y, epochs=3, batch_size=16, rng=1, progress=False, callbacks=[Save()])
-    loaded = fastbp.Trainer.load_checkpoint(tmp_path / "c")
-    assert loaded.optimizer == whole.optimizer == copy.deepcopy(whole.optimizer)
-    for twin in (loaded, pickle.loads(pickle.dumps(trainer)), trainer):
-        twin.fit(x, y, epochs=3, batch_size=16, resume=True, progress=False)
+    run = {"epochs": 3, "batch_size": 16, "rng": 1, "progress": False}
+    whole.fit(x, y, **run)
+    for twin in stopped(trainer, 7, tmp_path / "c", x, y, **run):
+        assert twin.optimizer == whole.optimizer == copy.deepcopy(whole.optimizer)
+        twin.fit(x, y, **run, resume=True)
         assert_array_equal(twin.model._params, whole.model._params)
 
 
@@ -240,23 +230,13 @@ def test_a_factor_multiplies_the_decays_of_a_schedule(name):
 def test_all_at_once_goes_on_to_the_same_bits(tmp_path):
     """A schedule, groups, clipping and averages, stopped in the middle of an epoch."""
     x, y = data((6, 9, 5, 4), 100)
-
-    class Save(fastbp.Callback):
-        every = 7
-
-        def on_steps_end(self, trainer):
-            trainer.save_checkpoint(tmp_path / "c")
-            raise InterruptedError
-
     optimizer = fastbp.AdamW(fastbp.schedules.cosine(0.02, warmup=0.2), amsgrad=True, groups=GROUPS)
     trainer, whole = (
         fastbp.Trainer(fastbp.mlp((6, 9, 5, 4), rng=0), optimizer=optimizer, clip_norm=0.5, ema=0.9) for _ in range(2)
     )
-    run = {"epochs": 3, "batch_size": 16, "validation_data": (x, y), "progress": False}
-    history = whole.fit(x, y, rng=1, **run)
-    with pytest.raises(InterruptedError):
-        trainer.fit(x, y, rng=1, **run, callbacks=[Save()])
-    loaded = fastbp.Trainer.load_checkpoint(tmp_path / "c")
+    run = {"epochs": 3, "batch_size": 16, "rng": 1, "validation_data": (x, y), "progress": False}
+    history = whole.fit(x, y, **run)
+    loaded, *_ = stopped(trainer, 7, tmp_path / "c", x, y, **run)
     assert loaded.fit(x, y, **run, resume=True) == history
     assert_array_equal(loaded.model._params, whole.model._params)
     assert_array_equal(loaded.averaged_model()._params, whole.averaged_model()._params)
