@@ -14,7 +14,7 @@ from fastbp.data.reading.large import LargeTable
 from fastbp.data.reading.table import TableError, Trouble
 from fastbp.nn.loss import Loss
 from fastbp.tables.blocks import TableBlocks
-from fastbp.tables.parts import Part, check_weights
+from fastbp.tables.parts import Part, find_weights
 
 Array = NDArray[Any]
 PIECE = 1 << 22  # bytes of a file that are read at a time
@@ -43,12 +43,10 @@ class Answering(Protocol):
 
 def answered(table: LargeTable, target: Target, weight: str | None = None) -> Part:
     """Return the rows that have an answer; TableError if none has, or columns are missing or cannot be read."""
-    if weight is not None:
-        if weight not in table.column_names:
-            said = f"names no column: {weight!r}{meant(weight, table.column_names)}"
-            raise TableError(table.name, [Trouble("--weight", said)])
-        check_weights(table, weight)
-    part = Part(table, target, weight)
+    if weight is not None and weight not in table.column_names:
+        said = f"names no column: {weight!r}{meant(weight, table.column_names)}"
+        raise TableError(table.name, [Trouble("--weight", said)])
+    part = Part(table, target, None if weight is None else find_weights(table, weight, target))
     if not len(part):
         raise TableError(table.name, [Trouble("", f"has no row with a value of {', '.join(target.columns)}")])
     return part

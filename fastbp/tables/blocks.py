@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp.data.blocks import Blocks
-from fastbp.data.columns.beside import read_weights
 from fastbp.data.columns.encoder import Encoder
 from fastbp.data.preprocessing import Scaler
 from fastbp.tables.kept import KeptBlocks
@@ -37,7 +36,7 @@ class TableBlocks(Blocks):
         self.part, self._encoder, self._dtype = part, encoder, dtype
         self._places = np.flatnonzero(part.sizes)
         self.sizes = part.sizes[self._places]
-        weight = () if part.weight is None else (part.weight,)
+        weight = () if part.weights is None else (part.weights.column,)
         self._columns = [*(column.column for column in encoder.columns), *weight]
         self._kept = KeptBlocks(self.sizes) if keep else None
 
@@ -55,7 +54,7 @@ class TableBlocks(Blocks):
     @property
     def weight(self) -> str | None:
         """The column of weights."""
-        return self.part.weight
+        return None if self.part.weights is None else self.part.weights.column
 
     @property
     def given(self) -> dict[str, Any]:
@@ -84,7 +83,7 @@ class TableBlocks(Blocks):
     def _encoded(self, block: int) -> tuple[NDArray[Any], ...]:
         table, y = self.part.read(int(self._places[block]), self._columns)
         x = self._encoder.transform(table, dtype=self._dtype)
-        return (x, y) if self.part.weight is None else (x, y, read_weights(table, self.part.weight))
+        return (x, y) if self.part.weights is None else (x, y, self.part.weights.read(table))
 
     def name(self, block: int) -> str:
         """Say which rows of the table a block is of."""

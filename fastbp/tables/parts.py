@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.data.columns.beside import read_times, read_weights, time_form
+from fastbp.data.columns.beside import read_times, read_weights, time_form, weight_form
 from fastbp.data.columns.column import Column
 from fastbp.data.columns.labels import find_labels
+from fastbp.data.columns.numbers import NumberForm
 from fastbp.data.columns.options import ColumnOptions
 from fastbp.data.columns.survey import at_ranks
 from fastbp.data.columns.target import Target
@@ -83,6 +84,18 @@ def by_time(table: LargeTable, name: str, fraction: float, among: "Part") -> Rul
     return Rule((name,), held)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The weights of rows: their column, and how it is written in all of a table."""
+
+    column: str
+    form: NumberForm
+
+    def read(self, block: Table) -> NDArray[np.float64]:
+        """Return those of a block, (rows,)."""
+        return read_weights(block, self.column, self.form)
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """Rows of a large table that have an answer and are of one part; it is a table of them to those who fit to it.
@@ -91,8 +104,7 @@ class Part:
     ----------
     table : LargeTable
     target : Target
-    weight : str or None
-        The column of weights.
+    weights : Weights or None
     rules : tuple of Rule
         Each says which of the rows that those before have left are held out.
     which : int
@@ -101,7 +113,7 @@ class Part:
 
     table: LargeTable
     target: Target
-    weight: str | None = None
+    weights: Weights | None = None
     rules: tuple[Rule, ...] = ()
     which: int = 0
 
@@ -199,10 +211,15 @@ class _Found(NamedTuple):
     chosen: list[NDArray[np.uint8]]
 
 
-def check_weights(table: LargeTable, name: str) -> None:
-    """Raise TableError if a weight is none, or all are 0."""
-    if not any(read_weights(block, name).any() for block in table.blocks([name])):
+def find_weights(table: LargeTable, name: str, target: Target) -> Weights:
+    """Return the weights in a column; TableError if one is none, or all that count are 0."""
+    weights, rows, total = Weights(name, weight_form(table, name)), 0, 0.0
+    for block in table.blocks(list(dict.fromkeys([name, *target.columns]))):
+        of_each = weights.read(block)[target.read(block).rows]
+        rows, total = rows + len(of_each), total + of_each.sum()
+    if rows and not total:
         raise TableError(table.name, [Trouble(f"--weight {name!r}", "is 0 in each row that has an answer")])
+    return weights
 
 
 def parted(whole: Part, fractions: Sequence[tuple[float, int]], columns: ColumnOptions) -> list[Part]:
@@ -238,7 +255,9 @@ def parted(whole: Part, fractions: Sequence[tuple[float, int]], columns: ColumnO
         left = replace(left, rules=(*left.rules, rule), which=i + 1)
     parts = [replace(left, which=i) for i in range(len(fractions) + 1)]
     if not all(map(len, parts)):
-        raise ValueError(f"{len(whole)} rows leave a part of {', '.join(str(len(part)) for part in parts)} empty")
+        by = "" if columns.group is None else f" by --group {columns.group!r}"
+        sizes = ", ".join(str(len(part)) for part in parts)
+        raise ValueError(f"{table.name}: its {len(whole)} rows cannot be parted{by}: the parts would have {sizes} rows")
     return parts
 
 

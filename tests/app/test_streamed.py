@@ -17,6 +17,7 @@ from fastbp.app.source import Source
 from fastbp.data.columns.encoder import Encoder
 from fastbp.data.reading import blocks, copied
 from fastbp.data.reading.large import open_large
+from fastbp.data.reading.table import TableError
 from fastbp.tables import kept
 from tests.app.test_tables import QUICK, answers, command, figure, people, quick_runs, run_options, write  # noqa: F401
 
@@ -125,6 +126,36 @@ def test_weights_and_balanced_classes_count(tables, tmp_path):
     assert figures == pytest.approx(pipeline.evaluate(at_once))
     assert figure(output, "accuracy") == pytest.approx(100 * figures["accuracy"], abs=0.01)
     assert pipeline.recall(rows, 1) == pytest.approx(pipeline.recall(at_once, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"w": ["1"] * 299 + ["-1"]}, "got '-1' in row 300 (line 301)"),
+        ({"left": [None, "yes", None, "no"] * 75, "w": ["1", "0"] * 150}, "is 0 in each row that has an answer"),
+        ({"left": [None] * 300}, "has no value in any row"),
+    ],
+)
+def test_weights_are_checked_in_all_blocks_before_training(tmp_path, change, says):
+    file = write(tmp_path / "t.csv", people(300) | {"w": ["1"] * 300} | change)
+    with pytest.raises(TableError) as raised:
+        Run(str(file), run_options(["--target", "left", "--weight", "w", "--stream", *QUICK]))
+    assert says in str(raised.value)
+
+
+def test_weights_are_written_alike_in_all_blocks(tmp_path):
+    file = write(tmp_path / "t.csv", people(300) | {"w": ["1,234"] * 200 + ["1,5"] * 100})  # a decimal comma
+    rows = Run(str(file), run_options(["--target", "left", "--weight", "w", "--stream", *QUICK])).parts["train"]
+    weights = np.concatenate([rows.read(block)[2] for block in range(len(rows.sizes))])
+    assert np.unique(weights).tolist() == [1.234, 1.5]
+
+
+def test_rows_of_one_group_are_not_parted(tmp_path):
+    file = write(tmp_path / "t.csv", people(300) | {"team": ["a"] * 300})
+    with pytest.raises(
+        ValueError, match=r"its 300 rows cannot be parted by --group 'team': the parts would have \d+, "
+    ):
+        Run(str(file), run_options(["--target", "left", "--group", "team", "--stream", *QUICK]))
 
 
 def test_a_file_that_memory_has_no_room_for_is_read_in_blocks(tables, tmp_path, monkeypatch):

@@ -16,13 +16,22 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-def read_weights(table: Table, name: str) -> NDArray[np.float64]:
-    """Return the weight of each row, (rows,); `TableError` if one is missing, negative or not finite."""
+def weight_form(table: AnyTable, name: str) -> NumberForm:
+    """Find how the weights of rows are written; `TableError` if they can be none."""
     column = column_of(table, name)
     form = _number_form(column, table)
     if form is None:
         raise TableError(table.name, [Trouble(f"--weight {name!r}", f"should hold numbers, got {column.type}")])
-    (read,) = column.map(form.read)
+    return form
+
+
+def read_weights(table: Table, name: str, form: NumberForm | None = None) -> NDArray[np.float64]:
+    """Return the weight of each row, (rows,); `TableError` if one is missing, negative or not finite.
+
+    Without `form` it is found.
+    """
+    form = form or weight_form(table, name)
+    read = form.read(plain(table.columns.column(name)))
     values = read.values.astype(np.float64)
     wrong = read.missing | read.wrong | ~((values >= 0) & (values < np.inf))
     _check(table, "--weight", name, "a finite weight, not negative,", wrong)
