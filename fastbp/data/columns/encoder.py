@@ -11,11 +11,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp.data.columns.column import Column
 from fastbp.data.columns.encoding import USUAL, Encoding
-from fastbp.data.columns.features import KINDS, FeatureColumn, Outputs
+from fastbp.data.columns.features import KINDS, CategoryColumn, FeatureColumn, Outputs
 from fastbp.data.columns.options import meant
 from fastbp.data.columns.roles import Role, features_of
 from fastbp.data.columns.scale import Scale
-from fastbp.data.columns.values import column_of, plain
+from fastbp.data.columns.values import column_of, is_text, plain
 from fastbp.data.reading.table import AnyTable, Table, TableError, Trouble
 
 if TYPE_CHECKING:
@@ -149,21 +149,22 @@ class Encoder:
             rows = x[start : start + BLOCK]
             number, flag, code = 0, self.numbers, len(self.feature_names) - len(self.cardinalities)
             for column, form, source in zip(self.columns, forms, sources, strict=True):
-                found = column.encode(_block(source, start), form)  # type: ignore[arg-type]  # its own form
+                block, places = _block(column, source.slice(start, BLOCK))
+                found = column.encode(block, form)  # type: ignore[arg-type]  # its own form
                 for values in found.numbers:
-                    rows[:, number] = values
+                    rows[:, number] = values[places]
                     number += 1
                 for values in found.flags:
-                    rows[:, flag] = self._scaled(values, flag - self.numbers)
+                    rows[:, flag] = self._scaled(values, flag - self.numbers)[places]
                     flag += 1
                 if found.code is not None:
-                    rows[:, code] = found.code
+                    rows[:, code] = found.code[places]
                     code += 1
                 if found.wrong is not None and found.wrong.any():
                     first, count = wrong.get(column.column, (start + int(np.argmax(found.wrong)), 0))
                     wrong[column.column] = first, count + int(found.wrong.sum())
-                if found.unseen and unseen is not None:
-                    unseen[column.column] += found.unseen
+                if unseen is not None and found.unseen is not None and found.unseen.any():
+                    unseen[column.column] += int(found.unseen[places].sum())
         if wrong:
             raise TableError(table.name, [self._unreadable(table, name, *where) for name, where in wrong.items()])
         return x
@@ -171,11 +172,14 @@ class Encoder:
     def _scaled(self, values: NDArray[Any], flag: int) -> NDArray[Any]:
         if not self.flag_scales:
             return values
-        scale = self.flag_scales[flag]
-        if values.dtype == bool:  # one of two numbers each
-            on, off = scale.apply(np.array([1.0, 0.0]))
-            return np.asarray(np.where(values, on, off))
-        return scale.apply(values.astype(np.float64))
+        if values.dtype == bool:
+            return np.asarray(np.where(values, *self._on_and_off[flag]))
+        return self.flag_scales[flag].apply(values.astype(np.float64))
+
+    @cached_property
+    def _on_and_off(self) -> list[NDArray[np.float64]]:
+        """What true and false become of each feature of a fixed size that is scaled."""
+        return [scale.apply(np.array([1.0, 0.0])) for scale in self.flag_scales]
 
     def _sources(self, table: Table) -> "list[pyarrow.ChunkedArray]":
         """Return the columns, or raise the error that names all that do not fit."""
@@ -240,8 +244,18 @@ class Encoder:
         return cls(tuple(columns), state["decimal"], scales)
 
 
-def _block(source: "pyarrow.ChunkedArray", start: int) -> "pyarrow.Array":
-    return plain(source.slice(start, BLOCK))
+def _block(column: FeatureColumn, rows: "pyarrow.ChunkedArray") -> "tuple[pyarrow.Array, slice | NDArray[np.int64]]":
+    """Return values of a column, and which of them each row has: of text that is a category each value once."""
+    import pyarrow as pa
+
+    coded = pa.types.is_dictionary(rows.type)
+    kind = rows.type.value_type if coded else rows.type
+    if not (isinstance(column, CategoryColumn) and column.form.words != "number" and is_text(kind)):
+        return plain(rows), slice(None)
+    rows = rows.unify_dictionaries() if coded else rows.dictionary_encode()
+    values = rows.chunk(0).dictionary if rows.num_chunks else pa.array([], kind)
+    places = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in rows.chunks]
+    return plain(pa.concat_arrays([values, pa.nulls(1, kind)])), np.concatenate(places).astype(np.int64)
 
 
 def _flag_scales(column: FeatureColumn, values: Column[Any]) -> list[Scale]:

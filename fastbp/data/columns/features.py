@@ -37,15 +37,15 @@ class Encoded(NamedTuple):
         Of an embedding.
     wrong : array of bool, (rows,), or None
         What could not be read.
-    unseen : int
-        How many rows have a value that training did not.
+    unseen : array of bool, (rows,), or None
+        What training did not have.
     """
 
     numbers: list[Array] = []  # noqa: RUF012
     flags: list[Array] = []  # noqa: RUF012
     code: Array | None = None
     wrong: Array | None = None
-    unseen: int = 0
+    unseen: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class CategoryColumn:
         places = [self._place.get(name, -1) for name in labels.names]
         places.append(len(self.values) if self.has_missing else -1)  # the place of code -1
         place = np.array(places, np.int64)[labels.codes]
-        unseen = int(((place < 0) & (labels.codes >= 0)).sum())
+        unseen = (place < 0) & (labels.codes >= 0)
         count = len(self.values) + self.has_missing
         if self.coded:
             return Encoded(code=place + 1, unseen=unseen)

@@ -118,6 +118,26 @@ def test_categories_have_places():
     assert x.tolist() == [[1], [-1], [0]]
 
 
+def test_text_and_dictionaries_of_it_have_the_same_places():
+    words = ["a", " b", "c ", "b", None, "NA", "", "new", " new", "a"]
+    encoder = fitted({"c": ["a", "b", None, "c"] * 5, "d": [f"v{i}" for i in range(20)], "n": ["1", "2.0"] * 10},
+                     categorical=("c", "d", "n"))  # fmt: skip
+    other = {"d": ["v1 ", None, "v0", "v1", "w", "w", "v19", "v2", "v3", "v4"], "n": ["1.0", "2"] * 5}
+    unseen, expected_unseen = Counter(), Counter()
+    expected = encoder.transform(table({"c": words} | other), unseen=expected_unseen)
+    assert expected_unseen == {"c": 2, "d": 2}
+    coded = {name: pa.array(values, pa.string()) for name, values in ({"c": words} | other).items()}
+    parts = [pa.chunked_array([column[:4].dictionary_encode(), column[4:].dictionary_encode()])
+             for column in coded.values()]  # fmt: skip
+    given = pa.DictionaryArray.from_arrays(
+        pa.array([3, 0, 2, 0, None, 1, 4, 5, 5, 3]), ["b", "NA", "c", "a", "", "new"]
+    )
+    for columns in (dict(zip(coded, parts, strict=True)), coded | {"c": given}):
+        unseen.clear()
+        np.testing.assert_array_equal(encoder.transform(table(columns), unseen=unseen), expected)
+        assert unseen == expected_unseen
+
+
 def test_codes_suit_an_embedding():
     names = [f"v{i}" for i in range(11)]
     columns = {"c": [*names * 5, None], "x": [i / 7 for i in range(56)], "d": [*names * 5, "v0"]}
