@@ -236,7 +236,7 @@ class Encoder:
                 raise ValueError("names of columns should be texts that differ")
             if state["decimal"] not in (".", ","):
                 raise ValueError(f"decimal should be '.' or ',', got {state['decimal']!r}")
-            scales = tuple(map(Scale.from_dict, state["flag_scales"]))
+            scales = tuple(map(Scale.from_dict, state.get("flag_scales", ())))  # those of earlier versions have none
             if scales and len(scales) != sum(len(column.outputs.flags) for column in columns):
                 raise ValueError("there should be a scale for each feature of a fixed size")
         except (AttributeError, KeyError, TypeError, ValueError) as error:

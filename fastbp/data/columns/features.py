@@ -15,7 +15,7 @@ from fastbp.data.columns.forms import form_from
 from fastbp.data.columns.labels import LabelForm, has_labels
 from fastbp.data.columns.numbers import NumberForm
 from fastbp.data.columns.quantiles import Quantiles
-from fastbp.data.columns.roles import Role
+from fastbp.data.columns.roles import MOST_ONE_HOT, Role
 from fastbp.data.columns.scale import Scale
 from fastbp.data.columns.survey import known_values, survey_labels
 from fastbp.data.columns.values import Read, is_numeric, is_text
@@ -174,7 +174,8 @@ class CategoryColumn:
         values = state["values"]
         if type(values) is not list or any(type(v) is not str for v in values) or len(set(values)) < len(values):
             raise ValueError("values should be a list of texts that differ")
-        flags = (_flag(state[name]) for name in ("has_missing", "coded"))
+        coded = state.get("coded", len(values) > MOST_ONE_HOT)  # files of earlier versions do not say it
+        flags = map(_flag, (state["has_missing"], coded))
         return cls(column, form_from(state["form"], LabelForm), tuple(values), *flags)
 
 
