@@ -45,6 +45,9 @@ def asked(params: Mapping[str, Any]) -> dict[str, Any]:
     found["hidden"] = None if params["hidden"] is None else sizes(params["hidden"])
     if found["preset"] is None:
         found["preset"] = DEFAULT if is_table_source(params["data"]) else "plain"
+    if found["validation_fraction"] is None:
+        preset = PRESETS.get(found["preset"], PRESETS["plain"])  # Options refuses names of none
+        found["validation_fraction"] = preset["regression"].validation_fraction
     lists = {field.name: tuple(found[field.name] or ()) for field in fields(Options) if field.default == ()}
     return found | lists
 
@@ -104,7 +107,10 @@ Time = Annotated[
 ]
 Task = Annotated[str | None, typer.Option(help="classification or regression; else the target tells.")]
 Scaling = Annotated[str, typer.Option(help=f"Of arrays: {names(SCALINGS)}. auto: scale images, standardize others.")]
-ValidationFraction = Annotated[float, typer.Option(help="The part of the training rows to watch on.")]
+ValidationFraction = Annotated[
+    float | None,
+    typer.Option(help=f"The part of the training rows to watch on. {_plain('validation_fraction')} Others: 0.2."),
+]
 
 # The network
 Preset = Annotated[

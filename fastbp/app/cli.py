@@ -71,7 +71,7 @@ def train(
     time: arguments.Time = None,
     task: arguments.Task = None,
     scaling: arguments.Scaling = "auto",
-    validation_fraction: arguments.ValidationFraction = 0.1,
+    validation_fraction: arguments.ValidationFraction = None,
     preset: arguments.Preset = None,
     hidden: arguments.Hidden = None,
     activation: arguments.Activation = None,

@@ -55,6 +55,7 @@ def test_model_of_a_preset_is_evaluated_and_predicts_as_table_model_does(tmp_pat
     assert "coslog4" in said or preset not in ("realmlp", "realmlp-td-s")
     model = fastbp.TableModel.load(out / "model.safetensors")
     assert model.network.metadata["options"]["preset"] == preset
+    assert model.network.metadata["options"]["validation_fraction"] == 0.2
     evaluated = command("evaluate", out / "model.safetensors", source)
     assert "the test rows, which training did not see" in evaluated
     command("predict", out / "model.safetensors", source, "--out", tmp_path / "p.npz")

@@ -90,6 +90,7 @@ _SHARED: dict[str, Any] = {
     "schedule": "linear",
     "epochs": 60,
     "batch_size": 64,
+    "validation_fraction": 0.1,
     "keeps_best": False,
 }
 PLAIN = {"classification": Plain(**_SHARED, label_smoothing=0.1), "regression": Plain(**_SHARED)}

@@ -68,6 +68,8 @@ class Recipe:
         As of `Trainer`.
     patience : int, optional
         Stop after so many epochs without a better one; None: never.
+    validation_fraction : float
+        The part of the training rows that is held out where nothing else is asked for.
     keeps_best : bool
         Whether the parameters of the best epoch come back where rows are held out.
     first_of_equals : bool
@@ -92,6 +94,7 @@ class Recipe:
     clip_norm: float | None = None
     ema: float | None = None
     patience: int | None = None
+    validation_fraction: float = 0.2
     keeps_best: bool = True
     first_of_equals: bool = False
     encoding: Encoding = USUAL
