@@ -16,7 +16,7 @@ MODULES = {
     "fastbp RealMLP TD-S": "_fastbp",
     "fastbp RealMLP TD": "_fastbp",
     "fastbp TabM-mini": "_fastbp",
-    "fastbp train": "_fastbp",
+    "fastbp plain": "_fastbp",
     "pytabkit RealMLP TD-S": "_pytabkit",
     "pytabkit RealMLP TD": "_pytabkit",
     "pytabkit TabM-mini": "_pytabkit",

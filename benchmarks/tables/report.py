@@ -27,7 +27,7 @@ PAIRS = [
     ("fastbp RealMLP TD-S", "scikit-learn MLP"),
     ("fastbp RealMLP TD", "scikit-learn MLP"),
     ("fastbp TabM-mini", "scikit-learn MLP"),
-    ("fastbp train", "scikit-learn MLP"),
+    ("fastbp plain", "scikit-learn MLP"),
 ]
 
 

@@ -13,7 +13,7 @@ from benchmarks.tables.data import TABLES, Table, load, split
 from benchmarks.tables.methods import MODULES, module_of
 from benchmarks.tables.run import lines
 
-METHODS = ["fastbp RealMLP TD-S", "scikit-learn MLP", "HistGradientBoosting"]
+METHODS = ["fastbp RealMLP TD-S", "scikit-learn MLP"]  # trees take seconds where all cores are busy
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_the_comparison_fits_what_is_missing_and_reports_it(run, capsys):
     assert [(one["table"], one["seed"]) for one in first] == [("breast cancer", 0), ("diabetes", 0)]
     found = run(*some, *METHODS, "--seeds", 1)
     assert [one for one in found if one["method"] == METHODS[1]] == first
-    assert len(found) == 6
+    assert len(found) == 4
     assert all(0 < one.get("log_loss", 1) < 2 for one in found)
     assert all(one["fit_seconds"] > 0 for one in found)
     capsys.readouterr()
