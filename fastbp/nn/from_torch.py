@@ -47,8 +47,10 @@ def from_torch(module: Any) -> Sequential:
     True
     """
     with imports:
-        from fastbp.nn.in_torch import check_module, layers_of, nn
+        from fastbp.nn.in_torch import check_channels, check_module, layers_of, nn
     if not isinstance(module, nn.Module):
         raise TypeError(f"from_torch expects a torch.nn.Module, got {type(module).__name__}")
     check_module(module)
-    return Sequential(*layers_of([module]))
+    layers = layers_of([module])
+    check_channels(layers, "from_torch")
+    return Sequential(*layers)

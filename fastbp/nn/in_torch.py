@@ -5,13 +5,14 @@ by that alone. The others have a function each way here.
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from fastbp._base.schedule import Schedule
-from fastbp.nn.activation_layers import Activation, ParametricActivation
+from fastbp.nn.activation_layers import Activation, ParametricActivation, PReLU
 from fastbp.nn.dense import Dense
 from fastbp.nn.embedding import Embedding
 from fastbp.nn.layer import LAYERS, Layer
@@ -28,7 +29,8 @@ except ModuleNotFoundError as error:
     raise ImportError("to_torch and from_torch need PyTorch: pip install 'fastbp[torch]'") from error
 
 __all__ = [
-    "FROM_TORCH", "SEQUENCES", "TO_TORCH", "check_module", "dense_of", "layers_of", "modules_of", "nn", "sequence_of",
+    "FROM_TORCH", "SEQUENCES", "TO_TORCH", "check_channels", "check_module", "dense_of", "layers_of", "modules_of",
+    "nn", "sequence_of",
 ]  # fmt: skip
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -40,6 +42,17 @@ def module_class(name: str) -> type[nn.Module]:
     """Return the class of this name, of PyTorch's or of `torch_modules`."""
     found: type[nn.Module] = getattr(torch_modules, name, None) or getattr(nn, name)
     return found
+
+
+def check_channels(layers: Iterable[Layer], who: str) -> None:
+    """Raise a ValueError for a PReLU of several parameters behind `Members`: PyTorch's would have one a member."""
+    for layer in itertools.dropwhile(lambda layer: not isinstance(layer, Members), layers):
+        for _, part in layer._inside(""):
+            if isinstance(part, PReLU) and part.num_parameters > 1:
+                raise ValueError(
+                    f"{who} expects a PReLU of one parameter behind Members, whose features are no channels to "
+                    f"PyTorch; got {part}"
+                )
 
 
 # From layers

@@ -150,9 +150,12 @@ class Sequential(ByHand):
             If PyTorch is not there.
         TypeError
             If PyTorch has no module for a layer: an activation or a kind of layer of your own.
+        ValueError
+            If a number is a schedule, or a PReLU behind `Members` has several parameters.
         """
         with imports:
-            from fastbp.nn.in_torch import sequence_of
+            from fastbp.nn.in_torch import check_channels, sequence_of
+        check_channels(self.layers, "to_torch")
         return sequence_of(self.layers, flat=any(isinstance(layer, Members) for layer in self.layers))
 
     def save(self, path: str | os.PathLike[str]) -> None:

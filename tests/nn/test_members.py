@@ -166,6 +166,25 @@ def test_rows_that_are_ignored_or_not_finite_do_what_they_do_elsewhere():
     assert caught.value.rows.tolist() == [3]
 
 
+def test_a_prelu_whose_channels_were_the_members_in_pytorch_is_refused(torch):
+    from fastbp.torch import Members as TorchMembers
+
+    one, several, inside = (
+        Sequential(Members(4, 4), layer)
+        for layer in (fastbp.PReLU(), fastbp.PReLU(4), fastbp.Residual(fastbp.PReLU(4)))
+    )
+    x = data(6, 4)[0].astype("float32")
+    before = Sequential(fastbp.PReLU(4), Members(4, 3, rng=0))
+    for model in (one, before):
+        z = model.to_torch()(torch.tensor(x)).detach().numpy()
+        np.testing.assert_allclose(z, model.predict(x), rtol=1e-6)
+    for model in (several, inside):
+        with pytest.raises(ValueError, match="to_torch expects a PReLU of one parameter behind Members"):
+            model.to_torch()
+    with pytest.raises(ValueError, match="from_torch expects a PReLU of one parameter behind Members"):
+        fastbp.from_torch(torch.nn.Sequential(TorchMembers(4, 4), torch.nn.PReLU(4)))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
