@@ -28,7 +28,8 @@ class Guarded:
 
     _declared: ClassVar[frozenset[str]] = frozenset()
     _final: ClassVar[frozenset[str]] = frozenset()
-    # Names of methods and properties that the kernels take the place of
+    # Names that the kernels take the place of: methods and properties of the class, and those that a user's class might
+    # add to be called, as layers of PyTorch and Keras have them, such as "forward" and "call"
     _compiled: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:

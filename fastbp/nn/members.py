@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -31,10 +31,10 @@ SCALES: dict[str, Callable[[np.random.Generator, Shape], Array]] = {
 class OfMembers(Parted):
     """A layer with parameters for each member, made of some whole numbers."""
 
-    in_features: int
-    out_features: int
-    members: int
-    dtype: np.dtype[Any]
+    in_features: Final[int]  # type: ignore[misc]
+    out_features: Final[int]  # type: ignore[misc]
+    members: Final[int]  # type: ignore[misc]
+    dtype: Final[np.dtype[Any]]  # type: ignore[misc]
 
     _kind: ClassVar[Kind]
     _sizes: ClassVar[tuple[str, ...]]  # the names of these numbers, which are the constructor's first arguments
@@ -54,7 +54,7 @@ class OfMembers(Parted):
         """Take the numbers and the memory that follows from them."""
         for name, value in self._checked(given, type(self).__name__).items():
             setattr(self, name, value)
-        self.dtype = check.float_dtype(dtype, type(self).__name__)
+        self.dtype = check.float_dtype(dtype, type(self).__name__)  # type: ignore[misc]
         size = sum(map(math.prod, self._own_shapes().values()))
         self._bind(memory.zeros(size, self.dtype), memory.zeros(size, self.dtype))
 
@@ -137,7 +137,7 @@ class Members(OfMembers):
     (8, (1, 24))
     """
 
-    features: int
+    features: Final[int]  # type: ignore[misc]
 
     weight, weight_grad = parameter("weight"), parameter("weight", gradient=True)
 
@@ -156,7 +156,7 @@ class Members(OfMembers):
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self._begin({"features": features, "members": members}, dtype)
-        self.in_features = self.out_features = self.features
+        self.in_features = self.out_features = self.features  # type: ignore[misc]
         self._spreads = self.members
         make = init if callable(init) else check.choice(init, SCALES, "Members", "init")
         self.weight = make(check.generator(rng, "Members"), self.weight.shape)

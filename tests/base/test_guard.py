@@ -20,6 +20,8 @@ MODEL_METHODS = ("forward", "__call__", "backward", "predict")
 
 MAKE = {
     "Dense": lambda: fastbp.Dense(4, 3, rng=0),
+    "Members": lambda: fastbp.Members(4, 3, rng=0),
+    "MemberDense": lambda: fastbp.MemberDense(4, 3, 2, rng=0),
     "Sequential": lambda: fastbp.mlp([4, 5, 3], rng=0),
     "Trainer": lambda: fastbp.Trainer(fastbp.mlp([4, 5, 3], rng=0)),
     "SGD": lambda: fastbp.SGD(0.1, momentum=0.9),
@@ -120,6 +122,8 @@ CHANGEABLE = {
     "Sequential": {"metadata"},
     "Trainer": {"optimizer"},
     "Dense": {"weight", "bias", "weight_grad", "bias_grad", "trainable"},
+    "MemberDense": {"weight", "bias", "weight_grad", "bias_grad", "trainable"},
+    "Members": {"weight", "weight_grad", "trainable"},
     **{name: {field.name for field in dataclasses.fields(kind)} for name, kind in optimizers.KINDS.items()},
 }
 
