@@ -87,6 +87,18 @@ def test_three_calls_leave_the_bits_of_a_step_with_every_kind_of_layer(rng, rows
         assert_same(one, other)
 
 
+def test_three_calls_over_members_leave_the_bits_of_a_step(rng):
+    x, y = rng.standard_normal((30, 6)), rng.integers(0, 4, 30)
+    layers = fastbp.Members(6, 3, rng=0), fastbp.Dense(6, 9, "tanh", rng=1), fastbp.MemberDense(9, 4, 3, rng=2)
+    one, other = (fastbp.Trainer(fastbp.Sequential(*copy.deepcopy(layers))) for _ in range(2))
+    out = other.forward(x)
+    value, dout = fastbp.softmax_cross_entropy(out.reshape(-1, 4), np.repeat(y, 3))
+    other.backward(dout.reshape(out.shape))
+    other.update()
+    assert one.step(x, y) == pytest.approx(value, rel=1e-6)
+    assert_same(one, other)
+
+
 def test_a_function_as_loss_leaves_the_bits_of_a_step_with_every_kind_of_layer(rng):
     x, y = rng.standard_normal((200, 6)), rng.random((200, 4))
     one, other = (fastbp.Trainer(make_graph(), loss, rng=0) for loss in ("mse", lambda z, y: fastbp.mse_loss(z, y)))
