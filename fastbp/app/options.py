@@ -134,9 +134,9 @@ class Options:
         CrossEntropyLoss(label_smoothing=self.label_smoothing or 0.0)
         self._check_preset()
         recipe = self.recipe("regression")
+        recipe.check("train")
         network = recipe.make_network(Layout(1, 1), 1, self.dtype, self.seed)
         self._check_no_decay(network, recipe.make_optimizer(network))
-        recipe.check("train")
         _ = self.reading, self.columns
 
     def _check_preset(self) -> None:

@@ -105,6 +105,12 @@ def test_what_a_preset_cannot_have_is_refused(tmp_path, source, option):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "plain"])
+def test_an_activation_that_a_preset_does_not_have_is_refused(tmp_path, source, preset):
+    asked = ["--preset", preset, "--activation", "foo", "--out", tmp_path / "run"]
+    assert "train expects activation to be one of" in command("train", source, "--target", "y", *asked, code=2)
+
+
 def test_presets_are_of_tables(tmp_path):
     said = command("train", "digits", "--preset", "realmlp", "--out", tmp_path / "run", code=2)
     assert "digits is no table, and so takes no --preset realmlp" in said
