@@ -1,7 +1,7 @@
 """Every error about what a user passes is raised from here, before anything is changed."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -72,6 +72,13 @@ def choice(value: Any, options: Mapping[str, T] | Sequence[str], who: str, name:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{who} expects {name} to be one of {', '.join(options)}; got {value!r}")
     return options[value] if isinstance(options, Mapping) else value
+
+
+def several(values: Any, who: str, name: str, of: str) -> tuple[Any, ...]:
+    """Return the values of a list, or of another iterable that is no string; `of` says in errors what they are."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{who} expects {name} to be a list of {of}, got {values!r}")
+    return tuple(values)
 
 
 def generator(rng: Any, who: str) -> np.random.Generator:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastbp._base import check
 from fastbp._base.threads import at_most
-from fastbp.data.columns.options import ColumnOptions
+from fastbp.data.columns.options import ColumnParameters
 from fastbp.data.reading.table import Table
 from fastbp.data.split import Answered, split_rows
 from fastbp.tables.model import TableModel
@@ -132,16 +132,22 @@ class Tabular(BaseEstimator):
         who = type(self).__name__
         recipe = PRESETS[self._preset][self._task]
         given = {each.name: getattr(self, each.name, None) for each in fields(recipe)}
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        if given["hidden"] is not None:
+            given["hidden"] = check.several(given["hidden"], who, "hidden", "sizes")
         recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
         recipe.check(who)
         return recipe
 
-    def _columns_asked(self) -> ColumnOptions:
-        given: dict[str, Any] = {name: getattr(self, name) or () for name in ("categorical", "numeric", "drop")}
-        # ColumnOptions refuses a string
-        asked: dict[str, Any] = {name: x if isinstance(x, str) else tuple(x) for name, x in given.items()}
-        return ColumnOptions(**asked)
+    def _columns_asked(self) -> ColumnParameters:
+        who = type(self).__name__
+        asked: dict[str, Any] = {}
+        for name in ("categorical", "numeric", "drop"):
+            given = getattr(self, name)
+            asked[name] = () if given is None else check.several(given, who, name, "names")
+            for column in asked[name]:
+                if not isinstance(column, str):
+                    raise TypeError(f"{who} expects {name} to be a list of names, got {column!r} in it")
+        return ColumnParameters(**asked)
 
     def _asked(self) -> Asked:
         who = type(self).__name__
@@ -152,7 +158,7 @@ class Tabular(BaseEstimator):
         given = self.random_state
         whole = isinstance(given, (int, np.integer)) and not isinstance(given, bool) and given >= 0
         seed = int(given) if whole else int(check_random_state(given).randint(np.iinfo(np.int32).max))
-        callbacks = tuple(self.callbacks or ())
+        callbacks = () if self.callbacks is None else check.several(self.callbacks, who, "callbacks", "them")
         return Asked(seed, self.dtype, bool(self.calibration), callbacks, None if self.verbose else False)
 
     def _parted(
@@ -175,7 +181,11 @@ class Tabular(BaseEstimator):
             return rows, None
         if len(rows.y) < 2:
             raise ValueError(f"{who} expects several rows where a part of them is held out, got n_samples = 1")
-        parts = split_rows(len(rows.y), self.validation_fraction, seed, rows.y if len(answers.labels) else None)
+        try:
+            parts = split_rows(len(rows.y), self.validation_fraction, seed, rows.y if len(answers.labels) else None)
+        except ValueError as error:
+            expected = f"{who} expects validation_fraction=0, or X_val and y_val, where no rows can be held out"
+            raise ValueError(f"{expected}: {error}") from None
         train, held_out = (
             Answered(rows.x.take(of), rows.y[of], None if rows.weight is None else rows.weight[of]) for of in parts
         )

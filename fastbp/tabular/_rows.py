@@ -71,7 +71,7 @@ def classes_of(estimator: BaseEstimator, y: Any) -> Answers:
     labels, codes = np.unique(y, return_inverse=True)
     if len(labels) < 2:
         who = type(estimator).__name__
-        raise ValueError(f"{who} expects y of at least two classes, got 1 class: {labels[0]!r}")
+        raise ValueError(f"{who} expects y of at least two classes, got 1 class: {labels.tolist()[0]!r}")
     numbers, booleans = labels.dtype.kind in "iuf", labels.dtype.kind == "b"
     texts = tuple(str(label) for label in labels.tolist())
     names = tuple(text.lower() for text in texts) if booleans else texts
@@ -87,9 +87,13 @@ def classes_of(estimator: BaseEstimator, y: Any) -> Answers:
 def codes_of(estimator: BaseEstimator, y: Any, labels: Array) -> Array:
     """Return labels of other rows as places in the classes."""
     y = column_or_1d(y, warn=True)
-    places = np.minimum(np.searchsorted(labels, y), len(labels) - 1)
-    if (unknown := y[labels[places] != y]).size:
-        raise ValueError(f"{type(estimator).__name__} expects y_val of classes that y has, got {unknown[0]!r}")
+    try:
+        places = np.minimum(np.searchsorted(labels, y), len(labels) - 1)
+        unknown = y[labels[places] != y]
+    except TypeError:  # of a kind that has no order with these
+        places, unknown = np.zeros(len(y), np.int64), y
+    if unknown.size:
+        raise ValueError(f"{type(estimator).__name__} expects y_val of classes that y has, got {unknown.tolist()[0]!r}")
     return np.asarray(places, np.int64)
 
 

@@ -269,6 +269,8 @@ def test_callbacks_are_called_and_can_stop():
 WRONG = [
     ({"variant": "tabm"}, {}, "variant"),
     ({"hidden": (0,)}, {}, "hidden"),
+    ({"hidden": 64}, {}, "RealMLPClassifier expects hidden to be a list of sizes, got 64"),
+    ({"callbacks": 5}, {}, "RealMLPClassifier expects callbacks to be a list of them, got 5"),
     ({"activation": "no"}, {}, "activation"),
     ({"lr": -1.0}, {}, "lr"),
     ({"dropout": 1.0}, {}, "dropout"),
@@ -279,12 +281,24 @@ WRONG = [
     ({"validation_fraction": 1.0}, {}, "validation_fraction"),
     ({"calibration": "platt"}, {}, "calibration"),
     ({"calibration": "temperature", "validation_fraction": 0.0}, {}, "calibration"),
-    ({"drop": ["nothing"]}, {}, "nothing"),
-    ({"drop": "day"}, {}, "tuple of names"),
+    ({"drop": ["nothing"]}, {}, "X: drop names no column: 'nothing'"),
+    ({"drop": ["day"], "categorical": ["day"]}, {}, "X: drop and categorical both name 'day'"),
+    ({"numeric": ["colour"]}, {}, "X: numeric names column 'colour', which holds no number"),
+    ({"categorical": ["list"]}, {"X": frame().assign(list=[[1]] * ROWS)}, "X: categorical names column 'list'"),
+    ({"drop": "day"}, {}, "RealMLPClassifier expects drop to be a list of names, got 'day'"),
+    ({"numeric": 5}, {}, "RealMLPClassifier expects numeric to be a list of names, got 5"),
+    ({"categorical": [3]}, {}, "RealMLPClassifier expects categorical to be a list of names, got 3 in it"),
     ({}, {"X_val": frame(9)}, "y_val"),
     ({}, {"y_val": ["much"]}, "X_val"),
     ({}, {"sample_weight_val": [1.0]}, "X_val"),
     ({}, {"X_val": frame(9), "y_val": ["else"] * 9}, "classes that y has"),
+    ({}, {"X_val": frame(9), "y_val": [True] * 9}, "expects y_val of classes that y has, got True"),
+    ({}, {"y": [True, False] * (ROWS // 2), "X_val": frame(9), "y_val": ["much"] * 9}, "that y has, got 'much'"),
+    ({}, {"X_val": frame(9), "y_val": []}, "inconsistent numbers of samples"),
+    ({}, {"y": ["much"] * ROWS}, "got 1 class: 'much'"),
+    ({}, {"X": pd.DataFrame(index=range(ROWS))}, "X has no columns"),
+    ({}, {"X": frame(3), "y": list("abc")}, "expects validation_fraction=0, or X_val and y_val, .*label is there once"),
+    ({"validation_fraction": 0.9}, {"X": frame(3), "y": list("aab")}, "expects validation_fraction=0, .*leaves no row"),
     ({}, {"sample_weight": np.zeros(ROWS)}, "non-zero"),
     ({}, {"sample_weight": -np.ones(ROWS)}, "[Nn]egative"),
 ]
@@ -294,4 +308,4 @@ WRONG = [
 def test_what_does_not_fit_is_refused(parameters, arguments, said):
     table = frame()
     with pytest.raises((ValueError, TypeError), match=said):
-        RealMLPClassifier(**SMALL | parameters).fit(table, answers(table, RealMLPClassifier), **arguments)
+        RealMLPClassifier(**SMALL | parameters).fit(**{"X": table, "y": answers(table, RealMLPClassifier)} | arguments)

@@ -4,14 +4,15 @@ import difflib
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from fastbp.data.reading.table import AnyTable, TableError, Trouble
 
 # Options that may name the same column; any other two would have it be two things.
 TOGETHER = (
-    {"--features", "--categorical"},
-    {"--features", "--numeric"},
-    *({"--time", option} for option in ("--features", "--categorical", "--numeric", "--drop")),
+    {"features", "categorical"},
+    {"features", "numeric"},
+    *({"time", option} for option in ("features", "categorical", "numeric", "drop")),
 )
 
 
@@ -47,6 +48,8 @@ class ColumnOptions:
     time: str | None = None
     target: tuple[str, ...] = ()
 
+    dashes: ClassVar[str] = "--"  # what stands before the name of an option where it is said
+
     def __post_init__(self) -> None:
         """Refuse a single string, whose letters would be taken for names."""
         for name in ("features", "drop", "categorical", "numeric", "target"):
@@ -56,15 +59,15 @@ class ColumnOptions:
     def check(self, table: AnyTable) -> None:
         """Raise a `TableError` that names every column that is not there, or would be two things."""
         names = table.column_names
-        said = {f"--{field.name}": _names(getattr(self, field.name)) for field in fields(self)}
+        said = {field.name: _names(getattr(self, field.name)) for field in fields(self)}
         troubles = [
-            Trouble(option, f"names no column: {name!r}{meant(name, names)}")
+            Trouble(f"{self.dashes}{option}", f"names no column: {name!r}{meant(name, names)}")
             for option, columns in said.items()
             for name in columns
             if name not in names
         ]
         troubles += [
-            Trouble(f"{one} and {other}", f"both name {name!r}")
+            Trouble(f"{self.dashes}{one} and {self.dashes}{other}", f"both name {name!r}")
             for one, other in itertools.combinations(said, 2)
             if {one, other} not in TOGETHER
             for name in said[one]
@@ -72,6 +75,12 @@ class ColumnOptions:
         ]
         if troubles:
             raise TableError(table.name, troubles)
+
+
+class ColumnParameters(ColumnOptions):
+    """The same, of parameters of an estimator."""
+
+    dashes = ""
 
 
 def meant(name: str, names: Iterable[str]) -> str:

@@ -131,16 +131,17 @@ def _judged(name: str, table: AnyTable, options: ColumnOptions) -> tuple[Role, b
         column = column_of(table, name)
         known = any(block.null_count < len(block) for block in column)
     except (pa.ArrowInvalid, UnicodeError):
-        raise TableError(table.name, [Trouble(f"column {name!r}", "should hold text in UTF-8", _drop(name))]) from None
+        way = f"{options.dashes}drop {name}"
+        raise TableError(table.name, [Trouble(f"column {name!r}", "should hold text in UTF-8", way)]) from None
     if name in options.categorical:
-        return _category(name, table, column, "--categorical")
+        return _category(name, table, column, f"{options.dashes}categorical")
     if name in options.numeric:
-        return _numeric(name, table, column)
+        return _numeric(name, table, column, f"{options.dashes}numeric")
     if pa.types.is_null(column.type) or not known:
         return Role(name, "left out", "no value in any row", missing=len(table)), b""
     if is_text(column.type) and not pa.types.is_dictionary(raw):
         return _text(name, table, column)
-    if pa.types.is_dictionary(raw):
+    if pa.types.is_dictionary(raw) and has_labels(column.type):
         return _category(name, table, column, "categories in the file", must_repeat=True)
     if pa.types.is_boolean(column.type):
         return _category(name, table, column, "")
@@ -197,7 +198,7 @@ def _counts_rows(name: str, reads: Column[Read], found: Numbers) -> bool:
     return found.whole and count_distinct(known_values(reads, found.dtype), found.known) == found.known
 
 
-def _numeric(name: str, table: AnyTable, column: "Arrays") -> tuple[Role, bytes]:
+def _numeric(name: str, table: AnyTable, column: "Arrays", option: str) -> tuple[Role, bytes]:
     """Read what a user calls numbers; text that is none counts as missing."""
     import pyarrow as pa
 
@@ -205,12 +206,12 @@ def _numeric(name: str, table: AnyTable, column: "Arrays") -> tuple[Role, bytes]
     if is_text(column.type):
         form = replace(find_numbers(column, table.decimal).form or form, lenient=True)
     elif not (is_numeric(column.type) or pa.types.is_boolean(column.type)):
-        raise TableError(table.name, [Trouble("--numeric", f"names column {name!r}, which holds {column.type}")])
+        raise TableError(table.name, [Trouble(option, f"names column {name!r}, which holds {column.type}")])
     found = survey(column.map(form.read))
     if not found.known:
-        raise TableError(table.name, [Trouble("--numeric", f"names column {name!r}, which holds no number")])
+        raise TableError(table.name, [Trouble(option, f"names column {name!r}, which holds no number")])
     lost = found.missing - sum(block.null_count for block in column)
-    how = f"--numeric: {lost} values that are no numbers count as missing" if lost and form.lenient else "--numeric"
+    how = f"{option}: {lost} values that are no numbers count as missing" if lost and form.lenient else option
     return Role(name, "number", how, form, found.missing), found.digest
 
 
@@ -228,7 +229,7 @@ def _category(
 ) -> tuple[Role, bytes]:
     """Judge labels; those of text should stand on several rows each."""
     if not has_labels(column.type):
-        raise TableError(table.name, [Trouble("--categorical", f"names column {name!r}, which holds {column.type}")])
+        raise TableError(table.name, [Trouble(why, f"names column {name!r}, which holds {column.type}")])
     form = find_labels(column, table.decimal)
     found = survey_labels(column.map(form.read))
     values, missing, known = len(found.names), found.missing, found.known
@@ -239,7 +240,7 @@ def _category(
     if found.too_many:
         if not must_repeat:
             what = f"names column {name!r}, of more than {MOST_LABELS} values; a table in memory may have them"
-            raise TableError(table.name, [Trouble("--categorical", what)])
+            raise TableError(table.name, [Trouble(why, what)])
         why = f"text of more than {MOST_LABELS} values, such as {labelled(found.stood, 1)}"
         return Role(name, "left out", why, missing=missing), b""
     if must_repeat and values == known:
@@ -257,7 +258,3 @@ def _written(form: NumberForm, table: AnyTable) -> str:
     mark = f", {form.thousands!r} between thousands" if form.thousands else ""
     mark += f", {form.decimal!r} before decimals" * (form.decimal != table.decimal)
     return f"numbers{mark}" + f", each with {form.unit!r}" * bool(form.unit)
-
-
-def _drop(name: str) -> str:
-    return f"--drop {name}"

@@ -47,10 +47,12 @@ def checked(table: Any, name: str) -> Any:
 
 
 def check_schema(schema: Any, rows: int, name: str) -> None:
-    """Raise TableError if names of columns repeat, or there are no rows."""
+    """Raise TableError if names of columns repeat, or there are no columns or no rows."""
     repeated = sorted({repr(column) for column, count in Counter(schema.names).items() if count > 1})
     troubles = [Trouble("", f"has several columns named {', '.join(repeated)}")] if repeated else []
-    if not rows:
+    if not schema.names:
+        troubles.append(Trouble("", "has no columns"))
+    elif not rows:
         troubles.append(Trouble("", "holds no rows"))
     if troubles:
         raise TableError(name, troubles)

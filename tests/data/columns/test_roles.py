@@ -85,6 +85,7 @@ def test_random_columns_become_what_they_are(columns, seed):
         (pa.array([2, 1] * 5).dictionary_encode(), "category", "categories in the file"),
         (pa.array([datetime(2024, 1, 1 + i) for i in range(10)], pa.timestamp("ns", "UTC")), "time", "of UTC"),
         (pa.array([[1]] * 10), "left out", "no single values"),
+        (pa.DictionaryArray.from_arrays(pa.array([0] * 10), pa.array([[1]])), "left out", "no single values"),
         (pa.array([None] * 10), "left out", "no value"),
         (pa.array([timedelta(seconds=i**2) for i in range(10)]), "number", "numbers"),
         (pa.array(["3", "abc", "1", "5", "8", "9", "7", "13", "2", "4"]), "left out", "'abc' in row 2"),
