@@ -254,8 +254,8 @@ def _block(column: FeatureColumn, rows: "pyarrow.ChunkedArray") -> "tuple[pyarro
         return plain(rows), slice(None)
     rows = rows.unify_dictionaries() if coded else rows.dictionary_encode()
     values = rows.chunk(0).dictionary if rows.num_chunks else pa.array([], kind)
-    places = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in rows.chunks]
-    return plain(pa.concat_arrays([values, pa.nulls(1, kind)])), np.concatenate(places).astype(np.int64)
+    places = [chunk.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False) for chunk in rows.chunks]
+    return plain(pa.concat_arrays([values, pa.nulls(1, kind)])), np.concatenate([np.empty(0, np.int64), *places])
 
 
 def _flag_scales(column: FeatureColumn, values: Column[Any]) -> list[Scale]:

@@ -129,10 +129,10 @@ def test_text_and_dictionaries_of_it_have_the_same_places():
     coded = {name: pa.array(values, pa.string()) for name, values in ({"c": words} | other).items()}
     parts = [pa.chunked_array([column[:4].dictionary_encode(), column[4:].dictionary_encode()])
              for column in coded.values()]  # fmt: skip
-    given = pa.DictionaryArray.from_arrays(
-        pa.array([3, 0, 2, 0, None, 1, 4, 5, 5, 3]), ["b", "NA", "c", "a", "", "new"]
-    )
-    for columns in (dict(zip(coded, parts, strict=True)), coded | {"c": given}):
+    indices = pa.array([3, 0, 2, 0, None, 1, 4, 5, 5, 3])
+    given = [{"c": pa.DictionaryArray.from_arrays(indices.cast(kind), ["b", "NA", "c", "a", "", "new"])}
+             for kind in (pa.int64(), pa.uint32())]  # fmt: skip
+    for columns in (dict(zip(coded, parts, strict=True)), *(coded | one for one in given)):
         unseen.clear()
         np.testing.assert_array_equal(encoder.transform(table(columns), unseen=unseen), expected)
         assert unseen == expected_unseen
