@@ -18,7 +18,7 @@ from fastbp.data.columns.encoding import Encoding
 from fastbp.data.columns.roles import find_roles
 from fastbp.data.columns.target import Target, find_target
 from fastbp.data.reading.large import LargeTable
-from fastbp.data.reading.table import ReadOptions, Table, TableError, Trouble
+from fastbp.data.reading.table import AnyTable, ReadOptions, Table, TableError, Trouble
 from fastbp.data.sources import opened
 from fastbp.data.split import Answered
 from fastbp.tables.blocks import TableBlocks
@@ -136,8 +136,8 @@ class TableFeatures:
         return bool(fingerprint(rows.x, rows.y, self.target.classes) == self.meta["data"]["test_rows"])
 
 
-class TableData:
-    """A table to train on: the rows of each part.
+class TargetedTable:
+    """A table to train on: what its columns are, and what is predicted. A subclass has the rows of each part.
 
     Raises
     ------
@@ -145,15 +145,51 @@ class TableData:
         If it does not suit the options: all that is wrong.
     """
 
-    def __init__(self, table: Table, options: Options, task: str | None) -> None:
+    def __init__(self, table: Table | LargeTable, options: Options, task: str | None) -> None:
         columns = options.columns
         if not columns.target:
             raise ValueError(f"{table.name} needs --target, the column to predict; it has {', '.join(table.names)}")
-        self.name, self.read_as = table.name, table.read_as
+        self.name, self.read_as, self.rows = table.name, table.read_as, len(table)
         self.reading = options.reading.over(table.options)
         self.roles = find_roles(table, columns)
         self.target, self._asked = find_target(table, columns.target, task), task
-        self.task, self.classes, self.rows = self.target.task, self.target.classes, len(table)
+        self.task, self.classes = self.target.task, self.target.classes
+
+    def _training(self) -> AnyTable:
+        """Return the table of the training rows."""
+        raise NotImplementedError
+
+    def _how_read(self) -> dict[str, str]:
+        """Say what the table was read as, if that had to be found out."""
+        return {"read as": self.read_as} if self.read_as else {}
+
+    def scaling(self, asked: str) -> str:
+        """Refuse what only arrays have: an encoder scales the numbers of a table in its own way."""
+        if asked != "auto":
+            raise ValueError(f"train expects no --scaling {asked} for a table, whose numbers are scaled by quartiles")
+        return asked
+
+    def fit(self, encoding: Encoding, options: dict[str, Any], meta: dict[str, Any]) -> TableFeatures:
+        """Fit the encoder to the training rows."""
+        encoder = Encoder.fit(self._training(), self.roles, encoding=encoding)
+        return TableFeatures(encoder, self.target, np.dtype(options["dtype"]), meta, self._asked)
+
+    def facts(self, features: TableFeatures) -> dict[str, str | list[str]]:
+        """Say what the data is, what it was read as, what is predicted, and which columns are left out."""
+        said: dict[str, str | list[str]] = {"data": self.name}
+        said |= self._how_read()
+        said["target"] = described_target(self.target, self.rows)
+        said["features"] = f"{thousands(features.width)}, made of {thousands(len(features.encoder.columns))} columns"
+        said |= {"left out": lost} if (lost := left_out(self.roles)) else {}
+        return said
+
+
+class TableData(TargetedTable):
+    """A table in memory to train on: the rows of each part. Raises what its base class does."""
+
+    def __init__(self, table: Table, options: Options, task: str | None) -> None:
+        super().__init__(table, options, task)
+        columns = options.columns
         rest = answered(table, self.target, columns.weight)
         try:
             if options.test is None:
@@ -173,16 +209,9 @@ class TableData:
         """Return the rows of each part as the network takes them."""
         return {name: rows._replace(x=features.inputs(rows.x, self.name)) for name, rows in self.parts.items()}
 
-    def scaling(self, asked: str) -> str:
-        """Refuse what only arrays have: an encoder scales the numbers of a table in its own way."""
-        if asked != "auto":
-            raise ValueError(f"train expects no --scaling {asked} for a table, whose numbers are scaled by quartiles")
-        return asked
-
-    def fit(self, encoding: Encoding, options: dict[str, Any], meta: dict[str, Any]) -> TableFeatures:
-        """Fit the encoder to the training rows."""
-        encoder = Encoder.fit(self.parts["train"].x, self.roles, encoding=encoding)
-        return TableFeatures(encoder, self.target, np.dtype(options["dtype"]), meta, self._asked)
+    def _training(self) -> Table:
+        rows: Table = self.parts["train"].x
+        return rows
 
     def digests(self, parts: dict[str, Answered]) -> tuple[str, int]:
         """Return a digest of the test rows and a checksum of the training rows, both as the network takes them."""
@@ -192,15 +221,6 @@ class TableData:
                 x, y, weight = parts[name]
                 found = checksum(x, y, *(() if weight is None else (weight,)), before=found)
         return fingerprint(parts["test"].x, parts["test"].y, self.classes), found
-
-    def facts(self, features: TableFeatures) -> dict[str, str | list[str]]:
-        """Say what the data is, what it was read as, what is predicted, and which columns are left out."""
-        said: dict[str, str | list[str]] = {"data": self.name}
-        said |= {"read as": self.read_as} if self.read_as else {}
-        said["target"] = described_target(self.target, self.rows)
-        said["features"] = f"{thousands(features.width)}, made of {thousands(len(features.encoder.columns))} columns"
-        said |= {"left out": lost} if (lost := left_out(self.roles)) else {}
-        return said
 
 
 def _table(source: Source, assumed: ReadOptions) -> Table | LargeTable:
